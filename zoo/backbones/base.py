@@ -1,0 +1,108 @@
+"""The contract of a frozen backbone: embed, step block by block, finish.
+
+Stepping lets a method act between blocks and across two encoders. A block maps tokens to tokens and may change both
+their number and their width, so that a four-stage CNN and a twelve-block transformer offer the same interface.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zoo.batch import Clip
+
+TokenMap = Callable[[Tensor], Tensor]
+
+
+class Backbone(nn.Module):
+    """A frozen encoder of one stream.
+
+    Subclasses set `dims` and `fingerprint` and implement `transform`, `embed`, `blocks`, `finish` and `pool`, then call
+    `freeze()` at the end of their constructor.
+
+    Attributes:
+        stream: which part of a clip it reads, "vision" or "audio".
+        dims: token width before the first block and after each block: `depth + 1` integers.
+        fingerprint: sha256 over weights and transform settings; part of cache keys and adapters.
+    """
+
+    stream: str
+    dims: tuple[int, ...]
+    fingerprint: str
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.dims) - 1
+
+    @property
+    def dim(self) -> int:
+        """Width of the pooled features."""
+        return self.dims[-1]
+
+    @property
+    def blocks(self) -> Sequence[TokenMap]:
+        """`depth` callables, [N, L, D] -> [N, L', D']."""
+        raise NotImplementedError
+
+    def transform(self, clip: Clip) -> Tensor:
+        """Decoded clip -> float32 [T, ...], one row per segment. Pure and deterministic; runs in loader workers."""
+        raise NotImplementedError
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Transformed segments [N, ...] -> tokens [N, L, D] before the first block."""
+        raise NotImplementedError
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """Tokens after the last block -> final tokens [N, L, D] (the encoder's last norm, for instance)."""
+        raise NotImplementedError
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Finished tokens [N, L, D] -> one feature per segment [N, dim]."""
+        raise NotImplementedError
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Transformed segments [N, ...] -> finished tokens [N, L, D], with no method in between."""
+        tokens = self.embed(inputs)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.finish(tokens)
+
+    def freeze(self) -> None:
+        """Switch every parameter to `requires_grad=False` and the module to `eval()`."""
+        self.requires_grad_(False)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in `eval()`: a frozen encoder has no dropout and no drift of batch-norm statistics."""
+        return super().train(False)
+
+
+class TextEncoder(nn.Module):
+    """A frozen text tower: `encode` is all a method needs of it."""
+
+    dim: int
+    fingerprint: str
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """K texts -> unit-norm embeddings [K, dim]."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in `eval()`, as every frozen encoder does."""
+        return super().train(False)
+
+
+def fingerprint(module: nn.Module, settings: dict[str, Any]) -> str:
+    """sha256 over every tensor of `module.state_dict()` (name, dtype, shape, bytes) and the sorted `settings`."""
+    import hashlib
+    import json
+
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else
+                      np.asarray(tensor.item()).tobytes())
+    return digest.hexdigest()

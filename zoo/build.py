@@ -1,0 +1,59 @@
+"""From a checked configuration to live objects: data module, pairing, trainer."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lightning as L
+from omegaconf import DictConfig
+
+from zoo.backbones.base import TextEncoder
+from zoo.pairing import Pairing
+from zoo.prefix import SegmentDataset, whole
+from zoo.recipe import instantiate
+
+if TYPE_CHECKING:
+    from data_modules.base import ClipDataModule
+
+
+def build_pairing(config: DictConfig, classes: Sequence[str], *, cached: bool = True) -> Pairing:
+    """The recipe's pairing for these classes, with freshly initialised trainable parts (seeded by `config.seed`)."""
+    encoders = {name: instantiate(block) for name, block in config.backbones.items() if block is not None}
+    # After the encoders: how many random numbers they draw must not change the method's initialisation.
+    L.seed_everything(config.seed, verbose=False)
+    pairing = Pairing(
+        {name: encoder for name, encoder in encoders.items() if not isinstance(encoder, TextEncoder)},
+        instantiate(config.method),
+        instantiate(config.task),
+        classes=classes,
+        text=next((encoder for encoder in encoders.values() if isinstance(encoder, TextEncoder)), None),
+        optimizer=instantiate(config.optimizer) if config.get("optimizer") else None,
+        cache=instantiate(config.cache) if cached and config.get("cache") else None,
+    )
+    pairing.seed = config.seed
+    return pairing
+
+
+def connect(data: "ClipDataModule", pairing: Pairing, *, seed: int) -> None:
+    """Let the data module's loaders apply the pairing's transforms and ask its prefix cache.
+
+    Raises:
+        ValueError: a cache was asked for although the data's samples are not deterministic.
+    """
+    if pairing.cache is not None and not data.deterministic:
+        raise ValueError(
+            f"cache: {data.name} draws its samples anew each time, so frozen features cannot be kept; set cache=null"
+        )
+    backbones = {name: pairing.backbones[name] for name in pairing.depths}
+    data.seed = seed
+    data.wrap = lambda clips, split: SegmentDataset(clips, backbones, pairing.depths, pairing.cache)
+    data.collate = whole
+
+
+def build(config: DictConfig, run_dir: Path) -> tuple["ClipDataModule", Pairing, L.Trainer]:
+    """Data module, pairing and trainer of a composed recipe; data is checked before any weight is fetched."""
+    data: ClipDataModule = instantiate(config.data)
+    data.setup("fit")
+    pairing = build_pairing(config, data.classes)
+    connect(data, pairing, seed=config.seed)
+    return data, pairing, instantiate(config.trainer, run_dir)

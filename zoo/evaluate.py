@@ -1,0 +1,102 @@
+"""`python -m zoo.evaluate adapter=DIR [data.root=...] [output=FILE.json]`: measure a saved adapter on its test split."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+from torch import Tensor
+
+from zoo import adapter, recipe, report
+from zoo.build import connect
+from zoo.pairing import Pairing
+
+
+class Collect(Callback):
+    """Test predictions, labels and the method's observations, kept for the report."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.prediction: dict[str, list[Tensor]] = {}
+        self.target: dict[str, list[Tensor]] = {}
+        self.observed: dict[str, list[Tensor]] = {}
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
+    ) -> None:
+        """Keep one batch."""
+        assert isinstance(pl_module, Pairing)
+        self.ids += batch.ids
+        for store, values in (
+            (self.prediction, outputs),
+            (self.target, batch.target),
+            (self.observed, pl_module.method.observations()),
+        ):
+            for name, value in values.items():
+                store.setdefault(name, []).append(value.detach().float().cpu())
+
+    def gathered(self, part: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+        """Batches joined along the first dimension."""
+        return {name: torch.cat(values) for name, values in part.items()}
+
+
+def measure(pairing: Pairing, data: L.LightningDataModule, trainer: L.Trainer, collect: Collect) -> dict[str, Any]:
+    """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code."""
+    trainer.callbacks.append(collect)  # type: ignore[attr-defined]
+    try:
+        trainer.test(pairing, datamodule=data, verbose=False)
+    finally:
+        trainer.callbacks.remove(collect)  # type: ignore[attr-defined]
+    return {
+        "split": "test",
+        "n": len(collect.ids),
+        "unit": pairing.task.unit,
+        "monitor": pairing.task.monitor,
+        "metrics": pairing.task.compute(),
+        "intervals": {name: list(pair) for name, pair in pairing.task.intervals().items()},
+        "baselines": pairing.task.baselines(),
+    }
+
+
+def evaluate(folder: Path, config: DictConfig, pairing: Pairing) -> dict[str, Any]:
+    """Measure a loaded adapter on the test split of `config.data`."""
+    data = recipe.instantiate(config.data)
+    data.setup("test")
+    if list(data.classes) != pairing.classes:
+        raise adapter.AdapterError(
+            f"{folder} knows {len(pairing.classes)} classes ({', '.join(pairing.classes[:4])}, ...), the data "
+            f"{len(data.classes)} ({', '.join(data.classes[:4])}, ...): they must be the same, in the same order"
+        )
+    connect(data, pairing, seed=config.seed)
+    trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    return measure(pairing, data, trainer, Collect())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluate an adapter directory; exit code 2 on a mistake of the user's."""
+    words = dict(word.partition("=")[::2] for word in (sys.argv[1:] if argv is None else argv))
+    if "adapter" not in words or "--help" in words:
+        print(__doc__)
+        return 0 if "--help" in words else 2
+    folder, output = Path(words.pop("adapter")), words.pop("output", None)
+    try:
+        adapter.verify(folder)
+        config = recipe.compose(str(folder / "recipe.yaml"), [f"{key}={value}" for key, value in words.items()])
+        _, pairing = adapter.load(folder)
+        result = evaluate(folder, config, pairing)
+    except (adapter.AdapterError, recipe.RecipeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    report.show(report.evaluation(result, stored))
+    if output:
+        Path(output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

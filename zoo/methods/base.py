@@ -1,0 +1,41 @@
+"""The contract of a method: it owns every trainable parameter outside the task's head."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from zoo.backbones.base import Backbone, TextEncoder
+from zoo.batch import Batch
+
+Backbones = Mapping[str, Backbone]
+
+
+class Method(nn.Module):
+    """Adapters inside or between the blocks of frozen backbones.
+
+    Life: `__init__` takes settings only; `attach` sees the frozen backbones and the class names and creates parameters;
+    `forward` turns a batch into one feature per segment and stream.
+    """
+
+    feature_dims: dict[str, int]
+    """Width of each stream that `forward` returns; known after `attach`."""
+
+    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
+        """Create the trainable parts for these backbones. Called once, before weights are loaded into the method."""
+        raise NotImplementedError
+
+    def prefix_depths(self) -> dict[str, int]:
+        """Blocks of each used backbone that no trainable part precedes: pure functions of the input, so cacheable."""
+        raise NotImplementedError
+
+    def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Tokens [B, T, L, D] after each backbone's prefix -> features {stream: [B, T, feature_dims[stream]]}."""
+        raise NotImplementedError
+
+    def losses(self) -> dict[str, Tensor]:
+        """Auxiliary scalar losses of the last forward, by name."""
+        return {}
+
+    def observations(self) -> dict[str, Tensor]:
+        """What a report may show of the last forward, by name, one row per segment: [B * T, C]."""
+        return {}

@@ -1,0 +1,45 @@
+"""The control without a method: features of the frozen backbones, pooled per segment, for the task's head alone."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from zoo.backbones.base import TextEncoder
+from zoo.batch import Batch
+from zoo.methods.base import Backbones, Method
+
+
+class Frozen(Method):
+    """No trainable part: the head sees what the frozen encoders give.
+
+    Args:
+        streams: the backbones to use; one of them alone is the audio-only or vision-only control.
+    """
+
+    def __init__(self, *, streams: tuple[str, ...] = ("vision", "audio")) -> None:
+        super().__init__()
+        self.streams = tuple(streams)
+
+    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
+        """Read the feature widths.
+
+        Raises:
+            ValueError: a stream has no backbone.
+        """
+        missing = [name for name in self.streams if name not in backbones]
+        if missing or not self.streams:
+            raise ValueError(f"method.streams = {list(self.streams)}: the recipe's backbones are {sorted(backbones)}")
+        self.feature_dims = {name: backbones[name].dim for name in self.streams}
+        self._depths = {name: backbones[name].depth for name in self.streams}
+
+    def prefix_depths(self) -> dict[str, int]:
+        """Every block: nothing is trained inside the encoders."""
+        return dict(self._depths)
+
+    def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Tokens after the last block {stream: [B, T, L, D]} -> pooled features {stream: [B, T, dim]}."""
+        features = {}
+        for name in self.streams:
+            pooled = backbones[name].pool(backbones[name].finish(prefix[name].flatten(0, 1)))
+            features[name] = pooled.unflatten(0, prefix[name].shape[:2])
+        return features

@@ -1,0 +1,1 @@
+"""Benchmark metrics as `torchmetrics.Metric`, one file per benchmark family."""

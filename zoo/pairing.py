@@ -1,0 +1,207 @@
+"""The only LightningModule: frozen backbones, one method, one task.
+
+    prefix   = frozen blocks before the first trainable site     (no_grad, from the cache where it has them)
+    features = method(backbones, prefix, batch)
+    loss     = sum(task.loss(features, target)) + sum(method.losses())
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.base import Backbone, TextEncoder
+from zoo.batch import Batch
+from zoo.methods.base import Method
+from zoo.prefix import PrefixCache
+from zoo.tasks.base import Task
+
+if TYPE_CHECKING:
+    from zoo.trainer import Optimizer
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss became NaN or infinite; the message names the samples of the batch."""
+
+
+class Pairing(L.LightningModule):
+    """Frozen backbones, a method and a task, trained together.
+
+    Args:
+        backbones: frozen encoders by stream.
+        method: attached here, to these backbones and classes.
+        task: attached here, to the method's features.
+        classes: K class names, in label order, without background.
+        text: frozen text tower, where the method wants one.
+        optimizer: needed to train, not to evaluate or predict.
+        cache: of prefix tokens.
+    """
+
+    def __init__(
+        self,
+        backbones: Mapping[str, Backbone],
+        method: Method,
+        task: Task,
+        *,
+        classes: Sequence[str],
+        text: TextEncoder | None = None,
+        optimizer: "Optimizer | None" = None,
+        cache: PrefixCache | None = None,
+    ) -> None:
+        super().__init__()
+        method.attach(backbones, text, classes)
+        task.attach(method.feature_dims, classes)
+        self.backbones = nn.ModuleDict(dict(backbones))
+        self.method, self.task = method, task
+        self.classes = list(classes)
+        self.optimizer_settings, self.cache = optimizer, cache
+        self.depths = method.prefix_depths()
+        self.fingerprints = {name: backbone.fingerprint for name, backbone in backbones.items()}
+        if text is not None:
+            self.fingerprints["text"] = text.fingerprint
+        # Lightning compares checkpoint keys with all of the module's, backbones included; ours are checked exactly
+        # in `on_load_checkpoint`.
+        self.strict_loading = False
+
+    # --- features -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def prefix(self, batch: Batch) -> dict[str, Tensor]:
+        """Tokens {stream: [B, T, L, D]} after the blocks that precede every trainable part."""
+        if batch.prefix:
+            return batch.prefix
+        tokens = {}
+        for name, depth in self.depths.items():
+            backbone = self.backbones[name]
+            segments = batch.inputs[name]
+            flat = backbone.embed(segments.flatten(0, 1))
+            for block in backbone.blocks[:depth]:
+                flat = block(flat)
+            tokens[name] = flat.unflatten(0, segments.shape[:2]).float()
+            if self.cache is not None and batch.keys:
+                tokens[name] = self.cache.round(tokens[name])
+                for sample, row in zip(batch.keys, tokens[name], strict=True):
+                    self.cache.write(self.cache.key(self.fingerprints[name], depth, sample), row)
+        return tokens
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Features {stream: [B, T, D]}."""
+        return self.method(self.backbones, self.prefix(batch), batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """The task's decoded output for one batch."""
+        return self.task.predict(self(batch))
+
+    # --- training and evaluation ----------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss over the batch, logged by term.
+
+        Raises:
+            NonFiniteLoss: naming the batch's samples.
+        """
+        terms = self.task.loss(self(batch), batch.target)
+        loss = torch.stack([term.mean() for term in terms.values()]).sum()
+        for name, value in self.method.losses().items():
+            loss = loss + value
+            self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
+        if not torch.isfinite(loss):
+            raise NonFiniteLoss(
+                f"loss is {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}, samples {', '.join(batch.ids)}. "
+                "Lower optimizer.lr, set trainer.gradient_clip_val, or look at these samples; "
+                "the last good checkpoint is kept (resume=true)"
+            )
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch))
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Seed by epoch, so that a resumed run draws what the uninterrupted one would have drawn."""
+        torch.manual_seed(hash_seed(self.seed, self.current_epoch))
+
+    seed: int = 0
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self.task.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one validation batch."""
+        self._evaluate(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics; `task.monitor` selects the checkpoint."""
+        self.log_dict({f"val/{name}": value for name, value in self.task.compute().items()}, prog_bar=False)
+        self.log("val/selected", self.task.compute()[self.task.monitor], prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting."""
+        self.task.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Count one test batch; its predictions go to the callbacks."""
+        return self._evaluate(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self.log_dict({f"test/{name}": value for name, value in self.task.compute().items()})
+
+    def _evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
+        features = self(batch)
+        loss = torch.stack([term.mean() for term in self.task.loss(features, batch.target).values()]).sum()
+        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
+        prediction = self.task.predict(features)
+        self.task.update(prediction, batch.target)
+        return prediction
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and schedule over the trainable parameters alone."""
+        if self.optimizer_settings is None:
+            raise ValueError("this pairing was built without an optimizer block, so it can be evaluated but not trained")
+        return self.optimizer_settings.build(self)
+
+    # --- what is saved --------------------------------------------------------------------------------------------
+
+    def trainable_state(self) -> dict[str, Tensor]:
+        """Every tensor that training changes, by name: what a checkpoint and an adapter hold."""
+        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+
+    def load_trainable(self, state: Mapping[str, Tensor], *, source: str) -> None:
+        """Copy tensors in; names and shapes must match exactly.
+
+        Raises:
+            ValueError: naming every missing, unexpected and misshapen tensor of `source`.
+        """
+        own = self.trainable_state()
+        problems = [f"missing {name}" for name in own if name not in state]
+        problems += [f"unexpected {name}" for name in state if name not in own]
+        problems += [
+            f"{name} has shape {list(state[name].shape)}, expected {list(own[name].shape)}"
+            for name in own
+            if name in state and state[name].shape != own[name].shape
+        ]
+        if problems:
+            raise ValueError(f"{source} does not fit this pairing: " + "; ".join(problems))
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(state[name])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep trainable tensors only."""
+        checkpoint["state_dict"] = {name: tensor.cpu() for name, tensor in self.trainable_state().items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check names and shapes before Lightning copies them without a word."""
+        self.load_trainable(checkpoint["state_dict"], source="the checkpoint")
+
+
+def hash_seed(seed: int, epoch: int) -> int:
+    """One 63-bit seed from a run's seed and an epoch."""
+    return (seed * 1_000_003 + epoch * 7_919 + 12_345) % (2**63)
+
+
+def count_parameters(pairing: Pairing) -> tuple[int, int]:
+    """(trainable, total) parameters; the total counts the frozen backbones, not the text tower used once for anchors."""
+    sizes = [(p.numel(), p.requires_grad) for p in pairing.parameters()]
+    return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)

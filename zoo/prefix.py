@@ -1,0 +1,157 @@
+"""Frozen work done once: tokens before the first trainable site, cached on disk.
+
+A backbone's prefix (transform, embed, and the blocks no trainable part precedes) is a pure function of the sample, so
+its tokens may be kept. An entry is named by the content of everything that made it: backbone weights and transform
+settings (the fingerprint), number of blocks, the sample's own key, stored dtype, and a format number. Entries are one
+safetensors file each, written under a temporary name and renamed, so that any number of workers and runs may share a
+folder.
+"""
+
+import hashlib
+import logging
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zoo.backbones.base import Backbone
+from zoo.backbones.weights import cache_dir
+from zoo.batch import Batch, ClipSet, stack
+
+FORMAT = 1
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+log = logging.getLogger(__name__)
+
+
+class PrefixCache:
+    """A bounded folder of prefix tokens.
+
+    Args:
+        folder: where entries lie; the zoo's cache folder by default.
+        max_gib: the folder never grows past this; when full, new entries are not stored and are recomputed instead,
+            which is logged once.
+        dtype: of the stored tokens. Below float32 the tokens of the first epoch are rounded as well, so that a cached
+            and an uncached epoch see the same numbers.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: str | None = None,
+        max_gib: float = 8.0,
+        dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    ) -> None:
+        self.folder = Path(folder) if folder else cache_dir() / "prefix"
+        self.limit, self.dtype = int(max_gib * 2**30), dtype
+        self.hits = self.misses = 0
+        self._size: int | None = None
+        self._full = False
+
+    def key(self, fingerprint: str, depth: int, sample: str) -> str:
+        """Name of one entry: sha256 over all that determines its content."""
+        return hashlib.sha256(f"{FORMAT}|{fingerprint}|{depth}|{self.dtype}|{sample}".encode()).hexdigest()
+
+    def path(self, key: str) -> Path:
+        """File of an entry."""
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def read(self, key: str) -> Tensor | None:
+        """Stored tokens [T, L, D], or None when the entry is absent or unreadable (it is then written anew)."""
+        try:
+            return load_file(self.path(key))["tokens"].float()
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError, KeyError) as error:
+            log.warning("prefix cache: %s is unreadable (%s) and is recomputed", self.path(key), error)
+            return None
+
+    def round(self, tokens: Tensor) -> Tensor:
+        """The tokens as a later `read` gives them back."""
+        return tokens.to(DTYPES[self.dtype]).float()
+
+    def write(self, key: str, tokens: Tensor) -> None:
+        """Store tokens [T, L, D] unless that would pass the limit or the disk refuses; training goes on either way."""
+        if self._full:
+            return
+        data = save({"tokens": tokens.detach().to(DTYPES[self.dtype]).cpu().contiguous()})
+        if self._measure() + len(data) > self.limit:
+            return self._stop(f"its limit of {self.limit / 2**30:g} GiB is reached (cache.max_gib)")
+        path = self.path(key)
+        temporary = path.with_name(f".{uuid.uuid4().hex}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            return self._stop(str(error))
+        self._size = self._measure() + len(data)
+        return None
+
+    def _measure(self) -> int:
+        if self._size is None:
+            self._size = sum(f.stat().st_size for f in self.folder.glob("*/*.safetensors"))
+        return self._size
+
+    def _stop(self, why: str) -> None:
+        self._full = True
+        log.warning("prefix cache: no further entries in %s: %s; the rest is recomputed each epoch", self.folder, why)
+
+
+class SegmentDataset(Dataset[Batch]):
+    """Clips to batches: asks the cache first, and decodes and transforms only when it must.
+
+    Batches are formed here (`__getitems__`) because a batch is either all cached tokens or all inputs.
+    """
+
+    def __init__(
+        self, clips: ClipSet, backbones: Mapping[str, Backbone], depths: Mapping[str, int], cache: PrefixCache | None
+    ) -> None:
+        self.clips, self.cache = clips, cache
+        self.depths = dict(depths)
+        self.transforms = {name: backbones[name].transform for name in depths}
+        self.fingerprints = {name: backbones[name].fingerprint for name in depths}
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """A batch of samples."""
+        keys = [self.clips.key(i) for i in indices]
+        target = stack([self.clips.target(i) for i in indices])
+        if self.cache is not None:
+            prefix = self._cached(keys)
+            if prefix is not None:
+                return Batch(ids=[self.clips.id(i) for i in indices], inputs={}, target=target, prefix=prefix, keys=keys)
+        clips = [self.clips[i] for i in indices]
+        inputs = stack([{name: transform(clip) for name, transform in self.transforms.items()} for clip in clips])
+        return Batch(ids=[clip.id for clip in clips], inputs=inputs, target=target, keys=keys)
+
+    def _cached(self, keys: Sequence[str]) -> dict[str, Tensor] | None:
+        assert self.cache is not None
+        rows: list[dict[str, Tensor]] = []
+        for sample in keys:
+            row: dict[str, Tensor] = {}
+            for name, depth in self.depths.items():
+                tokens = self.cache.read(self.cache.key(self.fingerprints[name], depth, sample))
+                if tokens is None:
+                    return None
+                row[name] = tokens
+            rows.append(row)
+        return stack(rows)
+
+
+def whole(batch: Any) -> Any:
+    """Collate function: `SegmentDataset` has already made the batch."""
+    return batch

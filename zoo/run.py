@@ -1,0 +1,104 @@
+"""The run folder `runs/<recipe>/<time>/` and its manifest: what ran, on what, from which code and data."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import zoo
+
+PACKAGES = ("torch", "lightning", "torchmetrics", "timm", "transformers", "open_clip_torch", "peft", "numpy", "av")
+
+
+def create(root: Path, name: str) -> Path:
+    """A fresh folder `root/name/<UTC time>`, never one that exists."""
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    for attempt in range(100):
+        folder = root / name / (stamp if not attempt else f"{stamp}-{attempt}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"{root / name / stamp} and 99 more exist already")
+
+
+def last(root: Path, name: str) -> Path:
+    """The newest run of a recipe that has a checkpoint to resume from.
+
+    Raises:
+        FileNotFoundError: there is none, or the newest one has finished.
+    """
+    runs = sorted(path.parent.parent for path in (root / name).glob("*/checkpoints/last.ckpt"))
+    if not runs:
+        raise FileNotFoundError(f"resume=true: no run below {root / name} has checkpoints/last.ckpt")
+    if (runs[-1] / "adapter").exists():
+        raise FileNotFoundError(f"resume=true: the newest run, {runs[-1]}, has finished: its adapter is there")
+    return runs[-1]
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and dirty flag of the source checkout; both null for an installed wheel."""
+    source = Path(zoo.__file__).parents[1]
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(source), *words], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    # A wheel inside somebody else's repository must not take that repository's commit for its own.
+    if not (source / "pyproject.toml").exists() or (commit := git("rev-parse", "HEAD")) is None:
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def versions() -> dict[str, str]:
+    """Versions of this project, Python and the packages that shape a number."""
+    found = {"zoo": zoo.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> str:
+    """One line: GPU if one is used, else processor and cores."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()}x {torch.cuda.get_device_name()}"
+    return f"CPU {platform.machine()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+
+
+def manifest(**facts: Any) -> dict[str, Any]:
+    """Facts of a run beside those every run shares."""
+    return {
+        "command": " ".join(["python -m", *command()]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(),
+        "versions": versions(),
+        **git_state(),
+        **facts,
+    }
+
+
+def command() -> list[str]:
+    """The running command as a user would type it."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return [spec.name if spec else Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON under a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

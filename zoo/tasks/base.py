@@ -1,0 +1,79 @@
+"""The contract of a task: head, loss, decoding, metrics and what a result is compared with."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Task(nn.Module):
+    """Everything a kind of label needs once a method has made features.
+
+    Life: `__init__` takes settings; `attach` sees feature widths and classes and creates the head; per evaluation
+    `reset`, then `update` per batch, then `compute`. The same object counts in train, evaluate and the card.
+
+    Attributes:
+        monitor: the metric that selects the checkpoint on the validation split.
+        unit: "fraction" when metrics lie in [0, 1], "percent" when the benchmark reports them times 100.
+    """
+
+    monitor: str
+    unit: str = "fraction"
+
+    def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
+        """Create the head."""
+        raise NotImplementedError
+
+    def loss(self, features: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Per-sample losses by term, each [B]; the pairing adds and averages them."""
+        raise NotImplementedError
+
+    def predict(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Decoded output tensors by name, each [B, ...]."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forget what `update` counted."""
+        raise NotImplementedError
+
+    def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+        """Count one batch."""
+        raise NotImplementedError
+
+    def compute(self) -> dict[str, float]:
+        """Metrics over everything counted since `reset`."""
+        raise NotImplementedError
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % bootstrap intervals over videos, for the metrics that have one."""
+        return {}
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Metrics of trivial predictors on what was counted: {predictor: {metric: value}}."""
+        return {}
+
+
+class Head(nn.Module):
+    """Normalise each stream, concatenate, then linear or one hidden layer.
+
+    Args:
+        feature_dims: width of each stream.
+        outputs: width of the output.
+        hidden: width of the hidden layer; None makes the head a linear probe.
+    """
+
+    def __init__(self, feature_dims: Mapping[str, int], outputs: int, *, hidden: int | None) -> None:
+        super().__init__()
+        self.names = sorted(feature_dims)
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(feature_dims[name]) for name in self.names})
+        width = sum(feature_dims.values())
+        self.body = (
+            nn.Linear(width, outputs)
+            if hidden is None
+            else nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+        )
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """{stream: [..., D]} -> [..., outputs]."""
+        out: Tensor = self.body(torch.cat([self.norms[name](features[name]) for name in self.names], dim=-1))
+        return out

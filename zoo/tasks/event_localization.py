@@ -1,0 +1,76 @@
+"""Audio-visual event localisation: name the event of every segment, or background (AVE: Tian et al., ECCV 2018).
+
+One (K + 1)-way head per segment on the concatenated pooled streams, as in LAVISH (`AVE/nets/net_trans_v2.py`), trained
+with cross entropy; LAVISH itself uses a binary cross entropy on the softmax output.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.metrics.ave import EventLocalizationMetrics, bootstrap_interval, trivial_baselines
+from zoo.tasks.base import Head, Task
+
+
+class EventLocalization(Task):
+    """Segment-wise classification over K classes and background (index K).
+
+    Reads `target["segments"]`, int64 [B, T]. Predicts `segments` int64 [B, T] and `probabilities` [B, T, K + 1].
+
+    Args:
+        hidden: width of the head's hidden layer; null makes it a linear probe.
+        label_smoothing: of the cross entropy.
+    """
+
+    monitor = "segment_accuracy"
+
+    def __init__(self, *, hidden: int | None = 512, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.hidden, self.label_smoothing = hidden, label_smoothing
+
+    def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
+        """Create the (K + 1)-way head and its metrics."""
+        self.background = len(classes)
+        self.head = Head(feature_dims, len(classes) + 1, hidden=self.hidden)
+        self.metrics = EventLocalizationMetrics(classes=len(classes) + 1, background=self.background)
+        self.truth: list[Tensor] = []
+        self.correct: list[Tensor] = []
+
+    def loss(self, features: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Cross entropy averaged over segments, [B]."""
+        logits = self.head(features)
+        loss = F.cross_entropy(
+            logits.movedim(-1, 1), target["segments"], reduction="none", label_smoothing=self.label_smoothing
+        )
+        return {"cross_entropy": loss.mean(-1)}
+
+    def predict(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`segments` int64 [B, T], `probabilities` float32 [B, T, K + 1]."""
+        probabilities = self.head(features).float().softmax(-1)
+        return {"segments": probabilities.argmax(-1), "probabilities": probabilities}
+
+    def reset(self) -> None:
+        """Forget what was counted."""
+        self.metrics.reset()
+        self.truth, self.correct = [], []
+
+    def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+        """Count a batch of [B, T] predictions."""
+        self.metrics.update(prediction["segments"], target["segments"])
+        self.truth.append(target["segments"].cpu())
+        self.correct.append((prediction["segments"] == target["segments"]).cpu())
+
+    def compute(self) -> dict[str, float]:
+        """The four AVE metrics, in [0, 1]."""
+        return {name: float(value) for name, value in self.metrics.compute().items()}
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Bootstrap over videos of the segment accuracy."""
+        return {"segment_accuracy": bootstrap_interval(torch.cat(self.correct).float().mean(-1))}
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Background everywhere, and the true class on every segment."""
+        values = trivial_baselines(torch.cat(self.truth), self.background)
+        return {name: {"segment_accuracy": value} for name, value in values.items()}

@@ -1,0 +1,102 @@
+"""`python -m zoo.train recipe=NAME [key=value ...] [resume=true] [--smoke]`: train, select on val, test once, save.
+
+Everything a run leaves lies in `runs/<recipe>/<time>/`: the resolved recipe, checkpoints, logs, metrics, pictures, the
+model card and the adapter.
+"""
+
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo import recipe
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = False) -> dict[str, Any]:
+    """Fit, select the checkpoint on the validation split, measure the test split once, write the run folder.
+
+    Args:
+        config: a composed recipe.
+        run_dir: an existing folder; when `resume`, one with `checkpoints/last.ckpt`.
+        name: of the recipe; its card becomes the adapter's.
+        resume: go on from the last checkpoint.
+
+    Returns:
+        What metrics.json holds: measured metrics and the manifest.
+    """
+    from zoo import adapter, card, results, run
+    from zoo.build import build
+    from zoo.evaluate import Collect, measure
+    from zoo.pairing import count_parameters
+    from zoo.trainer import Cost, History
+
+    quiet_lightning()
+    (run_dir / "recipe.yaml").write_text(recipe.to_yaml(config), encoding="utf-8")
+    start = time.perf_counter()
+    data, pairing, trainer = build(config, run_dir)
+    trainable, total = count_parameters(pairing)
+    print(f"{name}: {trainable:,} of {total:,} parameters train; writing {run_dir}", flush=True)
+    last = run_dir / "checkpoints" / "last.ckpt"
+    trainer.fit(pairing, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=resume or None)
+    best = run_dir / "checkpoints" / "best.ckpt"
+    pairing.load_trainable(load_checkpoint(best), source=str(best))
+    collect = Collect()
+    measured = measure(pairing, data, trainer, collect)
+
+    cost = next(c for c in trainer.callbacks if isinstance(c, Cost)).summary()  # type: ignore[attr-defined]
+    history = next(c for c in trainer.callbacks if isinstance(c, History)).rows  # type: ignore[attr-defined]
+    manifest = run.manifest(
+        recipe=name,
+        seed=config.seed,
+        selected_on="val",
+        epochs=len(history),
+        seconds=round(time.perf_counter() - start, 1),
+        data={"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint(), **data.report()},
+        backbones=pairing.fingerprints,
+        parameters={"trainable": trainable, "total": total},
+        cost={**cost, "checkpoint_bytes": best.stat().st_size},
+    )
+    record = {**measured, "manifest": manifest}
+    run.write_json(run_dir / "metrics.json", record)
+    results.pictures(run_dir / "report", history, collect, data, pairing)
+    adapter.save(
+        pairing,
+        run_dir / "adapter",
+        recipe=recipe.to_yaml(config),
+        metrics=record,
+        card=card.for_run(name, record),
+    )
+    return record
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Trainable tensors of a checkpoint."""
+    import torch
+
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+    return state
+
+
+def quiet_lightning() -> None:
+    """Silence the notices that say nothing about this run."""
+    import logging
+
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train a recipe; exit code 2 when the command line or recipe has mistakes."""
+    request = recipe.parse_command(sys.argv[1:] if argv is None else argv, "zoo.train", extra=("resume", "runs"))
+    print(request)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

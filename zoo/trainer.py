@@ -1,0 +1,197 @@
+"""Lightning does the loop: this file says how a recipe's `optimizer` and `trainer` blocks become Lightning objects."""
+
+import importlib.util
+import math
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from zoo.pairing import Pairing
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW with linear warm-up and cosine decay to zero, stepped every batch.
+
+    Args:
+        lr: peak learning rate of the method's parameters.
+        head_lr: peak learning rate of the task's head; `lr` when null.
+        weight_decay: of weight matrices; vectors (biases, norms) are not decayed.
+        warmup: share of all steps spent warming up.
+    """
+
+    lr: float = 1e-3
+    head_lr: float | None = None
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+
+    def build(self, pairing: Pairing) -> dict[str, Any]:
+        """Lightning's optimizer dictionary for the trainable parameters of `pairing`."""
+        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        for name, parameter in pairing.named_parameters():
+            if parameter.requires_grad:
+                head = name.startswith("task.") and self.head_lr is not None
+                lr = self.head_lr if head and self.head_lr is not None else self.lr
+                groups.setdefault((lr, self.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+        optimizer = torch.optim.AdamW([{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items()])
+        total = max(1, int(pairing.trainer.estimated_stepping_batches))
+        warm = max(1, round(self.warmup * total))
+
+        def factor(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Cost(Callback):
+    """Seconds per training step and per epoch, and peak memory: what a run costs beside its parameters."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.epochs: list[float] = []
+        self._last = self._epoch = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note the time."""
+        self._epoch = self._last = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """A step is measured from the end of the one before it, so loading is part of it."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.steps.append(now - self._last)
+        self._last = now
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close the epoch; validation, which runs before this hook, is not part of it."""
+        self.epochs.append(self._last - self._epoch)
+
+    def summary(self) -> dict[str, float]:
+        """Median step, first and later epochs in seconds, peak memory in bytes."""
+        return {
+            "median_step_s": statistics.median(self.steps) if self.steps else float("nan"),
+            "first_epoch_s": self.epochs[0] if self.epochs else float("nan"),
+            "later_epoch_s": statistics.median(self.epochs[1:]) if len(self.epochs) > 1 else float("nan"),
+            "peak_memory_bytes": float(peak_memory()),
+        }
+
+
+def peak_memory() -> int:
+    """Peak bytes so far: allocated on the GPU where one is used, else this process's resident set."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class History(Callback):
+    """Metrics of every epoch, kept for the curves."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Copy what was logged."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.rows.append({"epoch": trainer.current_epoch, **metrics})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Travels in the checkpoint, so that a resumed run draws whole curves."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the interrupted run's rows."""
+        self.rows = list(state_dict["rows"])
+
+
+def build_trainer(
+    run_dir: Path,
+    *,
+    max_epochs: int = 10,
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
+    accumulate_grad_batches: int = 1,
+    gradient_clip_val: float | None = 1.0,
+    patience: int | None = None,
+    limit_train_batches: int | float | None = None,
+    deterministic: bool = True,
+    progress: bool = True,
+) -> L.Trainer:
+    """A Trainer that writes only below `run_dir`.
+
+    Args:
+        run_dir: the run folder.
+        max_epochs: training length.
+        accelerator: where to run.
+        devices: how many devices, or "auto".
+        num_nodes: machines.
+        strategy: Lightning's: auto, ddp, fsdp, ...
+        precision: arithmetic of the forward pass.
+        accumulate_grad_batches: batches per optimizer step.
+        gradient_clip_val: largest gradient norm; null switches clipping off.
+        patience: stop after so many epochs without a better validation metric; null never stops early.
+        limit_train_batches: train on so many batches (or such a share) per epoch.
+        deterministic: ask torch for deterministic kernels, warning where there is none.
+        progress: show a progress bar where the output is a terminal.
+    """
+    folder = run_dir / "checkpoints"
+    callbacks: list[Callback] = [
+        ModelCheckpoint(folder, filename="best", monitor="val/selected", mode="max", save_last=False),
+        ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_top_k=1, every_n_epochs=1),
+        Cost(),
+        History(),
+    ]
+    if patience is not None:
+        callbacks.append(EarlyStopping("val/selected", mode="max", patience=patience))
+    bar = progress and sys.stderr.isatty()
+    if bar:
+        callbacks.append(RichProgressBar())
+    return L.Trainer(
+        default_root_dir=run_dir,
+        max_epochs=max_epochs,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+        precision=precision,
+        accumulate_grad_batches=accumulate_grad_batches,
+        gradient_clip_val=gradient_clip_val,
+        limit_train_batches=limit_train_batches,
+        deterministic="warn" if deterministic else False,
+        callbacks=callbacks,
+        logger=loggers(run_dir),
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        enable_progress_bar=bar,
+        enable_model_summary=False,
+    )
+
+
+def loggers(run_dir: Path) -> list[Logger]:
+    """CSV and TensorBoard always; Weights & Biases, offline unless its own settings say otherwise, if installed."""
+    found: list[Logger] = [
+        CSVLogger(run_dir, name="logs", version="csv"),
+        TensorBoardLogger(run_dir, name="logs", version="tensorboard"),
+    ]
+    if importlib.util.find_spec("wandb"):
+        from lightning.pytorch.loggers import WandbLogger
+
+        found.append(WandbLogger(save_dir=run_dir, project="multimodal-peft-zoo"))
+    return found
