@@ -73,7 +73,9 @@ def verify(folder: Path) -> None:
     """
     listing = folder / "SHA256SUMS"
     if not listing.is_file():
-        raise AdapterError(f"{folder} is no adapter directory: it has no SHA256SUMS (expected {', '.join(FILES)} beside it)")
+        raise AdapterError(
+            f"{folder} is no adapter directory: it has no SHA256SUMS (expected {', '.join(FILES)} beside it)"
+        )
     sums = dict(reversed(line.split("  ", 1)) for line in listing.read_text(encoding="utf-8").splitlines() if line)
     for name in FILES:
         path = folder / name
@@ -91,7 +93,7 @@ def load(folder: Path, *, cached: bool = False) -> tuple[DictConfig, "Pairing"]:
         cached: keep the recipe's prefix cache.
 
     Raises:
-        AdapterError: altered files, an unknown format, other backbone weights or transforms, or tensors that do not fit.
+        AdapterError: altered files, an unknown format, other backbone weights or transforms, tensors that do not fit.
     """
     from safetensors import safe_open
 

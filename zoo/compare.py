@@ -1,6 +1,6 @@
-"""`python -m zoo.compare recipe=NAME [seeds=[0,1,2]] [variants=[a,b]] [key=value ...]`: a recipe beside its controls.
+"""`python -m zoo.compare recipe=NAME [seeds=[0,1,2]] [variants=[a,b]] [key=value ...]`: a recipe and its controls.
 
-Trains the recipe as it stands (called `recipe`) and every block of its `variants:`, once per seed, and writes one table:
+Trains the recipe as it stands (called `recipe`) and every block of its `variants:`, once per seed, into one table:
 mean and deviation over seeds, with trainable parameters, step time, peak memory and checkpoint bytes. Each training is
 a process of its own, so that peak memory is its own and a killed comparison goes on where it stopped: finished
 trainings are kept below `runs/compare/<recipe>/<commit>-<configuration>/`.
@@ -31,11 +31,15 @@ def main(argv: list[str] | None = None) -> int:
     wanted = _names(request.extra.get("variants", "")) or known
     unknown = [name for name in wanted if name not in known]
     if unknown:
-        return recipe.fail(recipe.RecipeError([f"unknown variant {name!r}; it has {', '.join(known)}" for name in unknown]))
+        return recipe.fail(
+            recipe.RecipeError([f"unknown variant {name!r}; it has {', '.join(known)}" for name in unknown])
+        )
     state = run.git_state()
     identity = hashlib.sha256(recipe.to_yaml(config).encode()).hexdigest()[:8]
     name = Path(request.recipe).stem
-    folder = Path(request.extra.get("runs", "runs")) / "compare" / name / f"{(state['commit'] or 'wheel')[:8]}-{identity}"
+    folder = (
+        Path(request.extra.get("runs", "runs")) / "compare" / name / f"{(state['commit'] or 'wheel')[:8]}-{identity}"
+    )
     for seed in seeds:
         for variant in wanted:
             target = folder / variant / f"seed{seed}"

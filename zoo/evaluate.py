@@ -1,4 +1,4 @@
-"""`python -m zoo.evaluate adapter=DIR [data.root=...] [output=FILE.json]`: measure a saved adapter on its test split."""
+"""`python -m zoo.evaluate adapter=DIR [data.root=...] [output=FILE.json]`: measure an adapter on its test split."""
 
 import json
 import sys

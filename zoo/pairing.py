@@ -1,8 +1,8 @@
 """The only LightningModule: frozen backbones, one method, one task.
 
-    prefix   = frozen blocks before the first trainable site     (no_grad, from the cache where it has them)
-    features = method(backbones, prefix, batch)
-    loss     = sum(task.loss(features, target)) + sum(method.losses())
+prefix   = frozen blocks before the first trainable site     (no_grad, from the cache where it has them)
+features = method(backbones, prefix, batch)
+loss     = sum(task.loss(features, target)) + sum(method.losses())
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.trainer import Optimizer
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLossError(RuntimeError):
     """A loss became NaN or infinite; the message names the samples of the batch."""
 
 
@@ -100,7 +100,7 @@ class Pairing(L.LightningModule):
         """Mean loss over the batch, logged by term.
 
         Raises:
-            NonFiniteLoss: naming the batch's samples.
+            NonFiniteLossError: naming the batch's samples.
         """
         terms = self.task.loss(self(batch), batch.target)
         loss = torch.stack([term.mean() for term in terms.values()]).sum()
@@ -108,8 +108,9 @@ class Pairing(L.LightningModule):
             loss = loss + value
             self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
         if not torch.isfinite(loss):
-            raise NonFiniteLoss(
-                f"loss is {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}, samples {', '.join(batch.ids)}. "
+            raise NonFiniteLossError(
+                f"loss is {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}, "
+                f"samples {', '.join(batch.ids)}. "
                 "Lower optimizer.lr, set trainer.gradient_clip_val, or look at these samples; "
                 "the last good checkpoint is kept (resume=true)"
             )
@@ -158,7 +159,9 @@ class Pairing(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule over the trainable parameters alone."""
         if self.optimizer_settings is None:
-            raise ValueError("this pairing was built without an optimizer block, so it can be evaluated but not trained")
+            raise ValueError(
+                "this pairing was built without an optimizer block, so it can be evaluated but not trained"
+            )
         return self.optimizer_settings.build(self)
 
     # --- what is saved --------------------------------------------------------------------------------------------
@@ -202,6 +205,6 @@ def hash_seed(seed: int, epoch: int) -> int:
 
 
 def count_parameters(pairing: Pairing) -> tuple[int, int]:
-    """(trainable, total) parameters; the total counts the frozen backbones, not the text tower used once for anchors."""
+    """(trainable, total) parameters; the total counts the frozen backbones, not the text tower, used once."""
     sizes = [(p.numel(), p.requires_grad) for p in pairing.parameters()]
     return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)

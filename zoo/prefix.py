@@ -83,7 +83,8 @@ class PrefixCache:
             return
         data = save({"tokens": tokens.detach().to(DTYPES[self.dtype]).cpu().contiguous()})
         if self._measure() + len(data) > self.limit:
-            return self._stop(f"its limit of {self.limit / 2**30:g} GiB is reached (cache.max_gib)")
+            self._stop(f"its limit of {self.limit / 2**30:g} GiB is reached (cache.max_gib)")
+            return
         path = self.path(key)
         temporary = path.with_name(f".{uuid.uuid4().hex}")
         try:
@@ -92,9 +93,9 @@ class PrefixCache:
             os.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            return self._stop(str(error))
+            self._stop(str(error))
+            return
         self._size = self._measure() + len(data)
-        return None
 
     def _measure(self) -> int:
         if self._size is None:
@@ -133,7 +134,9 @@ class SegmentDataset(Dataset[Batch]):
         if self.cache is not None:
             prefix = self._cached(keys)
             if prefix is not None:
-                return Batch(ids=[self.clips.id(i) for i in indices], inputs={}, target=target, prefix=prefix, keys=keys)
+                return Batch(
+                    ids=[self.clips.id(i) for i in indices], inputs={}, target=target, prefix=prefix, keys=keys
+                )
         clips = [self.clips[i] for i in indices]
         inputs = stack([{name: transform(clip) for name, transform in self.transforms.items()} for clip in clips])
         return Batch(ids=[clip.id for clip in clips], inputs=inputs, target=target, keys=keys)

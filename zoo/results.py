@@ -26,9 +26,7 @@ def pictures(
     if "segments" not in target:
         return
     truth = target["segments"].long().numpy()  # [N, T]
-    report.confusion(
-        truth.ravel(), prediction["segments"].long().numpy().ravel(), names, folder / "confusion.png"
-    )
+    report.confusion(truth.ravel(), prediction["segments"].long().numpy().ravel(), names, folder / "confusion.png")
     timelines = [_timeline(i, truth, prediction, collect, data) for i in _spread(truth, len(pairing.classes))]
     report.timelines(timelines, names, folder / "timelines.png")
     observed = collect.gathered(collect.observed)
@@ -50,7 +48,9 @@ def _spread(truth: np.ndarray, background: int) -> list[int]:
     return sorted(chosen.values())[:SHOWN] or list(range(min(SHOWN, len(truth))))
 
 
-def _timeline(index: int, truth: np.ndarray, prediction: dict[str, Any], collect: Collect, data: Any) -> report.Timeline:
+def _timeline(
+    index: int, truth: np.ndarray, prediction: dict[str, Any], collect: Collect, data: Any
+) -> report.Timeline:
     clip = data.sets["test"][index]
     assert clip.id == collect.ids[index]
     return report.Timeline(

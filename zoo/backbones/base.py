@@ -103,6 +103,9 @@ def fingerprint(module: nn.Module, settings: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else
-                      np.asarray(tensor.item()).tobytes())
+        digest.update(
+            tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            if tensor.ndim
+            else np.asarray(tensor.item()).tobytes()
+        )
     return digest.hexdigest()

@@ -94,7 +94,7 @@ class Site(nn.Module):
         }
 
     def forward(self, tokens: Mapping[str, Tensor], anchors: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Tokens {stream: [N, L, D]}, anchors [K, d_t] -> adapted tokens, gates {stream: [N, r]} (empty without GSM)."""
+        """Tokens {stream: [N, L, D]}, anchors [K, d_t] -> adapted tokens, gates {stream: [N, r]} (none without GSM)."""
         hidden = {name: self.streams[name].bottleneck(tokens[name]) for name in STREAMS}
         summary: dict[str, Tensor] = {}
         if self.text is not None:

@@ -1,0 +1,95 @@
+"""An adapter is complete, verified, and fits exactly, or it is refused."""
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import batch, pairing, train_steps
+
+from zoo import adapter
+from zoo.methods.lora import LoRA
+from zoo.methods.tb_ava import TBAVA
+from zoo.pairing import NonFiniteLossError, count_parameters
+
+
+def saved(folder: Path) -> Path:
+    return adapter.save(
+        pairing(TBAVA(rank=4)), folder / "adapter", recipe="seed: 0\n", metrics={"n": 1}, card="# card\n"
+    )
+
+
+def test_a_saved_directory_verifies_and_holds_trainable_tensors_only(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    folder = saved(tmp_path)
+    adapter.verify(folder)
+    names = set(load_file(folder / "adapter.safetensors"))
+    assert names == set(pairing(TBAVA(rank=4)).trainable_state())
+    assert not any(name.startswith("backbones.") for name in names)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter"]
+
+
+@pytest.mark.parametrize("name", adapter.FILES)
+def test_an_altered_or_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    folder = saved(tmp_path)
+    with (folder / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(adapter.AdapterError, match=f"{name} was altered"):
+        adapter.verify(folder)
+    (folder / name).unlink()
+    with pytest.raises(adapter.AdapterError, match=f"{name} is missing"):
+        adapter.verify(folder)
+
+
+def test_a_folder_that_is_no_adapter_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(adapter.AdapterError, match="no adapter directory"):
+        adapter.verify(tmp_path)
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        saved(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensors_must_fit_exactly() -> None:
+    model = pairing(TBAVA(rank=4))
+    state = {name: tensor.clone() for name, tensor in model.trainable_state().items()}
+    first, second, *_ = sorted(state)
+    state["renamed"] = state.pop(first)
+    state[second] = torch.zeros(1, 2, 3)
+    with pytest.raises(ValueError, match="here does not fit") as error:
+        model.load_trainable(state, source="here")
+    for part in (f"missing {first}", "unexpected renamed", f"{second} has shape [1, 2, 3]"):
+        assert part in str(error.value)
+
+
+def test_loading_tensors_reproduces_the_prediction() -> None:
+    model, fresh = pairing(LoRA(rank=2, targets={"vision": ["1"]})), pairing(LoRA(rank=2, targets={"vision": ["1"]}))
+    train_steps(model)
+    data = batch(0, 1)
+    assert not torch.equal(model.predict_step(data)["probabilities"], fresh.predict_step(data)["probabilities"])
+    fresh.load_trainable(model.trainable_state(), source="memory")
+    assert torch.equal(model.predict_step(data)["probabilities"], fresh.predict_step(data)["probabilities"])
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pairing(TBAVA(rank=4))
+    data = batch(0, 1)
+    data.inputs["audio"][1, 0, 0] = math.nan
+    with pytest.raises(NonFiniteLossError, match="samples clip0, clip1"):
+        model.training_step(data, 7)
+
+
+def test_parameters_are_counted_by_hand() -> None:
+    model = pairing(LoRA(rank=2, targets={"vision": ["1"]}, last={"vision": 1}))
+    trainable, total = count_parameters(model)
+    head = 2 * 8 + 2 * 6 + (14 * 8 + 8) + (8 * 4 + 4)
+    assert trainable == 2 * (8 + 8) + head
+    assert total == trainable + sum(p.numel() for n, p in model.named_parameters() if not p.requires_grad)

@@ -1,0 +1,81 @@
+"""`python -m zoo.predict adapter=DIR input=FILE.mp4 [output=FILE.jsonl]`: what a saved adapter says about a clip.
+
+Prints one JSON line a file: the class of every segment and its probability. The clip is cut as in training.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from zoo import adapter, recipe
+from zoo.batch import Batch, Clip
+from zoo.pairing import Pairing
+
+
+def predict(pairing: Pairing, clips: list[Clip]) -> list[dict[str, object]]:
+    """Label the segments of decoded clips, one dictionary a clip."""
+    transforms = {name: pairing.backbones[name].transform for name in pairing.depths}
+    answers: list[dict[str, object]] = []
+    names = [*pairing.classes, "background"]
+    for clip in clips:
+        inputs = {name: transform(clip)[None] for name, transform in transforms.items()}
+        with torch.no_grad():
+            output = pairing.predict_step(Batch(ids=[clip.id], inputs=inputs, target={}))
+        if "segments" in output:
+            best = output["probabilities"][0].max(-1).values
+            answers.append(
+                {
+                    "id": clip.id,
+                    "segments": [names[int(k)] for k in output["segments"][0]],
+                    "probability": [round(float(p), 6) for p in best],
+                }
+            )
+        else:
+            answers.append(
+                {
+                    "id": clip.id,
+                    **{
+                        name: [
+                            [pairing.classes[k] for k in row.nonzero().flatten().tolist()] for row in output[name][0]
+                        ]
+                        for name in ("audio", "visual")
+                    },
+                }
+            )
+    return answers
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Predict one media file; exit code 2 on a mistake of the user's."""
+    words = dict(word.partition("=")[::2] for word in (sys.argv[1:] if argv is None else argv))
+    if set(words) - {"adapter", "input", "output"} or not {"adapter", "input"} <= set(words):
+        print(__doc__)
+        return 0 if "--help" in words else 2
+    from data_modules.media import MediaError, decode_clip
+
+    try:
+        config, pairing = adapter.load(Path(words["adapter"]))
+        data = recipe.instantiate(config.data)
+        decoded = decode_clip(
+            Path(words["input"]),
+            segments=data.segments,
+            segment_seconds=data.segment_seconds,
+            sample_rate=data.sample_rate,
+            frame_size=None,
+        )
+    except (adapter.AdapterError, recipe.RecipeError, MediaError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    clip = Clip(words["input"], decoded.frames, decoded.audio, data.sample_rate, {})
+    lines = "".join(json.dumps(answer) + "\n" for answer in predict(pairing, [clip]))
+    if output := words.get("output"):
+        Path(output).write_text(lines, encoding="utf-8")
+    else:
+        print(lines, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
