@@ -34,7 +34,7 @@ class EventLocalization(Task):
         """Create the (K + 1)-way head and its metrics."""
         self.background = len(classes)
         self.head = Head(feature_dims, len(classes) + 1, hidden=self.hidden)
-        self.metrics = EventLocalizationMetrics(classes=len(classes) + 1, background=self.background)
+        self.metrics = EventLocalizationMetrics(background=self.background)
         self.truth: list[Tensor] = []
         self.correct: list[Tensor] = []
 

