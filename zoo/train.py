@@ -91,10 +91,41 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")
 
 
+EXTRA = {
+    "resume": "true: continue the newest interrupted run of this recipe",
+    "runs": "where run folders go (default: runs)",
+    "into": "an existing empty folder to use as the run folder",
+    "card": "recipe whose model card the adapter takes (default: the recipe's own)",
+}
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Train a recipe; exit code 2 when the command line or recipe has mistakes."""
-    request = recipe.parse_command(sys.argv[1:] if argv is None else argv, "zoo.train", extra=("resume", "runs"))
-    print(request)
+    """Train a recipe; exit code 2 on a mistake of the user's, 1 when training stops on an error."""
+    request = recipe.parse_command(sys.argv[1:] if argv is None else argv, "zoo.train", extra=EXTRA)
+    name = Path(request.recipe).stem
+    try:
+        config = recipe.compose(request.recipe, request.overrides, smoke=request.smoke)
+        resume = {"true": True, "false": False}.get(request.extra.get("resume", "false"))
+        if resume is None:
+            raise recipe.RecipeError([f"resume: expected true or false, got {request.extra['resume']!r}"])
+        from zoo import run
+
+        root = Path(request.extra.get("runs", "runs"))
+        if resume:
+            run_dir = run.last(root, name)
+            stored = (run_dir / "recipe.yaml").read_text(encoding="utf-8")
+            if stored != recipe.to_yaml(config):
+                raise recipe.RecipeError([f"resume=true: this command differs from the one of {run_dir}: see its recipe.yaml"])
+        else:
+            run_dir = Path(request.extra["into"]) if "into" in request.extra else run.create(root, name)
+    except (recipe.RecipeError, FileNotFoundError) as error:
+        recipe.fail(error)
+    from zoo import report
+    from zoo.errors import user_errors
+
+    with user_errors():
+        record = train(config, run_dir, name=request.extra.get("card", name), resume=resume)
+        report.show(report.summary(record, run_dir))
     return 0
 
 

@@ -1,0 +1,388 @@
+"""Find, compose, check and instantiate a recipe; read the command line of every command that takes one.
+
+A recipe is one YAML file. `include:` names shared pieces (below `recipes/`, or beside the file), merged in order before
+the file itself. Layers follow: the `smoke:` block when asked for, one of `variants:`, and the command line's
+`key=value`. A layer that gives a block another `_target_` starts that block afresh, for its old keys belonged to the old
+class. All mistakes are reported at once, before torch is imported.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import zoo
+from zoo import schema
+from zoo.schema import MISSING, TARGET
+from zoo.strict_yaml import StrictLoader
+
+BLOCKS = ("data", "method", "task", "optimizer", "trainer", "cache")
+KEYS = ("include", "seed", "data", "backbones", "method", "task", "optimizer", "trainer", "cache", "smoke", "variants")
+REQUIRED = ("data", "backbones", "method", "task", "optimizer", "trainer")
+
+
+class RecipeError(Exception):
+    """Everything that is wrong with a recipe and its overrides; `problems` has one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+def folder() -> Path:
+    """The shipped recipes: beside the package in a checkout, inside it in a wheel."""
+    inside = Path(zoo.__file__).parent / "recipes"
+    return inside if inside.is_dir() else inside.parents[1] / "recipes"
+
+
+def available() -> dict[str, str]:
+    """Shipped recipes and the first line of their headers."""
+    return {path.stem: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for path in sorted(folder().glob("*.yaml"))}
+
+
+def find(name: str) -> Path:
+    """Path of a shipped recipe, or of a user's own YAML file.
+
+    Raises:
+        RecipeError: neither exists; the nearest name is suggested.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        if Path(name).is_file():
+            return Path(name)
+        raise RecipeError([f"recipe file '{name}' does not exist"])
+    path = folder() / f"{name}.yaml"
+    if not path.is_file():
+        raise RecipeError([f"unknown recipe '{name}'.{schema.nearest(name, available())}"])
+    return path
+
+
+def compose(
+    name: str, overrides: Sequence[str] = (), *, smoke: bool = False, variant: str | None = None
+) -> DictConfig:
+    """A checked configuration.
+
+    Args:
+        name: a shipped recipe or a YAML file.
+        overrides: `a.b.c=value` words.
+        smoke: apply the recipe's `smoke:` block: a run of seconds on a CPU.
+        variant: apply one of the recipe's `variants:`.
+
+    Raises:
+        RecipeError: with every mistake found.
+    """
+    problems: list[str] = []
+    base = _read(find(name), problems)
+    if problems:
+        raise RecipeError(problems)
+    smoke_layer, variants = base.get("smoke") or {}, base.get("variants") or {}
+    if variant is not None and variant not in variants:
+        raise RecipeError([f"unknown variant '{variant}'.{schema.nearest(variant, variants)}"])
+    config = base
+    if smoke:
+        config = _layer(config, smoke_layer)
+    if variant is not None:
+        config = _layer(config, variants[variant])
+    config = _words(config, overrides, problems)
+    checked = _check(config, problems, "")
+    for label, layer in {"smoke": smoke_layer, **{f"variants.{v}": variants[v] for v in variants}}.items():
+        known = set(problems)
+        found: list[str] = []
+        _check(_layer(base, layer), found, "")
+        problems += [f"{label}: {p}" for p in found if p not in known and not p.startswith("missing value")]
+    if problems:
+        raise RecipeError(list(dict.fromkeys(problems)))
+    return checked
+
+
+def to_yaml(config: DictConfig) -> str:
+    """The resolved recipe, which `compose` reads back to the same configuration."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    kept = {key: value for key, value in values.items() if key not in ("include", "smoke", "variants")}
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+
+
+def instantiate(block: Any, *args: Any, **extra: Any) -> Any:
+    """Import a block's `_target_` and call it with the block's keys; nested blocks first.
+
+    Args:
+        block: a checked block.
+        *args: what the program supplies before the keys.
+        **extra: further keywords.
+    """
+    values = OmegaConf.to_container(block, resolve=True) if isinstance(block, DictConfig) else block
+    return _call(values, *args, **extra)
+
+
+def _call(values: dict[str, Any], *args: Any, **extra: Any) -> Any:
+    module, _, name = values[TARGET].rpartition(".")
+    target = getattr(importlib.import_module(module), name)
+    nested = {k: _call(v) if isinstance(v, dict) and TARGET in v else v for k, v in values.items() if k != TARGET}
+    return target(*args, **nested, **extra)
+
+
+# --- composing --------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """One YAML file with what it includes."""
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        problems.append(f"{path}: {' '.join(str(error).split())}")
+        return {}
+    if not isinstance(values, dict):
+        problems.append(f"{path}: expected a mapping of {', '.join(KEYS)}")
+        return {}
+    merged: dict[str, Any] = {}
+    for piece in values.get("include") or []:
+        places = [path.parent / f"{piece}.yaml", folder() / f"{piece}.yaml"]
+        found = next((p for p in places if p.is_file()), None)
+        if found is None:
+            pieces = [p.relative_to(folder()).with_suffix("").as_posix() for p in folder().glob("*/*.yaml")]
+            problems.append(f"{path}: include '{piece}' does not exist.{schema.nearest(str(piece), pieces)}")
+        elif found.resolve() in seen:
+            problems.append(f"{path}: include '{piece}' includes itself")
+        else:
+            merged = _merge(merged, _read(found, problems, (*seen, path.resolve(), found.resolve())))
+    return _merge(merged, {k: v for k, v in values.items() if k != "include"})
+
+
+def _merge(old: Any, new: Any) -> Any:
+    """Mappings merge key by key; anything else replaces; another `_target_` replaces the whole block."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    if TARGET in new and TARGET in old and new[TARGET] != old[TARGET]:
+        return new
+    return {**old, **{k: _merge(old[k], v) if k in old else v for k, v in new.items()}}
+
+
+def _layer(config: dict[str, Any], layer: Any) -> dict[str, Any]:
+    """Apply a mapping whose keys may be dotted; targets first, so that other keys meet the new class."""
+    if not isinstance(layer, dict):
+        return config
+    for key in sorted(layer, key=lambda k: not str(k).endswith(TARGET)):
+        config = _put(config, str(key).split("."), layer[key])
+    return config
+
+
+def _put(config: Any, path: list[str], value: Any) -> dict[str, Any]:
+    nested: Any = value
+    for key in reversed(path):
+        nested = {key: nested}
+    # A dictionary-valued setting (`method.sites`) is replaced, not merged, by a later layer.
+    if isinstance(value, dict) and len(path) > 1 and TARGET not in value and path[0] != "backbones":
+        holder = config
+        for key in path[:-1]:
+            holder = holder.get(key) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and isinstance(holder.get(path[-1]), dict) and TARGET in holder:
+            config = _merge(config, _put({}, path[:-1], {path[-1]: None}))
+    merged: dict[str, Any] = _merge(config, nested)
+    return merged
+
+
+def _words(config: dict[str, Any], overrides: Sequence[str], problems: list[str]) -> dict[str, Any]:
+    """Apply `a.b=value` words."""
+    pairs: dict[str, str] = {}
+    for word in overrides:
+        key, equals, raw = word.partition("=")
+        if not equals or not all(key.split(".")):
+            problems.append(f"'{word}' is no key=value")
+        elif key in pairs:
+            problems.append(f"'{key}' is given twice")
+        else:
+            pairs[key] = raw
+    for key in sorted(pairs, key=lambda k: not k.endswith(TARGET)):
+        path = key.split(".")
+        if path[0] not in KEYS or path[0] in ("include", "smoke", "variants"):
+            problems.append(f"unknown key '{key}'.{schema.nearest(path[0], [k for k in KEYS[1:-2]])}")
+            continue
+        config = _put(config, path, _value(config, path, pairs[key]))
+    return config
+
+
+def _value(config: dict[str, Any], path: list[str], raw: str) -> Any:
+    """A word of the command line as a value of the type its key has."""
+    try:
+        parsed = yaml.load(raw, Loader=StrictLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError):
+        parsed = raw
+    holder: Any = config
+    for key in path[:-1]:
+        holder = holder.get(key) if isinstance(holder, dict) else None
+    if path[-1] == TARGET:
+        return raw
+    if not isinstance(holder, dict) or not isinstance(holder.get(TARGET), str):
+        return parsed
+    try:
+        known = schema.signature(holder[TARGET]).get(path[-1])
+    except schema.SchemaError:
+        return parsed
+    if known is None:
+        return parsed
+    if parsed is None and schema.mismatch(None, known.annotation) is None:
+        return None
+    if schema.text_only(known.annotation) or schema.mismatch(parsed, known.annotation):
+        return raw if schema.mismatch(raw, known.annotation) is None else parsed
+    return parsed
+
+
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+
+def _check(config: dict[str, Any], problems: list[str], where: str) -> DictConfig:
+    for key in config:
+        if key not in KEYS:
+            problems.append(f"unknown key '{key}'.{schema.nearest(str(key), KEYS)}")
+    problems += [f"missing block '{key}'" for key in REQUIRED if not config.get(key)]
+    try:
+        result = OmegaConf.create({"seed": 0, **{k: v for k, v in config.items() if k in KEYS}})
+        values = OmegaConf.to_container(result, resolve=True)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        problems.append(f"the recipe cannot be resolved: {str(error).splitlines()[0]}")
+        return OmegaConf.create({})
+    assert isinstance(values, dict)
+    if schema.mismatch(values["seed"], "int"):
+        problems.append(f"seed: {schema.mismatch(values['seed'], 'int')}")
+    for key in BLOCKS:
+        if values.get(key) is not None:
+            _check_block(values[key], key, problems)
+    encoders = values.get("backbones")
+    if encoders and not isinstance(encoders, dict):
+        problems.append(f"backbones: expected a mapping of stream to block, got {encoders!r}")
+    for name, block in (encoders if isinstance(encoders, dict) else {}).items():
+        if block is not None:
+            _check_block(block, f"backbones.{name}", problems)
+    return result
+
+
+def _check_block(block: Any, path: str, problems: list[str]) -> None:
+    if not isinstance(block, dict):
+        problems.append(f"{path}: expected a block with {TARGET}, got {block!r}")
+        return
+    if not isinstance(block.get(TARGET), str):
+        problems.append(f"missing value '{path}.{TARGET}': which class or function?")
+        return
+    try:
+        known = schema.signature(block[TARGET])
+    except (schema.SchemaError, SyntaxError) as error:
+        problems.append(f"{path}.{TARGET}: {error}")
+        return
+    for key, value in block.items():
+        if key == TARGET:
+            continue
+        if key not in known:
+            problems.append(f"unknown key '{path}.{key}'.{schema.nearest(str(key), known)}")
+        elif isinstance(value, dict) and TARGET in value:
+            _check_block(value, f"{path}.{key}", problems)
+        elif value != MISSING and (wrong := schema.mismatch(value, known[key].annotation)):
+            hint = "; write true or false" if known[key].annotation == "bool" else ""
+            problems.append(f"{path}.{key}: {wrong}{hint}")
+    for name, parameter in known.items():
+        if block.get(name, MISSING) == MISSING and (name in block or parameter.default is None):
+            meaning = f": {parameter.meaning}" if parameter.meaning else ""
+            problems.append(f"missing value '{path}.{name}' ({parameter.annotation}){meaning}")
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Request:
+    """A parsed command line."""
+
+    recipe: str
+    overrides: list[str] = field(default_factory=list)
+    extra: dict[str, str] = field(default_factory=dict)
+    smoke: bool = False
+
+
+def parse_command(argv: Sequence[str], command: str, *, extra: Mapping[str, str]) -> Request:
+    """Read `recipe=NAME key=value ... [--smoke]`; answer `--help`, `--list` and `--print` and exit.
+
+    Args:
+        argv: words after the command.
+        command: its dotted name.
+        extra: keys that belong to the command rather than to the recipe, and their meanings.
+    """
+    flags = [w for w in argv if w.startswith("--")]
+    words = [w for w in argv if not w.startswith("--")]
+    given = {k: v for k, e, v in (w.partition("=") for w in words) if e and (k == "recipe" or k in extra)}
+    request = Request(given.pop("recipe", ""), [w for w in words if w.partition("=")[0] not in {"recipe", *extra}], given)
+    request.smoke = "--smoke" in flags
+    unknown = [f for f in flags if f not in ("--help", "--list", "--print", "--smoke")]
+    if unknown:
+        fail(RecipeError([f"unknown option '{f}'.{schema.nearest(f, ['--help', '--list', '--print', '--smoke'])}" for f in unknown]))
+    if "--list" in flags:
+        print("\n".join(f"{name:18} {line}" for name, line in available().items()))
+        sys.exit(0)
+    if "--help" in flags and not request.recipe:
+        print(usage(command, extra))
+        sys.exit(0)
+    if not request.recipe:
+        fail(RecipeError([f"which recipe? {command} recipe=NAME; NAME is one of {', '.join(available())}, or a YAML file"]))
+    if "--help" in flags or "--print" in flags:
+        try:
+            if "--print" in flags:
+                print(to_yaml(compose(request.recipe, request.overrides, smoke=request.smoke)), end="")
+            else:
+                print(describe(request.recipe))
+        except RecipeError as error:
+            fail(error)
+        sys.exit(0)
+    return request
+
+
+def usage(command: str, extra: Mapping[str, str]) -> str:
+    """Help of a command."""
+    lines = [f"usage: python -m {command} recipe=NAME|FILE.yaml [key=value ...] [--smoke] [--print] [--help] [--list]", ""]
+    lines += [f"  {key}={'':{max(1, 12 - len(key))}}{meaning}" for key, meaning in extra.items()]
+    lines += [
+        "  --smoke       apply the recipe's smoke block: seconds on a CPU",
+        "  --print       print the resolved recipe and stop",
+        "  --list        list the recipes and stop",
+        "  --help        with recipe=NAME: every key, its type, default and meaning",
+        "",
+        f"example: python -m {command} recipe=tb_ava trainer.max_epochs=3 method.rank=16",
+    ]
+    return "\n".join(lines)
+
+
+def describe(name: str) -> str:
+    """Every key of a recipe: value here (or default), type, meaning."""
+    path = find(name)
+    header = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    problems: list[str] = []
+    base = _read(path, problems)
+    lines = [*header, ""]
+    blocks = {k: base[k] for k in BLOCKS if isinstance(base.get(k), dict)}
+    blocks |= {f"backbones.{k}": v for k, v in (base.get("backbones") or {}).items() if isinstance(v, dict)}
+    for key, block in blocks.items():
+        lines.append(f"{key}  ({block.get(TARGET)})")
+        try:
+            known = schema.signature(block[TARGET])
+        except (schema.SchemaError, KeyError) as error:
+            problems.append(f"{key}: {error}")
+            continue
+        for p in known.values():
+            value = block.get(p.name, p.default)
+            lines.append(f"  {key}.{p.name}={value}  [{p.annotation}]  {p.meaning}".rstrip())
+        lines.append("")
+    if base.get("variants"):
+        lines.append(f"variants (python -m zoo.compare): {', '.join(base['variants'])}")
+    if problems:
+        raise RecipeError(problems)
+    return "\n".join(lines)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Print every problem, one a line, and exit with code 2."""
+    for line in getattr(error, "problems", [str(error)]):
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
