@@ -143,5 +143,5 @@ def train_steps(model: Pairing, steps: int = 3, lr: float = 0.05) -> list[float]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     return losses
