@@ -118,6 +118,17 @@ class History(Callback):
         self.rows = list(state_dict["rows"])
 
 
+class Lines(Callback):
+    """One line an epoch, where no progress bar is shown."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print losses and the selecting metric."""
+        if trainer.is_global_zero:
+            seen = trainer.callback_metrics
+            parts = [f"{name} {float(seen[name]):.4f}" for name in ("train/loss", "val/loss", "val/selected") if name in seen]
+            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(parts)}", flush=True)
+
+
 def build_trainer(
     run_dir: Path,
     *,
@@ -161,8 +172,7 @@ def build_trainer(
     if patience is not None:
         callbacks.append(EarlyStopping("val/selected", mode="max", patience=patience))
     bar = progress and sys.stderr.isatty()
-    if bar:
-        callbacks.append(RichProgressBar())
+    callbacks.append(RichProgressBar() if bar else Lines())
     return L.Trainer(
         default_root_dir=run_dir,
         max_epochs=max_epochs,

@@ -52,7 +52,7 @@ class VideoParsing(Task):
         self.classify = nn.Linear(self.hidden, len(classes))
         self.time_attention = nn.Linear(self.hidden, len(classes))
         self.stream_attention = nn.Linear(self.hidden, len(classes))
-        self.metrics = VideoParsingMetrics(classes=len(classes))
+        self.metrics = VideoParsingMetrics()
         self.truth: list[tuple[Tensor, Tensor]] = []
 
     def _probabilities(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,47 @@
+"""`python -m data_modules.NAME --check ROOT`: is this copy of a benchmark complete and readable?"""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn, Protocol
+
+from data_modules.base import DataError
+from zoo.batch import ClipSet
+
+
+class Checkable(Protocol):
+    """A data module that can look at its own files."""
+
+    on_bad: str
+
+    def check(self) -> list[str]:
+        """Lines about annotations and splits."""
+        ...
+
+    def splits(self) -> dict[str, ClipSet]:
+        """Its splits; raises where media are missing."""
+        ...
+
+
+def check_command(command: str, make: Callable[[str], Checkable]) -> NoReturn:
+    """Read `--check ROOT`, print what was found, exit with 0 when all is there, 1 when not, 2 on a wrong command."""
+    if len(sys.argv) != 3 or sys.argv[1] != "--check":
+        print(f"usage: python -m {command} --check ROOT", file=sys.stderr)
+        sys.exit(2)
+    try:
+        data = make(sys.argv[2])
+        for line in data.check():
+            print(line)
+        bad = 0
+        for split, clips in data.splits().items():
+            for index in range(len(clips)):
+                try:
+                    clips[index]
+                except DataError as error:
+                    bad += 1
+                    print(f"{split}: {error}")
+            print(f"{split}: {len(clips)} clips found")
+    except DataError as error:
+        print(f"error: {error}")
+        sys.exit(1)
+    print("complete" if not bad else f"{bad} clips cannot be decoded")
+    sys.exit(1 if bad else 0)

@@ -1,0 +1,164 @@
+"""Decode a media file into one picture and one sound window per segment, cut exactly at the segment borders (PyAV)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+from numpy.typing import NDArray
+
+from data_modules.base import DataError
+
+
+class MediaError(DataError):
+    """A media file cannot be decoded; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pictures uint8 [T, H, W, 3], sound float32 [T, S] mono in [-1, 1], and what had to be made up."""
+
+    frames: NDArray[np.uint8]
+    audio: NDArray[np.float32]
+    notes: list[str] = field(default_factory=list)
+
+
+def decode_clip(
+    path: Path,
+    *,
+    segments: int,
+    segment_seconds: float,
+    sample_rate: int,
+    frame_size: int | None = None,
+    missing_audio: Literal["error", "silence"] = "error",
+) -> Decoded:
+    """Cut a media file into segments.
+
+    Pictures are those nearest to the segments' centres by their timestamps; channels are averaged to mono; both streams
+    start at the file's earliest timestamp. A clip that ends early repeats its last picture and is padded with silence,
+    which `notes` says.
+
+    Args:
+        path: anything FFmpeg's libraries read.
+        segments: T.
+        segment_seconds: length of one.
+        sample_rate: of the returned sound, in Hz.
+        frame_size: shorter side of the returned pictures in pixels; None keeps the file's.
+        missing_audio: what to do with a file that has no (or an empty) sound track.
+
+    Raises:
+        MediaError: no such file, no pictures, no sound, or undecodable content.
+    """
+    if not path.is_file():
+        raise MediaError(f"{path} does not exist")
+    centres = [(k + 0.5) * segment_seconds for k in range(segments)]
+    try:
+        with av.open(str(path)) as container:
+            pictures, last, waves, rate = _read(container, frame_size, centres, segments * segment_seconds)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path} cannot be decoded: {error}; it is damaged or no media file") from error
+    if not pictures:
+        raise MediaError(f"{path} holds no pictures; expected a video of {segments * segment_seconds:g} s")
+    notes: list[str] = []
+    if late := sum(centre > last + segment_seconds / 2 for centre in centres):
+        notes.append(f"{late} segments after the last picture: it is repeated")
+    frames = np.stack(pictures)
+    if not waves:
+        if missing_audio == "error":
+            raise MediaError(f"{path} has no sound; set missing_audio=silence to use silence and count such files")
+        notes.append("no sound: silence")
+        return Decoded(frames, np.zeros((segments, round(segment_seconds * sample_rate)), np.float32), notes)
+    return Decoded(frames, _windows(waves, rate, segments, segment_seconds, sample_rate, notes), notes)
+
+
+Pieces = list[tuple[float, NDArray[np.float32]]]
+
+
+def _read(
+    container: av.container.InputContainer, frame_size: int | None, centres: list[float], seconds: float
+) -> tuple[list[NDArray[np.uint8]], float, Pieces, int]:
+    """The picture nearest to each centre, the last picture's time, timestamped sound pieces and their rate."""
+    streams = [*container.streams.video[:1], *container.streams.audio[:1]]
+    if not streams:
+        raise ValueError("it has neither pictures nor sound")
+    start = (container.start_time or 0) / av.time_base
+    nearest: list[av.VideoFrame | None] = [None] * len(centres)
+    distance = [float("inf")] * len(centres)
+    last, rate, waves = float("-inf"), 0, []
+    for frame in container.decode(*streams):
+        if frame.time is None or (time := frame.time - start) > seconds + 1:
+            continue
+        if isinstance(frame, av.VideoFrame):
+            last = max(last, time)
+            for k, centre in enumerate(centres):
+                if abs(time - centre) < distance[k]:
+                    nearest[k], distance[k] = frame, abs(time - centre)
+        else:
+            rate = frame.sample_rate
+            waves.append((time, _mono(frame)))
+    return [_pixels(frame, frame_size) for frame in nearest if frame is not None], last, waves, rate
+
+
+def _pixels(frame: av.VideoFrame, frame_size: int | None) -> NDArray[np.uint8]:
+    scale = frame_size / min(frame.width, frame.height) if frame_size else 1.0
+    small = frame.reformat(round(frame.width * scale), round(frame.height * scale), format="rgb24")
+    pixels: NDArray[np.uint8] = small.to_ndarray()
+    return pixels
+
+
+def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
+    """A sound frame of any sample format to float32 [n], the mean of its channels."""
+    raw = frame.to_ndarray()
+    if not frame.format.is_planar:
+        raw = raw.reshape(-1, frame.layout.nb_channels).T
+    if raw.dtype == np.uint8:
+        raw = raw.astype(np.float32) / 128 - 1
+    elif np.issubdtype(raw.dtype, np.integer):
+        raw = raw.astype(np.float32) / np.float32(-float(np.iinfo(raw.dtype).min))
+    mono: NDArray[np.float32] = raw.mean(0, dtype=np.float32)
+    return mono
+
+
+def _windows(
+    waves: Pieces, rate: int, segments: int, seconds: float, sample_rate: int, notes: list[str]
+) -> NDArray[np.float32]:
+    """Place the pieces by their timestamps, resample, cut."""
+    length = round(segments * seconds * rate)
+    track = np.zeros(length + rate, np.float32)
+    end = max(0, round(waves[0][0] * rate))
+    for _, piece in waves:  # pieces follow each other without gaps; timestamps of later ones are rounded
+        room = max(0, len(track) - end)
+        track[end : end + len(piece)] = piece[:room]
+        end += len(piece)
+    if end < length:
+        notes.append(f"sound ends {(length - end) / rate:.2f} s early: padded with silence")
+    wave = torch.from_numpy(track[:length])
+    if rate != sample_rate:
+        wave = torchaudio.functional.resample(wave, rate, sample_rate)
+    size = round(seconds * sample_rate)
+    out = torch.zeros(segments * size)
+    out[: len(wave)] = wave[: segments * size]
+    return out.reshape(segments, size).numpy()
+
+
+def read_audio(path: Path, sample_rate: int) -> NDArray[np.float32]:
+    """A sound file (wav, ogg, flac) as mono float32 [n] at `sample_rate` Hz.
+
+    Raises:
+        MediaError: no such file, undecodable, or of zero length.
+    """
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise MediaError(f"{path} cannot be read as sound: {error}") from error
+    if not len(samples):
+        raise MediaError(f"{path} holds no sound (zero samples)")
+    wave = torch.from_numpy(samples.mean(1))
+    if rate != sample_rate:
+        wave = torchaudio.functional.resample(wave, rate, sample_rate)
+    out: NDArray[np.float32] = wave.numpy()
+    return out
