@@ -80,17 +80,17 @@ def compose(
     base = _read(find(name), problems)
     if problems:
         raise RecipeError(problems)
-    smoke_layer, variants = base.get("smoke") or {}, base.get("variants") or {}
-    if variant is not None and variant not in variants:
-        raise RecipeError([f"unknown variant '{variant}'.{schema.nearest(variant, variants)}"])
+    smoke_layer, layers = base.get("smoke") or {}, base.get("variants") or {}
+    if variant is not None and variant not in layers:
+        raise RecipeError([f"unknown variant '{variant}'.{schema.nearest(variant, layers)}"])
     config = base
     if smoke:
         config = _layer(config, smoke_layer)
     if variant is not None:
-        config = _layer(config, variants[variant])
+        config = _layer(config, layers[variant])
     config = _words(config, overrides, problems)
     checked = _check(config, problems, "")
-    for label, layer in {"smoke": smoke_layer, **{f"variants.{v}": variants[v] for v in variants}}.items():
+    for label, layer in {"smoke": smoke_layer, **{f"variants.{v}": layers[v] for v in layers}}.items():
         known = set(problems)
         found: list[str] = []
         _check(_layer(base, layer), found, "")
@@ -98,6 +98,11 @@ def compose(
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
     return checked
+
+
+def variants(name: str) -> list[str]:
+    """Names of a recipe's `variants:`."""
+    return list(_read(find(name), []).get("variants") or {})
 
 
 def to_yaml(config: DictConfig) -> str:

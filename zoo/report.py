@@ -54,6 +54,11 @@ def size(count: float) -> str:
     return f"{count:.2f} GiB"
 
 
+def seconds(value: float | None) -> str:
+    """A duration for a reader; "-" where there was none."""
+    return "-" if value is None else f"{value:.1f} s"
+
+
 def _metrics(record: Mapping[str, Any], title: str) -> Table:
     unit, synthetic = record["unit"], record.get("manifest", {}).get("data", {}).get("synthetic")
     table = Table(title=title, caption="a synthetic set: not a benchmark result" if synthetic else None)
@@ -81,7 +86,7 @@ def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
         "trainable parameters": f"{count['trainable']:,} of {count['total']:,} ({count['trainable'] / count['total']:.2%})",
         "peak memory": size(cost["peak_memory_bytes"]),
         "median step": f"{cost['median_step_s'] * 1000:.0f} ms",
-        "first epoch, later epochs": f"{cost['first_epoch_s']:.1f} s, {cost['later_epoch_s']:.1f} s",
+        "first epoch, later epochs": ", ".join(seconds(cost[name]) for name in ("first_epoch_s", "later_epoch_s")),
         "checkpoint": size(cost["checkpoint_bytes"]),
         "whole run": f"{manifest['seconds']:.0f} s on {manifest['hardware']}",
         "run folder": str(run_dir),
@@ -117,17 +122,16 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("variant", "mean", "deviation", "recipe minus variant, 95 %", "trainable", "step", "peak memory", "checkpoint"):
         table.add_column(name, justify="left" if name == "variant" else "right")
     for row in rows:
-        gap = row.get("gap")
-        between = f"{number(gap[0], row['unit'])} to {number(gap[1], row['unit'])}" if gap else ""
+        gap = row["gap"]
         table.add_row(
             row["name"].replace("_", " "),
-            number(row["mean"], row["unit"]),
-            number(row["std"], row["unit"]),
-            between,
+            f"{row['mean']:.2f} %",
+            "-" if row["std"] is None else f"{row['std']:.2f}",
+            f"{gap[0]:+.2f} to {gap[1]:+.2f}" if gap else "",
             f"{row['trainable']:,}",
-            f"{row['median_step_s'] * 1000:.0f} ms",
-            size(row["peak_memory_bytes"]),
-            size(row["checkpoint_bytes"]),
+            f"{row['step_ms']} ms",
+            f"{row['peak_mib']} MiB",
+            f"{row['checkpoint_kib']} KiB",
         )
     return table
 

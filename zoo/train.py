@@ -62,6 +62,7 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
     )
     record = {**measured, "manifest": manifest}
     run.write_json(run_dir / "metrics.json", record)
+    run.write_json(run_dir / "per_video.json", dict(zip(collect.ids, pairing.task.per_video().tolist(), strict=True)))
     results.pictures(run_dir / "report", history, collect, data, pairing)
     adapter.save(
         pairing,
@@ -89,6 +90,11 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*")
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    # Frozen encoders stay in eval mode by design.
+    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
 
 
 EXTRA = {

@@ -78,12 +78,12 @@ class Cost(Callback):
         """Close the epoch; validation, which runs before this hook, is not part of it."""
         self.epochs.append(self._last - self._epoch)
 
-    def summary(self) -> dict[str, float]:
-        """Median step, first and later epochs in seconds, peak memory in bytes."""
+    def summary(self) -> dict[str, float | None]:
+        """Median step, first and later epochs in seconds (null where there was none), peak memory in bytes."""
         return {
-            "median_step_s": statistics.median(self.steps) if self.steps else float("nan"),
-            "first_epoch_s": self.epochs[0] if self.epochs else float("nan"),
-            "later_epoch_s": statistics.median(self.epochs[1:]) if len(self.epochs) > 1 else float("nan"),
+            "median_step_s": statistics.median(self.steps) if self.steps else None,
+            "first_epoch_s": self.epochs[0] if self.epochs else None,
+            "later_epoch_s": statistics.median(self.epochs[1:]) if len(self.epochs) > 1 else None,
             "peak_memory_bytes": float(peak_memory()),
         }
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from zoo.metrics.bootstrap import bootstrap_interval
+
 
 class Task(nn.Module):
     """Everything a kind of label needs once a method has made features.
@@ -44,9 +46,13 @@ class Task(nn.Module):
         """Metrics over everything counted since `reset`."""
         raise NotImplementedError
 
+    def per_video(self) -> Tensor:
+        """The monitored metric of every video counted, [N] in counting order; their mean is its value."""
+        raise NotImplementedError
+
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals over videos, for the metrics that have one."""
-        return {}
+        """95 % bootstrap interval over videos of the monitored metric."""
+        return {self.monitor: bootstrap_interval(self.per_video())}
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Metrics of trivial predictors on what was counted: {predictor: {metric: value}}."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.metrics.llp import VideoParsingMetrics, trivial_baselines
+from zoo.metrics.llp import KINDS, LEVELS, VideoParsingMetrics, scores, trivial_baselines
 from zoo.tasks.base import Task
 
 STREAMS = ("audio", "vision")
@@ -54,6 +54,7 @@ class VideoParsing(Task):
         self.stream_attention = nn.Linear(self.hidden, len(classes))
         self.metrics = VideoParsingMetrics()
         self.truth: list[tuple[Tensor, Tensor]] = []
+        self.said: list[tuple[Tensor, Tensor]] = []
 
     def _probabilities(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """-> segments [B, 2, T, K], branches [B, 2, K], video [B, K], all in [0, 1]."""
@@ -90,17 +91,23 @@ class VideoParsing(Task):
     def reset(self) -> None:
         """Forget what was counted."""
         self.metrics.reset()
-        self.truth = []
+        self.truth, self.said = [], []
 
     def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Count a batch of [B, T, K] predictions."""
         audio, visual = target["audio"].bool(), target["visual"].bool()
         self.metrics.update(prediction["audio"], prediction["visual"], audio, visual)
         self.truth.append((audio.cpu(), visual.cpu()))
+        self.said.append((prediction["audio"].cpu(), prediction["visual"].cpu()))
 
     def compute(self) -> dict[str, float]:
         """The ten official F-scores, times 100."""
         return {name: float(value) for name, value in self.metrics.compute().items()}
+
+    def per_video(self) -> Tensor:
+        """Segment-level Type@AV of every video times 100, [N]."""
+        parts = [torch.cat(part).transpose(1, 2) for pairs in (self.said, self.truth) for part in zip(*pairs, strict=True)]
+        return 100 * scores(*parts)[:, LEVELS.index("segment"), KINDS.index("Type@AV")]
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Predict nothing, and the video's true classes on every segment of both modalities."""
