@@ -1,0 +1,158 @@
+"""Recipes compose, and every mistake is named before anything heavy is imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zoo import recipe
+
+SHIPPED = sorted(recipe.available())
+ROOT = ["data.root=/nowhere"]
+
+
+def rooted(name: str) -> list[str]:
+    return ROOT if name != "tb_ava" else []
+
+
+def problems(*overrides: str, name: str = "tb_ava") -> list[str]:
+    with pytest.raises(recipe.RecipeError) as caught:
+        recipe.compose(name, overrides)
+    return caught.value.problems
+
+
+WRONG = {
+    "trainer.max_epoch=3": "unknown key 'trainer.max_epoch'. Did you mean 'max_epochs'?",
+    "trainer.max_epochs=abc": "trainer.max_epochs: expected int, got 'abc' (str)",
+    "trainer.max_epochs=1.5": "trainer.max_epochs: expected int, got 1.5 (float)",
+    "trainer.max_epochs=null": "trainer.max_epochs: expected int, got None (NoneType)",
+    "method.rank=no": "method.rank: expected int, got 'no' (str)",
+    "method.gate=no": "method.gate: expected bool, got 'no' (str); write true or false",
+    "method.direction=up": "method.direction: expected Literal['both', 'audio_to_vision', 'vision_to_audio'], got 'up' (str)",
+    "optimizer.lr=[1]": "optimizer.lr: expected float, got [1] (list)",
+    "metod.rank=3": "unknown key 'metod.rank'. Did you mean 'method'?",
+    "seed=x": "seed: expected int, got 'x' (str)",
+    "method.rank": "'method.rank' is no key=value",
+    "=3": "'=3' is no key=value",
+    "method._target_=zoo.methods.tb_ava.TBAV": "method._target_: module zoo.methods.tb_ava has no 'TBAV'. Did you mean 'TBAVA'?",
+    "method._target_=zoo.methods.tbava.TBAVA": "method._target_: no module 'zoo.methods.tbava'. Did you mean 'tb_ava'?",
+    "backbones.vision.imagesize=3": "unknown key 'backbones.vision.imagesize'. Did you mean 'image_size'?",
+}
+
+
+@pytest.mark.parametrize(("word", "message"), WRONG.items())
+def test_a_wrong_word_is_named_with_the_nearest_right_one(word: str, message: str) -> None:
+    assert problems(word)[0] == message
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    found = problems("trainer.max_epoch=3", "method.rank=x", "sed=1")
+    assert len(found) == 3
+
+
+def test_a_word_given_twice_is_refused() -> None:
+    assert problems("seed=1", "seed=2") == ["'seed' is given twice"]
+
+
+def test_a_missing_value_says_what_it_means() -> None:
+    assert problems(name="tb_ava_grid")[0].startswith("missing value 'data.root' (str)")
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    assert problems(name="tb_eva") == ["unknown recipe 'tb_eva'. Did you mean 'tb_ava'?"]
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("optimizer.lr=1e-3", 1e-3), ("optimizer.lr=1", 1), ("optimizer.head_lr=null", None), ("method.rank=12", 12)],
+)
+def test_right_words_take_their_type(word: str, value: object) -> None:
+    block, key = word.partition("=")[0].split(".")
+    assert recipe.compose("tb_ava", [word])[block][key] == value
+
+
+@pytest.mark.parametrize("text", ["no", "012", "1e-3", "null", "true", "a: b", "1_000", "~", "{}"])
+def test_a_text_key_keeps_the_text_as_typed(text: str) -> None:
+    assert recipe.compose("tb_ava_grid", [f"data.root={text}"]).data.root == text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12), st.text(max_size=12))
+def test_no_word_ever_ends_in_anything_but_a_recipe_or_a_named_mistake(key: str, value: str) -> None:
+    for word in (f"{key}={value}", f"method.rank={value}", f"data.{key}={value}"):
+        try:
+            config = recipe.compose("tb_ava", [word])
+        except recipe.RecipeError as error:
+            assert error.problems
+        else:
+            assert isinstance(config.method.rank, int)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("smoke", [False, True])
+def test_every_recipe_composes_and_reads_back_to_itself(name: str, smoke: bool, tmp_path: Path) -> None:
+    config = recipe.compose(name, rooted(name), smoke=smoke)
+    text = recipe.to_yaml(config)
+    (tmp_path / "again.yaml").write_text(text)
+    assert recipe.to_yaml(recipe.compose(str(tmp_path / "again.yaml"))) == text
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_variant_composes_and_differs_from_its_recipe(name: str) -> None:
+    base = recipe.to_yaml(recipe.compose(name, rooted(name)))
+    texts = [recipe.to_yaml(recipe.compose(name, rooted(name), variant=v)) for v in recipe.variants(name)]
+    assert texts
+    assert base not in texts
+    assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_recipe_begins_with_the_five_lines_of_its_header_and_has_a_card(name: str) -> None:
+    lines = recipe.find(name).read_text(encoding="utf-8").splitlines()
+    assert all(line.startswith("# ") for line in lines[:5])
+    starts = ["Reproduces:", "Hardware and time:", "Number:", f"Command: python -m zoo.train recipe={name}"]
+    for line, start in zip(lines[1:5], starts, strict=True):
+        assert line.startswith(f"# {start}")
+    assert "smoke" in yaml.safe_load(recipe.find(name).read_text(encoding="utf-8"))
+
+
+def test_a_users_own_file_includes_shipped_pieces(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("include: [tb_ava]\nmethod: {rank: 5}\n")
+    config = recipe.compose(str(mine))
+    assert config.method.rank == 5
+    assert config.trainer.max_epochs == recipe.compose("tb_ava").trainer.max_epochs
+
+
+def test_mistakes_of_a_file_are_named_with_the_file(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("include: [backbone/embeded_av]\nmethod: {rank: 5}\nmethod: {rank: 6}\n")
+    assert "mine.yaml" in problems(name=str(mine))[0]
+    mine.write_text("include: [backbone/embeded_av]\n")
+    assert "Did you mean 'backbone/embedded_av'?" in problems(name=str(mine))[0]
+
+
+def test_a_wrong_command_ends_with_code_2_without_importing_torch() -> None:
+    code = (
+        "import sys\nfrom zoo.train import main\n"
+        "try:\n    main(['recipe=tb_ava', 'trainer.max_epoch=3', 'method.rank=x'])\n"
+        "except SystemExit as end:\n    assert end.code == 2, end.code\n"
+        "assert 'torch' not in sys.modules and 'lightning' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("error: ") == 2
+
+
+@pytest.mark.parametrize(("flag", "shown"), [("--list", "tb_ava_grid"), ("--help", "resume"), ("--print", "_target_")])
+def test_help_list_and_print(flag: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from zoo.train import main
+
+    with pytest.raises(SystemExit) as end:
+        main([flag] if flag != "--print" else [flag, "recipe=tb_ava"])
+    assert end.value.code == 0
+    assert shown in capsys.readouterr().out

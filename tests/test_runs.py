@@ -1,0 +1,109 @@
+"""Every recipe trains, evaluates, predicts, resumes and reloads by its smoke block, as a user would run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av_files
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from zoo import adapter, recipe
+from zoo.train import main
+
+MADE_UP = {"tb_ava_grid": av_files.grid, "tb_ava_ave": av_files.ave, "tb_ava_llp": av_files.llp}
+NAMES = sorted(recipe.available())
+SMALL = ["data.train_clips=8", "data.val_clips=4", "data.test_clips=4", "data.batch_size=2", "method.rank=4", "cache=null"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One finished smoke run of every recipe."""
+    return {name: smoke(name, tmp_path_factory.mktemp(name)) for name in NAMES}
+
+
+def smoke(name: str, folder: Path) -> Path:
+    words = [f"data.root={MADE_UP[name](folder / 'data')}"] if name in MADE_UP else []
+    assert main([f"recipe={name}", "--smoke", f"runs={folder / 'runs'}", *words]) == 0
+    return next((folder / "runs" / name).iterdir())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_leaves_what_it_promises(finished: dict[str, Path], name: str) -> None:
+    run = finished[name]
+    adapter.verify(run / "adapter")
+    record = json.loads((run / "metrics.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
+    assert record["manifest"]["selected_on"] == "val"
+    assert record["baselines"]
+    assert set(record["metrics"]) >= {record["monitor"]}
+    assert (run / "report" / "curves.png").stat().st_size > 1000
+    values = json.loads((run / "per_video.json").read_text())
+    assert sum(values.values()) / len(values) == pytest.approx(record["metrics"][record["monitor"]], abs=1e-6)
+    if name != "tb_ava_llp":
+        assert {p.name for p in (run / "report").iterdir()} == {"curves.png", "confusion.png", "timelines.png", "gates.png"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(finished: dict[str, Path], name: str) -> None:
+    state = load_file(finished[name] / "adapter" / "adapter.safetensors")
+    up = [tensor for key, tensor in state.items() if key.endswith(".up.weight")]
+    assert up
+    assert all(tensor.abs().sum() > 0 for tensor in up)
+    last = torch.load(finished[name] / "checkpoints" / "last.ckpt", weights_only=True)
+    assert not any(key.startswith("backbones.") for key in last["state_dict"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: dict[str, Path], name: str, tmp_path: Path) -> None:
+    run = finished[name]
+    command = [sys.executable, "-m", "zoo.evaluate", f"adapter={run / 'adapter'}", f"output={tmp_path / 'again.json'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    again = json.loads((tmp_path / "again.json").read_text())
+    stored = json.loads((run / "metrics.json").read_text())
+    assert again["metrics"] == pytest.approx(stored["metrics"], nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["tb_ava", "tb_ava_ave"])
+def test_predict_labels_a_clip_bit_equally_in_two_processes(finished: dict[str, Path], name: str, tmp_path: Path) -> None:
+    av_files.write_clip(tmp_path / "clip.mp4")
+    command = [sys.executable, "-m", "zoo.predict", f"adapter={finished[name] / 'adapter'}", f"input={tmp_path / 'clip.mp4'}"]
+    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert first == second
+    answer = json.loads(first)
+    assert len(answer["segments"]) == 10
+
+
+def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    words = ["recipe=tb_ava", *SMALL, "trainer.max_epochs=3"]
+    command = [sys.executable, "-m", "zoo.train", *words]
+    subprocess.run([*command, f"runs={tmp_path / 'whole'}"], check=True, capture_output=True)
+    killed = subprocess.Popen([*command, f"runs={tmp_path / 'cut'}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / "cut").glob("*/*/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline
+        assert killed.poll() is None
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    folder = next((tmp_path / "cut" / "tb_ava").iterdir())
+    assert not (folder / "adapter").exists()
+    subprocess.run([*command, f"runs={tmp_path / 'cut'}", "resume=true"], check=True, capture_output=True)
+    whole = next((tmp_path / "whole" / "tb_ava").iterdir())
+    a, b = (load_file(f / "adapter" / "adapter.safetensors") for f in (whole, folder))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    records = [json.loads((f / "metrics.json").read_text()) for f in (whole, folder)]
+    assert records[0]["metrics"] == records[1]["metrics"]
+
+
+def test_resuming_with_another_command_is_refused(finished: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    runs = finished["tb_ava"].parents[1]
+    with pytest.raises(SystemExit) as end:
+        main(["recipe=tb_ava", "--smoke", f"runs={runs}", "resume=true"])
+    assert end.value.code == 2
+    assert "has finished" in capsys.readouterr().err
