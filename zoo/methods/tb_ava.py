@@ -7,7 +7,7 @@ the other stream m', at one site with tokens x [N, L, D], anchors T [K, d_t] and
 
     h_m  = act(LN(x_m) W_down^m)                                  bottleneck              [N, L, r]
     P    = LN(T W_t)                                              anchors of this site    [K, r]
-    s_m  = softmax(<mean_L(h_m), P> / (tau sqrt(r)))              relevance of each text  [N, K]
+    s_m  = softmax(<LN(mean_L(h_m)), P> / (tau sqrt(r)))          relevance of each text  [N, K]
     c_m  = s_m P                                                  semantic summary        [N, r]
     g_m  = sigmoid(W_g^m [c_m ; c_m'] + b_g^m)                    the gate                [N, r]
     x_m <- x_m + (h_m * (1 + g_m * tanh(W_s^m c_m'))) W_up^m      with W_up = 0 at start
@@ -100,7 +100,9 @@ class Site(nn.Module):
         if self.text is not None:
             bridge = self.text(anchors)  # P [K, r]
             for name in STREAMS:
-                relevance = torch.softmax(hidden[name].mean(1) @ bridge.T * self.scale, dim=-1)  # [N, K]
+                # Unnormalised, the mean of GELU outputs is so small that every text would be equally relevant.
+                query = nn.functional.layer_norm(hidden[name].mean(1), bridge.shape[-1:])
+                relevance = torch.softmax(query @ bridge.T * self.scale, dim=-1)  # [N, K]
                 summary[name] = relevance @ bridge
         adapted: dict[str, Tensor] = {}
         gates: dict[str, Tensor] = {}
