@@ -143,8 +143,8 @@ def test_gsm_follows_its_equations() -> None:
         hidden[m] = torch.nn.functional.gelu(x @ a.down.weight.T + a.down.bias)
         summary[m] = torch.stack(
             [
-                sum(w * p for w, p in zip((row.mean(0) @ bridge.T / (0.5 * 2)).softmax(0), bridge, strict=True))
-                for row in hidden[m]
+                sum(w * p for w, p in zip((q @ bridge.T / (0.5 * 2)).softmax(0), bridge, strict=True))
+                for q in ((h - h.mean()) / (h.var(correction=0) + 1e-5).sqrt() for h in hidden[m].mean(1))
             ]
         )
     for m, other in (("vision", "audio"), ("audio", "vision")):
@@ -185,3 +185,12 @@ def test_a_missing_stream_is_named() -> None:
         Pairing({"vision": backbones()["vision"]}, TBAVA(), EventLocalization(), classes=CLASSES, text=TinyText())
     with pytest.raises(ValueError, match=r"method.streams = \['lidar'\]"):
         pairing(Frozen(streams=("lidar",)))
+
+
+def test_relevance_tells_inputs_apart_at_the_start() -> None:
+    """A relevance near uniform would make the gate a constant: the text bridge would carry nothing."""
+    torch.manual_seed(0)
+    model = pairing(TBAVA(rank=32, sites={"vision": [3], "audio": [2]}))
+    tokens = {"vision": torch.randn(64, 5, 8), "audio": torch.randn(64, 3, 6)}
+    _, gates = model.method.sites[0](tokens, model.method.anchors)
+    assert min(float(gate.std(0).mean()) for gate in gates.values()) > 0.01
