@@ -1,6 +1,7 @@
 """Vision transformers of timm behind the stepwise interface: plain ViT, DINOv2, and DINOv3 with rotary positions."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import timm
@@ -73,7 +74,8 @@ class TimmViT(Backbone):
         rope = getattr(self.net, "rope", None)
         if rope is None:
             return list(self.net.blocks)
-        return [_Rotary(block, rope.get_embed) for block in self.net.blocks]
+        grid = self.net.patch_embed.grid_size
+        return [_Rotary(block, partial(rope.get_embed, shape=grid)) for block in self.net.blocks]
 
     def finish(self, tokens: Tensor) -> Tensor:
         """The encoder's last norm."""

@@ -1,0 +1,201 @@
+"""Every frozen encoder: stepping equals its own forward, it stays frozen, and samples do not meet."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zoo.backbones import weights
+from zoo.backbones.aisfx import AiSFX
+from zoo.backbones.base import Backbone
+from zoo.backbones.beats import FIXED, BEATs, BEATsConfig, published, relative_bucket
+from zoo.backbones.clip import SigLIPText, SigLIPVision
+from zoo.backbones.dinov2 import EMBEDDED, DINOv2
+from zoo.backbones.minilm import MiniLM
+from zoo.backbones.timm_vit import TimmViT
+from zoo.backbones.weights import WeightsError
+from zoo.batch import Clip
+from zoo.ops.fbank import PRESETS, fbank
+
+SIGLIP = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32}
+BEATS = {"encoder_embed_dim": 32, "encoder_ffn_embed_dim": 64, "encoder_layers": 3, "encoder_attention_heads": 2, "embed_dim": 16}
+MAKERS = {
+    "dinov2": lambda: DINOv2(source="random:0", image_size=56),
+    "dinov3": lambda: TimmViT(model="vit_small_patch16_dinov3", source="random:0", image_size=64),
+    "vit": lambda: TimmViT(model="vit_tiny_patch16_224", source="random:0", image_size=64),
+    "siglip": lambda: SigLIPVision(source="random:0", config=SIGLIP),
+    "aisfx": lambda: AiSFX(source="random:0"),
+    "beats": lambda: BEATs(source="random:0", config=BEATS),
+}
+
+
+@pytest.fixture(params=MAKERS, scope="module")
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    return MAKERS[request.param]()
+
+
+def clip(seed: int = 0, segments: int = 3) -> Clip:
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (segments, 70, 90, 3), dtype=np.uint8)
+    return Clip("c", frames, rng.uniform(-1, 1, (segments, 16_000)).astype(np.float32), 16_000, {})
+
+
+def test_shapes_are_those_it_declares(backbone: Backbone) -> None:
+    inputs = backbone.transform(clip())
+    assert inputs.dtype == torch.float32
+    tokens = backbone.embed(inputs)
+    for block, width in zip([None, *backbone.blocks], backbone.dims, strict=True):
+        tokens = tokens if block is None else block(tokens)
+        assert tokens.ndim == 3
+        assert tokens.shape[-1] == width
+    assert backbone.pool(backbone.finish(tokens)).shape == (3, backbone.dim)
+
+
+def test_it_is_frozen_and_stays_in_eval_mode(backbone: Backbone) -> None:
+    backbone.train()
+    assert not any(module.training for module in backbone.modules())
+    assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_a_segments_features_do_not_depend_on_its_neighbours(backbone: Backbone) -> None:
+    inputs = backbone.transform(clip())
+    whole, alone = backbone(inputs), backbone(inputs[1:2])
+    torch.testing.assert_close(whole[1:2], alone, atol=2e-5, rtol=1e-4)
+
+
+def test_gradients_flow_through_it_to_what_comes_before(backbone: Backbone) -> None:
+    tokens = backbone.embed(backbone.transform(clip())).detach().requires_grad_()
+    out = tokens
+    for block in backbone.blocks:
+        out = block(out)
+    backbone.pool(backbone.finish(out)).sum().backward()
+    assert tokens.grad is not None
+    assert torch.isfinite(tokens.grad).all()
+    assert tokens.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["dinov2", "dinov3", "vit"])
+def test_stepping_equals_timms_own_forward(name: str) -> None:
+    model = MAKERS[name]()
+    inputs = model.transform(clip())
+    torch.testing.assert_close(model(inputs), model.net.forward_features(inputs), atol=1e-6, rtol=0)
+
+
+def test_stepping_equals_transformers_own_forward() -> None:
+    model = MAKERS["siglip"]()
+    inputs = model.transform(clip())
+    own = model.net(inputs)
+    assert torch.equal(model(inputs), own.last_hidden_state)
+    assert torch.equal(model.pool(model(inputs)), own.pooler_output)
+
+
+def test_equal_weights_have_equal_fingerprints_and_others_do_not() -> None:
+    one, two = (SigLIPVision(source="random:0", config=SIGLIP).fingerprint for _ in range(2))
+    assert one == two
+    assert SigLIPVision(source="random:1", config=SIGLIP).fingerprint != one
+
+
+def test_siglip_text_is_unit_norm_and_tells_texts_apart() -> None:
+    text = SigLIPText(source="random:0", config={**{k: v for k, v in SIGLIP.items() if k != "image_size"}, "projection_size": 24})
+    rows = text.encode(["a dog", "a violin"])
+    assert rows.shape == (2, 24) == (2, text.dim)
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(2))
+    assert not torch.allclose(rows[0], rows[1])
+
+
+def test_the_embedded_encoders_load_their_pinned_weights_and_dinov2_equals_onnx_runtime() -> None:
+    import onnx
+    import onnxruntime
+
+    model = DINOv2(image_size=224)
+    graph = onnx.load(str(weights.resolve(EMBEDDED)))
+    session_input = graph.graph.input[0].name
+    # The exporter wrote layer norms out; each ends in an addition of the bias. One of them is the encoder's last norm.
+    finals = [n.output[0] for n in graph.graph.node if n.op_type in ("Add", "LayerNormalization")]
+    graph.graph.output.extend(onnx.helper.make_tensor_value_info(o, onnx.TensorProto.FLOAT, None) for o in finals)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    picture = model.transform(clip(segments=1))
+    outputs = session.run(finals, {session_input: picture.numpy()})
+    ours = model(picture).detach().numpy()
+    distance = min(np.abs(o - ours).max() for o in outputs if o.shape == ours.shape)
+    assert distance < 1e-4
+    assert AiSFX().fingerprint != AiSFX(source="random:0").fingerprint
+    near = MiniLM().encode(["a dog barks", "a puppy is barking", "stock market report"])
+    assert float(near[0] @ near[1]) > 0.6 > 0.3 > float(near[0] @ near[2])
+
+
+def beats_checkpoint(path: Path, **cfg: object) -> BEATs:
+    """A made-up checkpoint under the published names, from a random model."""
+    model = BEATs(source="random:3", config=BEATS)
+    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    state = {}
+    for name, tensor in model.net.state_dict().items():
+        for new, published_name in old.items():
+            name = name.replace(new, published_name)
+        state[name] = tensor
+    state["predictor.weight"] = torch.zeros(2, 32)
+    table = state["encoder.layers.0.self_attn.relative_attention_bias.weight"]
+    state |= {f"encoder.layers.{k}.self_attn.relative_attention_bias.weight": table for k in (1, 2)}
+    fields = {name: getattr(model.config, name) for name in BEATsConfig.__dataclass_fields__}
+    torch.save({"cfg": {**fields, **FIXED, "dropout": 0.1, **cfg}, "model": state}, path)
+    return model
+
+
+def test_beats_loads_a_checkpoint_of_the_published_names(tmp_path: Path) -> None:
+    model = beats_checkpoint(tmp_path / "beats.pt")
+    loaded = BEATs(source=f"file:{tmp_path / 'beats.pt'}")
+    inputs = model.transform(clip())
+    assert torch.equal(model(inputs), loaded(inputs))
+    assert model.fingerprint == loaded.fingerprint
+
+
+def test_beats_of_another_architecture_or_with_tensors_missing_is_refused(tmp_path: Path) -> None:
+    beats_checkpoint(tmp_path / "other.pt", layer_norm_first=True)
+    with pytest.raises(WeightsError, match="layer_norm_first"):
+        BEATs(source=f"file:{tmp_path / 'other.pt'}")
+    beats_checkpoint(tmp_path / "short.pt", encoder_layers=4)
+    with pytest.raises(WeightsError, match=r"missing \['encoder\.layers\.3"):
+        BEATs(source=f"file:{tmp_path / 'short.pt'}")
+    with pytest.raises(WeightsError, match="entries cfg and model"):
+        published({"model": {}}, source="x")
+
+
+def test_beats_sees_one_second_as_48_tokens_and_buckets_follow_t5() -> None:
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    model = MAKERS["beats"]()
+    assert model.embed(model.transform(clip())).shape[1] == 48
+    distance = torch.arange(-900, 901)
+    ours = relative_bucket(distance, buckets=320, reach=800)
+    assert torch.equal(ours, T5Attention._relative_position_bucket(distance, num_buckets=320, max_distance=800))
+
+
+@pytest.mark.parametrize(("preset", "shape"), [("beats", (98, 128)), ("ast", (98, 128)), ("lavish_swin", (188, 192)), ("lavish_vit", (98, 128))])
+def test_a_second_has_the_frames_the_papers_say(preset: str, shape: tuple[int, int]) -> None:
+    wave = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    rows = fbank(wave, 16_000, preset)
+    assert rows.shape == (2, *shape)
+    torch.testing.assert_close(rows[1], fbank(wave[1], 16_000, preset))
+    with pytest.raises(ValueError, match="16000 Hz, got 22050"):
+        fbank(wave, 22_050, preset)
+
+
+def test_fbank_of_a_tone_peaks_at_its_mel_filter_and_undoes_to_log_energy() -> None:
+    time = torch.arange(16_000) / 16_000
+    frames = fbank(torch.sin(2 * torch.pi * 1000 * time), 16_000, "ast")
+    mel = lambda f: 1127 * np.log(1 + f / 700)  # noqa: E731
+    expected = (mel(1000) - mel(20)) / (mel(8000) - mel(20)) * 129 - 1
+    assert abs(int(frames.mean(0).argmax()) - expected) <= 1
+    preset = PRESETS["ast"]
+    silence = fbank(torch.zeros(16_000), 16_000, "ast") * 2 * preset.std + preset.mean
+    assert float(silence.max()) == pytest.approx(np.log(np.finfo(np.float32).eps), abs=1e-3)
+
+
+def test_aisfx_front_end_keeps_silence_silent_and_scales_the_peak() -> None:
+    model = MAKERS["aisfx"]()
+    base = clip()
+    loud = Clip("c", base.frames, base.audio * 0.25, 16_000, {})
+    torch.testing.assert_close(model.transform(base), model.transform(loud), atol=1e-5, rtol=1e-4)
+    silent = Clip("c", base.frames, np.zeros_like(base.audio), 16_000, {})
+    assert not model.transform(silent).any()

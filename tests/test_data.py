@@ -1,0 +1,169 @@
+"""Data modules read the true layouts, count what they leave out, and name what is wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av_files
+import pytest
+import torch
+
+from data_modules.ave import AVE, CLASSES, read_rows
+from data_modules.base import DataError, EpochSampler
+from data_modules.grid_av import GridAV, segment_labels, split_of
+from data_modules.llp import LLP
+from data_modules.synthetic_events import SyntheticEvents
+
+
+@pytest.mark.parametrize("header", [False, True])
+def test_ave_is_read_with_and_without_its_header_line(tmp_path: Path, header: bool) -> None:
+    root = av_files.ave(tmp_path, header=header)
+    rows = read_rows(root / "Annotations.txt")
+    assert [row.video for row in rows] == ["-a_b", "cc_0", "vv1", "tt1", "-a_b"]
+    assert CLASSES[rows[1].label] == "Male speech, man speaking"
+    assert rows[1].segments().tolist() == [28, 28, 1, 1, 1, 1, 1, 28, 28, 28]
+
+
+def test_ave_reports_clips_of_train_and_test_and_drops_them_when_told(tmp_path: Path) -> None:
+    root = av_files.ave(tmp_path)
+    kept, dropped = AVE(root=str(root)), AVE(root=str(root), drop_train_test_overlap=True)
+    kept.setup()
+    dropped.setup()
+    assert kept.skipped == {"train clips whose video is also in test (kept)": 1}
+    assert dropped.skipped == {"train clips whose video is also in test": 1}
+    assert (len(kept.sets["train"]), len(dropped.sets["train"])) == (2, 1)
+    assert kept.fingerprint() != dropped.fingerprint()
+
+
+AVE_WRONG = {
+    "Barking&v&good&0&3": "'Barking' is none of the 28 classes",
+    "Bark&v&good&0&11": "event 0 to 11 does not lie inside the 10-second clip",
+    "Bark&v&good&7&3": "event 7 to 3 does not lie inside",
+    "Bark&v&good&0": "expected Category&VideoID&Quality&StartTime&EndTime",
+}
+
+
+@pytest.mark.parametrize(("row", "message"), AVE_WRONG.items())
+def test_a_wrong_ave_row_is_named_with_file_and_line(tmp_path: Path, row: str, message: str) -> None:
+    root = av_files.ave(tmp_path)
+    with (root / "valSet.txt").open("a") as file:
+        file.write(row + "\n")
+    with pytest.raises(DataError, match=r"valSet\.txt, line 2: ") as caught:
+        AVE(root=str(root)).setup()
+    assert message in str(caught.value)
+
+
+def test_missing_and_damaged_media_are_an_error_or_counted(tmp_path: Path) -> None:
+    root = av_files.ave(tmp_path)
+    (root / "AVE" / "cc_0.mp4").unlink()
+    with pytest.raises(DataError, match=r"1 of 2 media files are missing, e\.g\. cc_0\.mp4"):
+        AVE(root=str(root)).setup()
+    (root / "AVE" / "cc_0.mp4").write_bytes(b"no video")
+    data = AVE(root=str(root), on_bad="skip")
+    data.setup()
+    assert data.skipped["train: cannot be decoded"] == 1
+    assert len(data.sets["train"]) == 1
+
+
+def test_an_empty_split_is_refused(tmp_path: Path) -> None:
+    root = av_files.ave(tmp_path)
+    (root / "testSet.txt").write_text("")
+    with pytest.raises(DataError, match="split test is empty"):
+        AVE(root=str(root)).setup()
+
+
+def check(module: str, root: Path) -> tuple[int, str]:
+    command = [sys.executable, "-m", f"data_modules.{module}", "--check", str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(("module", "make"), [("ave", av_files.ave), ("llp", av_files.llp), ("grid_av", av_files.grid)])
+def test_check_says_complete_or_what_is_missing(tmp_path: Path, module: str, make) -> None:
+    code, out = check(module, make(tmp_path))
+    assert (code, out.splitlines()[-1]) == (0, "complete")
+    media = next(path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".mp4", ".ogg"))
+    media.write_bytes(b"damaged")
+    code, out = check(module, tmp_path)
+    assert code == 1
+    assert media.stem in out
+    media.unlink()
+    code, out = check(module, tmp_path)
+    assert code == 1
+    assert media.name in out
+
+
+def test_llp_reads_weak_and_dense_labels_and_counts_strays(tmp_path: Path) -> None:
+    data = LLP(root=str(av_files.llp(tmp_path)))
+    data.setup()
+    train, test = data.sets["train"], data.sets["test"]
+    assert train.target(0)["weak"].nonzero().flatten().tolist() == [0, 3]
+    assert set(train.target(0)) == {"weak"}
+    assert test.target(0)["audio"][:, 3].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1, 0]
+    assert not test.target(0)["visual"].any()
+    assert data.skipped == {
+        "AVVP_eval_audio.csv: rows of files in no split": 1,
+        "AVVP_eval_visual.csv: rows of empty events": 1,
+    }
+
+
+def test_llps_damaged_copy_is_refused(tmp_path: Path) -> None:
+    root = av_files.llp(tmp_path)
+    with (root / "AVVP_eval_audio.csv").open("a") as file:
+        file.write("Baby_cry_infant_cry\t0\t3\tBaby_cry_infant_cry\n")
+    with pytest.raises(DataError, match="line 5: the file name is the class 'Baby_cry_infant_cry'"):
+        LLP(root=str(root)).setup()
+
+
+def test_grid_segments_splits_and_pictures(tmp_path: Path) -> None:
+    assert segment_labels(4, 1.0, 1.5).tolist() == [10] * 4 + [4, 4] + [10] * 6
+    assert segment_labels(4, 1.12, 1.4).tolist() == [10] * 4 + [4, 4] + [10] * 6
+    assert segment_labels(4, 1.13, 1.37).tolist() == [10] * 4 + [10, 10] + [10] * 6
+    data = GridAV(root=str(av_files.grid(tmp_path)))
+    data.setup()
+    clip = data.sets["train"][0]
+    assert clip.frames.shape == (12, 64, 64, 3)
+    assert clip.audio.shape == (12, 4000)
+    seen = (clip.frames[:, 32, 32, 0] / 10).round().astype(int)
+    assert seen.tolist() == [round((k + 0.5) * 0.25 * 25 / 3) for k in range(12)]
+    names = [f"clip{k}" for k in range(2000)]
+    shares = [sum(split_of(n) == s for n in names) / 2000 for s in ("train", "val", "test")]
+    assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.03)
+
+
+def test_the_real_grid_clips_split_as_the_card_says(shared_data: Path) -> None:
+    data = GridAV(root=str(shared_data / "grid_av"))
+    data.setup()
+    assert {split: len(clips) for split, clips in data.sets.items()} == {"train": 353, "val": 117, "test": 130}
+
+
+def test_the_synthetic_set_is_the_same_every_time_and_its_splits_differ() -> None:
+    one, two = (SyntheticEvents(train_clips=6, val_clips=3, test_clips=3) for _ in range(2))
+    one.setup()
+    two.setup()
+    assert one.fingerprint() == two.fingerprint()
+    for split in ("train", "val", "test"):
+        a, b = one.sets[split][1], two.sets[split][1]
+        assert (a.frames == b.frames).all()
+        assert (a.audio == b.audio).all()
+        assert torch.equal(a.target["segments"], one.sets[split].target(1)["segments"])
+    keys = [one.sets[s].key(i) for s in one.sets for i in range(len(one.sets[s]))]
+    assert len(set(keys)) == len(keys)
+    assert one.synthetic
+    assert "synthetic" in one.name
+    clip = one.sets["train"][0]
+    assert clip.audio.dtype.name == "float32"
+    assert abs(clip.audio).max() <= 1
+    assert clip.frames.shape[0] == clip.audio.shape[0] == 10
+
+
+def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:
+    sampler, again = EpochSampler(20, 1), EpochSampler(20, 1)
+    sampler.set_epoch(3)
+    list(sampler)
+    again.set_epoch(3)
+    assert list(sampler) == list(again)
+    again.set_epoch(4)
+    assert list(sampler) != list(again)
+    assert sorted(again) == list(range(20))
