@@ -139,7 +139,9 @@ class AVE(ClipDataModule):
         rows = self.rows()
         every = read_rows(self.root / "Annotations.txt")
         repeated = sum(n > 1 for n in Counter(row.video for row in every).values())
-        lines = [f"Annotations.txt: {len(every)} rows over {len({r.video for r in every})} videos ({repeated} ids repeated)"]
+        lines = [
+            f"Annotations.txt: {len(every)} rows over {len({r.video for r in every})} videos ({repeated} ids repeated)"
+        ]
         lines += [f"{FILES[split]}: {len(part)} clips" for split, part in rows.items()]
         for a, b in (("train", "test"), ("train", "val"), ("val", "test")):
             shared = sorted(overlap(rows[a], rows[b]))

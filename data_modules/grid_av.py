@@ -80,7 +80,9 @@ def read_labels(root: Path) -> dict[str, Tensor]:
             raise DataError(f"{root / 'words.csv'} does not say when clip {clip} speaks {digit!r}")
         start, end = placed[clip, digit]
         if not 0 <= start < end <= SEGMENTS * SECONDS:
-            raise DataError(f"{root / 'words.csv'}, clip {clip}: {digit!r} from {start} to {end} s lies outside the clip")
+            raise DataError(
+                f"{root / 'words.csv'}, clip {clip}: {digit!r} from {start} to {end} s lies outside the clip"
+            )
         labels[clip] = segment_labels(CLASSES.index(digit), start, end)
     return labels
 
@@ -126,7 +128,9 @@ class GridClips(ClipSet):
         except (OSError, soundfile.LibsndfileError) as error:
             raise DataError(f"clip {clip} in {self.root} cannot be read: {error}") from error
         if sheet.shape != (SHEET * SIDE, SHEET * SIDE, 3):
-            raise DataError(f"{picture} is {sheet.shape[1]} x {sheet.shape[0]}; expected a sheet of {SHEET * SIDE} squared")
+            raise DataError(
+                f"{picture} is {sheet.shape[1]} x {sheet.shape[0]}; expected a sheet of {SHEET * SIDE} squared"
+            )
         if rate != RATE:
             raise DataError(f"{sound} has {rate} Hz; expected {RATE}")
         pictures = sheet.reshape(SHEET, SIDE, SHEET, SIDE, 3).swapaxes(1, 2).reshape(-1, SIDE, SIDE, 3)

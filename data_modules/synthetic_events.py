@@ -36,7 +36,10 @@ class Script:
     def segments(self) -> list[int]:
         """Class of each segment: the one both heard and seen, else background (`len(CLASSES)`)."""
         return [
-            next((c for c in self.heard if c in self.seen and _in(t, self.heard[c]) and _in(t, self.seen[c])), len(CLASSES))
+            next(
+                (c for c in self.heard if c in self.seen and _in(t, self.heard[c]) and _in(t, self.seen[c])),
+                len(CLASSES),
+            )
             for t in range(SEGMENTS)
         ]
 
@@ -75,7 +78,7 @@ class SyntheticClips(ClipSet):
         event, sound, thing = index % len(CLASSES), *_others(rng, index % len(CLASSES))
         while True:
             heard, seen = _interval(rng, 3), _interval(rng, 3)
-            if 2 <= min(heard[1], seen[1]) - max(heard[0], seen[0]):
+            if min(heard[1], seen[1]) - max(heard[0], seen[0]) >= 2:
                 break
         script = Script({event: heard}, {event: seen})
         if rng.random() < 0.75:

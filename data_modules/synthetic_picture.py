@@ -30,7 +30,11 @@ def _clock(d: Pen, c: Colour) -> None:
     d.ellipse((14, 14, 82, 82), fill=(245, 245, 235))
     for hour in range(12):
         a = hour * math.pi / 6
-        d.line((48 + 28 * math.sin(a), 48 - 28 * math.cos(a), 48 + 33 * math.sin(a), 48 - 33 * math.cos(a)), fill=(20, 20, 20), width=3)
+        d.line(
+            (48 + 28 * math.sin(a), 48 - 28 * math.cos(a), 48 + 33 * math.sin(a), 48 - 33 * math.cos(a)),
+            fill=(20, 20, 20),
+            width=3,
+        )
     d.line((48, 48, 48, 24), fill=(20, 20, 20), width=4)
     d.line((48, 48, 64, 56), fill=(20, 20, 20), width=4)
 
@@ -161,7 +165,12 @@ def backdrop(rng: Rng, size: int) -> Image.Image:
     image = Image.fromarray(corners).resize((size, size), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(4, 12))):
-        x, y, w, h = rng.integers(0, size), rng.integers(0, size), rng.integers(6, size // 3), rng.integers(6, size // 3)
+        x, y, w, h = (
+            rng.integers(0, size),
+            rng.integers(0, size),
+            rng.integers(6, size // 3),
+            rng.integers(6, size // 3),
+        )
         colour = tuple(int(v) for v in rng.integers(20, 235, 3))
         shape = [draw.rectangle, draw.ellipse][int(rng.integers(2))]
         shape((int(x), int(y), int(x + w), int(y + h)), fill=colour)

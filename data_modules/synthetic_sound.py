@@ -26,7 +26,9 @@ def _band(rng: Rng, n: int, low: float, high: float) -> NDArray[np.float64]:
     return signal.sosfilt(sos, rng.standard_normal(n))
 
 
-def _strikes(rng: Rng, n: int, every: float, jitter: float, voice: Callable[[int], NDArray[np.float64]]) -> NDArray[np.float64]:
+def _strikes(
+    rng: Rng, n: int, every: float, jitter: float, voice: Callable[[int], NDArray[np.float64]]
+) -> NDArray[np.float64]:
     """Overlap-add one-shot voices at a jittered pace."""
     out, at = np.zeros(n), rng.uniform(0, every)
     while (start := int(at * RATE)) < n:
@@ -118,7 +120,9 @@ def _violin(rng: Rng, n: int) -> NDArray[np.float64]:
 def _flute(rng: Rng, n: int) -> NDArray[np.float64]:
     steps = 2 ** (rng.integers(0, 12, 8) / 12)
     note = np.repeat(steps, n // 8 + 1)[:n] * rng.uniform(350, 700)
-    return _harmonics(rng, note, 4, 2.0) * (1 + 0.2 * np.sin(2 * np.pi * 5 * _time(n))) + 0.15 * _band(rng, n, 1500, 5000)
+    return _harmonics(rng, note, 4, 2.0) * (1 + 0.2 * np.sin(2 * np.pi * 5 * _time(n))) + 0.15 * _band(
+        rng, n, 1500, 5000
+    )
 
 
 def _rain(rng: Rng, n: int) -> NDArray[np.float64]:

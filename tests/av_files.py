@@ -10,7 +10,14 @@ from PIL import Image
 
 
 def write_clip(
-    path: Path, *, seconds: float = 10, rate: int = 16_000, channels: int = 1, fps: int = 4, sound: bool = True, seed: int = 0
+    path: Path,
+    *,
+    seconds: float = 10,
+    rate: int = 16_000,
+    channels: int = 1,
+    fps: int = 4,
+    sound: bool = True,
+    seed: int = 0,
 ) -> None:
     """An MPEG-4 + AAC clip whose grey level counts the seconds (20 * second) and whose sound is a 440 Hz tone."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +39,9 @@ def write_clip(
             planes = np.tile(wave.astype(np.float32), (channels, 1))
             for start in range(0, planes.shape[1], 1024):
                 chunk = np.ascontiguousarray(planes[:, start : start + 1024])
-                sound_frame = av.AudioFrame.from_ndarray(chunk, format="fltp", layout="mono" if channels == 1 else "stereo")
+                sound_frame = av.AudioFrame.from_ndarray(
+                    chunk, format="fltp", layout="mono" if channels == 1 else "stereo"
+                )
                 sound_frame.sample_rate, sound_frame.pts = rate, start
                 out.mux(audio.encode(sound_frame))
             out.mux(audio.encode())
@@ -64,7 +73,11 @@ LLP_LISTS = {
     "AVVP_test_pd.csv": ["testtesttes_5_15\tDog,Car"],
 }
 LLP_EVENTS = {
-    "AVVP_eval_audio.csv": ["valvalvalva_0_10\t0\t4\tSpeech", "testtesttes_5_15\t2\t9\tDog", "strangerfil_0_10\t0\t1\tCar"],
+    "AVVP_eval_audio.csv": [
+        "valvalvalva_0_10\t0\t4\tSpeech",
+        "testtesttes_5_15\t2\t9\tDog",
+        "strangerfil_0_10\t0\t1\tCar",
+    ],
     "AVVP_eval_visual.csv": ["valvalvalva_0_10\t0\t10\tSpeech", "testtesttes_5_15\t9\t0\tCar"],
 }
 

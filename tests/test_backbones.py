@@ -18,8 +18,20 @@ from zoo.backbones.weights import WeightsError
 from zoo.batch import Clip
 from zoo.ops.fbank import PRESETS, fbank
 
-SIGLIP = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32}
-BEATS = {"encoder_embed_dim": 32, "encoder_ffn_embed_dim": 64, "encoder_layers": 3, "encoder_attention_heads": 2, "embed_dim": 16}
+SIGLIP = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": 32,
+}
+BEATS = {
+    "encoder_embed_dim": 32,
+    "encoder_ffn_embed_dim": 64,
+    "encoder_layers": 3,
+    "encoder_attention_heads": 2,
+    "embed_dim": 16,
+}
 MAKERS = {
     "dinov2": lambda: DINOv2(source="random:0", image_size=56),
     "dinov3": lambda: TimmViT(model="vit_small_patch16_dinov3", source="random:0", image_size=64),
@@ -97,7 +109,9 @@ def test_equal_weights_have_equal_fingerprints_and_others_do_not() -> None:
 
 
 def test_siglip_text_is_unit_norm_and_tells_texts_apart() -> None:
-    text = SigLIPText(source="random:0", config={**{k: v for k, v in SIGLIP.items() if k != "image_size"}, "projection_size": 24})
+    text = SigLIPText(
+        source="random:0", config={**{k: v for k, v in SIGLIP.items() if k != "image_size"}, "projection_size": 24}
+    )
     rows = text.encode(["a dog", "a violin"])
     assert rows.shape == (2, 24) == (2, text.dim)
     torch.testing.assert_close(rows.norm(dim=-1), torch.ones(2))
@@ -171,7 +185,10 @@ def test_beats_sees_one_second_as_48_tokens_and_buckets_follow_t5() -> None:
     assert torch.equal(ours, T5Attention._relative_position_bucket(distance, num_buckets=320, max_distance=800))
 
 
-@pytest.mark.parametrize(("preset", "shape"), [("beats", (98, 128)), ("ast", (98, 128)), ("lavish_swin", (188, 192)), ("lavish_vit", (98, 128))])
+@pytest.mark.parametrize(
+    ("preset", "shape"),
+    [("beats", (98, 128)), ("ast", (98, 128)), ("lavish_swin", (188, 192)), ("lavish_vit", (98, 128))],
+)
 def test_a_second_has_the_frames_the_papers_say(preset: str, shape: tuple[int, int]) -> None:
     wave = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     rows = fbank(wave, 16_000, preset)

@@ -68,7 +68,10 @@ def test_text_and_missing_files_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_predict_refuses_a_damaged_file_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "zoo.predict", f"adapter={tmp_path}", "input=x.mp4"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "zoo.predict", f"adapter={tmp_path}", "input=x.mp4"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
@@ -95,10 +98,14 @@ def test_the_four_real_clips_equal_an_independent_decode(shared_data: Path) -> N
             wave = np.concatenate([p.to_ndarray().ravel() for p in pieces])
         for k in range(1, 9):
             theirs = wave[k * 16_000 : (k + 1) * 16_000]
-            correlation = max(
-                float(np.corrcoef(ours.audio[k][200:-200], theirs[200 + lag : len(theirs) - 200 + lag])[0, 1])
-                for lag in range(-160, 161, 4)
-            ) if theirs.std() > 1e-4 else 1.0
+            correlation = (
+                max(
+                    float(np.corrcoef(ours.audio[k][200:-200], theirs[200 + lag : len(theirs) - 200 + lag])[0, 1])
+                    for lag in range(-160, 161, 4)
+                )
+                if theirs.std() > 1e-4
+                else 1.0
+            )
             assert correlation > 0.8, (path.name, k)
 
 

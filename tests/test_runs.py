@@ -18,7 +18,14 @@ from zoo.train import main
 
 MADE_UP = {"tb_ava_grid": av_files.grid, "tb_ava_ave": av_files.ave, "tb_ava_llp": av_files.llp}
 NAMES = sorted(recipe.available())
-SMALL = ["data.train_clips=8", "data.val_clips=4", "data.test_clips=4", "data.batch_size=2", "method.rank=4", "cache=null"]
+SMALL = [
+    "data.train_clips=8",
+    "data.val_clips=4",
+    "data.test_clips=4",
+    "data.batch_size=2",
+    "method.rank=4",
+    "cache=null",
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +52,18 @@ def test_a_run_leaves_what_it_promises(finished: dict[str, Path], name: str) -> 
     values = json.loads((run / "per_video.json").read_text())
     assert sum(values.values()) / len(values) == pytest.approx(record["metrics"][record["monitor"]], abs=1e-6)
     if name != "tb_ava_llp":
-        assert {p.name for p in (run / "report").iterdir()} == {"curves.png", "confusion.png", "timelines.png", "gates.png"}
+        assert {p.name for p in (run / "report").iterdir()} == {
+            "curves.png",
+            "confusion.png",
+            "timelines.png",
+            "gates.png",
+        }
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(finished: dict[str, Path], name: str) -> None:
+def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(
+    finished: dict[str, Path], name: str
+) -> None:
     state = load_file(finished[name] / "adapter" / "adapter.safetensors")
     up = [tensor for key, tensor in state.items() if key.endswith(".up.weight")]
     assert up
@@ -70,9 +84,17 @@ def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: dict[str, Pa
 
 
 @pytest.mark.parametrize("name", ["tb_ava", "tb_ava_ave"])
-def test_predict_labels_a_clip_bit_equally_in_two_processes(finished: dict[str, Path], name: str, tmp_path: Path) -> None:
+def test_predict_labels_a_clip_bit_equally_in_two_processes(
+    finished: dict[str, Path], name: str, tmp_path: Path
+) -> None:
     av_files.write_clip(tmp_path / "clip.mp4")
-    command = [sys.executable, "-m", "zoo.predict", f"adapter={finished[name] / 'adapter'}", f"input={tmp_path / 'clip.mp4'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "zoo.predict",
+        f"adapter={finished[name] / 'adapter'}",
+        f"input={tmp_path / 'clip.mp4'}",
+    ]
     first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
     assert first == second
     answer = json.loads(first)
@@ -83,7 +105,9 @@ def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(tmp_path: Pa
     words = ["recipe=tb_ava", *SMALL, "trainer.max_epochs=3"]
     command = [sys.executable, "-m", "zoo.train", *words]
     subprocess.run([*command, f"runs={tmp_path / 'whole'}"], check=True, capture_output=True)
-    killed = subprocess.Popen([*command, f"runs={tmp_path / 'cut'}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        [*command, f"runs={tmp_path / 'cut'}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 240
     while not list((tmp_path / "cut").glob("*/*/checkpoints/last.ckpt")):
         assert time.monotonic() < deadline
@@ -101,7 +125,9 @@ def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(tmp_path: Pa
     assert records[0]["metrics"] == records[1]["metrics"]
 
 
-def test_resuming_with_another_command_is_refused(finished: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_with_another_command_is_refused(
+    finished: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = finished["tb_ava"].parents[1]
     with pytest.raises(SystemExit) as end:
         main(["recipe=tb_ava", "--smoke", f"runs={runs}", "resume=true"])

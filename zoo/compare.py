@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         recipe.fail(recipe.RecipeError([f"seeds: expected whole numbers like [0,1,2], got {request.extra['seeds']!r}"]))
     state = run.git_state()
     identity = hashlib.sha256(json.dumps(configs, sort_keys=True).encode()).hexdigest()[:8]
-    folder = Path(request.extra.get("runs", "runs")) / "compare" / name / f"{(state['commit'] or 'wheel')[:8]}-{identity}"
+    folder = (
+        Path(request.extra.get("runs", "runs")) / "compare" / name / f"{(state['commit'] or 'wheel')[:8]}-{identity}"
+    )
     for seed in seeds:
         for variant in configs:
             print(f"--- {variant}, seed {seed}", flush=True)

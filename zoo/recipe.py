@@ -43,7 +43,10 @@ def folder() -> Path:
 
 def available() -> dict[str, str]:
     """Shipped recipes and the first line of their headers."""
-    return {path.stem: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for path in sorted(folder().glob("*.yaml"))}
+    return {
+        path.stem: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        for path in sorted(folder().glob("*.yaml"))
+    }
 
 
 def find(name: str) -> Path:
@@ -62,9 +65,7 @@ def find(name: str) -> Path:
     return path
 
 
-def compose(
-    name: str, overrides: Sequence[str] = (), *, smoke: bool = False, variant: str | None = None
-) -> DictConfig:
+def compose(name: str, overrides: Sequence[str] = (), *, smoke: bool = False, variant: str | None = None) -> DictConfig:
     """A checked configuration.
 
     Args:
@@ -138,7 +139,7 @@ def _call(values: dict[str, Any], *args: Any, **extra: Any) -> Any:
 def _read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """One YAML file with what it includes."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)  # noqa: S506 - a SafeLoader
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         problems.append(f"{path}: {' '.join(str(error).split())}")
         return {}
@@ -215,7 +216,7 @@ def _words(config: dict[str, Any], overrides: Sequence[str], problems: list[str]
 def _value(config: dict[str, Any], path: list[str], raw: str) -> Any:
     """A word of the command line as a value of the type its key has."""
     try:
-        parsed = yaml.load(raw, Loader=StrictLoader)  # noqa: S506 - a SafeLoader
+        parsed = yaml.load(raw, Loader=StrictLoader)
     except (yaml.YAMLError, ValueError):
         parsed = raw
     holder: Any = config
@@ -319,11 +320,20 @@ def parse_command(argv: Sequence[str], command: str, *, extra: Mapping[str, str]
     flags = [w for w in argv if w.startswith("--")]
     words = [w for w in argv if not w.startswith("--")]
     given = {k: v for k, e, v in (w.partition("=") for w in words) if e and (k == "recipe" or k in extra)}
-    request = Request(given.pop("recipe", ""), [w for w in words if w.partition("=")[0] not in {"recipe", *extra}], given)
+    request = Request(
+        given.pop("recipe", ""), [w for w in words if w.partition("=")[0] not in {"recipe", *extra}], given
+    )
     request.smoke = "--smoke" in flags
     unknown = [f for f in flags if f not in ("--help", "--list", "--print", "--smoke")]
     if unknown:
-        fail(RecipeError([f"unknown option '{f}'.{schema.nearest(f, ['--help', '--list', '--print', '--smoke'])}" for f in unknown]))
+        fail(
+            RecipeError(
+                [
+                    f"unknown option '{f}'.{schema.nearest(f, ['--help', '--list', '--print', '--smoke'])}"
+                    for f in unknown
+                ]
+            )
+        )
     if "--list" in flags:
         print("\n".join(f"{name:18} {line}" for name, line in available().items()))
         sys.exit(0)
@@ -331,7 +341,11 @@ def parse_command(argv: Sequence[str], command: str, *, extra: Mapping[str, str]
         print(usage(command, extra))
         sys.exit(0)
     if not request.recipe:
-        fail(RecipeError([f"which recipe? {command} recipe=NAME; NAME is one of {', '.join(available())}, or a YAML file"]))
+        fail(
+            RecipeError(
+                [f"which recipe? {command} recipe=NAME; NAME is one of {', '.join(available())}, or a YAML file"]
+            )
+        )
     if "--help" in flags or "--print" in flags:
         try:
             if "--print" in flags:
@@ -346,7 +360,10 @@ def parse_command(argv: Sequence[str], command: str, *, extra: Mapping[str, str]
 
 def usage(command: str, extra: Mapping[str, str]) -> str:
     """Help of a command."""
-    lines = [f"usage: python -m {command} recipe=NAME|FILE.yaml [key=value ...] [--smoke] [--print] [--help] [--list]", ""]
+    lines = [
+        f"usage: python -m {command} recipe=NAME|FILE.yaml [key=value ...] [--smoke] [--print] [--help] [--list]",
+        "",
+    ]
     lines += [f"  {key}={'':{max(1, 12 - len(key))}}{meaning}" for key, meaning in extra.items()]
     lines += [
         "  --smoke       apply the recipe's smoke block: seconds on a CPU",

@@ -96,7 +96,9 @@ def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
     table = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in rows.items():
         table.add_row(name, value)
-    title = f"{manifest['recipe']} on {manifest['data']['name']} (n = {record['n']}, selected on {manifest['selected_on']})"
+    title = (
+        f"{manifest['recipe']} on {manifest['data']['name']} (n = {record['n']}, selected on {manifest['selected_on']})"
+    )
     return Group(_metrics(record, title), table)
 
 
@@ -117,9 +119,20 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A recipe beside its controls."""
     first = rows[0]
     seeds = len(first["seeds"])
-    title = f"{first['metric'].replace('_', ' ')} on {first['split']} (n = {first['n']}, {seeds} seed{'s' * (seeds > 1)})"
+    title = (
+        f"{first['metric'].replace('_', ' ')} on {first['split']} (n = {first['n']}, {seeds} seed{'s' * (seeds > 1)})"
+    )
     table = Table(title=title, caption="a synthetic set: not a benchmark result" if first["synthetic"] else None)
-    for name in ("variant", "mean", "deviation", "recipe minus variant, 95 %", "trainable", "step", "peak memory", "checkpoint"):
+    for name in (
+        "variant",
+        "mean",
+        "deviation",
+        "recipe minus variant, 95 %",
+        "trainable",
+        "step",
+        "peak memory",
+        "checkpoint",
+    ):
         table.add_column(name, justify="left" if name == "variant" else "right")
     for row in rows:
         gap = row["gap"]
@@ -147,7 +160,9 @@ def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     for split in ("train", "val"):
         loss.plot(epochs, [row.get(f"{split}/loss", np.nan) for row in history], marker="o", ms=3, label=split)
     loss.set(title="loss", xlabel="epoch")
-    names = [n for n in (history[-1] if history else {}) if n.startswith("val/") and n not in ("val/loss", "val/selected")]
+    names = [
+        n for n in (history[-1] if history else {}) if n.startswith("val/") and n not in ("val/loss", "val/selected")
+    ]
     for name in names[:6]:
         label = name.removeprefix("val/").replace("_", " ")
         metric.plot(epochs, [row.get(name, np.nan) for row in history], marker="o", ms=3, label=label)
@@ -170,7 +185,15 @@ def confusion(truth: NDArray[np.int64], prediction: NDArray[np.int64], names: Se
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, j in zip(*np.nonzero(counts), strict=True):
-        axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=7, color="white" if share[i, j] > 0.55 else "black")
+        axes.text(
+            j,
+            i,
+            str(counts[i, j]),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if share[i, j] > 0.55 else "black",
+        )
     axes.set(title="segments: truth by row, prediction by column", xlabel="prediction", ylabel="truth")
     axes.set_xticks(range(k), names, rotation=60, ha="right", fontsize=8)
     axes.set_yticks(range(k), names, fontsize=8)
@@ -186,7 +209,9 @@ def timelines(clips: Sequence[Timeline], names: Sequence[str], path: Path) -> No
     for row, clip in enumerate(clips):
         length = len(clip.truth)
         film = figure.add_subplot(grid[3 * row])
-        film.imshow(np.concatenate([_thumbnail(f) for f in clip.frames], axis=1), aspect="auto", extent=(0, length, 0, 1))
+        film.imshow(
+            np.concatenate([_thumbnail(f) for f in clip.frames], axis=1), aspect="auto", extent=(0, length, 0, 1)
+        )
         film.set_title(clip.id, fontsize=10, loc="left")
         film.axis("off")
         strips = figure.add_subplot(grid[3 * row + 1])
@@ -196,7 +221,14 @@ def timelines(clips: Sequence[Timeline], names: Sequence[str], path: Path) -> No
         strips.tick_params(labelsize=8)
         heat = figure.add_subplot(grid[3 * row + 2])
         wanted = list(dict.fromkeys([*clip.truth.tolist(), *np.argsort(-clip.probabilities.mean(0)).tolist()]))[:5]
-        heat.imshow(clip.probabilities[:, wanted].T, aspect="auto", cmap="magma", vmin=0, vmax=1, extent=(0, length, len(wanted), 0))
+        heat.imshow(
+            clip.probabilities[:, wanted].T,
+            aspect="auto",
+            cmap="magma",
+            vmin=0,
+            vmax=1,
+            extent=(0, length, len(wanted), 0),
+        )
         heat.set_yticks(np.arange(len(wanted)) + 0.5, [names[k] for k in wanted], fontsize=8)
         ticks = np.arange(0, length + 1, 2)
         heat.set_xticks(ticks, [f"{t * clip.segment_seconds:g}" for t in ticks], fontsize=8)
@@ -230,7 +262,9 @@ def gates(openness: Mapping[str, NDArray[np.float32]], names: Sequence[str], pat
         order = np.lexsort((-np.abs(deviation).max(0), np.abs(deviation).argmax(0)))
         image = axes.imshow(deviation[:, order], aspect="auto", cmap="RdBu_r", vmin=-reach, vmax=reach)
         title = name.replace("gate/", "").replace("/", ", ").replace("_", " ")
-        axes.set_title(f"{title}: mean openness {value.mean():.2f}, from {value.min():.2f} to {value.max():.2f}", fontsize=9)
+        axes.set_title(
+            f"{title}: mean openness {value.mean():.2f}, from {value.min():.2f} to {value.max():.2f}", fontsize=9
+        )
         axes.set_yticks(range(len(names)), names, fontsize=7)
         axes.set_xlabel("channel, grouped by the class it reacts to most", fontsize=8)
     for axes in panels[count:]:

@@ -81,7 +81,9 @@ def _class(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
             except SchemaError:  # a base of another package, e.g. torch's: it has no settings of ours
                 continue
     decorated = any("dataclass" in ast.unparse(d) for d in node.decorator_list)
-    fields = [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)] if decorated else []
+    fields = (
+        [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)] if decorated else []
+    )
     own = {
         field.target.id: Parameter(
             field.target.id,
@@ -182,8 +184,10 @@ SIMPLE = {"int": int, "float": float, "bool": bool, "str": str, "Path": str}
 
 def mismatch(value: Any, annotation: str) -> str | None:
     """None when `value` has the annotated type, else `expected X, got Y`."""
-    return None if _fits(value, ast.parse(annotation, mode="eval").body) else (
-        f"expected {annotation}, got {value!r} ({type(value).__name__})"
+    return (
+        None
+        if _fits(value, ast.parse(annotation, mode="eval").body)
+        else (f"expected {annotation}, got {value!r} ({type(value).__name__})")
     )
 
 

@@ -121,7 +121,9 @@ def main(argv: list[str] | None = None) -> int:
             run_dir = run.last(root, name)
             stored = (run_dir / "recipe.yaml").read_text(encoding="utf-8")
             if stored != recipe.to_yaml(config):
-                raise recipe.RecipeError([f"resume=true: this command differs from the one of {run_dir}: see its recipe.yaml"])
+                raise recipe.RecipeError(
+                    [f"resume=true: this command differs from the one of {run_dir}: see its recipe.yaml"]
+                )
         else:
             run_dir = Path(request.extra["into"]) if "into" in request.extra else run.create(root, name)
     except (recipe.RecipeError, FileNotFoundError) as error:

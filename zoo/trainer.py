@@ -125,7 +125,9 @@ class Lines(Callback):
         """Print losses and the selecting metric."""
         if trainer.is_global_zero:
             seen = trainer.callback_metrics
-            parts = [f"{name} {float(seen[name]):.4f}" for name in ("train/loss", "val/loss", "val/selected") if name in seen]
+            parts = [
+                f"{name} {float(seen[name]):.4f}" for name in ("train/loss", "val/loss", "val/selected") if name in seen
+            ]
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(parts)}", flush=True)
 
 

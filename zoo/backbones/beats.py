@@ -128,7 +128,9 @@ class BEATs(Backbone):
         if state is not None:
             missing, unexpected = self.net.load_state_dict(state, strict=False)
             if missing or unexpected:
-                raise weights.WeightsError(f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}")
+                raise weights.WeightsError(
+                    f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}"
+                )
         self.dims = (self.config.encoder_embed_dim,) * (self.config.encoder_layers + 1)
         self.fingerprint = fingerprint(self.net, {"front_end": "beats"})
         self.freeze()

@@ -94,7 +94,9 @@ class SigLIPText(TextEncoder):
         length = min(TEXT_LENGTH, int(self.net.config.max_position_embeddings))
         if self.tokenizer is None:
             rows = [list(text.lower().encode())[:length] for text in texts]
-            ids = torch.tensor([[byte % self.net.config.vocab_size for byte in r] + [0] * (length - len(r)) for r in rows])
+            ids = torch.tensor(
+                [[byte % self.net.config.vocab_size for byte in r] + [0] * (length - len(r)) for r in rows]
+            )
         else:
             # Lower case and padding to the full length are part of how SigLIP 2 was trained.
             ids = self.tokenizer(

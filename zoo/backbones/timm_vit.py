@@ -41,7 +41,9 @@ class TimmViT(Backbone):
             try:
                 self.net = timm.create_model(parsed.name, pretrained=True, num_classes=0, img_size=image_size)
             except OSError as error:
-                raise weights.WeightsError(f"{source}: the hub cannot be reached and nothing is cached: {error}") from error
+                raise weights.WeightsError(
+                    f"{source}: the hub cannot be reached and nothing is cached: {error}"
+                ) from error
         else:
             self.net = timm.create_model(model, num_classes=0, img_size=image_size)
             load_timm(self.net, weights.load_state_dict(weights.resolve(source)), source=source)
@@ -128,9 +130,9 @@ def load_timm(net: nn.Module, state: dict[str, Tensor], *, source: str, antialia
     if "pos_embed" in state and state["pos_embed"].shape != net.pos_embed.shape:
         grid = net.patch_embed.grid_size  # type: ignore[union-attr]
         prefix = 0 if getattr(net, "no_embed_class", False) else net.num_prefix_tokens
-        state = state | {"pos_embed": resample_abs_pos_embed(
-            state["pos_embed"], grid, num_prefix_tokens=prefix, antialias=antialias
-        )}
+        state = state | {
+            "pos_embed": resample_abs_pos_embed(state["pos_embed"], grid, num_prefix_tokens=prefix, antialias=antialias)
+        }
     missing, unexpected = net.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise weights.WeightsError(f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}")

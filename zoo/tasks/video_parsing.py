@@ -106,7 +106,9 @@ class VideoParsing(Task):
 
     def per_video(self) -> Tensor:
         """Segment-level Type@AV of every video times 100, [N]."""
-        parts = [torch.cat(part).transpose(1, 2) for pairs in (self.said, self.truth) for part in zip(*pairs, strict=True)]
+        parts = [
+            torch.cat(part).transpose(1, 2) for pairs in (self.said, self.truth) for part in zip(*pairs, strict=True)
+        ]
         return 100 * scores(*parts)[:, LEVELS.index("segment"), KINDS.index("Type@AV")]
 
     def baselines(self) -> dict[str, dict[str, float]]:
