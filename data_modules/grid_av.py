@@ -14,6 +14,7 @@ depend on nothing else. `python -m data_modules.grid_av --check ROOT` says what 
 
 import csv
 import hashlib
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def split_of(clip: str) -> str:
 def segment_labels(digit: int, start: float, end: float) -> Tensor:
     """int64 [12]: the digit where it covers at least half of a segment, else background (10)."""
     edges = [k * SECONDS for k in range(SEGMENTS + 1)]
-    covered = [min(end, b) - max(start, a) >= SECONDS / 2 - 1e-9 for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    covered = [min(end, b) - max(start, a) >= SECONDS / 2 - 1e-9 for a, b in itertools.pairwise(edges)]
     return torch.tensor([digit if inside else len(CLASSES) for inside in covered])
 
 

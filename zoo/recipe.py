@@ -207,7 +207,7 @@ def _words(config: dict[str, Any], overrides: Sequence[str], problems: list[str]
     for key in sorted(pairs, key=lambda k: not k.endswith(TARGET)):
         path = key.split(".")
         if path[0] not in KEYS or path[0] in ("include", "smoke", "variants"):
-            problems.append(f"unknown key '{key}'.{schema.nearest(path[0], [k for k in KEYS[1:-2]])}")
+            problems.append(f"unknown key '{key}'.{schema.nearest(path[0], list(KEYS[1:-2]))}")
             continue
         config = _put(config, path, _value(config, path, pairs[key]))
     return config

@@ -1,5 +1,6 @@
 """Tables and pictures of a run. Plain numbers in, files or rich renderables out."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,7 +245,7 @@ def _thumbnail(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _strip(axes: Axes, y: int, labels: NDArray[np.int64], names: Sequence[str], colours: Sequence[Any]) -> None:
     edges = np.flatnonzero(np.diff(labels, prepend=-1, append=-1))
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in itertools.pairwise(edges):
         label = int(labels[start])
         axes.broken_barh([(start, end - start)], (y + 0.08, 0.84), facecolors=[colours[label]])
         axes.text((start + end) / 2, y + 0.5, names[label], ha="center", va="center", fontsize=8)
