@@ -1,4 +1,4 @@
-"""`python benchmarks/peft_cost.py [output=FILE.json]`: what TB-AVA costs beside HF `peft` LoRA, and what the cache saves.
+"""`python benchmarks/peft_cost.py [output=FILE.json]`: TB-AVA's cost beside HF `peft` LoRA's; what the cache saves.
 
 One run, one machine, the same frozen backbones (DINOv2-S, aiSFX), the same batch, methods in turn within each round so
 that a slow minute of the machine hits both. Peak memory is of a process of its own. Ratios are TB-AVA / LoRA and

@@ -11,8 +11,6 @@ from zoo.batch import ClipSet
 class Checkable(Protocol):
     """A data module that can look at its own files."""
 
-    on_bad: str
-
     def check(self) -> list[str]:
         """Lines about annotations and splits."""
         ...

@@ -79,8 +79,8 @@ def read_dense(path: Path, known: set[str]) -> tuple[dict[str, Tensor], dict[str
         name, onset, offset = row["filename"], row["onset"], row["offset"]
         if name in CLASSES:
             raise DataError(
-                f"{where}: the file name is the class {name!r}. Some repositories carry this damaged copy, which deletes "
-                f"a test video's labels. {DISTRIBUTOR}"
+                f"{where}: the file name is the class {name!r}. Some repositories carry this damaged copy, which "
+                f"deletes a test video's labels. {DISTRIBUTOR}"
             )
         label = _index(row["event_labels"], where)
         if not (onset.isdigit() and offset.isdigit() and max(int(onset), int(offset)) <= SEGMENTS):
@@ -88,7 +88,7 @@ def read_dense(path: Path, known: set[str]) -> tuple[dict[str, Tensor], dict[str
         if name not in known:
             counts["rows of files in no split"] += 1
             continue
-        # The official files hold a few events that end where or before they begin; the official code reads them as empty.
+        # The official files hold a few events that end before they begin; the official code reads them as empty.
         counts["rows of empty events"] += int(onset) >= int(offset)
         labels[name][int(onset) : int(offset), label] = 1
     return labels, counts

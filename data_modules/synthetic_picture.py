@@ -179,6 +179,6 @@ def backdrop(rng: Rng, size: int) -> Image.Image:
 
 def finish(rng: Rng, image: Image.Image, brightness: float) -> NDArray[np.uint8]:
     """Light and sensor noise: uint8 [S, S, 3]."""
-    pixels = np.asarray(image, dtype=np.float32) * brightness
+    pixels: NDArray[np.float32] = np.asarray(image, dtype=np.float32) * brightness
     pixels += rng.normal(0, rng.uniform(2, 12), pixels.shape)
     return np.clip(pixels, 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Made-up files in the true layouts of AVE, LLP and GRID: small videos written with PyAV, labels in the real formats."""
+"""Made-up files in the true layouts of AVE, LLP and GRID: small videos written with PyAV, labels in real formats."""
 
 from fractions import Fraction
 from pathlib import Path

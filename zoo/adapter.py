@@ -76,7 +76,8 @@ def verify(folder: Path) -> None:
         raise AdapterError(
             f"{folder} is no adapter directory: it has no SHA256SUMS (expected {', '.join(FILES)} beside it)"
         )
-    sums = dict(reversed(line.split("  ", 1)) for line in listing.read_text(encoding="utf-8").splitlines() if line)
+    lines = [line.partition("  ") for line in listing.read_text(encoding="utf-8").splitlines()]
+    sums = {name: digest for digest, _, name in lines}
     for name in FILES:
         path = folder / name
         if name not in sums or not path.is_file():

@@ -159,7 +159,10 @@ def _comparison(own: Mapping[str, Any]) -> str:
         "peak MiB",
         "checkpoint KiB",
     )
-    where = f"{about['dataset']}, n = {about['n']}, seeds {about['seeds']}, commit {about['commit'][:8]}, {about['hardware']}, {about['date']}"
+    where = (
+        f"{about['dataset']}, n = {about['n']}, seeds {about['seeds']}, commit {about['commit'][:8]}, "
+        f"{about['hardware']}, {about['date']}"
+    )
     return f"**Beside its controls** (measured by this code; {where}; mean ± deviation over seeds):\n\n" + _table(
         header, rows
     )
@@ -239,7 +242,10 @@ def for_run(recipe: str, record: Mapping[str, Any]) -> str:
     path = folder() / f"{recipe}.md"
     manifest = record["manifest"]
     scale = 100 if record["unit"] == "fraction" else 1
-    line = f"{record['monitor'].replace('_', ' ')} {record['metrics'][record['monitor']] * scale:.2f} % on {manifest['data']['name']} test (n = {record['n']})"
+    line = (
+        f"{record['monitor'].replace('_', ' ')} {record['metrics'][record['monitor']] * scale:.2f} % "
+        f"on {manifest['data']['name']} test (n = {record['n']})"
+    )
     if not path.is_file():
         return f"# Adapter of recipe {recipe}\n\nMeasured: {line}. The recipe has no model card.\n"
     card = read(path)

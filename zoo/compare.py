@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import recipe, run
+from zoo.command import Request, fail, parse_recipe_command
 
 ITSELF = "recipe"
 EXTRA = {
@@ -27,15 +28,15 @@ EXTRA = {
 
 def main(argv: list[str] | None = None) -> int:
     """Train what is missing, then print and write the table."""
-    request = recipe.parse_command(sys.argv[1:] if argv is None else argv, "zoo.compare", extra=EXTRA)
+    request = parse_recipe_command(argv, "zoo.compare", extra=EXTRA)
     name = Path(request.recipe).stem
     try:
         seeds = [int(word) for word in _words(request.extra.get("seeds", "[0]"))]
         configs = _configurations(request, seeds)
     except recipe.RecipeError as error:
-        recipe.fail(error)
+        fail(error.problems)
     except ValueError:
-        recipe.fail(recipe.RecipeError([f"seeds: expected whole numbers like [0,1,2], got {request.extra['seeds']!r}"]))
+        fail([f"seeds: expected whole numbers like [0,1,2], got {request.extra['seeds']!r}"])
     state = run.git_state()
     identity = hashlib.sha256(json.dumps(configs, sort_keys=True).encode()).hexdigest()[:8]
     folder = (
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _configurations(request: recipe.Request, seeds: list[int]) -> dict[str, str]:
+def _configurations(request: Request, seeds: list[int]) -> dict[str, str]:
     """Resolved recipes by variant, the recipe itself first; all checked before anything is trained."""
     base = recipe.compose(request.recipe, request.overrides, smoke=request.smoke)
     known = [ITSELF, *recipe.variants(request.recipe)]

@@ -11,8 +11,10 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 from torch import Tensor
 
-from zoo import adapter, recipe, report
+from zoo import adapter, recipe, report, run
 from zoo.build import connect
+from zoo.command import parse_words
+from zoo.errors import user_errors
 from zoo.pairing import Pairing
 
 
@@ -77,24 +79,18 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing) -> dict[str, An
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Evaluate an adapter directory; exit code 2 on a mistake of the user's."""
-    words = dict(word.partition("=")[::2] for word in (sys.argv[1:] if argv is None else argv))
-    if "adapter" not in words or "--help" in words:
-        print(__doc__)
-        return 0 if "--help" in words else 2
-    folder, output = Path(words.pop("adapter")), words.pop("output", None)
-    try:
+    """Evaluate an adapter directory; exit code 2 on a mistake in the command, 1 on one in the adapter or the data."""
+    named, overrides = parse_words(argv, __doc__ or "", required=("adapter",), optional=("output",), free=True)
+    folder = Path(named["adapter"])
+    with user_errors():
         adapter.verify(folder)
-        config = recipe.compose(str(folder / "recipe.yaml"), [f"{key}={value}" for key, value in words.items()])
+        config = recipe.compose(str(folder / "recipe.yaml"), overrides)
         _, pairing = adapter.load(folder)
         result = evaluate(folder, config, pairing)
-    except (adapter.AdapterError, recipe.RecipeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     report.show(report.evaluation(result, stored))
-    if output:
-        Path(output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if output := named.get("output"):
+        run.write_json(Path(output), result)
     return 0
 
 

@@ -6,7 +6,7 @@ loss     = sum(task.loss(features, target)) + sum(method.losses())
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
@@ -53,7 +53,7 @@ class Pairing(L.LightningModule):
         super().__init__()
         method.attach(backbones, text, classes)
         task.attach(method.feature_dims, classes)
-        self.backbones = nn.ModuleDict(dict(backbones))
+        self.backbones = cast(Mapping[str, Backbone], nn.ModuleDict(dict(backbones)))
         self.method, self.task = method, task
         self.classes = list(classes)
         self.optimizer_settings, self.cache = optimizer, cache

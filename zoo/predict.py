@@ -9,8 +9,11 @@ from pathlib import Path
 
 import torch
 
+from data_modules.media import decode_clip
 from zoo import adapter, recipe
 from zoo.batch import Batch, Clip
+from zoo.command import parse_words
+from zoo.errors import user_errors
 from zoo.pairing import Pairing
 
 
@@ -48,14 +51,9 @@ def predict(pairing: Pairing, clips: list[Clip]) -> list[dict[str, object]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Predict one media file; exit code 2 on a mistake of the user's."""
-    words = dict(word.partition("=")[::2] for word in (sys.argv[1:] if argv is None else argv))
-    if set(words) - {"adapter", "input", "output"} or not {"adapter", "input"} <= set(words):
-        print(__doc__)
-        return 0 if "--help" in words else 2
-    from data_modules.media import MediaError, decode_clip
-
-    try:
+    """Predict one media file; exit code 2 on a mistake in the command, 1 on one in the adapter or the file."""
+    words, _ = parse_words(argv, __doc__ or "", required=("adapter", "input"), optional=("output",))
+    with user_errors():
         config, pairing = adapter.load(Path(words["adapter"]))
         data = recipe.instantiate(config.data)
         decoded = decode_clip(
@@ -65,9 +63,6 @@ def main(argv: list[str] | None = None) -> int:
             sample_rate=data.sample_rate,
             frame_size=None,
         )
-    except (adapter.AdapterError, recipe.RecipeError, MediaError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     clip = Clip(words["input"], decoded.frames, decoded.audio, data.sample_rate, {})
     lines = "".join(json.dumps(answer) + "\n" for answer in predict(pairing, [clip]))
     if output := words.get("output"):

@@ -1,17 +1,15 @@
-"""Find, compose, check and instantiate a recipe; read the command line of every command that takes one.
+"""Find, compose, check and instantiate a recipe.
 
 A recipe is one YAML file. `include:` names shared pieces (below `recipes/`, or beside the file), merged in order before
 the file itself. Layers follow: the `smoke:` block when asked for, one of `variants:`, and the command line's
-`key=value`. A layer that gives a block another `_target_` starts that block afresh, for its old keys belonged to the old
-class. All mistakes are reported at once, before torch is imported.
+`key=value`. A layer that gives a block another `_target_` starts that block afresh, for its old keys belonged to the
+old class. All mistakes are reported at once, before torch is imported.
 """
 
 import importlib
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -78,7 +76,7 @@ def compose(name: str, overrides: Sequence[str] = (), *, smoke: bool = False, va
         RecipeError: with every mistake found.
     """
     problems: list[str] = []
-    base = _read(find(name), problems)
+    base = read(find(name), problems)
     if problems:
         raise RecipeError(problems)
     smoke_layer, layers = base.get("smoke") or {}, base.get("variants") or {}
@@ -103,7 +101,7 @@ def compose(name: str, overrides: Sequence[str] = (), *, smoke: bool = False, va
 
 def variants(name: str) -> list[str]:
     """Names of a recipe's `variants:`."""
-    return list(_read(find(name), []).get("variants") or {})
+    return list(read(find(name), []).get("variants") or {})
 
 
 def to_yaml(config: DictConfig) -> str:
@@ -126,7 +124,7 @@ def instantiate(block: Any, *args: Any, **extra: Any) -> Any:
     return _call(values, *args, **extra)
 
 
-def _call(values: dict[str, Any], *args: Any, **extra: Any) -> Any:
+def _call(values: Any, *args: Any, **extra: Any) -> Any:
     module, _, name = values[TARGET].rpartition(".")
     target = getattr(importlib.import_module(module), name)
     nested = {k: _call(v) if isinstance(v, dict) and TARGET in v else v for k, v in values.items() if k != TARGET}
@@ -136,8 +134,8 @@ def _call(values: dict[str, Any], *args: Any, **extra: Any) -> Any:
 # --- composing --------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """One YAML file with what it includes."""
+def read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """One YAML file with what it includes; mistakes are appended to `problems`."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
@@ -156,7 +154,7 @@ def _read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[
         elif found.resolve() in seen:
             problems.append(f"{path}: include '{piece}' includes itself")
         else:
-            merged = _merge(merged, _read(found, problems, (*seen, path.resolve(), found.resolve())))
+            merged = _merge(merged, read(found, problems, (*seen, path.resolve(), found.resolve())))
     return _merge(merged, {k: v for k, v in values.items() if k != "include"})
 
 
@@ -294,117 +292,3 @@ def _check_block(block: Any, path: str, problems: list[str]) -> None:
         if block.get(name, MISSING) == MISSING and (name in block or parameter.default is None):
             meaning = f": {parameter.meaning}" if parameter.meaning else ""
             problems.append(f"missing value '{path}.{name}' ({parameter.annotation}){meaning}")
-
-
-# --- the command line -------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Request:
-    """A parsed command line."""
-
-    recipe: str
-    overrides: list[str] = field(default_factory=list)
-    extra: dict[str, str] = field(default_factory=dict)
-    smoke: bool = False
-
-
-def parse_command(argv: Sequence[str], command: str, *, extra: Mapping[str, str]) -> Request:
-    """Read `recipe=NAME key=value ... [--smoke]`; answer `--help`, `--list` and `--print` and exit.
-
-    Args:
-        argv: words after the command.
-        command: its dotted name.
-        extra: keys that belong to the command rather than to the recipe, and their meanings.
-    """
-    flags = [w for w in argv if w.startswith("--")]
-    words = [w for w in argv if not w.startswith("--")]
-    given = {k: v for k, e, v in (w.partition("=") for w in words) if e and (k == "recipe" or k in extra)}
-    request = Request(
-        given.pop("recipe", ""), [w for w in words if w.partition("=")[0] not in {"recipe", *extra}], given
-    )
-    request.smoke = "--smoke" in flags
-    unknown = [f for f in flags if f not in ("--help", "--list", "--print", "--smoke")]
-    if unknown:
-        fail(
-            RecipeError(
-                [
-                    f"unknown option '{f}'.{schema.nearest(f, ['--help', '--list', '--print', '--smoke'])}"
-                    for f in unknown
-                ]
-            )
-        )
-    if "--list" in flags:
-        print("\n".join(f"{name:18} {line}" for name, line in available().items()))
-        sys.exit(0)
-    if "--help" in flags and not request.recipe:
-        print(usage(command, extra))
-        sys.exit(0)
-    if not request.recipe:
-        fail(
-            RecipeError(
-                [f"which recipe? {command} recipe=NAME; NAME is one of {', '.join(available())}, or a YAML file"]
-            )
-        )
-    if "--help" in flags or "--print" in flags:
-        try:
-            if "--print" in flags:
-                print(to_yaml(compose(request.recipe, request.overrides, smoke=request.smoke)), end="")
-            else:
-                print(describe(request.recipe))
-        except RecipeError as error:
-            fail(error)
-        sys.exit(0)
-    return request
-
-
-def usage(command: str, extra: Mapping[str, str]) -> str:
-    """Help of a command."""
-    lines = [
-        f"usage: python -m {command} recipe=NAME|FILE.yaml [key=value ...] [--smoke] [--print] [--help] [--list]",
-        "",
-    ]
-    lines += [f"  {key}={'':{max(1, 12 - len(key))}}{meaning}" for key, meaning in extra.items()]
-    lines += [
-        "  --smoke       apply the recipe's smoke block: seconds on a CPU",
-        "  --print       print the resolved recipe and stop",
-        "  --list        list the recipes and stop",
-        "  --help        with recipe=NAME: every key, its type, default and meaning",
-        "",
-        f"example: python -m {command} recipe=tb_ava trainer.max_epochs=3 method.rank=16",
-    ]
-    return "\n".join(lines)
-
-
-def describe(name: str) -> str:
-    """Every key of a recipe: value here (or default), type, meaning."""
-    path = find(name)
-    header = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    problems: list[str] = []
-    base = _read(path, problems)
-    lines = [*header, ""]
-    blocks = {k: base[k] for k in BLOCKS if isinstance(base.get(k), dict)}
-    blocks |= {f"backbones.{k}": v for k, v in (base.get("backbones") or {}).items() if isinstance(v, dict)}
-    for key, block in blocks.items():
-        lines.append(f"{key}  ({block.get(TARGET)})")
-        try:
-            known = schema.signature(block[TARGET])
-        except (schema.SchemaError, KeyError) as error:
-            problems.append(f"{key}: {error}")
-            continue
-        for p in known.values():
-            value = block.get(p.name, p.default)
-            lines.append(f"  {key}.{p.name}={value}  [{p.annotation}]  {p.meaning}".rstrip())
-        lines.append("")
-    if base.get("variants"):
-        lines.append(f"variants (python -m zoo.compare): {', '.join(base['variants'])}")
-    if problems:
-        raise RecipeError(problems)
-    return "\n".join(lines)
-
-
-def fail(error: Exception) -> NoReturn:
-    """Print every problem, one a line, and exit with code 2."""
-    for line in getattr(error, "problems", [str(error)]):
-        print(f"error: {line}", file=sys.stderr)
-    sys.exit(2)

@@ -84,7 +84,9 @@ def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
     manifest = record["manifest"]
     cost, count = manifest["cost"], manifest["parameters"]
     rows = {
-        "trainable parameters": f"{count['trainable']:,} of {count['total']:,} ({count['trainable'] / count['total']:.2%})",
+        "trainable parameters": "{trainable:,} of {total:,} ({share:.2%})".format(
+            **count, share=count["trainable"] / count["total"]
+        ),
         "peak memory": size(cost["peak_memory_bytes"]),
         "median step": f"{cost['median_step_s'] * 1000:.0f} ms",
         "first epoch, later epochs": ", ".join(seconds(cost[name]) for name in ("first_epoch_s", "later_epoch_s")),
@@ -245,7 +247,7 @@ def _thumbnail(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _strip(axes: Axes, y: int, labels: NDArray[np.int64], names: Sequence[str], colours: Sequence[Any]) -> None:
     edges = np.flatnonzero(np.diff(labels, prepend=-1, append=-1))
-    for start, end in itertools.pairwise(edges):
+    for start, end in itertools.pairwise(edges.tolist()):
         label = int(labels[start])
         axes.broken_barh([(start, end - start)], (y + 0.08, 0.84), facecolors=[colours[label]])
         axes.text((start + end) / 2, y + 0.5, names[label], ha="center", va="center", fontsize=8)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import recipe
+from zoo.command import fail, parse_recipe_command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -107,7 +108,7 @@ EXTRA = {
 
 def main(argv: list[str] | None = None) -> int:
     """Train a recipe; exit code 2 on a mistake of the user's, 1 when training stops on an error."""
-    request = recipe.parse_command(sys.argv[1:] if argv is None else argv, "zoo.train", extra=EXTRA)
+    request = parse_recipe_command(argv, "zoo.train", extra=EXTRA)
     name = Path(request.recipe).stem
     try:
         config = recipe.compose(request.recipe, request.overrides, smoke=request.smoke)
@@ -126,8 +127,10 @@ def main(argv: list[str] | None = None) -> int:
                 )
         else:
             run_dir = Path(request.extra["into"]) if "into" in request.extra else run.create(root, name)
-    except (recipe.RecipeError, FileNotFoundError) as error:
-        recipe.fail(error)
+    except recipe.RecipeError as error:
+        fail(error.problems)
+    except FileNotFoundError as error:
+        fail([str(error)])
     from zoo import report
     from zoo.errors import user_errors
 

@@ -1,6 +1,7 @@
-"""aiSFX: a convolutional encoder of sound effects (Ma and Lerch, ISMIR 2022), four stages behind the stepwise interface."""
+"""aiSFX: a convolutional encoder of sound effects (Ma and Lerch, ISMIR 2022), as four steps."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torchaudio
@@ -71,7 +72,7 @@ class AiSFX(Backbone):
         self.freeze()
 
     def _load(self, source: str) -> None:
-        loaded = weights.load_state_dict(weights.resolve(source))
+        loaded: Any = weights.load_state_dict(weights.resolve(source))
         # The published file is a tuple (state dict, training record).
         state = loaded[0] if isinstance(loaded, tuple) else loaded
         prefix = "embedding_net."

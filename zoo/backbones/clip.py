@@ -1,10 +1,11 @@
-"""SigLIP and SigLIP 2 (Zhai et al. 2023; Tschannen et al. 2025, arXiv 2502.14786), vision and text, through transformers.
+"""SigLIP (Zhai et al. 2023) and SigLIP 2 (arXiv 2502.14786), vision and text, through transformers.
 
-The fixed-resolution SigLIP 2 checkpoints (`google/siglip2-base-patch16-224`) have SigLIP's architecture; the NaFlex ones
-do not and are refused by transformers' own configuration check.
+The fixed-resolution SigLIP 2 checkpoints (`google/siglip2-base-patch16-224`) have SigLIP's architecture; the NaFlex
+ones do not and are refused by transformers' own configuration check.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ class SigLIPVision(Backbone):
 
     Args:
         source: `hf:REPO`, `file:FOLDER` in transformers' layout, or `random:SEED`.
-        config: sizes of a `random:` model, as in `SiglipVisionConfig`; refused with real weights, which bring their own.
+        config: sizes of a `random:` model, as in `SiglipVisionConfig`; refused with real weights.
     """
 
     stream = "vision"
@@ -54,7 +55,7 @@ class SigLIPVision(Backbone):
     @property
     def blocks(self) -> Sequence[TokenMap]:
         """transformers' encoder layers."""
-        return [lambda tokens, layer=layer: layer(tokens, None) for layer in self.net.encoder.layers]
+        return [partial(layer, attention_mask=None) for layer in self.net.encoder.layers]
 
     def finish(self, tokens: Tensor) -> Tensor:
         """The encoder's last norm."""

@@ -9,8 +9,8 @@
 | `file:PATH` | a file or folder on this machine |
 | `random:SEED` | the architecture without its weights, for tests; never a fallback |
 
-Cached entries lie in the platform's cache folder, or in `$ZOO_CACHE`, with a sha256 beside them that is checked at every
-use. Nothing falls back from pretrained to random weights.
+Cached entries lie in the platform's cache folder, or in `$ZOO_CACHE`, with a sha256 beside them that is checked at
+every use. Nothing falls back from pretrained to random weights.
 """
 
 import errno

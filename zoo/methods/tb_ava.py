@@ -18,7 +18,7 @@ changes nothing; the `shuffled` control therefore permutes the coordinates insid
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,8 @@ class Site(nn.Module):
         self, dims: Mapping[str, int], text_dim: int, *, rank: int, temperature: float, direction: str, gate: bool
     ) -> None:
         super().__init__()
-        self.streams = nn.ModuleDict({name: StreamAdapter(dims[name], rank, gate=gate) for name in STREAMS})
+        adapters = {name: StreamAdapter(dims[name], rank, gate=gate) for name in STREAMS}
+        self.streams = cast(Mapping[str, StreamAdapter], nn.ModuleDict(adapters))
         self.text = nn.Sequential(nn.Linear(text_dim, rank, bias=False), nn.LayerNorm(rank)) if gate else None
         self.scale = 1 / (temperature * rank**0.5)
         self.listens = {

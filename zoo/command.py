@@ -1,0 +1,144 @@
+"""Read the command line of every command; `--help`, `--list`, `--print`; no torch."""
+
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from zoo import recipe, schema
+from zoo.recipe import RecipeError
+from zoo.schema import TARGET
+
+OPTIONS = {
+    "--smoke": "apply the recipe's smoke block: seconds on a CPU",
+    "--print": "print the resolved recipe and stop",
+    "--list": "list the recipes and stop",
+    "--help": "with recipe=NAME: every key, its type, default and meaning",
+}
+
+
+@dataclass
+class Request:
+    """A parsed command line."""
+
+    recipe: str
+    overrides: list[str] = field(default_factory=list)
+    extra: dict[str, str] = field(default_factory=dict)
+    smoke: bool = False
+
+
+def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Mapping[str, str]) -> Request:
+    """Read `recipe=NAME key=value ... [--smoke]`; answer `--help`, `--list` and `--print`, and exit.
+
+    Args:
+        argv: words after the command; the program's own when None.
+        command: its dotted name.
+        extra: keys that belong to the command rather than to the recipe, and their meanings.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    flags = {word for word in given if word.startswith("--")}
+    words = [word for word in given if not word.startswith("--")]
+    own = {k: v for k, equals, v in (w.partition("=") for w in words) if equals and k in {"recipe", *extra}}
+    request = Request(
+        own.pop("recipe", ""),
+        [word for word in words if word.partition("=")[0] not in {"recipe", *extra}],
+        own,
+        "--smoke" in flags,
+    )
+    if unknown := [f"unknown option '{f}'.{schema.nearest(f, OPTIONS)}" for f in sorted(flags - set(OPTIONS))]:
+        fail(unknown)
+    if "--list" in flags:
+        print("\n".join(f"{name:18} {line}" for name, line in recipe.available().items()))
+        sys.exit(0)
+    if "--help" in flags and not request.recipe:
+        print(usage(command, extra))
+        sys.exit(0)
+    if not request.recipe:
+        fail([f"which recipe? {command} recipe=NAME; NAME is one of {', '.join(recipe.available())}, or a YAML file"])
+    if flags & {"--help", "--print"}:
+        try:
+            if "--print" in flags:
+                print(recipe.to_yaml(recipe.compose(request.recipe, request.overrides, smoke=request.smoke)), end="")
+            else:
+                print(describe(request.recipe))
+        except RecipeError as error:
+            fail(error.problems)
+        sys.exit(0)
+    return request
+
+
+def parse_words(
+    argv: Sequence[str] | None, doc: str, *, required: Collection[str], optional: Collection[str], free: bool = False
+) -> tuple[dict[str, str], list[str]]:
+    """Read `key=value` words of a command that takes no recipe; `--help` prints `doc` and exits.
+
+    Args:
+        argv: words after the command; the program's own when None.
+        doc: what `--help` prints.
+        required: keys that must be there.
+        optional: keys that may be.
+        free: let other words through, as overrides of a recipe.
+
+    Returns:
+        Values of the named keys, and the other words.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    if "--help" in given:
+        print(doc.strip())
+        sys.exit(0)
+    known = [*required, *optional]
+    named = {k: v for k, equals, v in (w.partition("=") for w in given) if equals and k in known}
+    others = [word for word in given if word.partition("=")[0] not in named]
+    problems = [f"missing '{key}=...'" for key in required if not named.get(key)]
+    if not free:
+        problems += [f"unknown word '{w}'.{schema.nearest(w.partition('=')[0], known)}" for w in others]
+    if problems:
+        fail([*problems, doc.strip().partition("\n")[0]])
+    return named, others
+
+
+def usage(command: str, extra: Mapping[str, str]) -> str:
+    """Help of a command that takes a recipe."""
+    first = f"usage: python -m {command} recipe=NAME|FILE.yaml [key=value ...] [{'] ['.join(OPTIONS)}]"
+    keys = [f"  {key + '=':13} {meaning}" for key, meaning in extra.items()]
+    options = [f"  {option:13} {meaning}" for option, meaning in OPTIONS.items()]
+    example = f"example: python -m {command} recipe=tb_ava trainer.max_epochs=3 method.rank=16"
+    return "\n".join([first, "", *keys, *options, "", example])
+
+
+def describe(name: str) -> str:
+    """Every key of a recipe: value here (or default), type, meaning.
+
+    Raises:
+        RecipeError: the recipe cannot be read, or names a class that does not exist.
+    """
+    path = recipe.find(name)
+    header = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    problems: list[str] = []
+    base = recipe.read(path, problems)
+    lines = [*header, ""]
+    blocks = {k: base[k] for k in recipe.BLOCKS if isinstance(base.get(k), dict)}
+    blocks |= {f"backbones.{k}": v for k, v in (base.get("backbones") or {}).items() if isinstance(v, dict)}
+    for key, block in blocks.items():
+        try:
+            known = schema.signature(block[TARGET])
+        except (schema.SchemaError, KeyError) as error:
+            problems.append(f"{key}: {error}")
+            continue
+        lines.append(f"{key}  ({block[TARGET]})")
+        for parameter in known.values():
+            value = block.get(parameter.name, parameter.default)
+            lines.append(f"  {key}.{parameter.name}={value}  [{parameter.annotation}]  {parameter.meaning}".rstrip())
+        lines.append("")
+    if base.get("variants"):
+        lines.append(f"variants (python -m zoo.compare): {', '.join(base['variants'])}")
+    if problems:
+        raise RecipeError(problems)
+    return "\n".join(lines)
+
+
+def fail(problems: Sequence[str]) -> NoReturn:
+    """Print every problem, one a line, and exit with code 2."""
+    for line in problems:
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
