@@ -73,7 +73,7 @@ def test_predict_refuses_a_damaged_file_in_one_line(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
 
