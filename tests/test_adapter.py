@@ -8,10 +8,13 @@ import pytest
 import torch
 from tiny import batch, pairing, train_steps
 
+from data_modules.base import DataError
 from zoo import adapter
+from zoo.errors import user_errors
 from zoo.methods.lora import LoRA
 from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import NonFiniteLossError, count_parameters
+from zoo.trainer import WholeCheckpoints
 
 
 def saved(folder: Path) -> Path:
@@ -56,6 +59,36 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="No space left"):
         saved(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"state_dict": {"a": torch.ones(3)}}, path)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left.*last\.ckpt"):
+        WholeCheckpoints().save_checkpoint({"state_dict": {"a": torch.zeros(3)}}, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+    assert torch.equal(torch.load(path, weights_only=True)["state_dict"]["a"], torch.ones(3))
+
+
+def test_a_full_disk_and_a_fault_in_the_data_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    faults = {
+        OSError(28, "No space left on device", "runs/last.ckpt"): "error: runs/last.ckpt: No space left on device\n",
+        DataError("labels.csv is empty"): "error: labels.csv is empty\n",
+    }
+    for fault, line in faults.items():
+        with pytest.raises(SystemExit) as end, user_errors():
+            raise fault
+        assert end.value.code == 1
+        assert capsys.readouterr().err == line
+    with pytest.raises(ZeroDivisionError), user_errors():
+        raise ZeroDivisionError
 
 
 def test_tensors_must_fit_exactly() -> None:

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
+import zipfile
 from pathlib import Path
 
 import av_files
@@ -133,3 +135,43 @@ def test_resuming_with_another_command_is_refused(
         main(["recipe=tb_ava", "--smoke", f"runs={runs}", "resume=true"])
     assert end.value.code == 2
     assert "has finished" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_run_and_one_of_them_measures(tmp_path: Path) -> None:
+    words = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=2"]
+    command = [sys.executable, "-m", "zoo.train", "recipe=tb_ava", *SMALL, *words, f"runs={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (tmp_path / "tb_ava").iterdir()
+    adapter.verify(run / "adapter")
+    assert json.loads((run / "metrics.json").read_text())["n"] == 4
+
+
+@pytest.mark.slow
+def test_a_wheel_in_a_fresh_environment_trains_and_has_recipes_and_cards(tmp_path: Path) -> None:
+    """The environment sees this one's packages, so that only the wheel itself is new; the checkout is out of sight."""
+    source = Path(recipe.__file__).parents[1]
+    wheels, env = tmp_path / "wheels", tmp_path / "env"
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, source], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", env], check=True)
+    (wheel,) = wheels.glob("*.whl")
+    site = next((env / "lib").glob("python*/site-packages"))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (site / "outer.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def python(*words: str) -> str:
+        command = [str(env / "bin" / "python"), *words]
+        done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    assert str(site) in python("-c", "import zoo; print(zoo.__file__)")
+    for name in NAMES:
+        assert name in python("-m", "zoo.train", "--list")
+    assert "tb_ava" in python("-c", "from zoo import card; print(sorted(p.stem for p in card.folder().iterdir()))")
+    python("-m", "zoo.train", "recipe=tb_ava", "--smoke")
+    (run,) = (tmp_path / "runs" / "tb_ava").iterdir()
+    assert "no source checkout" in (run / "adapter" / "README.md").read_text()

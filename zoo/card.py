@@ -4,8 +4,7 @@
 The section between the two markers is generated from the front matter, and a test compares them.
 """
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 import yaml
 
 import zoo
+from zoo import comparison
+from zoo.files import write_whole
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEADINGS = (
@@ -65,13 +66,6 @@ def text(card: Card) -> str:
     after = rest.partition(END)[2]
     front = yaml.safe_dump(card.front, sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{front}---\n{before}{BEGIN}\n{results(card.front)}\n{END}{after}"
-
-
-def write(card: Card, path: Path) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text(card), encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def results(front: Mapping[str, Any]) -> str:
@@ -132,39 +126,17 @@ def _measured(front: Mapping[str, Any]) -> str:
 
 
 def _comparison(own: Mapping[str, Any]) -> str:
-    rows = []
-    for r in own.get("comparison") or []:
-        spread = f" ± {r['std']:.2f}" if r.get("std") is not None else ""
-        gap = f"[{r['gap'][0]:+.2f}, {r['gap'][1]:+.2f}]" if r.get("gap") else ""
-        rows.append(
-            (
-                r["name"],
-                f"{r['mean']:.2f}{spread}",
-                gap,
-                f"{r['trainable']:,}",
-                r["step_ms"],
-                r["peak_mib"],
-                r["checkpoint_kib"],
-            )
-        )
-    if not rows:
+    if not (record := own.get("comparison")):
         return ""
-    about = own["comparison_about"]
-    header = (
-        "variant",
-        f"{about['metric']}, %",
-        "recipe minus variant, 95 %",
-        "trainable",
-        "step ms",
-        "peak MiB",
-        "checkpoint KiB",
-    )
+    about = record["about"]
     where = (
-        f"{about['dataset']}, n = {about['n']}, seeds {about['seeds']}, commit {about['commit'][:8]}, "
-        f"{about['hardware']}, {about['date']}"
+        f"{about['dataset']}, n = {about['n']}, seeds {about['seeds']}, selected on {about['selected_on']}, commit "
+        f"{about['commit'][:8]}, {about['hardware']}, {about['date']}; `{about['command']}`"
     )
-    return f"**Beside its controls** (measured by this code; {where}; mean ± deviation over seeds):\n\n" + _table(
-        header, rows
+    header, rows = comparison.cells(record)
+    return (
+        f"**Beside its controls**, measured by this code (mean ± deviation over seeds; in brackets trivial predictors; "
+        f"{where}):\n\n" + _table(tuple(header), [tuple(row) for row in rows])
     )
 
 
@@ -199,31 +171,32 @@ def validate(card: Card) -> list[str]:
     return problems
 
 
-def measured(record: Mapping[str, Any], *, std: float | None = None, seeds: list[int] | None = None) -> dict[str, Any]:
-    """One `model-index` result from a run's record; fractions become per cent."""
-    manifest = record["manifest"]
-    scale = 100 if record["unit"] == "fraction" else 1
+def measured(records: Sequence[Mapping[str, Any]], *, command: str) -> dict[str, Any]:
+    """One `model-index` result from the records of a recipe's runs, one a seed; fractions become per cent.
+
+    A single run's metrics keep their bootstrap interval; several runs give mean and deviation.
+    """
+    first = records[0]
+    manifest, unit = first["manifest"], comparison.scale(first)
     shared = {
-        "n": record["n"],
-        "seeds": seeds or [manifest["seed"]],
+        "n": first["n"],
+        "seeds": [record["manifest"]["seed"] for record in records],
         "selected_on": manifest["selected_on"],
         "commit": manifest["commit"],
         "hardware": manifest["hardware"],
         "date": manifest["date"][:10],
-        "command": manifest["command"],
+        "command": command,
     }
     metrics = []
-    for name, value in record["metrics"].items():
-        interval = record["intervals"].get(name)
-        extra = {"interval": [round(v * scale, 2) for v in interval]} if interval else {}
-        metrics.append(
-            {
-                "type": name,
-                "name": name.replace("_", " "),
-                "value": round(value * scale, 2),
-                "args": {**shared, **extra},
-            }
-        )
+    for name in first["metrics"]:
+        value = comparison.spread([unit * record["metrics"][name] for record in records])
+        extra: dict[str, Any] = {}
+        if value["std"] is not None:
+            extra["std"] = round(value["std"], 2)
+        elif interval := first["intervals"].get(name):
+            extra["interval"] = [round(end * unit, 2) for end in interval]
+        title = name.replace("_", " ")
+        metrics.append({"type": name, "name": title, "value": round(value["mean"] or 0.0, 2), "args": shared | extra})
     data = manifest["data"]
     return {
         "task": {"type": "audio-visual-event-localization"},
@@ -235,6 +208,33 @@ def measured(record: Mapping[str, Any], *, std: float | None = None, seeds: list
         },
         "metrics": metrics,
     }
+
+
+def publish(path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> None:
+    """Write a comparison and the metrics of its recipe into a card.
+
+    Args:
+        path: the card.
+        record: from `comparison.gather`.
+        runs: metrics.json of the recipe's own runs, one a seed.
+
+    Raises:
+        CardError: the numbers come from a tree with uncommitted changes, or from none.
+    """
+    if record["about"]["dirty"] or not record["about"]["commit"]:
+        raise CardError(f"{path}: only numbers from a clean commit may be published")
+    card = read(path)
+    own = {**card.front["zoo"], "comparison": _rounded(record)}
+    index = [{"name": own["recipe"], "results": [measured(runs, command=record["about"]["command"])]}]
+    write_whole(path, text(Card({**card.front, "model-index": index, "zoo": own}, card.body)))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return round(value, 2) if isinstance(value, float) else value
 
 
 def for_run(recipe: str, record: Mapping[str, Any]) -> str:
@@ -250,9 +250,9 @@ def for_run(recipe: str, record: Mapping[str, Any]) -> str:
         return f"# Adapter of recipe {recipe}\n\nMeasured: {line}. The recipe has no model card.\n"
     card = read(path)
     front = {k: v for k, v in card.front.items() if k != "model-index"}
-    front["zoo"] = {k: v for k, v in front["zoo"].items() if not k.startswith("comparison")}
+    front["zoo"] = {k: v for k, v in front["zoo"].items() if k != "comparison"}
     if manifest["commit"] and not manifest["dirty"]:
-        front["model-index"] = [{"name": recipe, "results": [measured(record)]}]
+        front["model-index"] = [{"name": recipe, "results": [measured([record], command=manifest["command"])]}]
         return text(Card(front, card.body))
     why = "uncommitted changes" if manifest["dirty"] else "no source checkout, so no commit is known"
     note = f"\n> This run measured {line}, from a tree with {why}; the number cannot enter the tables.\n"

@@ -9,20 +9,19 @@ its own and a killed comparison goes on where it stopped: finished trainings are
 
 import hashlib
 import json
-import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from zoo import recipe, run
 from zoo.command import Request, fail, parse_recipe_command
+from zoo.comparison import ITSELF, gather
 
-ITSELF = "recipe"
 EXTRA = {
     "seeds": "e.g. [0,1,2] (default: [0])",
     "variants": "e.g. [recipe,gate_off] (default: the recipe and all its variants)",
     "runs": "where run folders go (default: runs)",
+    "publish": "a model card: write the table and the recipe's metrics into it (from a clean commit only)",
 }
 
 
@@ -48,13 +47,28 @@ def main(argv: list[str] | None = None) -> int:
             if code := _train(folder / variant / f"seed{seed}", configs[variant], seed, name):
                 print(f"error: {variant}, seed {seed} ended with exit code {code}", file=sys.stderr)
                 return code
-    rows = table(folder, list(configs), seeds)
-    run.write_json(folder / "comparison.json", rows)
-    from zoo import report
+    record = gather(folder, list(configs), seeds, command=_told(request))
+    run.write_json(folder / "comparison.json", record)
+    from zoo import card, report
 
-    report.show(report.comparison(rows))
+    report.show(report.compared(record))
     print(f"written: {folder / 'comparison.json'}")
+    if card_path := request.extra.get("publish"):
+        runs = [json.loads((folder / ITSELF / f"seed{seed}" / "metrics.json").read_text()) for seed in seeds]
+        try:
+            card.publish(Path(card_path), record, runs)
+        except (card.CardError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        print(f"published: {card_path}")
     return 0
+
+
+def _told(request: Request) -> str:
+    """The command for a reader: folders of this machine are left out."""
+    words = [f"{key}={value}" for key, value in request.extra.items() if key in ("seeds", "variants")]
+    words += ["data.root=DIR" if word.startswith("data.root=") else word for word in request.overrides]
+    return " ".join(["python -m zoo.compare", f"recipe={request.recipe}", *words, *["--smoke"] * request.smoke])
 
 
 def _configurations(request: Request, seeds: list[int]) -> dict[str, str]:
@@ -83,58 +97,6 @@ def _train(target: Path, config: str, seed: int, name: str) -> int:
     (target / "config.yaml").write_text(config, encoding="utf-8")
     words = [f"recipe={target / 'config.yaml'}", f"into={target}", f"card={name}", f"seed={seed}"]
     return subprocess.run([sys.executable, "-m", "zoo.train", *words], check=False).returncode
-
-
-def table(folder: Path, variants: list[str], seeds: list[int]) -> list[dict[str, Any]]:
-    """One row a variant, from the metrics.json and per_video.json of its seeds; metrics in per cent."""
-    own = _per_video(folder / ITSELF, seeds)
-    rows = []
-    for variant in variants:
-        records = [json.loads((folder / variant / f"seed{seed}" / "metrics.json").read_text()) for seed in seeds]
-        first, manifest = records[0], records[0]["manifest"]
-        scale = 100 if first["unit"] == "fraction" else 1
-        values = [scale * record["metrics"][record["monitor"]] for record in records]
-        costs = [record["manifest"]["cost"] for record in records]
-        rows.append(
-            {
-                "name": variant,
-                "mean": statistics.fmean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else None,
-                "gap": None if variant == ITSELF else _gap(own, _per_video(folder / variant, seeds), scale),
-                "values": values,
-                "trainable": manifest["parameters"]["trainable"],
-                "step_ms": round(1000 * statistics.median(c["median_step_s"] for c in costs)),
-                "peak_mib": round(max(c["peak_memory_bytes"] for c in costs) / 2**20),
-                "checkpoint_kib": round(costs[0]["checkpoint_bytes"] / 2**10),
-                "metric": first["monitor"],
-                "split": first["split"],
-                "n": first["n"],
-                "seeds": seeds,
-                "dataset": manifest["data"]["name"],
-                "synthetic": manifest["data"]["synthetic"],
-                "commit": manifest["commit"],
-                "dirty": any(record["manifest"]["dirty"] for record in records),
-                "hardware": manifest["hardware"],
-                "date": manifest["date"][:10],
-            }
-        )
-    return rows
-
-
-def _per_video(folder: Path, seeds: list[int]) -> dict[str, float]:
-    """The monitored metric by test video, averaged over seeds."""
-    runs = [json.loads((folder / f"seed{seed}" / "per_video.json").read_text()) for seed in seeds]
-    return {video: statistics.fmean(r[video] for r in runs) for video in runs[0]}
-
-
-def _gap(own: dict[str, float], other: dict[str, float], scale: float) -> list[float]:
-    """95 % paired bootstrap interval over videos of recipe minus variant."""
-    import torch
-
-    from zoo.metrics.bootstrap import bootstrap_interval
-
-    difference = torch.tensor([own[video] - other[video] for video in own], dtype=torch.double)
-    return [scale * end for end in bootstrap_interval(difference)]
 
 
 def _words(text: str) -> list[str]:

@@ -49,10 +49,7 @@ class Collect(Callback):
 def measure(pairing: Pairing, data: L.LightningDataModule, trainer: L.Trainer, collect: Collect) -> dict[str, Any]:
     """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code."""
     trainer.callbacks.append(collect)  # type: ignore[attr-defined]
-    try:
-        trainer.test(pairing, datamodule=data, verbose=False)
-    finally:
-        trainer.callbacks.remove(collect)  # type: ignore[attr-defined]
+    trainer.test(pairing, datamodule=data, verbose=False)
     return {
         "split": "test",
         "n": len(collect.ids),
@@ -74,8 +71,19 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing) -> dict[str, An
             f"{len(data.classes)} ({', '.join(data.classes[:4])}, ...): they must be the same, in the same order"
         )
     connect(data, pairing, seed=config.seed)
-    trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
-    return measure(pairing, data, trainer, Collect())
+    return measure(pairing, data, single_trainer("auto"), Collect())
+
+
+def single_trainer(accelerator: str) -> L.Trainer:
+    """A Trainer of one process and device that measures and writes nothing."""
+    return L.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

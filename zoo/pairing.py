@@ -58,6 +58,8 @@ class Pairing(L.LightningModule):
         self.classes = list(classes)
         self.optimizer_settings, self.cache = optimizer, cache
         self.depths = method.prefix_depths()
+        # Named before a strategy wraps or shards the module.
+        self.trainable = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
         self.fingerprints = {name: backbone.fingerprint for name, backbone in backbones.items()}
         if text is not None:
             self.fingerprints["text"] = text.fingerprint
@@ -168,7 +170,8 @@ class Pairing(L.LightningModule):
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Every tensor that training changes, by name: what a checkpoint and an adapter hold."""
-        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+        parameters = dict(self.named_parameters())
+        return {name: parameters[name].detach() for name in self.trainable}
 
     def load_trainable(self, state: Mapping[str, Tensor], *, source: str) -> None:
         """Copy tensors in; names and shapes must match exactly.
@@ -191,8 +194,9 @@ class Pairing(L.LightningModule):
                 parameter.copy_(state[name])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep trainable tensors only."""
-        checkpoint["state_dict"] = {name: tensor.cpu() for name, tensor in self.trainable_state().items()}
+        """Keep, of what the strategy gathered, the trainable tensors only."""
+        gathered = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: gathered[name].cpu() for name in self.trainable}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check names and shapes before Lightning copies them without a word."""

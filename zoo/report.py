@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from rich.console import Console, Group
 from rich.table import Table
 
+from zoo import comparison
+
 BACKGROUND = "#d9d9d9"
 
 
@@ -118,37 +120,16 @@ def evaluation(record: Mapping[str, Any], stored: Mapping[str, Any]) -> Table:
     return table
 
 
-def comparison(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A recipe beside its controls."""
-    first = rows[0]
-    seeds = len(first["seeds"])
-    title = (
-        f"{first['metric'].replace('_', ' ')} on {first['split']} (n = {first['n']}, {seeds} seed{'s' * (seeds > 1)})"
-    )
-    table = Table(title=title, caption="a synthetic set: not a benchmark result" if first["synthetic"] else None)
-    for name in (
-        "variant",
-        "mean",
-        "deviation",
-        "recipe minus variant, 95 %",
-        "trainable",
-        "step",
-        "peak memory",
-        "checkpoint",
-    ):
+def compared(record: Mapping[str, Any]) -> Table:
+    """A recipe beside its controls, from `comparison.gather`."""
+    about = record["about"]
+    title = f"{about['dataset']}, {about['split']} (n = {about['n']}, seeds {about['seeds']})"
+    table = Table(title=title, caption="a synthetic set: not a benchmark result" if about["synthetic"] else None)
+    header, rows = comparison.cells(record)
+    for name in header:
         table.add_column(name, justify="left" if name == "variant" else "right")
     for row in rows:
-        gap = row["gap"]
-        table.add_row(
-            row["name"].replace("_", " "),
-            f"{row['mean']:.2f} %",
-            "-" if row["std"] is None else f"{row['std']:.2f}",
-            f"{gap[0]:+.2f} to {gap[1]:+.2f}" if gap else "",
-            f"{row['trainable']:,}",
-            f"{row['step_ms']} ms",
-            f"{row['peak_mib']} MiB",
-            f"{row['checkpoint_kib']} KiB",
-        )
+        table.add_row(*row)
     return table
 
 

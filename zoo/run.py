@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import zoo
+from zoo.files import write_whole
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "timm", "transformers", "open_clip_torch", "peft", "numpy", "av")
+FOLDER = "ZOO_RUN_FOLDER"
+"""Environment variable through which the processes of a distributed run share one run folder."""
 
 
 def create(root: Path, name: str) -> Path:
@@ -40,6 +43,21 @@ def last(root: Path, name: str) -> Path:
     if (runs[-1] / "adapter").exists():
         raise FileNotFoundError(f"resume=true: the newest run, {runs[-1]}, has finished: its adapter is there")
     return runs[-1]
+
+
+def shared_folder() -> Path | None:
+    """The run folder of a process that a launcher started: Lightning's own inherits it, others need it from the user.
+
+    Raises:
+        FileNotFoundError: a launcher such as torchrun started this process without telling where.
+    """
+    if not {"RANK", "LOCAL_RANK"} & os.environ.keys():
+        return None
+    if FOLDER not in os.environ:
+        raise FileNotFoundError(f"several processes need one run folder: start the launcher with {FOLDER}=DIR set")
+    folder = Path(os.environ[FOLDER])
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def git_state() -> dict[str, Any]:
@@ -99,7 +117,5 @@ def command() -> list[str]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    """Write indented JSON, whole or not at all."""
+    write_whole(path, json.dumps(value, indent=2) + "\n")

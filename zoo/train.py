@@ -4,6 +4,7 @@ Everything a run leaves lies in `runs/<recipe>/<time>/`: the resolved recipe, ch
 model card and the adapter.
 """
 
+import os
 import sys
 import time
 import warnings
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import recipe
 from zoo.command import fail, parse_recipe_command
+from zoo.files import write_whole
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = False) -> dict[str, Any]:
+def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = False) -> dict[str, Any] | None:
     """Fit, select the checkpoint on the validation split, measure the test split once, write the run folder.
 
     Args:
@@ -27,26 +29,37 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
         resume: go on from the last checkpoint.
 
     Returns:
-        What metrics.json holds: measured metrics and the manifest.
+        What metrics.json holds: measured metrics and the manifest. None in the further processes of a distributed run.
     """
+    import torch
+
     from zoo import adapter, card, results, run
-    from zoo.build import build
-    from zoo.evaluate import Collect, measure
+    from zoo.build import build, build_pairing, connect
+    from zoo.evaluate import Collect, measure, single_trainer
     from zoo.pairing import count_parameters
     from zoo.trainer import Cost, History
 
     quiet_lightning()
-    (run_dir / "recipe.yaml").write_text(recipe.to_yaml(config), encoding="utf-8")
     start = time.perf_counter()
     data, pairing, trainer = build(config, run_dir)
     trainable, total = count_parameters(pairing)
-    print(f"{name}: {trainable:,} of {total:,} parameters train; writing {run_dir}", flush=True)
+    if trainer.is_global_zero:
+        write_whole(run_dir / "recipe.yaml", recipe.to_yaml(config))
+        print(f"{name}: {trainable:,} of {total:,} parameters train; writing {run_dir}", flush=True)
     last = run_dir / "checkpoints" / "last.ckpt"
     trainer.fit(pairing, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=resume or None)
+    if torch.distributed.is_initialized():
+        # One process measures the test split, once, on a pairing that no strategy has wrapped or sharded.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+        if not trainer.is_global_zero:
+            return None
+        pairing = build_pairing(config, data.classes)
+        connect(data, pairing, seed=config.seed)
     best = run_dir / "checkpoints" / "best.ckpt"
     pairing.load_trainable(load_checkpoint(best), source=str(best))
     collect = Collect()
-    measured = measure(pairing, data, trainer, collect)
+    measured = measure(pairing, data, single_trainer(config.trainer.get("accelerator", "auto")), collect)
 
     cost = next(c for c in trainer.callbacks if isinstance(c, Cost)).summary()  # type: ignore[attr-defined]
     history = next(c for c in trainer.callbacks if isinstance(c, History)).rows  # type: ignore[attr-defined]
@@ -118,7 +131,9 @@ def main(argv: list[str] | None = None) -> int:
         from zoo import run
 
         root = Path(request.extra.get("runs", "runs"))
-        if resume:
+        if shared := run.shared_folder():
+            run_dir = shared
+        elif resume:
             run_dir = run.last(root, name)
             stored = (run_dir / "recipe.yaml").read_text(encoding="utf-8")
             if stored != recipe.to_yaml(config):
@@ -127,6 +142,7 @@ def main(argv: list[str] | None = None) -> int:
                 )
         else:
             run_dir = Path(request.extra["into"]) if "into" in request.extra else run.create(root, name)
+        os.environ[run.FOLDER] = str(run_dir)
     except recipe.RecipeError as error:
         fail(error.problems)
     except FileNotFoundError as error:
@@ -136,7 +152,8 @@ def main(argv: list[str] | None = None) -> int:
 
     with user_errors():
         record = train(config, run_dir, name=request.extra.get("card", name), resume=resume)
-        report.show(report.summary(record, run_dir))
+        if record:
+            report.show(report.summary(record, run_dir))
     return 0
 
 

@@ -1,6 +1,7 @@
 """Lightning does the loop: this file says how a recipe's `optimizer` and `trainer` blocks become Lightning objects."""
 
 import importlib.util
+import io
 import math
 import statistics
 import sys
@@ -13,7 +14,9 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from zoo.files import write_whole
 from zoo.pairing import Pairing
 
 
@@ -121,14 +124,37 @@ class History(Callback):
 class Lines(Callback):
     """One line an epoch, where no progress bar is shown."""
 
+    def __init__(self) -> None:
+        self._start = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note the time."""
+        self._start = time.perf_counter()
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print losses and the selecting metric."""
+        """Print losses, the selecting metric, the epoch's seconds, and how long the rest takes at this pace."""
         if trainer.is_global_zero:
-            seen = trainer.callback_metrics
-            parts = [
-                f"{name} {float(seen[name]):.4f}" for name in ("train/loss", "val/loss", "val/selected") if name in seen
-            ]
-            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(parts)}", flush=True)
+            seen, taken = trainer.callback_metrics, time.perf_counter() - self._start
+            names = [name for name in ("train/loss", "val/loss", "val/selected") if name in seen]
+            parts = [f"{name} {float(seen[name]):.4f}" for name in names]
+            left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
+            pace = f"{taken:.0f} s" + (f", at most {left * taken / 60:.0f} min left" if left else "")
+            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(parts)} ({pace})", flush=True)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints appear whole or not at all.
+
+    Lightning's own writer goes through the folder for temporary files; where that is another file system, a full disk
+    or a kill leaves a broken file in the place of the last good one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write one checkpoint."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_whole(Path(path), buffer.getvalue())
 
 
 def build_trainer(
@@ -189,6 +215,7 @@ def build_trainer(
         deterministic="warn" if deterministic else False,
         callbacks=callbacks,
         logger=loggers(run_dir),
+        plugins=[WholeCheckpoints()],
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         enable_progress_bar=bar,

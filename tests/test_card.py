@@ -1,0 +1,139 @@
+"""Cards are sound, keep reported and measured apart, and take numbers from clean commits only."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoo import card, compare, comparison, recipe
+from zoo.card import Card, CardError
+
+CARDS = sorted(card.folder().glob("*.md"))
+VIDEOS = [f"v{i}" for i in range(40)]
+
+
+def record(values: dict[str, float], *, seed: int = 0, dirty: bool = False) -> dict[str, Any]:
+    mean = sum(values.values()) / len(values)
+    return {
+        "split": "test",
+        "n": len(values),
+        "unit": "fraction",
+        "monitor": "segment_accuracy",
+        "metrics": {"segment_accuracy": mean, "video_accuracy": mean / 2},
+        "intervals": {"segment_accuracy": [mean - 0.1, mean + 0.1]},
+        "baselines": {"all_background": {"segment_accuracy": 0.25}},
+        "manifest": {
+            "recipe": "tb_ava",
+            "seed": seed,
+            "selected_on": "val",
+            "commit": "0123456789abcdef",
+            "dirty": dirty,
+            "hardware": "made up",
+            "date": "2026-01-02T00:00:00",
+            "command": "python -m zoo.train recipe=tb_ava",
+            "data": {"name": "SyntheticEvents (synthetic)", "synthetic": True},
+            "parameters": {"trainable": 1000, "total": 2000},
+            "cost": {"median_step_s": 0.1, "peak_memory_bytes": 2**20, "checkpoint_bytes": 2**10},
+        },
+    }
+
+
+def finished(folder: Path, *, dirty: bool = False) -> dict[str, Any]:
+    """Two variants, two seeds: the control is right on every video exactly a tenth less often."""
+    for variant, shift in (("recipe", 0.0), ("control", -0.1)):
+        for seed in (0, 1):
+            values = {video: 0.5 + 0.01 * (i % 7) + 0.1 * seed + shift for i, video in enumerate(VIDEOS)}
+            run = folder / variant / f"seed{seed}"
+            run.mkdir(parents=True)
+            (run / "metrics.json").write_text(json.dumps(record(values, seed=seed, dirty=dirty)))
+            (run / "per_video.json").write_text(json.dumps(values))
+    return comparison.gather(folder, ["recipe", "control"], [0, 1], command="python -m zoo.compare recipe=tb_ava")
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda p: p.stem)
+def test_every_shipped_card_is_sound(path: Path) -> None:
+    assert card.validate(card.read(path)) == []
+
+
+def test_every_recipe_has_a_card_and_every_card_a_recipe() -> None:
+    assert [path.stem for path in CARDS] == sorted(recipe.available())
+
+
+def test_a_comparison_has_the_means_deviations_and_paired_gaps_of_its_runs(tmp_path: Path) -> None:
+    found = finished(tmp_path)
+    own, control = found["rows"]
+    base = 100 * (0.5 + sum(0.01 * (i % 7) for i in range(40)) / 40)
+    assert own["metrics"]["segment_accuracy"]["mean"] == pytest.approx(base + 5)
+    assert own["metrics"]["segment_accuracy"]["std"] == pytest.approx(10 / 2**0.5)
+    assert own["gap"] is None
+    # Paired by video, a constant difference has no width, however the videos themselves differ.
+    assert control["gap"] == pytest.approx([10, 10])
+    assert found["baselines"] == {"all_background": 25}
+    header, rows = comparison.cells(found)
+    assert {len(row) for row in rows} == {len(header)}
+    assert rows[-1][:2] == ["(all background)", "25.00"]
+
+
+def test_a_card_takes_a_comparison_and_stays_sound(tmp_path: Path) -> None:
+    path = tmp_path / "card.md"
+    path.write_bytes((card.folder() / "tb_ava.md").read_bytes())
+    found = finished(tmp_path / "runs")
+    runs = [json.loads((tmp_path / "runs" / "recipe" / f"seed{s}" / "metrics.json").read_text()) for s in (0, 1)]
+    card.publish(path, found, runs)
+    written = card.read(path)
+    assert card.validate(written) == []
+    assert "+10.00 to +10.00" in written.body
+    assert written.front["model-index"][0]["results"][0]["metrics"][0]["args"]["std"] == pytest.approx(7.07)
+    assert [p.name for p in tmp_path.glob("*.tmp")] == []
+
+
+def test_numbers_from_a_dirty_tree_are_not_published(tmp_path: Path) -> None:
+    found = finished(tmp_path / "runs", dirty=True)
+    path = tmp_path / "card.md"
+    path.write_bytes((card.folder() / "tb_ava.md").read_bytes())
+    before = path.read_bytes()
+    with pytest.raises(CardError, match="clean commit"):
+        card.publish(path, found, [])
+    assert path.read_bytes() == before
+    run = card.for_run("tb_ava", record(dict.fromkeys(VIDEOS, 0.5), dirty=True))
+    assert "uncommitted changes" in run
+    assert "model-index" not in run
+
+
+def test_a_forged_number_an_unnamed_source_and_a_missing_heading_are_found(tmp_path: Path) -> None:
+    sound = card.read(card.folder() / "tb_ava_ave.md")
+    forged = Card(sound.front, sound.body.replace("## Licences", "## Elsewhere").replace("| ", "| 1", 1))
+    found = card.validate(forged)
+    assert "heading '## Licences' is missing" in found
+    assert any("differs from the front matter" in problem for problem in found)
+    own = sound.front["zoo"]
+    front = {**sound.front, "zoo": {**own, "reported": [{**own["reported"][0], "source": None}]}}
+    assert any("lacks source" in problem for problem in card.validate(Card(front, sound.body)))
+
+
+def test_compare_trains_each_variant_once_and_takes_up_where_it_stopped(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recipe=tb_ava", "--smoke", "variants=[recipe,linear_probe]", f"runs={tmp_path}"]
+    assert compare.main(words) == 0
+    first = capfd.readouterr().out
+    assert "linear probe" in first
+    folder = next((tmp_path / "compare" / "tb_ava").iterdir())
+    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/metrics.json")}
+    assert len(stamps) == 2
+    assert compare.main(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    found = json.loads((folder / "comparison.json").read_text())
+    assert [row["name"] for row in found["rows"]] == ["recipe", "linear_probe"]
+    assert "data.root" not in found["about"]["command"]
+
+
+def test_compare_names_every_mistake_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        compare.main(["recipe=tb_ava", "variants=[linear_prob,gate]", f"runs={tmp_path}"])
+    assert end.value.code == 2
+    errors = capsys.readouterr().err
+    assert "linear_prob" in errors
+    assert "'gate'" in errors
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,112 @@
+"""The record of a comparison: a recipe beside its controls over seeds, from finished run folders to table cells."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ITSELF = "recipe"
+
+
+def gather(folder: Path, variants: Sequence[str], seeds: Sequence[int], *, command: str) -> dict[str, Any]:
+    """One record from `folder/<variant>/seed<n>/`: metrics in per cent, mean and deviation over seeds.
+
+    Args:
+        folder: of the comparison.
+        variants: names, `recipe` first.
+        seeds: of every variant.
+        command: that made it, for the reader.
+
+    Returns:
+        `about` (data, metric, commit, ...), `baselines` (trivial predictors of the monitored metric) and `rows`; the
+        `gap` of a row is the 95 % paired bootstrap interval over test videos of recipe minus variant.
+    """
+    runs = {variant: [_read(folder / variant / f"seed{seed}") for seed in seeds] for variant in variants}
+    first = runs[ITSELF][0]
+    manifest, monitor = first["manifest"], first["monitor"]
+    every = [run for group in runs.values() for run in group]
+    about = {
+        "metric": monitor,
+        "split": first["split"],
+        "n": first["n"],
+        "seeds": list(seeds),
+        "dataset": manifest["data"]["name"],
+        "synthetic": manifest["data"]["synthetic"],
+        "selected_on": manifest["selected_on"],
+        "commit": manifest["commit"],
+        "dirty": any(run["manifest"]["dirty"] for run in every),
+        "hardware": manifest["hardware"],
+        "date": max(run["manifest"]["date"] for run in every)[:10],
+        "command": command,
+    }
+    own = _per_video(runs[ITSELF])
+    rows = [_row(name, group, own) for name, group in runs.items()]
+    trivial = {name: 100 * values[monitor] for name, values in first["baselines"].items() if monitor in values}
+    return {"about": about, "baselines": trivial, "rows": rows}
+
+
+def _read(run: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    record["per_video"] = json.loads((run / "per_video.json").read_text(encoding="utf-8"))
+    return record
+
+
+def scale(record: Mapping[str, Any]) -> float:
+    """What turns a run's numbers into per cent."""
+    return 100 if record["unit"] == "fraction" else 1
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and sample deviation; the deviation of one value is None."""
+    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+
+
+def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]) -> dict[str, Any]:
+    costs = [run["manifest"]["cost"] for run in group]
+    return {
+        "name": name,
+        "metrics": {
+            metric: spread([scale(run) * run["metrics"][metric] for run in group]) for metric in group[0]["metrics"]
+        },
+        "gap": None if name == ITSELF else _gap(own, _per_video(group), scale(group[0])),
+        "trainable": group[0]["manifest"]["parameters"]["trainable"],
+        "step_ms": round(1000 * statistics.median(cost["median_step_s"] for cost in costs)),
+        "peak_mib": round(max(cost["peak_memory_bytes"] for cost in costs) / 2**20),
+        "checkpoint_kib": round(costs[0]["checkpoint_bytes"] / 2**10),
+    }
+
+
+def _per_video(group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The monitored metric by test video, averaged over seeds."""
+    return {video: statistics.fmean(run["per_video"][video] for run in group) for video in group[0]["per_video"]}
+
+
+def _gap(own: Mapping[str, float], other: Mapping[str, float], unit: float) -> list[float]:
+    import torch
+
+    from zoo.metrics.bootstrap import bootstrap_interval
+
+    difference = torch.tensor([own[video] - other[video] for video in own], dtype=torch.double)
+    return [unit * end for end in bootstrap_interval(difference)]
+
+
+def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table, in words: trivial predictors last."""
+    rows, monitor = record["rows"], record["about"]["metric"]
+    others = [name for name in rows[0]["metrics"] if name != monitor][:3]
+    header = ["variant", f"{monitor}, %", "recipe minus variant, 95 %", *others]
+    header = [word.replace("_", " ") for word in [*header, "trainable", "step ms", "peak MiB", "checkpoint KiB"]]
+    table = []
+    for row in rows:
+        gap = f"{row['gap'][0]:+.2f} to {row['gap'][1]:+.2f}" if row["gap"] else ""
+        metrics = [_plus_minus(row["metrics"][name]) for name in (monitor, *others)]
+        cost = [f"{row['trainable']:,}", *(str(row[name]) for name in ("step_ms", "peak_mib", "checkpoint_kib"))]
+        table.append([row["name"].replace("_", " "), metrics[0], gap, *metrics[1:], *cost])
+    blank = [""] * (len(header) - 2)
+    table += [[f"({name.replace('_', ' ')})", f"{value:.2f}", *blank] for name, value in record["baselines"].items()]
+    return header, table
+
+
+def _plus_minus(value: Mapping[str, float | None]) -> str:
+    return f"{value['mean']:.2f}" + (f" ± {value['std']:.2f}" if value["std"] is not None else "")
