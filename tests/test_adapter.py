@@ -10,7 +10,8 @@ from tiny import batch, pairing, train_steps
 
 from data_modules.base import DataError
 from zoo import adapter
-from zoo.errors import user_errors
+from zoo.command import user_errors
+from zoo.errors import SettingError
 from zoo.methods.lora import LoRA
 from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import NonFiniteLossError, count_parameters
@@ -79,6 +80,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
 
 def test_a_full_disk_and_a_fault_in_the_data_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     faults = {
+        SettingError("method.last = 9"): "error: method.last = 9\n",
         OSError(28, "No space left on device", "runs/last.ckpt"): "error: runs/last.ckpt: No space left on device\n",
         DataError("labels.csv is empty"): "error: labels.csv is empty\n",
     }

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from zoo.errors import UserError
+
 if TYPE_CHECKING:
     from zoo.pairing import Pairing
 
@@ -26,7 +28,7 @@ FORMAT = 1
 FILES = ("adapter.safetensors", "recipe.yaml", "metrics.json", "README.md")
 
 
-class AdapterError(RuntimeError):
+class AdapterError(UserError):
     """An adapter directory is incomplete, altered, or does not fit; the message says which file or tensor."""
 
 

@@ -8,6 +8,7 @@ import lightning as L
 from omegaconf import DictConfig
 
 from zoo.backbones.base import TextEncoder
+from zoo.errors import SettingError
 from zoo.pairing import Pairing
 from zoo.prefix import SegmentDataset, whole
 from zoo.recipe import instantiate
@@ -38,10 +39,10 @@ def connect(data: "ClipDataModule", pairing: Pairing, *, seed: int) -> None:
     """Let the data module's loaders apply the pairing's transforms and ask its prefix cache.
 
     Raises:
-        ValueError: a cache was asked for although the data's samples are not deterministic.
+        SettingError: a cache was asked for although the data's samples are not deterministic.
     """
     if pairing.cache is not None and not data.deterministic:
-        raise ValueError(
+        raise SettingError(
             f"cache: {data.name} draws its samples anew each time, so frozen features cannot be kept; set cache=null"
         )
     backbones = {name: pairing.backbones[name] for name in pairing.depths}

@@ -13,6 +13,7 @@ import yaml
 
 import zoo
 from zoo import comparison
+from zoo.errors import UserError
 from zoo.files import write_whole
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -27,7 +28,7 @@ HEADINGS = (
 )
 
 
-class CardError(ValueError):
+class CardError(UserError):
     """A model card is malformed."""
 
 

@@ -1,11 +1,14 @@
 """Read the command line of every command; `--help`, `--list`, `--print`; no torch."""
 
+import contextlib
+import errno
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from zoo import recipe, schema
+from zoo.errors import UserError
 from zoo.recipe import RecipeError
 from zoo.schema import TARGET
 
@@ -15,6 +18,7 @@ OPTIONS = {
     "--list": "list the recipes and stop",
     "--help": "with recipe=NAME: every key, its type, default and meaning",
 }
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 @dataclass
@@ -142,3 +146,24 @@ def fail(problems: Sequence[str]) -> NoReturn:
     for line in problems:
         print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Print an expected error as `error: ...` and exit: code 2 for a mistake in the command, 1 for any other."""
+    from data_modules.base import DataError
+
+    try:
+        yield
+    except RecipeError as error:
+        fail(error.problems)
+    except (UserError, DataError) as error:
+        message = str(error)
+    except OSError as error:
+        if error.errno not in STORAGE:
+            raise
+        message = f"{error.filename or 'writing'}: {error.strerror}"
+    else:
+        return
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

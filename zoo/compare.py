@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from zoo import recipe, run
-from zoo.command import Request, fail, parse_recipe_command
+from zoo.command import Request, fail, parse_recipe_command, user_errors
 from zoo.comparison import ITSELF, gather
 
 EXTRA = {
@@ -55,11 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"written: {folder / 'comparison.json'}")
     if card_path := request.extra.get("publish"):
         runs = [json.loads((folder / ITSELF / f"seed{seed}" / "metrics.json").read_text()) for seed in seeds]
-        try:
+        with user_errors():
             card.publish(Path(card_path), record, runs)
-        except (card.CardError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
         print(f"published: {card_path}")
     return 0
 

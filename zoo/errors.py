@@ -1,35 +1,9 @@
-"""Which errors are the user's to mend: those are shown as one line each, all others with their traceback."""
-
-import contextlib
-import errno
-import sys
-from collections.abc import Iterator
-
-from zoo.command import fail
-from zoo.recipe import RecipeError
-
-STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""Errors that are the user's to mend: a command shows their message alone, and any other with its traceback."""
 
 
-@contextlib.contextmanager
-def user_errors() -> Iterator[None]:
-    """Print an expected error as `error: ...` and exit: code 2 for a mistake in the command, 1 for any other."""
-    from data_modules.base import DataError
-    from zoo.adapter import AdapterError
-    from zoo.backbones.weights import WeightsError
-    from zoo.pairing import NonFiniteLossError
+class UserError(Exception):
+    """What is wrong lies in the recipe, the files or the machine; the message says what to do."""
 
-    try:
-        yield
-    except RecipeError as error:
-        fail(error.problems)
-    except (AdapterError, DataError, NonFiniteLossError, WeightsError) as error:
-        message = str(error)
-    except OSError as error:
-        if error.errno not in STORAGE:
-            raise
-        message = f"{error.filename or 'writing'}: {error.strerror}"
-    else:
-        return
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+
+class SettingError(UserError, ValueError):
+    """A recipe's value is well-typed, but does not fit the backbones, the method or the data it stands beside."""

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from zoo import adapter, recipe, report, run
 from zoo.build import connect
-from zoo.command import parse_words
-from zoo.errors import user_errors
+from zoo.command import parse_words, user_errors
 from zoo.pairing import Pairing
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch
+from zoo.errors import UserError
 from zoo.methods.base import Method
 from zoo.prefix import PrefixCache
 from zoo.tasks.base import Task
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.trainer import Optimizer
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(UserError):
     """A loss became NaN or infinite; the message names the samples of the batch."""
 
 

@@ -12,8 +12,7 @@ import torch
 from data_modules.media import decode_clip
 from zoo import adapter, recipe
 from zoo.batch import Batch, Clip
-from zoo.command import parse_words
-from zoo.errors import user_errors
+from zoo.command import parse_words, user_errors
 from zoo.pairing import Pairing
 
 

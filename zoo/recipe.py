@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import zoo
 from zoo import schema
+from zoo.errors import UserError
 from zoo.schema import MISSING, TARGET
 from zoo.strict_yaml import StrictLoader
 
@@ -25,7 +26,7 @@ KEYS = ("include", "seed", "data", "backbones", "method", "task", "optimizer", "
 REQUIRED = ("data", "backbones", "method", "task", "optimizer", "trainer")
 
 
-class RecipeError(Exception):
+class RecipeError(UserError):
     """Everything that is wrong with a recipe and its overrides; `problems` has one line each."""
 
     def __init__(self, problems: Sequence[str]) -> None:

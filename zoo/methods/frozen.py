@@ -6,6 +6,7 @@ from torch import Tensor
 
 from zoo.backbones.base import TextEncoder
 from zoo.batch import Batch
+from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
 
 
@@ -24,11 +25,11 @@ class Frozen(Method):
         """Read the feature widths.
 
         Raises:
-            ValueError: a stream has no backbone.
+            SettingError: a stream has no backbone.
         """
         missing = [name for name in self.streams if name not in backbones]
         if missing or not self.streams:
-            raise ValueError(f"method.streams = {list(self.streams)}: the recipe's backbones are {sorted(backbones)}")
+            raise SettingError(f"method.streams = {list(self.streams)}: the recipe's backbones are {sorted(backbones)}")
         self.feature_dims = {name: backbones[name].dim for name in self.streams}
         self._depths = {name: backbones[name].depth for name in self.streams}
 

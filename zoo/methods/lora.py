@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.base import TextEncoder
 from zoo.batch import Batch
+from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
 
 
@@ -39,14 +40,14 @@ class LoRA(Method):
         """Wrap the targets of every named stream.
 
         Raises:
-            ValueError: a stream without backbone, or a suffix that matches no layer (the layers found are listed).
+            SettingError: a stream without backbone, or a suffix that matches no layer (the layers found are listed).
         """
         from peft import LoraConfig, inject_adapter_in_model
 
         self.feature_dims = {name: backbone.dim for name, backbone in backbones.items()}
         for name, suffixes in self.targets.items():
             if name not in backbones:
-                raise ValueError(f"method.targets.{name}: the recipe's backbones are {sorted(backbones)}")
+                raise SettingError(f"method.targets.{name}: the recipe's backbones are {sorted(backbones)}")
             backbone = backbones[name]
             self.start[name] = max(0, backbone.depth - self.last.get(name, backbone.depth))
             for index, block in enumerate(backbone.blocks):
@@ -56,7 +57,7 @@ class LoRA(Method):
                 layers = [n for n, m in block.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv1d)]
                 for suffix in suffixes:
                     if not any(layer == suffix or layer.endswith("." + suffix) for layer in layers):
-                        raise ValueError(
+                        raise SettingError(
                             f"method.targets.{name}: {suffix!r} matches no layer of block {index}; it has {layers}"
                         )
                 config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(suffixes), lora_dropout=0.0)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.base import TextEncoder
 from zoo.batch import Batch
+from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
 
 STREAMS = ("vision", "audio")
@@ -160,12 +161,12 @@ class TBAVA(Method):
         """Create one `Site` per fusion point and embed the class names.
 
         Raises:
-            ValueError: a stream or the text encoder is missing, or `sites`/`last` do not fit the backbones' depths.
+            SettingError: a stream or the text encoder is missing, or `sites`/`last` do not fit the backbones' depths.
         """
         missing = [name for name in STREAMS if name not in backbones]
         if missing or text is None:
             lacking = [*missing, *(["text"] if text is None else [])]
-            raise ValueError(f"TB-AVA needs backbones vision, audio and text; the recipe lacks {', '.join(lacking)}")
+            raise SettingError(f"TB-AVA needs backbones vision, audio and text; the recipe lacks {', '.join(lacking)}")
         self.placement = place(self.placement, {name: backbones[name].depth for name in STREAMS}, self.last)
         with torch.no_grad():
             self.register_buffer("anchors", self._anchors(text, classes), persistent=False)
@@ -235,21 +236,23 @@ def place(sites: dict[str, list[int]] | None, depths: Mapping[str, int], last: i
     """Where adapters act: block counts by stream, as many entries for either stream.
 
     Raises:
-        ValueError: unequal lists, an entry outside 1..depth, not increasing, or `last` out of range.
+        SettingError: unequal lists, an entry outside 1..depth, not increasing, or `last` out of range.
     """
     count = min(depths.values())
     chosen = sites or {name: [-(-(i + 1) * depth // count) for i in range(count)] for name, depth in depths.items()}
     for name, depth in depths.items():
         after = chosen.get(name)
         if not after or sorted(set(after)) != after or after[0] < 1 or after[-1] > depth:
-            raise ValueError(
+            raise SettingError(
                 f"method.sites.{name} = {after}: expected increasing block counts between 1 and {depth}, "
                 f"the depth of the {name} backbone"
             )
     lengths = {name: len(chosen[name]) for name in depths}
     if len(set(lengths.values())) != 1:
-        raise ValueError(f"method.sites pairs the streams one to one, so its lists must be equally long; got {lengths}")
+        raise SettingError(
+            f"method.sites pairs the streams one to one, so its lists must be equally long; got {lengths}"
+        )
     total = next(iter(lengths.values()))
     if last is not None and not 1 <= last <= total:
-        raise ValueError(f"method.last = {last}: expected 1 to {total}, the number of sites")
+        raise SettingError(f"method.last = {last}: expected 1 to {total}, the number of sites")
     return {name: chosen[name][-last:] if last else chosen[name] for name in depths}

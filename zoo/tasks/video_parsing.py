@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.errors import SettingError
 from zoo.metrics.llp import KINDS, LEVELS, VideoParsingMetrics, scores, trivial_baselines
 from zoo.tasks.base import Task
 
@@ -41,11 +42,13 @@ class VideoParsing(Task):
         """Create one head per stream and the pooling weights.
 
         Raises:
-            ValueError: the method gives no features for one of the two streams.
+            SettingError: the method gives no features for one of the two streams.
         """
         missing = [name for name in STREAMS if name not in feature_dims]
         if missing:
-            raise ValueError(f"video parsing needs audio and vision features; the method gives {sorted(feature_dims)}")
+            raise SettingError(
+                f"video parsing needs audio and vision features; the method gives {sorted(feature_dims)}"
+            )
         self.encoders = nn.ModuleDict(
             {n: nn.Sequential(nn.LayerNorm(d), nn.Linear(d, self.hidden), nn.GELU()) for n, d in feature_dims.items()}
         )
