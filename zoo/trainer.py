@@ -137,8 +137,9 @@ class Lines(Callback):
             seen, taken = trainer.callback_metrics, time.perf_counter() - self._start
             names = [name for name in ("train/loss", "val/loss", "val/selected") if name in seen]
             parts = [f"{name} {float(seen[name]):.4f}" for name in names]
-            left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
-            pace = f"{taken:.0f} s" + (f", at most {left * taken / 60:.0f} min left" if left else "")
+            left = taken * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
+            rest = f", at most {left:.0f} s left" if left < 120 else f", at most {left / 60:.0f} min left"
+            pace = f"{taken:.0f} s" + (rest if left else "")
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(parts)} ({pace})", flush=True)
 
 
