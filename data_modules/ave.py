@@ -82,8 +82,9 @@ class AVE(ClipDataModule):
     Args:
         root: folder of the layout above.
         drop_train_test_overlap: leave clips whose video is in test out of train.
-        missing_audio: a clip without sound is an error, or silence (counted in the report).
-        on_bad: a clip that is missing or cannot be opened is an error, or is skipped (counted in the report).
+        missing_audio: a clip without sound is an error, or silence (counted in the manifest).
+        on_bad: a clip that is missing or damaged is an error, or is left out (counted in the manifest; then every
+            file is decoded once at the start to find the damaged ones).
         frame_size: shorter side of decoded pictures, in pixels.
         batch_size: clips in a batch.
         num_workers: loader processes.
@@ -117,7 +118,7 @@ class AVE(ClipDataModule):
         """The three official splits."""
         rows = self.rows()
         shared = overlap(rows["train"], rows["test"])
-        self.skipped["train clips whose video is also in test" + ("" if self.drop_overlap else " (kept)")] = sum(
+        self.remarks["train clips whose video is also in test" + ("" if self.drop_overlap else " (kept)")] = sum(
             row.video in shared for row in rows["train"]
         )
         if self.drop_overlap:

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from zoo.batch import ClipSet
@@ -47,7 +48,7 @@ class ClipDataModule(L.LightningDataModule):
         synthetic: whether the data were made by a program; said wherever a number stands.
         deterministic: whether a sample is the same every time it is read (else frozen features cannot be cached).
         license: of the data.
-        skipped: counts of samples left out, by stated reason.
+        remarks: how many samples were left out or have something made up, by reason; stands in the manifest.
 
     Args:
         batch_size: clips in a batch.
@@ -68,7 +69,7 @@ class ClipDataModule(L.LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         self.seed = 0
         self.sets: dict[str, ClipSet] = {}
-        self.skipped: dict[str, int] = {}
+        self.remarks: dict[str, int] = {}
         self.wrap: Callable[[ClipSet, str], Dataset[Any]] | None = None
         self.collate: Callable[[Any], Any] | None = None
 
@@ -90,17 +91,17 @@ class ClipDataModule(L.LightningDataModule):
             raise DataError(f"{self.name}: split {', '.join(empty)} is empty, so nothing can be trained or measured")
 
     def fingerprint(self) -> str:
-        """sha256 over the content keys of every sample of every split."""
+        """sha256 over content keys and labels of every sample of every split."""
         digest = hashlib.sha256()
         for split, clips in sorted(self.sets.items()):
-            for key in sorted(clips.key(i) for i in range(len(clips))):
-                digest.update(f"{split}|{key}\n".encode())
+            for line in sorted(f"{split}|{clips.key(i)}|{_hash(clips.target(i))}" for i in range(len(clips))):
+                digest.update(f"{line}\n".encode())
         return digest.hexdigest()
 
     def report(self) -> dict[str, Any]:
-        """Counts for the manifest: clips by split, samples skipped by reason, licence."""
+        """Counts for the manifest: clips by split, samples left out or mended by reason, licence."""
         counts = {split: len(clips) for split, clips in self.sets.items()}
-        return {**counts, "skipped": self.skipped, "license": self.license}
+        return {**counts, "remarks": self.remarks, "license": self.license}
 
     def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Any]:
         clips = self.sets[split]
@@ -126,3 +127,10 @@ class ClipDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """In order."""
         return self._loader("test", shuffle=False)
+
+
+def _hash(target: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, values in sorted(target.items()):
+        digest.update(name.encode() + values.numpy().tobytes())
+    return digest.hexdigest()

@@ -99,8 +99,9 @@ class LLP(ClipDataModule):
 
     Args:
         root: folder of the layout above.
-        missing_audio: a clip without sound is an error, or silence (counted in the report).
-        on_bad: a clip that is missing or cannot be opened is an error, or is skipped (counted in the report).
+        missing_audio: a clip without sound is an error, or silence (counted in the manifest).
+        on_bad: a clip that is missing or damaged is an error, or is left out (counted in the manifest; then every
+            file is decoded once at the start to find the damaged ones).
         frame_size: shorter side of decoded pictures, in pixels.
         batch_size: clips in a batch.
         num_workers: loader processes.
@@ -132,7 +133,7 @@ class LLP(ClipDataModule):
         targets = {split: {name: {"weak": label} for name, label in part.items()} for split, part in weak.items()}
         for modality, file in EVALUATION.items():
             dense, counts = read_dense(self.root / file, evaluated)
-            self.skipped |= {f"{file}: {reason}": n for reason, n in counts.items() if n}
+            self.remarks |= {f"{file}: {reason}": n for reason, n in counts.items() if n}
             for split in ("val", "test"):
                 for name, target in targets[split].items():
                     target[modality] = dense[name]
@@ -159,7 +160,7 @@ class LLP(ClipDataModule):
         for modality in EVALUATION:
             empty = sum(not target[modality].any() for target in labels["test"].values())
             lines.append(f"test clips without any {modality} event: {empty}")
-        return lines + [f"{reason}: {n}" for reason, n in self.skipped.items()]
+        return lines + [f"{reason}: {n}" for reason, n in self.remarks.items()]
 
 
 def media_name(name: str, folders: list[Path]) -> str:

@@ -18,6 +18,10 @@ class MediaError(DataError):
     """A media file cannot be decoded; the message names it and says why."""
 
 
+class NoSoundError(MediaError):
+    """A media file has no sound, and the policy does not allow silence."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """Pictures uint8 [T, H, W, 3], sound float32 [T, S] mono in [-1, 1], and what had to be made up."""
@@ -68,11 +72,54 @@ def decode_clip(
         notes.append(f"{late} segments after the last picture: it is repeated")
     frames = np.stack(pictures)
     if not waves:
-        if missing_audio == "error":
-            raise MediaError(f"{path} has no sound; set missing_audio=silence to use silence and count such files")
+        _require_sound(path, missing_audio)
         notes.append("no sound: silence")
         return Decoded(frames, np.zeros((segments, round(segment_seconds * sample_rate)), np.float32), notes)
     return Decoded(frames, _windows(waves, rate, segments, segment_seconds, sample_rate, notes), notes)
+
+
+def _require_sound(path: Path, missing_audio: Literal["error", "silence"]) -> None:
+    if missing_audio == "error":
+        raise NoSoundError(f"{path} has no sound; set missing_audio=silence to use silence and count such files")
+
+
+def probe(path: Path, *, seconds: float, missing_audio: Literal["error", "silence"]) -> list[str]:
+    """What is odd about a file, without decoding its pictures: what a whole data set can afford before training.
+
+    Args:
+        path: a media file.
+        seconds: length that a clip must have.
+        missing_audio: as for `decode_clip`.
+
+    Returns:
+        Reasons in words, each the same for every file it holds for; empty for a sound clip.
+
+    Raises:
+        MediaError: it cannot be opened, holds no pictures, or its sound cannot be decoded.
+        NoSoundError: it has no sound, and `missing_audio` is "error".
+    """
+    remarks: list[str] = []
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise MediaError(f"{path} holds no pictures")
+            pictures, sound = container.streams.video[0], container.streams.audio[:1]
+            if pictures.duration and pictures.duration * float(pictures.time_base or 0) < seconds - 0.5:
+                remarks.append("pictures end early: the last one is repeated")
+            heard, loudest = 0.0, 0.0
+            for frame in container.decode(*sound) if sound else ():
+                heard += frame.samples / frame.sample_rate
+                loudest = max(loudest, float(np.abs(_mono(frame)).max(initial=0)))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path} cannot be decoded: {error}; it is damaged or no media file") from error
+    if not heard:
+        _require_sound(path, missing_audio)
+        return [*remarks, "no sound: silence is used"]
+    if not loudest:
+        remarks.append("a sound track of pure silence")
+    if heard < seconds - 0.5:
+        remarks.append("sound ends early: padded with silence")
+    return remarks
 
 
 Pieces = list[tuple[float, NDArray[np.float32]]]

@@ -2,13 +2,16 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
-from data_modules.media import MediaError, decode_clip
+from data_modules.media import MediaError, NoSoundError, decode_clip, probe
 from zoo.batch import Clip, ClipSet
 
 log = logging.getLogger(__name__)
@@ -25,24 +28,33 @@ class MediaSettings(Protocol):
     frame_size: int
     missing_audio: Literal["error", "silence"]
     on_bad: Literal["error", "skip"]
-    skipped: dict[str, int]
+    remarks: dict[str, int]
+
+
+class Look(NamedTuple):
+    """What one look at a file found: sha256 of its content, oddities in words, and why it cannot be used, if so."""
+
+    digest: str
+    remarks: list[str]
+    fault: MediaError | None
 
 
 class MediaClips(ClipSet):
     """One split of media files.
 
-    Missing files are looked for at once, before any training. Files that turn out undecodable later raise `MediaError`;
-    with `on_bad="skip"` every file is opened here first, and bad ones are left out and counted.
+    Every file is looked at here (hashed, its sound decoded), so that what is missing, damaged or silent is known before
+    training. A picture that turns out undecodable later raises `MediaError`; with `on_bad="skip"` every file is decoded
+    whole here instead, and bad ones are left out and counted.
 
     Args:
         entries: (id, file name, target tensors) of every clip.
-        data: its settings are used and its `skipped` counts are written.
+        data: its settings are used and its `remarks` are written.
         split: name of the split.
         folders: where files are looked for, in order.
         distributor: said where files are missing.
 
     Raises:
-        MediaError: files are missing and `on_bad` is "error".
+        MediaError: files are missing or damaged and `on_bad` is "error".
     """
 
     def __init__(
@@ -70,26 +82,42 @@ class MediaClips(ClipSet):
                 "on_bad=skip leaves them out and counts them"
             )
         kept = [(name, path, target) for name, path, target in found if path is not None]
-        if data.on_bad == "skip":
-            good = [entry for entry in kept if self._opens(entry[1])]
-            self._count(data, f"{split}: missing file", len(missing))
-            self._count(data, f"{split}: cannot be decoded", len(kept) - len(good))
-            kept = good
-        self.entries = kept
+        looks = self._look({path for _, path, _ in kept}, whole=data.on_bad == "skip")
+        faults = [str(look.fault) for look in looks.values() if look.fault]
+        if faults and data.on_bad == "error":
+            raise MediaError(
+                f"{data.name}, split {split}: {len(faults)} media files cannot be used: {'; '.join(faults[:SHOWN])}. "
+                "on_bad=skip leaves such files out and counts them"
+            )
+        reasons = ["missing file: left out"] * len(missing)
+        for _, path, _ in kept:
+            fault = looks[path].fault
+            what = "no sound" if isinstance(fault, NoSoundError) else "cannot be decoded"
+            reasons += [f"{what}: left out"] if fault else looks[path].remarks
+        for reason, number in Counter(reasons).items():
+            data.remarks[f"{split}: {reason}"] = number
+            log.warning("%s, %s: %s (%d of %d clips)", data.name, split, reason, number, len(entries))
+        self.entries = [(name, path, target) for name, path, target in kept if not looks[path].fault]
+        self.digests = {path: look.digest for path, look in looks.items()}
 
-    @staticmethod
-    def _count(data: MediaSettings, reason: str, number: int) -> None:
-        if number:
-            data.skipped[reason] = number
-            log.warning("%s, %s: %d clips are left out", data.name, reason, number)
+    def _look(self, paths: Collection[Path], *, whole: bool) -> dict[Path, Look]:
+        """Look at every file once, decoding its pictures too where `whole` says so."""
+        seconds = self.settings["segments"] * self.settings["segment_seconds"]
 
-    def _opens(self, path: Path) -> bool:
-        try:
-            decode_clip(path, **self.settings)
-        except MediaError as error:
-            log.warning("skipped: %s", error)
-            return False
-        return True
+        def look(path: Path) -> Look:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                if whole:
+                    decode_clip(path, **self.settings)
+                remarks = probe(path, seconds=seconds, missing_audio=self.settings["missing_audio"])
+            except MediaError as error:
+                return Look(digest, [], error)
+            return Look(digest, remarks, None)
+
+        ordered = sorted(paths)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # FFmpeg's libraries run without Python's lock
+            return dict(zip(ordered, pool.map(look, ordered), strict=True))
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -99,10 +127,8 @@ class MediaClips(ClipSet):
         return self.entries[index][0]
 
     def key(self, index: int) -> str:
-        """File size and time of change, and how it is cut: the file is not read for its key."""
-        path = self.entries[index][1]
-        stat = path.stat()
-        text = f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}|{sorted(self.settings.items())}"
+        """sha256 over the file's content and how it is cut."""
+        text = f"{self.digests[self.entries[index][1]]}|{sorted(self.settings.items())}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def target(self, index: int) -> dict[str, Tensor]:
@@ -112,8 +138,6 @@ class MediaClips(ClipSet):
     def __getitem__(self, index: int) -> Clip:
         name, path, target = self.entries[index]
         decoded = decode_clip(path, **self.settings)
-        for note in decoded.notes:
-            log.warning("%s: %s", path, note)
         return Clip(name, decoded.frames, decoded.audio, self.settings["sample_rate"], target)
 
 

@@ -17,6 +17,7 @@ def write_clip(
     channels: int = 1,
     fps: int = 4,
     sound: bool = True,
+    loudness: float = 0.5,
     seed: int = 0,
 ) -> None:
     """An MPEG-4 + AAC clip whose grey level counts the seconds (20 * second) and whose sound is a 440 Hz tone."""
@@ -35,7 +36,7 @@ def write_clip(
             out.mux(video.encode(frame))
         out.mux(video.encode())
         if audio is not None:
-            wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+            wave = loudness * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
             planes = np.tile(wave.astype(np.float32), (channels, 1))
             for start in range(0, planes.shape[1], 1024):
                 chunk = np.ascontiguousarray(planes[:, start : start + 1024])

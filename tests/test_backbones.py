@@ -1,7 +1,5 @@
 """Every frozen encoder: stepping equals its own forward, it stays frozen, and samples do not meet."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,14 +7,14 @@ import torch
 from zoo.backbones import weights
 from zoo.backbones.aisfx import AiSFX
 from zoo.backbones.base import Backbone
-from zoo.backbones.beats import FIXED, BEATs, BEATsConfig, published, relative_bucket
-from zoo.backbones.clip import SigLIPText, SigLIPVision
+from zoo.backbones.beats import BEATs
+from zoo.backbones.clip import CLIPText, CLIPVision
 from zoo.backbones.dinov2 import EMBEDDED, DINOv2
 from zoo.backbones.minilm import MiniLM
+from zoo.backbones.siglip import SigLIPText, SigLIPVision
 from zoo.backbones.timm_vit import TimmViT
 from zoo.backbones.weights import WeightsError
 from zoo.batch import Clip
-from zoo.ops.fbank import PRESETS, fbank
 
 SIGLIP = {
     "hidden_size": 32,
@@ -24,6 +22,11 @@ SIGLIP = {
     "num_hidden_layers": 3,
     "num_attention_heads": 2,
     "image_size": 32,
+}
+CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"layers": 3, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32},
+    "text_cfg": {"layers": 2, "width": 32, "heads": 2, "vocab_size": 49408, "context_length": 77},
 }
 BEATS = {
     "encoder_embed_dim": 32,
@@ -37,6 +40,7 @@ MAKERS = {
     "dinov3": lambda: TimmViT(model="vit_small_patch16_dinov3", source="random:0", image_size=64),
     "vit": lambda: TimmViT(model="vit_tiny_patch16_224", source="random:0", image_size=64),
     "siglip": lambda: SigLIPVision(source="random:0", config=SIGLIP),
+    "clip": lambda: CLIPVision(source="random:0", config=CLIP),
     "aisfx": lambda: AiSFX(source="random:0"),
     "beats": lambda: BEATs(source="random:0", config=BEATS),
 }
@@ -102,6 +106,33 @@ def test_stepping_equals_transformers_own_forward() -> None:
     assert torch.equal(model.pool(model(inputs)), own.pooler_output)
 
 
+def test_stepping_equals_open_clips_own_forward_and_shares_the_space_of_its_text() -> None:
+    model, text = MAKERS["clip"](), CLIPText(source="random:0", config=CLIP)
+    inputs = model.transform(clip())
+    assert torch.equal(model.pool(model(inputs)), model.net(inputs))
+    rows = text.encode(["a dog", "a violin"])
+    assert rows.shape == (2, model.dim) == (2, text.dim)
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(2))
+    assert not torch.allclose(rows[0], rows[1])
+
+
+@pytest.mark.parametrize(
+    ("source", "config", "message"),
+    [
+        ("open_clip:ViT-B-16:nope", None, "ViT-B-16 has the tags openai"),
+        ("open_clip:ViT-Q:openai", None, "open_clip has no model 'ViT-Q'"),
+        ("open_clip:ViT-B-16:openai", CLIP, "config belongs to random: sources"),
+        ("random:0", None, "needs config with embed_dim"),
+        ("hf:a/b", None, "CLIP expects open_clip:NAME:TAG"),
+    ],
+)
+def test_a_clip_source_that_cannot_be_is_refused_before_any_download(
+    source: str, config: dict | None, message: str
+) -> None:
+    with pytest.raises(WeightsError, match=message):
+        CLIPVision(source=source, config=config)
+
+
 def test_equal_weights_have_equal_fingerprints_and_others_do_not() -> None:
     one, two = (SigLIPVision(source="random:0", config=SIGLIP).fingerprint for _ in range(2))
     assert one == two
@@ -137,76 +168,6 @@ def test_the_embedded_encoders_load_their_pinned_weights_and_dinov2_equals_onnx_
     assert AiSFX().fingerprint != AiSFX(source="random:0").fingerprint
     near = MiniLM().encode(["a dog barks", "a puppy is barking", "stock market report"])
     assert float(near[0] @ near[1]) > 0.6 > 0.3 > float(near[0] @ near[2])
-
-
-def beats_checkpoint(path: Path, **cfg: object) -> BEATs:
-    """A made-up checkpoint under the published names, from a random model."""
-    model = BEATs(source="random:3", config=BEATS)
-    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
-    state = {}
-    for name, tensor in model.net.state_dict().items():
-        for new, published_name in old.items():
-            name = name.replace(new, published_name)
-        state[name] = tensor
-    state["predictor.weight"] = torch.zeros(2, 32)
-    table = state["encoder.layers.0.self_attn.relative_attention_bias.weight"]
-    state |= {f"encoder.layers.{k}.self_attn.relative_attention_bias.weight": table for k in (1, 2)}
-    fields = {name: getattr(model.config, name) for name in BEATsConfig.__dataclass_fields__}
-    torch.save({"cfg": {**fields, **FIXED, "dropout": 0.1, **cfg}, "model": state}, path)
-    return model
-
-
-def test_beats_loads_a_checkpoint_of_the_published_names(tmp_path: Path) -> None:
-    model = beats_checkpoint(tmp_path / "beats.pt")
-    loaded = BEATs(source=f"file:{tmp_path / 'beats.pt'}")
-    inputs = model.transform(clip())
-    assert torch.equal(model(inputs), loaded(inputs))
-    assert model.fingerprint == loaded.fingerprint
-
-
-def test_beats_of_another_architecture_or_with_tensors_missing_is_refused(tmp_path: Path) -> None:
-    beats_checkpoint(tmp_path / "other.pt", layer_norm_first=True)
-    with pytest.raises(WeightsError, match="layer_norm_first"):
-        BEATs(source=f"file:{tmp_path / 'other.pt'}")
-    beats_checkpoint(tmp_path / "short.pt", encoder_layers=4)
-    with pytest.raises(WeightsError, match=r"missing \['encoder\.layers\.3"):
-        BEATs(source=f"file:{tmp_path / 'short.pt'}")
-    with pytest.raises(WeightsError, match="entries cfg and model"):
-        published({"model": {}}, source="x")
-
-
-def test_beats_sees_one_second_as_48_tokens_and_buckets_follow_t5() -> None:
-    from transformers.models.t5.modeling_t5 import T5Attention
-
-    model = MAKERS["beats"]()
-    assert model.embed(model.transform(clip())).shape[1] == 48
-    distance = torch.arange(-900, 901)
-    ours = relative_bucket(distance, buckets=320, reach=800)
-    assert torch.equal(ours, T5Attention._relative_position_bucket(distance, num_buckets=320, max_distance=800))
-
-
-@pytest.mark.parametrize(
-    ("preset", "shape"),
-    [("beats", (98, 128)), ("ast", (98, 128)), ("lavish_swin", (188, 192)), ("lavish_vit", (98, 128))],
-)
-def test_a_second_has_the_frames_the_papers_say(preset: str, shape: tuple[int, int]) -> None:
-    wave = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    rows = fbank(wave, 16_000, preset)
-    assert rows.shape == (2, *shape)
-    torch.testing.assert_close(rows[1], fbank(wave[1], 16_000, preset))
-    with pytest.raises(ValueError, match="16000 Hz, got 22050"):
-        fbank(wave, 22_050, preset)
-
-
-def test_fbank_of_a_tone_peaks_at_its_mel_filter_and_undoes_to_log_energy() -> None:
-    time = torch.arange(16_000) / 16_000
-    frames = fbank(torch.sin(2 * torch.pi * 1000 * time), 16_000, "ast")
-    mel = lambda f: 1127 * np.log(1 + f / 700)  # noqa: E731
-    expected = (mel(1000) - mel(20)) / (mel(8000) - mel(20)) * 129 - 1
-    assert abs(int(frames.mean(0).argmax()) - expected) <= 1
-    preset = PRESETS["ast"]
-    silence = fbank(torch.zeros(16_000), 16_000, "ast") * 2 * preset.std + preset.mean
-    assert float(silence.max()) == pytest.approx(np.log(np.finfo(np.float32).eps), abs=1e-3)
 
 
 def test_aisfx_front_end_keeps_silence_silent_and_scales_the_peak() -> None:

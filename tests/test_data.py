@@ -29,8 +29,8 @@ def test_ave_reports_clips_of_train_and_test_and_drops_them_when_told(tmp_path: 
     kept, dropped = AVE(root=str(root)), AVE(root=str(root), drop_train_test_overlap=True)
     kept.setup()
     dropped.setup()
-    assert kept.skipped == {"train clips whose video is also in test (kept)": 1}
-    assert dropped.skipped == {"train clips whose video is also in test": 1}
+    assert kept.remarks == {"train clips whose video is also in test (kept)": 1}
+    assert dropped.remarks == {"train clips whose video is also in test": 1}
     assert (len(kept.sets["train"]), len(dropped.sets["train"])) == (2, 1)
     assert kept.fingerprint() != dropped.fingerprint()
 
@@ -59,10 +59,34 @@ def test_missing_and_damaged_media_are_an_error_or_counted(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"1 of 2 media files are missing, e\.g\. cc_0\.mp4"):
         AVE(root=str(root)).setup()
     (root / "AVE" / "cc_0.mp4").write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"train: 1 media files cannot be used: .*cc_0\.mp4 cannot be decoded"):
+        AVE(root=str(root)).setup()
     data = AVE(root=str(root), on_bad="skip")
     data.setup()
-    assert data.skipped["train: cannot be decoded"] == 1
+    assert data.remarks["train: cannot be decoded: left out"] == 1
     assert len(data.sets["train"]) == 1
+
+
+def test_clips_without_sound_are_known_before_training_and_follow_the_policy(tmp_path: Path) -> None:
+    root = av_files.ave(tmp_path)
+    av_files.write_clip(root / "AVE" / "cc_0.mp4", sound=False)
+    av_files.write_clip(root / "AVE" / "vv1.mp4", loudness=0)
+    av_files.write_clip(root / "AVE" / "tt1.mp4", seconds=6)
+    with pytest.raises(DataError, match=r"cc_0\.mp4 has no sound; set missing_audio=silence"):
+        AVE(root=str(root)).setup()
+    silent, left_out = AVE(root=str(root), missing_audio="silence"), AVE(root=str(root), on_bad="skip")
+    silent.setup()
+    left_out.setup()
+    expected = {
+        "val: a sound track of pure silence": 1,
+        "test: sound ends early: padded with silence": 1,
+        "test: pictures end early: the last one is repeated": 1,
+    }
+    overlap = {"train clips whose video is also in test (kept)": 1}
+    assert silent.remarks == {**overlap, **expected, "train: no sound: silence is used": 1}
+    assert left_out.remarks == {**overlap, **expected, "train: no sound: left out": 1}
+    assert not silent.sets["train"][1].audio.any()
+    assert silent.report()["remarks"] == silent.remarks
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
@@ -102,7 +126,7 @@ def test_llp_reads_weak_and_dense_labels_and_counts_strays(tmp_path: Path) -> No
     assert set(train.target(0)) == {"weak"}
     assert test.target(0)["audio"][:, 3].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1, 0]
     assert not test.target(0)["visual"].any()
-    assert data.skipped == {
+    assert data.remarks == {
         "AVVP_eval_audio.csv: rows of files in no split": 1,
         "AVVP_eval_visual.csv: rows of empty events": 1,
     }

@@ -175,11 +175,6 @@ def test_a_placement_that_does_not_fit_is_refused(sites: dict | None, last: int 
         pairing(TBAVA(sites=sites, last=last))
 
 
-def test_a_lora_target_that_matches_nothing_is_refused_with_the_layers_there_are() -> None:
-    with pytest.raises(ValueError, match=r"'q_proj' matches no layer of block 0; it has \['1'\]"):
-        pairing(LoRA(targets={"vision": ["q_proj"]}))
-
-
 def test_a_missing_stream_is_named() -> None:
     with pytest.raises(ValueError, match="lacks audio"):
         Pairing({"vision": backbones()["vision"]}, TBAVA(), EventLocalization(), classes=CLASSES, text=TinyText())

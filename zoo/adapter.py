@@ -59,7 +59,9 @@ def save(pairing: "Pairing", folder: Path, *, recipe: str, metrics: dict[str, An
         (temporary / "README.md").write_text(card, encoding="utf-8")
         sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in FILES)
         (temporary / "SHA256SUMS").write_text(sums, encoding="utf-8")
+        # Temporary files are their owner's alone; what is shared should be readable.
         temporary.chmod(0o755)
+        (temporary / "adapter.safetensors").chmod(0o644)
         os.rename(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -91,17 +91,20 @@ def _gap(own: Mapping[str, float], other: Mapping[str, float], unit: float) -> l
     return [unit * end for end in bootstrap_interval(difference)]
 
 
+COST = ("trainable", "step_ms", "peak_mib", "checkpoint_kib")
+
+
 def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table, in words: trivial predictors last."""
+    """Header and rows of the table, in words: trivial predictors last, costs in the last `len(COST)` columns."""
     rows, monitor = record["rows"], record["about"]["metric"]
     others = [name for name in rows[0]["metrics"] if name != monitor][:3]
     header = ["variant", f"{monitor}, %", "recipe minus variant, 95 %", *others]
     header = [word.replace("_", " ") for word in [*header, "trainable", "step ms", "peak MiB", "checkpoint KiB"]]
     table = []
     for row in rows:
-        gap = f"{row['gap'][0]:+.2f} to {row['gap'][1]:+.2f}" if row["gap"] else ""
+        gap = f"{row['gap'][0]:+.2f}..{row['gap'][1]:+.2f}" if row["gap"] else ""
         metrics = [_plus_minus(row["metrics"][name]) for name in (monitor, *others)]
-        cost = [f"{row['trainable']:,}", *(str(row[name]) for name in ("step_ms", "peak_mib", "checkpoint_kib"))]
+        cost = [f"{row[name]:,}" if name == "trainable" else str(row[name]) for name in COST]
         table.append([row["name"].replace("_", " "), metrics[0], gap, *metrics[1:], *cost])
     blank = [""] * (len(header) - 2)
     table += [[f"({name.replace('_', ' ')})", f"{value:.2f}", *blank] for name, value in record["baselines"].items()]
@@ -109,4 +112,4 @@ def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def _plus_minus(value: Mapping[str, float | None]) -> str:
-    return f"{value['mean']:.2f}" + (f" ± {value['std']:.2f}" if value["std"] is not None else "")
+    return f"{value['mean']:.2f}" + (f"±{value['std']:.2f}" if value["std"] is not None else "")

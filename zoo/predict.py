@@ -1,6 +1,8 @@
-"""`python -m zoo.predict adapter=DIR input=FILE.mp4 [output=FILE.jsonl]`: what a saved adapter says about a clip.
+"""`python -m zoo.predict adapter=DIR input=FILE.mp4 [output=FILE.jsonl] [missing_audio=silence]`: label a clip.
 
-Prints one JSON line a file: the class of every segment and its probability. The clip is cut as in training.
+Prints one JSON line: the class of every segment and its probability. The clip is cut as in training; what had to be
+made up (a picture repeated, silence) is said on standard error. A clip without sound is an error unless
+`missing_audio=silence`.
 """
 
 import json
@@ -12,7 +14,8 @@ import torch
 from data_modules.media import decode_clip
 from zoo import adapter, recipe
 from zoo.batch import Batch, Clip
-from zoo.command import parse_words, user_errors
+from zoo.command import fail, parse_words, user_errors
+from zoo.files import write_whole
 from zoo.pairing import Pairing
 
 
@@ -51,7 +54,10 @@ def predict(pairing: Pairing, clips: list[Clip]) -> list[dict[str, object]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Predict one media file; exit code 2 on a mistake in the command, 1 on one in the adapter or the file."""
-    words, _ = parse_words(argv, __doc__ or "", required=("adapter", "input"), optional=("output",))
+    words, _ = parse_words(argv, __doc__ or "", required=("adapter", "input"), optional=("output", "missing_audio"))
+    silence = words.get("missing_audio", "error")
+    if silence not in ("error", "silence"):
+        fail([f"missing_audio: expected error or silence, got {silence!r}"])
     with user_errors():
         config, pairing = adapter.load(Path(words["adapter"]))
         data = recipe.instantiate(config.data)
@@ -60,12 +66,14 @@ def main(argv: list[str] | None = None) -> int:
             segments=data.segments,
             segment_seconds=data.segment_seconds,
             sample_rate=data.sample_rate,
-            frame_size=None,
+            missing_audio="silence" if silence == "silence" else "error",
         )
+    for note in decoded.notes:
+        print(f"note: {words['input']}: {note}", file=sys.stderr)
     clip = Clip(words["input"], decoded.frames, decoded.audio, data.sample_rate, {})
     lines = "".join(json.dumps(answer) + "\n" for answer in predict(pairing, [clip]))
     if output := words.get("output"):
-        Path(output).write_text(lines, encoding="utf-8")
+        write_whole(Path(output), lines)
     else:
         print(lines, end="")
     return 0

@@ -120,14 +120,23 @@ def evaluation(record: Mapping[str, Any], stored: Mapping[str, Any]) -> Table:
     return table
 
 
-def compared(record: Mapping[str, Any]) -> Table:
-    """A recipe beside its controls, from `comparison.gather`."""
+def compared(record: Mapping[str, Any]) -> Group:
+    """A recipe beside its controls, from `comparison.gather`: one table of what they reach, one of what they cost."""
     about = record["about"]
-    title = f"{about['dataset']}, {about['split']} (n = {about['n']}, seeds {about['seeds']})"
-    table = Table(title=title, caption="a synthetic set: not a benchmark result" if about["synthetic"] else None)
     header, rows = comparison.cells(record)
+    reached = len(header) - len(comparison.COST)
+    title = f"{about['dataset']}, {about['split']} (n = {about['n']}, seeds {about['seeds']})"
+    quality = _grid(title, header[:reached], [row[:reached] for row in rows])
+    quality.caption = "a synthetic set: not a benchmark result" if about["synthetic"] else None
+    costs = [[row[0], *row[reached:]] for row in rows[: len(record["rows"])]]
+    return Group(quality, _grid("what it costs", [header[0], *header[reached:]], costs))
+
+
+def _grid(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title)
     for name in header:
-        table.add_column(name, justify="left" if name == "variant" else "right")
+        first = name == header[0]
+        table.add_column(name, justify="left" if first else "right", no_wrap=first)
     for row in rows:
         table.add_row(*row)
     return table

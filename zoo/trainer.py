@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import math
+import os
 import statistics
 import sys
 import time
@@ -225,7 +226,7 @@ def build_trainer(
 
 
 def loggers(run_dir: Path) -> list[Logger]:
-    """CSV and TensorBoard always; Weights & Biases, offline unless its own settings say otherwise, if installed."""
+    """CSV and TensorBoard always; Weights & Biases if installed: offline, unless its WANDB_MODE says `online`."""
     found: list[Logger] = [
         CSVLogger(run_dir, name="logs", version="csv"),
         TensorBoardLogger(run_dir, name="logs", version="tensorboard"),
@@ -233,5 +234,6 @@ def loggers(run_dir: Path) -> list[Logger]:
     if importlib.util.find_spec("wandb"):
         from lightning.pytorch.loggers import WandbLogger
 
-        found.append(WandbLogger(save_dir=run_dir, project="multimodal-peft-zoo"))
+        offline = os.environ.get("WANDB_MODE", "offline") != "online"
+        found.append(WandbLogger(save_dir=run_dir, project="multimodal-peft-zoo", offline=offline))
     return found

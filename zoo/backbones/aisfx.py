@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Backbone, TokenMap, fingerprint
+from zoo.backbones.base import Backbone, fingerprint
 from zoo.batch import Clip
 from zoo.ops.fbank import fbank
 
@@ -95,7 +95,7 @@ class AiSFX(Backbone):
         return inputs.flatten(1)[..., None]
 
     @property
-    def blocks(self) -> Sequence[TokenMap]:
+    def blocks(self) -> Sequence[nn.Module]:
         """The four convolution stages."""
         return list(self.net.values())
 

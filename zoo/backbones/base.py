@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from zoo.batch import Clip
 
-TokenMap = Callable[[Tensor], Tensor]
-
 
 class Backbone(nn.Module):
     """A frozen encoder of one stream.
@@ -43,8 +41,8 @@ class Backbone(nn.Module):
         return self.dims[-1]
 
     @property
-    def blocks(self) -> Sequence[TokenMap]:
-        """`depth` callables, [N, L, D] -> [N, L', D']."""
+    def blocks(self) -> Sequence[nn.Module]:
+        """`depth` modules, [N, L, D] -> [N, L', D']."""
         raise NotImplementedError
 
     def transform(self, clip: Clip) -> Tensor:
@@ -78,6 +76,26 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Stay in `eval()`: a frozen encoder has no dropout and no drift of batch-norm statistics."""
         return super().train(False)
+
+
+class Bound(nn.Module):
+    """A block together with the further inputs it needs, as a map from tokens to tokens that methods can wrap.
+
+    Made anew at each access to `blocks`; the block inside is the backbone's own, so what wraps its layers stays.
+
+    Args:
+        block: called as `block(tokens, **inputs(tokens))`.
+        inputs: further keyword inputs for these tokens [N, L, D].
+    """
+
+    def __init__(self, block: nn.Module, inputs: Callable[[Tensor], dict[str, Any]]) -> None:
+        super().__init__()
+        self.block, self.inputs = block, inputs
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[N, L, D] -> [N, L', D']."""
+        out: Tensor = self.block(tokens, **self.inputs(tokens))
+        return out
 
 
 class TextEncoder(nn.Module):

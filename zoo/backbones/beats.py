@@ -9,7 +9,6 @@ query.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Backbone, TokenMap, fingerprint
+from zoo.backbones.base import Backbone, Bound, fingerprint
 from zoo.batch import Clip
 from zoo.ops.fbank import KALDI_RATE, fbank
 
@@ -169,13 +168,12 @@ class BEATs(Backbone):
         return out
 
     @property
-    def blocks(self) -> Sequence[TokenMap]:
+    def blocks(self) -> Sequence[nn.Module]:
         """The layers, each with the bias of its tokens' length."""
-        return [partial(self._step, layer) for layer in cast(Iterable[Layer], self._encoder.layers)]
-
-    def _step(self, layer: Layer, tokens: Tensor) -> Tensor:
-        out: Tensor = layer(tokens, self._bias(tokens.shape[1]).to(tokens.dtype))
-        return out
+        return [
+            Bound(layer, lambda tokens: {"bias": self._bias(tokens.shape[1]).to(tokens.dtype)})
+            for layer in cast(Iterable[Layer], self._encoder.layers)
+        ]
 
     def finish(self, tokens: Tensor) -> Tensor:
         """Nothing follows the last layer: layers are post-norm."""

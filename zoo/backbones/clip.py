@@ -1,132 +1,138 @@
-"""SigLIP (Zhai et al. 2023) and SigLIP 2 (arXiv 2502.14786), vision and text, through transformers.
+"""CLIP (Radford et al. 2021, arXiv 2103.00020), vision and text, through open_clip.
 
-The fixed-resolution SigLIP 2 checkpoints (`google/siglip2-base-patch16-224`) have SigLIP's architecture; the NaFlex
-ones do not and are refused by transformers' own configuration check.
+The vision transformers of OpenAI's and LAION's checkpoints: a class token, pre-norm blocks with PyTorch's fused
+attention, a projection into the space that both towers share. SigLIP's towers are built otherwise: see `siglip.py`.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
+import open_clip
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Backbone, TextEncoder, TokenMap, fingerprint
+from zoo.backbones.base import Backbone, TextEncoder, fingerprint
 from zoo.backbones.timm_vit import square
 from zoo.batch import Clip
 
-MEAN = STD = (0.5, 0.5, 0.5)
-TEXT_LENGTH = 64
 
-
-class SigLIPVision(Backbone):
-    """SigLIP's vision transformer: no class token; `pool` is its attention-pooling head.
+class CLIPVision(Backbone):
+    """CLIP's vision transformer; `pool` is the projected class token.
 
     Args:
-        source: `hf:REPO`, `file:FOLDER` in transformers' layout, or `random:SEED`.
-        config: sizes of a `random:` model, as in `SiglipVisionConfig`; refused with real weights.
+        source: `open_clip:NAME:TAG`, e.g. `open_clip:ViT-B-16:laion2b_s34b_b88k`, or `random:SEED`.
+        config: `embed_dim`, `vision_cfg` and `text_cfg` of a `random:` model, as in open_clip's own configuration
+            files; refused with real weights.
     """
 
     stream = "vision"
 
-    def __init__(self, *, source: str, config: dict[str, int] | None = None) -> None:
-        from transformers import SiglipVisionConfig, SiglipVisionModel
-
+    def __init__(self, *, source: str, config: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self.net = _load(source, SiglipVisionModel, SiglipVisionConfig, config)
-        sizes = self.net.config
-        self.image_size = int(sizes.image_size)
-        self.dims = (sizes.hidden_size,) * (sizes.num_hidden_layers + 1)
-        self.fingerprint = fingerprint(self.net, {"image_size": self.image_size, "mean": MEAN, "std": STD})
+        self.net = _load(source, config).visual
+        if not isinstance(self.net, open_clip.transformer.VisionTransformer) or self.net.attn_pool is not None:
+            raise weights.WeightsError(f"{source}: its vision tower is no plain CLIP transformer; use another backbone")
+        self.image_size = int(self.net.image_size[0])
+        width = self.net.transformer.width
+        self.dims = (width,) * (self.net.transformer.layers + 1)
+        self.output_dim = int(self.net.proj.shape[1])
+        settings = getattr(self.net, "preprocess_cfg", {})
+        self.mean = tuple(settings.get("mean", open_clip.OPENAI_DATASET_MEAN))
+        self.std = tuple(settings.get("std", open_clip.OPENAI_DATASET_STD))
+        self.fingerprint = fingerprint(self.net, {"image_size": self.image_size, "mean": self.mean, "std": self.std})
         self.freeze()
 
+    @property
+    def dim(self) -> int:
+        """Width of the space shared with the text tower."""
+        return self.output_dim
+
     def transform(self, clip: Clip) -> Tensor:
-        """Frames to [T, 3, S, S]: shorter side resized to S, centre crop, scaled to [-1, 1]."""
+        """Frames to [T, 3, S, S]: shorter side resized to S, centre crop, normalised as the checkpoint says."""
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255
-        return square(frames, self.image_size, MEAN, STD)
+        return square(frames, self.image_size, self.mean, self.std)
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """[N, 3, S, S] -> [N, (S / patch)^2, D]."""
-        out: Tensor = self.net.embeddings(inputs)
+        """[N, 3, S, S] -> [N, 1 + (S / patch)^2, D]."""
+        out: Tensor = self.net._embeds(inputs)
         return out
 
     @property
-    def blocks(self) -> Sequence[TokenMap]:
-        """transformers' encoder layers."""
-        return [partial(layer, attention_mask=None) for layer in self.net.encoder.layers]
+    def blocks(self) -> Sequence[nn.Module]:
+        """open_clip's residual attention blocks."""
+        return list(self.net.transformer.resblocks)
 
     def finish(self, tokens: Tensor) -> Tensor:
-        """The encoder's last norm."""
-        out: Tensor = self.net.post_layernorm(tokens)
+        """The encoder's last norm, token by token: it commutes with choosing the class token."""
+        out: Tensor = self.net.ln_post(tokens)
         return out
 
     def pool(self, tokens: Tensor) -> Tensor:
-        """SigLIP's attention-pooling head."""
-        out: Tensor = self.net.head(tokens)
+        """The class token (or the mean of the patches, where the checkpoint was trained so), projected."""
+        pooled, _ = self.net._global_pool(tokens)
+        out: Tensor = pooled @ self.net.proj
         return out
 
 
-class SigLIPText(TextEncoder):
-    """SigLIP's text tower: texts padded to 64 tokens, as it was trained.
+class CLIPText(TextEncoder):
+    """CLIP's text tower with open_clip's tokenizer.
 
     Args:
-        source: `hf:REPO` or `file:FOLDER` (weights and tokenizer), or `random:SEED` (a tokenizer of bytes stands in).
-        config: sizes of a `random:` model, as in `SiglipTextConfig`.
+        source: as for `CLIPVision`.
+        config: as for `CLIPVision`.
     """
 
-    def __init__(self, *, source: str, config: dict[str, int] | None = None) -> None:
-        from transformers import AutoTokenizer, SiglipTextConfig, SiglipTextModel
-
+    def __init__(self, *, source: str, config: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self.net = _load(source, SiglipTextModel, SiglipTextConfig, config)
-        self.tokenizer = None
-        if weights.parse(source).kind != "random":
-            self.tokenizer = AutoTokenizer.from_pretrained(weights.resolve(source), local_files_only=True)
-        self.dim = int(self.net.config.projection_size)
-        self.fingerprint = fingerprint(self.net, {"length": TEXT_LENGTH})
+        self.net = _load(source, config)
+        self.net.visual = nn.Identity()
+        name = weights.parse(source).name.partition(":")[0]
+        self.tokenizer: Any = (
+            open_clip.SimpleTokenizer(context_length=self.net.context_length)
+            if weights.parse(source).kind == "random"
+            else open_clip.get_tokenizer(name)
+        )
+        projection = self.net.text_projection
+        self.dim = int(projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1])
+        self.fingerprint = fingerprint(self.net, {"length": self.net.context_length})
         self.requires_grad_(False)
         self.eval()
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """K texts -> unit-norm [K, D]."""
-        length = min(TEXT_LENGTH, int(self.net.config.max_position_embeddings))
-        if self.tokenizer is None:
-            rows = [list(text.lower().encode())[:length] for text in texts]
-            ids = torch.tensor(
-                [[byte % self.net.config.vocab_size for byte in r] + [0] * (length - len(r)) for r in rows]
-            )
-        else:
-            # Lower case and padding to the full length are part of how SigLIP 2 was trained.
-            ids = self.tokenizer(
-                [text.lower() for text in texts],
-                padding="max_length",
-                max_length=length,
-                truncation=True,
-                return_tensors="pt",
-            )["input_ids"]
-        return F.normalize(self.net(input_ids=ids).pooler_output, dim=-1)
+        """K texts -> unit-norm [K, dim]."""
+        return F.normalize(self.net.encode_text(self.tokenizer(list(texts))), dim=-1)
 
 
-def _load(source: str, model: Any, configuration: Any, sizes: dict[str, int] | None) -> Any:
-    """A transformers model from its declared source.
+def _load(source: str, config: dict[str, Any] | None) -> Any:
+    """A whole open_clip model from its declared source.
 
     Raises:
-        WeightsError: `config` was given for real weights, or a tensor of the model is not in the checkpoint.
+        WeightsError: a source of another kind, an unknown name or tag, an unreachable hub, or `config` for
+            real weights.
     """
     parsed = weights.parse(source)
     if parsed.kind == "random":
-        weights.announce_random(source, model.__name__)
+        weights.announce_random(source, "CLIP")
+        if not config:
+            raise weights.WeightsError(f"{source}: a random CLIP needs config with embed_dim, vision_cfg and text_cfg")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(parsed.seed)
-            return model(configuration(**(sizes or {})))
-    if sizes:
+            return open_clip.model.CLIP(**config)
+    if config:
         raise weights.WeightsError(f"{source}: config belongs to random: sources; real weights bring their own sizes")
-    net, info = model.from_pretrained(
-        weights.resolve(source), local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    if missing := info["missing_keys"]:
-        raise weights.WeightsError(f"{source} is no {model.__name__}: it lacks {', '.join(sorted(missing)[:5])}")
-    return net
+    if parsed.kind != "open_clip":
+        raise weights.WeightsError(f"CLIP expects open_clip:NAME:TAG or random:SEED, got {source!r}")
+    name, tag = parsed.name.split(":")
+    if tag not in (tags := open_clip.list_pretrained_tags_by_model(name)):
+        known = f"{name} has the tags {', '.join(tags)}" if tags else f"open_clip has no model {name!r}"
+        raise weights.WeightsError(f"{source}: {known}")
+    try:
+        return open_clip.create_model(name, pretrained=tag)
+    except (OSError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise weights.WeightsError(
+            f"{source}: nothing is cached and the hub cannot be reached; connect once ({reason})"
+        ) from error

@@ -1,8 +1,6 @@
 """Vision transformers of timm behind the stepwise interface: plain ViT, DINOv2, and DINOv3 with rotary positions."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import timm
 import torch
@@ -10,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Backbone, TokenMap, fingerprint
+from zoo.backbones.base import Backbone, Bound, fingerprint
 from zoo.batch import Clip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -71,13 +69,13 @@ class TimmViT(Backbone):
         return net.norm_pre(tokens)
 
     @property
-    def blocks(self) -> Sequence[TokenMap]:
+    def blocks(self) -> Sequence[nn.Module]:
         """timm's blocks; with rotary positions, each bound to the table of this image size."""
         rope = getattr(self.net, "rope", None)
         if rope is None:
             return list(self.net.blocks)
         grid = self.net.patch_embed.grid_size
-        return [_Rotary(block, partial(rope.get_embed, shape=grid)) for block in self.net.blocks]
+        return [Bound(block, lambda _: {"rope": rope.get_embed(shape=grid)}) for block in self.net.blocks]
 
     def finish(self, tokens: Tensor) -> Tensor:
         """The encoder's last norm."""
@@ -87,18 +85,6 @@ class TimmViT(Backbone):
     def pool(self, tokens: Tensor) -> Tensor:
         """Mean of the patch tokens; class and register tokens are left out."""
         return tokens[:, self.net.num_prefix_tokens :].mean(1)
-
-
-class _Rotary(nn.Module):
-    """A block that needs a rotary table, as a map from tokens to tokens."""
-
-    def __init__(self, block: nn.Module, table: Callable[[], Any]) -> None:
-        super().__init__()
-        self.block, self.table = block, table
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        out: Tensor = self.block(tokens, rope=self.table())
-        return out
 
 
 def square(frames: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:

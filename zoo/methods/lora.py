@@ -40,10 +40,9 @@ class LoRA(Method):
         """Wrap the targets of every named stream.
 
         Raises:
-            SettingError: a stream without backbone, or a suffix that matches no layer (the layers found are listed).
+            SettingError: a stream without backbone, a suffix that matches no layer (those found are listed), or a layer
+                that would never be called.
         """
-        from peft import LoraConfig, inject_adapter_in_model
-
         self.feature_dims = {name: backbone.dim for name, backbone in backbones.items()}
         for name, suffixes in self.targets.items():
             if name not in backbones:
@@ -51,19 +50,27 @@ class LoRA(Method):
             backbone = backbones[name]
             self.start[name] = max(0, backbone.depth - self.last.get(name, backbone.depth))
             for index, block in enumerate(backbone.blocks):
-                if index < self.start[name]:
-                    continue
-                assert isinstance(block, nn.Module), f"block {index} of backbone {name} is not a module to wrap"
-                layers = [n for n, m in block.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv1d)]
-                for suffix in suffixes:
-                    if not any(layer == suffix or layer.endswith("." + suffix) for layer in layers):
-                        raise SettingError(
-                            f"method.targets.{name}: {suffix!r} matches no layer of block {index}; it has {layers}"
-                        )
-                config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(suffixes), lora_dropout=0.0)
-                inject_adapter_in_model(config, block)
+                if index >= self.start[name]:
+                    self._wrap(block, suffixes, where=f"method.targets.{name}, block {index}")
         for name, backbone in backbones.items():
             self.start.setdefault(name, backbone.depth)
+
+    def _wrap(self, block: nn.Module, suffixes: Sequence[str], *, where: str) -> None:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        layers = {n: m for n, m in block.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv1d)}
+        for suffix in suffixes:
+            matched = [name for name in layers if name == suffix or name.endswith("." + suffix)]
+            if not matched:
+                raise SettingError(f"{where}: {suffix!r} matches no layer; it has {sorted(layers)}")
+            for name in matched:
+                if isinstance(block.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
+                    raise SettingError(
+                        f"{where}: {name} lies inside PyTorch's fused attention, which reads its weight and never "
+                        "calls it, so an update would have no effect; choose layers of the MLP"
+                    )
+        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(suffixes), lora_dropout=0.0)
+        inject_adapter_in_model(config, block)
 
     def prefix_depths(self) -> dict[str, int]:
         """Blocks before the first wrapped one."""

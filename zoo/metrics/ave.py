@@ -1,7 +1,8 @@
 """Audio-visual event localisation metrics (AVE: Tian et al., ECCV 2018; `supervised_main.py::compute_acc`).
 
 The official number is the accuracy over all N * T segments with background as a normal class. Beside it stand the parts
-that number hides: accuracy on foreground segments, recall of background, and whether the video's event was named.
+that number hides: accuracy on foreground segments, recall of background, whether the video's event was named, and
+(ours, for data that are mostly background) the balanced accuracy: per video, the mean of the first two.
 """
 
 import torch
@@ -18,12 +19,14 @@ class EventLocalizationMetrics(Metric):
 
     full_state_update = False
     counts: Tensor
+    balanced: Tensor
 
     def __init__(self, *, background: int) -> None:
         super().__init__()
         self.background = background
         # correct, segments, foreground correct, foreground, background correct, background, videos named, videos
         self.add_state("counts", torch.zeros(8, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("balanced", torch.tensor(0.0, dtype=torch.double), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Count int64 [B, T] predictions against int64 [B, T] labels.
@@ -47,16 +50,25 @@ class EventLocalizationMetrics(Metric):
                 torch.tensor(len(named), device=correct.device),
             ]
         )
+        self.balanced += balanced_accuracy(prediction, target, self.background).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Four values in [0, 1]; NaN where nothing of the kind was seen."""
+        """Five values in [0, 1]; NaN where nothing of the kind was seen."""
         c = self.counts.double()
         return {
             "segment_accuracy": c[0] / c[1],
             "foreground_accuracy": c[2] / c[3],
             "background_recall": c[4] / c[5],
             "video_accuracy": c[6] / c[7],
+            "balanced_accuracy": self.balanced / c[7],
         }
+
+
+def balanced_accuracy(prediction: Tensor, target: Tensor, background: int) -> Tensor:
+    """int64 [B, T] -> [B]: the mean of a video's foreground accuracy and background recall, of those that it has."""
+    correct, foreground = (prediction == target).double(), target != background
+    parts = [(correct * mask).sum(-1) / mask.sum(-1) for mask in (foreground, ~foreground)]  # 0 / 0 is NaN
+    return torch.stack(parts).nanmean(0)
 
 
 def video_class(segments: Tensor, background: int) -> Tensor:
@@ -66,14 +78,17 @@ def video_class(segments: Tensor, background: int) -> Tensor:
     return torch.where(best.values > 0, best.indices, background)
 
 
-def trivial_baselines(target: Tensor, background: int) -> dict[str, float]:
-    """Segment accuracy of two predictors without a model, on int64 [N, T] labels.
+def trivial_baselines(target: Tensor, background: int) -> dict[str, dict[str, float]]:
+    """Metrics of two predictors without a model, on int64 [N, T] labels.
 
     `all_background` says background everywhere; `true_class_everywhere` knows the video's class and says it on every
-    segment: perfect classification with no localisation at all (82.214 % on AVE's test split).
+    segment: perfect classification with no localisation at all (82.214 % segment accuracy on AVE's test split).
     """
+    everywhere = torch.full_like(target, background)
     named = video_class(target, background)[:, None].expand_as(target)
-    return {
-        "all_background": float((target == background).double().mean()),
-        "true_class_everywhere": float((target == named).double().mean()),
-    }
+    out = {}
+    for name, prediction in {"all_background": everywhere, "true_class_everywhere": named}.items():
+        metric = EventLocalizationMetrics(background=background)
+        metric.update(prediction, target)
+        out[name] = {key: float(value) for key, value in metric.compute().items()}
+    return out

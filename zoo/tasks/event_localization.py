@@ -5,12 +5,13 @@ with cross entropy; LAVISH itself uses a binary cross entropy on the softmax out
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.metrics.ave import EventLocalizationMetrics, trivial_baselines
+from zoo.metrics.ave import EventLocalizationMetrics, balanced_accuracy, trivial_baselines
 from zoo.tasks.base import Head, Task
 
 
@@ -22,13 +23,21 @@ class EventLocalization(Task):
     Args:
         hidden: width of the head's hidden layer; null makes it a linear probe.
         label_smoothing: of the cross entropy.
+        background_weight: of background segments in the cross entropy; below 1 where most segments are background.
+        monitor: the metric that selects the checkpoint; `segment_accuracy` is AVE's.
     """
 
-    monitor = "segment_accuracy"
-
-    def __init__(self, *, hidden: int | None = 512, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        hidden: int | None = 512,
+        label_smoothing: float = 0.0,
+        background_weight: float = 1.0,
+        monitor: Literal["segment_accuracy", "balanced_accuracy"] = "segment_accuracy",
+    ) -> None:
         super().__init__()
         self.hidden, self.label_smoothing = hidden, label_smoothing
+        self.background_weight, self.monitor = background_weight, monitor
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
         """Create the (K + 1)-way head and its metrics."""
@@ -36,15 +45,14 @@ class EventLocalization(Task):
         self.head = Head(feature_dims, len(classes) + 1, hidden=self.hidden)
         self.metrics = EventLocalizationMetrics(background=self.background)
         self.truth: list[Tensor] = []
-        self.correct: list[Tensor] = []
+        self.said: list[Tensor] = []
 
     def loss(self, features: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Cross entropy averaged over segments, [B]."""
-        logits = self.head(features)
-        loss = F.cross_entropy(
-            logits.movedim(-1, 1), target["segments"], reduction="none", label_smoothing=self.label_smoothing
-        )
-        return {"cross_entropy": loss.mean(-1)}
+        """Cross entropy averaged over segments (by weight), [B]."""
+        logits, truth = self.head(features), target["segments"]
+        loss = F.cross_entropy(logits.movedim(-1, 1), truth, reduction="none", label_smoothing=self.label_smoothing)
+        weight = torch.where(truth == self.background, self.background_weight, 1.0)
+        return {"cross_entropy": (weight * loss).sum(-1) / weight.sum(-1)}
 
     def predict(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`segments` int64 [B, T], `probabilities` float32 [B, T, K + 1]."""
@@ -54,23 +62,25 @@ class EventLocalization(Task):
     def reset(self) -> None:
         """Forget what was counted."""
         self.metrics.reset()
-        self.truth, self.correct = [], []
+        self.truth, self.said = [], []
 
     def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Count a batch of [B, T] predictions."""
         self.metrics.update(prediction["segments"], target["segments"])
         self.truth.append(target["segments"].cpu())
-        self.correct.append((prediction["segments"] == target["segments"]).cpu())
+        self.said.append(prediction["segments"].cpu())
 
     def compute(self) -> dict[str, float]:
-        """The four AVE metrics, in [0, 1]."""
+        """The metrics of `EventLocalizationMetrics`, in [0, 1]."""
         return {name: float(value) for name, value in self.metrics.compute().items()}
 
     def per_video(self) -> Tensor:
-        """Share of a video's segments that are right, [N]."""
-        return torch.cat(self.correct).double().mean(-1)
+        """The monitored metric of every video, [N]."""
+        said, truth = torch.cat(self.said), torch.cat(self.truth)
+        if self.monitor == "balanced_accuracy":
+            return balanced_accuracy(said, truth, self.background)
+        return (said == truth).double().mean(-1)
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Background everywhere, and the true class on every segment."""
-        values = trivial_baselines(torch.cat(self.truth), self.background)
-        return {name: {"segment_accuracy": value} for name, value in values.items()}
+        return trivial_baselines(torch.cat(self.truth), self.background)

@@ -1,0 +1,131 @@
+"""SigLIP (Zhai et al. 2023) and SigLIP 2 (arXiv 2502.14786), vision and text, through transformers.
+
+The fixed-resolution SigLIP 2 checkpoints (`google/siglip2-base-patch16-224`) have SigLIP's architecture; the NaFlex
+ones do not and are refused by transformers' own configuration check.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.backbones import weights
+from zoo.backbones.base import Backbone, Bound, TextEncoder, fingerprint
+from zoo.backbones.timm_vit import square
+from zoo.batch import Clip
+
+MEAN = STD = (0.5, 0.5, 0.5)
+TEXT_LENGTH = 64
+
+
+class SigLIPVision(Backbone):
+    """SigLIP's vision transformer: no class token; `pool` is its attention-pooling head.
+
+    Args:
+        source: `hf:REPO`, `file:FOLDER` in transformers' layout, or `random:SEED`.
+        config: sizes of a `random:` model, as in `SiglipVisionConfig`; refused with real weights.
+    """
+
+    stream = "vision"
+
+    def __init__(self, *, source: str, config: dict[str, int] | None = None) -> None:
+        from transformers import SiglipVisionConfig, SiglipVisionModel
+
+        super().__init__()
+        self.net = _load(source, SiglipVisionModel, SiglipVisionConfig, config)
+        sizes = self.net.config
+        self.image_size = int(sizes.image_size)
+        self.dims = (sizes.hidden_size,) * (sizes.num_hidden_layers + 1)
+        self.fingerprint = fingerprint(self.net, {"image_size": self.image_size, "mean": MEAN, "std": STD})
+        self.freeze()
+
+    def transform(self, clip: Clip) -> Tensor:
+        """Frames to [T, 3, S, S]: shorter side resized to S, centre crop, scaled to [-1, 1]."""
+        frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255
+        return square(frames, self.image_size, MEAN, STD)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """[N, 3, S, S] -> [N, (S / patch)^2, D]."""
+        out: Tensor = self.net.embeddings(inputs)
+        return out
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """transformers' encoder layers."""
+        return [Bound(layer, lambda _: {"attention_mask": None}) for layer in self.net.encoder.layers]
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """The encoder's last norm."""
+        out: Tensor = self.net.post_layernorm(tokens)
+        return out
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """SigLIP's attention-pooling head."""
+        out: Tensor = self.net.head(tokens)
+        return out
+
+
+class SigLIPText(TextEncoder):
+    """SigLIP's text tower: texts padded to 64 tokens, as it was trained.
+
+    Args:
+        source: `hf:REPO` or `file:FOLDER` (weights and tokenizer), or `random:SEED` (a tokenizer of bytes stands in).
+        config: sizes of a `random:` model, as in `SiglipTextConfig`.
+    """
+
+    def __init__(self, *, source: str, config: dict[str, int] | None = None) -> None:
+        from transformers import AutoTokenizer, SiglipTextConfig, SiglipTextModel
+
+        super().__init__()
+        self.net = _load(source, SiglipTextModel, SiglipTextConfig, config)
+        self.tokenizer = None
+        if weights.parse(source).kind != "random":
+            self.tokenizer = AutoTokenizer.from_pretrained(weights.resolve(source), local_files_only=True)
+        self.dim = int(self.net.config.projection_size)
+        self.fingerprint = fingerprint(self.net, {"length": TEXT_LENGTH})
+        self.requires_grad_(False)
+        self.eval()
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """K texts -> unit-norm [K, D]."""
+        length = min(TEXT_LENGTH, int(self.net.config.max_position_embeddings))
+        if self.tokenizer is None:
+            rows = [list(text.lower().encode())[:length] for text in texts]
+            ids = torch.tensor(
+                [[byte % self.net.config.vocab_size for byte in r] + [0] * (length - len(r)) for r in rows]
+            )
+        else:
+            # Lower case and padding to the full length are part of how SigLIP 2 was trained.
+            ids = self.tokenizer(
+                [text.lower() for text in texts],
+                padding="max_length",
+                max_length=length,
+                truncation=True,
+                return_tensors="pt",
+            )["input_ids"]
+        return F.normalize(self.net(input_ids=ids).pooler_output, dim=-1)
+
+
+def _load(source: str, model: Any, configuration: Any, sizes: dict[str, int] | None) -> Any:
+    """A transformers model from its declared source.
+
+    Raises:
+        WeightsError: `config` was given for real weights, or a tensor of the model is not in the checkpoint.
+    """
+    parsed = weights.parse(source)
+    if parsed.kind == "random":
+        weights.announce_random(source, model.__name__)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(parsed.seed)
+            return model(configuration(**(sizes or {})))
+    if sizes:
+        raise weights.WeightsError(f"{source}: config belongs to random: sources; real weights bring their own sizes")
+    net, info = model.from_pretrained(
+        weights.resolve(source), local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    if missing := info["missing_keys"]:
+        raise weights.WeightsError(f"{source} is no {model.__name__}: it lacks {', '.join(sorted(missing)[:5])}")
+    return net
