@@ -9,7 +9,7 @@ import torch
 from tiny import batch, pairing, train_steps
 
 from data_modules.base import DataError
-from zoo import adapter
+from zoo import adapter, evaluate
 from zoo.command import user_errors
 from zoo.errors import SettingError
 from zoo.methods.lora import LoRA
@@ -128,3 +128,12 @@ def test_parameters_are_counted_by_hand() -> None:
     head = 2 * 8 + 2 * 6 + (14 * 8 + 8) + (8 * 4 + 4)
     assert trainable == 2 * (8 + 8) + head
     assert total == trainable + sum(p.numel() for n, p in model.named_parameters() if not p.requires_grad)
+
+
+def test_an_adapter_is_measured_as_it_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        evaluate.main([f"adapter={tmp_path}", "method.rank=3", "data.root=x"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: 'method.rank=3': an adapter is measured as it was trained; only data.* may be changed\n"
+    )

@@ -18,6 +18,7 @@ def record(values: dict[str, float], *, seed: int = 0, dirty: bool = False) -> d
     return {
         "split": "test",
         "n": len(values),
+        "task": "audio-visual-event-localization",
         "unit": "fraction",
         "monitor": "segment_accuracy",
         "metrics": {"segment_accuracy": mean, "video_accuracy": mean / 2},

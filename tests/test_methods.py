@@ -1,9 +1,12 @@
 """What every method promises: identity at the start, frozen stays frozen, independence of the batch."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tiny import CLASSES, TinyText, backbones, batch, pairing, train_steps
 
+from zoo import recipe
 from zoo.methods.frozen import Frozen
 from zoo.methods.lora import LoRA
 from zoo.methods.tb_ava import TBAVA, place
@@ -189,3 +192,18 @@ def test_relevance_tells_inputs_apart_at_the_start() -> None:
     tokens = {"vision": torch.randn(64, 5, 8), "audio": torch.randn(64, 3, 6)}
     _, gates = model.method.sites[0](tokens, model.method.anchors)
     assert min(float(gate.std(0).mean()) for gate in gates.values()) > 0.01
+
+
+def test_the_worked_example_of_the_contribution_guide_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (tmp_path / "scaled.py").write_text(guide.partition("```python\n")[2].partition("```")[0], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    from scaled import Scaled
+
+    model, data = pairing(Scaled()), batch(0, 1)
+    frozen = pairing(Frozen())(data)
+    assert all(torch.equal(value, frozen[name]) for name, value in model(data).items())
+    losses = train_steps(model, steps=10)
+    assert losses[-1] < losses[0]
+    config = recipe.compose("tb_ava", ["method._target_=scaled.Scaled", "method.start=2"])
+    assert config.method == {"_target_": "scaled.Scaled", "start": 2}

@@ -7,6 +7,9 @@ import pytest
 import torch
 from tiny import backbones, clip, pairing
 
+from data_modules.synthetic_events import SyntheticEvents
+from zoo.build import connect
+from zoo.errors import SettingError
 from zoo.methods.tb_ava import TBAVA
 from zoo.prefix import PrefixCache, SegmentDataset
 
@@ -46,6 +49,26 @@ def test_a_cached_epoch_gives_bit_equal_predictions_without_decoding(tmp_path: P
     assert not second.inputs
     assert clips.decoded == 3
     assert torch.equal(model.predict_step(second)["probabilities"][[1, 2, 0]], expected)
+
+
+def test_kept_tokens_do_not_depend_on_the_precision_of_the_run(tmp_path: Path) -> None:
+    def prefix(cache: PrefixCache | None) -> torch.Tensor:
+        model = pairing(TBAVA(rank=4, last=1), cache=cache)
+        data = SegmentDataset(Clips(), backbones(), model.depths, cache)
+        with torch.autocast("cpu", torch.bfloat16):
+            return model.prefix(data.__getitems__([0, 1]))["vision"]
+
+    whole = pairing(TBAVA(rank=4, last=1))
+    exact = whole.prefix(SegmentDataset(Clips(), backbones(), whole.depths, None).__getitems__([0, 1]))["vision"]
+    assert torch.equal(prefix(PrefixCache(folder=str(tmp_path))), exact)
+    assert not torch.equal(prefix(None), exact)
+
+
+def test_samples_that_are_drawn_anew_are_refused_a_cache(tmp_path: Path) -> None:
+    data = SyntheticEvents(train_clips=1, val_clips=1, test_clips=1)
+    data.deterministic = False
+    with pytest.raises(SettingError, match="draws its samples anew each time, so frozen features cannot be kept"):
+        connect(data, pairing(TBAVA(rank=4), cache=PrefixCache(folder=str(tmp_path))), seed=0)
 
 
 def test_a_batch_with_one_uncached_sample_is_decoded_whole(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def measured(records: Sequence[Mapping[str, Any]], *, command: str) -> dict[str,
         metrics.append({"type": name, "name": title, "value": round(value["mean"] or 0.0, 2), "args": shared | extra})
     data = manifest["data"]
     return {
-        "task": {"type": "audio-visual-event-localization"},
+        "task": {"type": first["task"]},
         "dataset": {
             "type": "generated" if data["synthetic"] else data["name"].lower(),
             "name": data["name"],

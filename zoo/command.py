@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import sys
+import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -131,8 +132,8 @@ def describe(name: str) -> str:
             continue
         lines.append(f"{key}  ({block[TARGET]})")
         for parameter in known.values():
-            value = block.get(parameter.name, parameter.default)
-            lines.append(f"  {key}.{parameter.name}={value}  [{parameter.annotation}]  {parameter.meaning}".rstrip())
+            lines.append(f"  {key}.{parameter.shown(block)}  [{parameter.annotation}]")
+            lines += textwrap.wrap(parameter.meaning, 100, initial_indent="      ", subsequent_indent="      ")
         lines.append("")
     if base.get("variants"):
         lines.append(f"variants (python -m zoo.compare): {', '.join(base['variants'])}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo import adapter, recipe, report, run
 from zoo.build import connect
-from zoo.command import parse_words, user_errors
+from zoo.command import fail, parse_words, user_errors
 from zoo.pairing import Pairing
 
 
@@ -52,6 +52,7 @@ def measure(pairing: Pairing, data: L.LightningDataModule, trainer: L.Trainer, c
     return {
         "split": "test",
         "n": len(collect.ids),
+        "task": pairing.task.kind,
         "unit": pairing.task.unit,
         "monitor": pairing.task.monitor,
         "metrics": pairing.task.compute(),
@@ -89,6 +90,8 @@ def main(argv: list[str] | None = None) -> int:
     """Evaluate an adapter directory; exit code 2 on a mistake in the command, 1 on one in the adapter or the data."""
     named, overrides = parse_words(argv, __doc__ or "", required=("adapter",), optional=("output",), free=True)
     folder = Path(named["adapter"])
+    if other := [word for word in overrides if not word.startswith("data.")]:
+        fail([f"'{word}': an adapter is measured as it was trained; only data.* may be changed" for word in other])
     with user_errors():
         adapter.verify(folder)
         config = recipe.compose(str(folder / "recipe.yaml"), overrides)

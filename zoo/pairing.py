@@ -5,6 +5,7 @@ features = method(backbones, prefix, batch)
 loss     = sum(task.loss(features, target)) + sum(method.losses())
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -79,9 +80,11 @@ class Pairing(L.LightningModule):
         for name, depth in self.depths.items():
             backbone = self.backbones[name]
             segments = batch.inputs[name]
-            flat = backbone.embed(segments.flatten(0, 1))
-            for block in backbone.blocks[:depth]:
-                flat = block(flat)
+            # What is kept must not depend on a run's precision: runs share the cache.
+            with torch.autocast(segments.device.type, enabled=False) if self.cache else contextlib.nullcontext():
+                flat = backbone.embed(segments.flatten(0, 1))
+                for block in backbone.blocks[:depth]:
+                    flat = block(flat)
             tokens[name] = flat.unflatten(0, segments.shape[:2]).float()
             if self.cache is not None and batch.keys:
                 tokens[name] = self.cache.round(tokens[name])

@@ -7,6 +7,7 @@ before torch, weights or data are touched.
 import ast
 import difflib
 import importlib.util
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,12 +25,27 @@ class SchemaError(Exception):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One key of a block: its annotation, default (both as source text) and meaning from the docstring."""
+    """One key of a block: its annotation, default (both as source text) and meaning from the docstring.
+
+    A default that is a constant of its module is given as that constant's value.
+    """
 
     name: str
     annotation: str
     default: str | None
     meaning: str
+
+    def shown(self, block: Mapping[str, Any]) -> str:
+        """`key=value` as a recipe would write it: the block's value, else the default."""
+        value = block.get(self.name, self.default)
+        if self.name not in block and self.default is not None:
+            try:
+                value = ast.literal_eval(self.default)
+            except ValueError:
+                return f"{self.name}={self.default}"
+        if isinstance(value, str):
+            return f"{self.name}={value}"
+        return f"{self.name}={json.dumps(value).replace(chr(34), '')}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -60,7 +76,7 @@ def signature(target: str) -> dict[str, Parameter]:
         names = [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name[0] != "_"]
         raise SchemaError(f"module {module} has no '{name}'.{nearest(name, names)}")
     if isinstance(found, ast.FunctionDef):
-        return _parameters(found, _meanings(ast.get_docstring(found)))
+        return _parameters(found, _meanings(ast.get_docstring(found)), tree)
     return _class(found, tree)
 
 
@@ -68,7 +84,7 @@ def _class(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
     meanings = _meanings(ast.get_docstring(node))
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if init is not None:
-        return _parameters(init, meanings)
+        return _parameters(init, meanings, tree)
     inherited: dict[str, Parameter] = {}
     for base in node.bases:
         name = ast.unparse(base)
@@ -97,7 +113,10 @@ def _class(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
     return inherited | own
 
 
-def _parameters(node: ast.FunctionDef, meanings: Mapping[str, str]) -> dict[str, Parameter]:
+def _parameters(node: ast.FunctionDef, meanings: Mapping[str, str], tree: ast.Module) -> dict[str, Parameter]:
+    constants = {
+        n.targets[0].id: n.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)
+    }
     spec = node.args
     if spec.kwonlyargs:
         pairs = list(zip(spec.kwonlyargs, spec.kw_defaults, strict=True))
@@ -108,7 +127,7 @@ def _parameters(node: ast.FunctionDef, meanings: Mapping[str, str]) -> dict[str,
         a.arg: Parameter(
             a.arg,
             ast.unparse(a.annotation) if a.annotation else "Any",
-            ast.unparse(default) if default else None,
+            ast.unparse(constants.get(ast.unparse(default), default)) if default else None,
             meanings.get(a.arg, ""),
         )
         for a, default in pairs

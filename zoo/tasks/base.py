@@ -15,10 +15,12 @@ class Task(nn.Module):
     `reset`, then `update` per batch, then `compute`. The same object counts in train, evaluate and the card.
 
     Attributes:
+        kind: of label, as model cards name it.
         monitor: the metric that selects the checkpoint on the validation split.
         unit: "fraction" when metrics lie in [0, 1], "percent" when the benchmark reports them times 100.
     """
 
+    kind: str
     monitor: str
     unit: str = "fraction"
 

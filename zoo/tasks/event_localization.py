@@ -27,6 +27,8 @@ class EventLocalization(Task):
         monitor: the metric that selects the checkpoint; `segment_accuracy` is AVE's.
     """
 
+    kind = "audio-visual-event-localization"
+
     def __init__(
         self,
         *,

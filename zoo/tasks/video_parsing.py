@@ -31,6 +31,7 @@ class VideoParsing(Task):
         visual_smoothing: the visual branch is trained towards `0.5 + smoothing * (label - 0.5)`; 0.9 is the source's.
     """
 
+    kind = "audio-visual-video-parsing"
     monitor = "segment/Type@AV"
     unit = "percent"
 
