@@ -134,9 +134,11 @@ class GridClips(ClipSet):
             )
         if rate != RATE:
             raise DataError(f"{sound} has {rate} Hz; expected {RATE}")
+        length = round(SECONDS * RATE)
+        if len(audio) < (SEGMENTS - 1) * length:
+            raise DataError(f"{sound} lasts {len(audio) / rate:.2f} s; expected {SEGMENTS * SECONDS:g} s")
         pictures = sheet.reshape(SHEET, SIDE, SHEET, SIDE, 3).swapaxes(1, 2).reshape(-1, SIDE, SIDE, 3)
         nearest = [round((k + 0.5) * SECONDS / PICTURE_SECONDS) for k in range(SEGMENTS)]
-        length = round(SECONDS * RATE)
         wave = np.zeros(SEGMENTS * length, np.float32)
         mono = audio.mean(1)[: len(wave)]
         wave[: len(mono)] = mono

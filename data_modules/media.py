@@ -6,7 +6,6 @@ from typing import Literal
 
 import av
 import numpy as np
-import soundfile
 import torch
 import torchaudio
 from numpy.typing import NDArray
@@ -190,22 +189,3 @@ def _windows(
     out = torch.zeros(segments * size)
     out[: len(wave)] = wave[: segments * size]
     return out.reshape(segments, size).numpy()
-
-
-def read_audio(path: Path, sample_rate: int) -> NDArray[np.float32]:
-    """A sound file (wav, ogg, flac) as mono float32 [n] at `sample_rate` Hz.
-
-    Raises:
-        MediaError: no such file, undecodable, or of zero length.
-    """
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise MediaError(f"{path} cannot be read as sound: {error}") from error
-    if not len(samples):
-        raise MediaError(f"{path} holds no sound (zero samples)")
-    wave = torch.from_numpy(samples.mean(1))
-    if rate != sample_rate:
-        wave = torchaudio.functional.resample(wave, rate, sample_rate)
-    out: NDArray[np.float32] = wave.numpy()
-    return out

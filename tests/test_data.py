@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import av_files
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from data_modules.ave import AVE, CLASSES, read_rows
@@ -154,6 +156,21 @@ def test_grid_segments_splits_and_pictures(tmp_path: Path) -> None:
     names = [f"clip{k}" for k in range(2000)]
     shares = [sum(split_of(n) == s for n in names) / 2000 for s in ("train", "val", "test")]
     assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "message"),
+    [(0, 16_000, "lasts 0.00 s; expected 3 s"), (16_000, 16_000, "lasts 1.00 s"), (24_000, 8_000, "has 8000 Hz")],
+)
+def test_a_grid_sound_of_another_length_or_rate_is_refused(
+    tmp_path: Path, samples: int, rate: int, message: str
+) -> None:
+    data = GridAV(root=str(av_files.grid(tmp_path)))
+    data.setup()
+    first = data.sets["train"].id(0)
+    soundfile.write(tmp_path / "audio" / f"{first}.ogg", np.zeros(samples, np.float32), rate)
+    with pytest.raises(DataError, match=rf"{first}\.ogg {message}"):
+        data.sets["train"][0]
 
 
 def test_the_real_grid_clips_split_as_the_card_says(shared_data: Path) -> None:

@@ -151,7 +151,8 @@ def fail(problems: Sequence[str]) -> NoReturn:
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Print an expected error as `error: ...` and exit: code 2 for a mistake in the command, 1 for any other."""
+    """Print an expected error as `error: ...` and exit: code 2 for a mistake in the command, 1 for any other;
+    130 after Ctrl-C."""
     from data_modules.base import DataError
 
     try:
@@ -164,6 +165,9 @@ def user_errors() -> Iterator[None]:
         if error.errno not in STORAGE:
             raise
         message = f"{error.filename or 'writing'}: {error.strerror}"
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
     else:
         return
     print(f"error: {message}", file=sys.stderr)

@@ -7,7 +7,7 @@ loss     = sum(task.loss(features, target)) + sum(method.losses())
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -17,11 +17,9 @@ from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch
 from zoo.errors import UserError
 from zoo.methods.base import Method
+from zoo.optimizer import Optimizer
 from zoo.prefix import PrefixCache
 from zoo.tasks.base import Task
-
-if TYPE_CHECKING:
-    from zoo.trainer import Optimizer
 
 
 class NonFiniteLossError(UserError):
@@ -49,7 +47,7 @@ class Pairing(L.LightningModule):
         *,
         classes: Sequence[str],
         text: TextEncoder | None = None,
-        optimizer: "Optimizer | None" = None,
+        optimizer: Optimizer | None = None,
         cache: PrefixCache | None = None,
     ) -> None:
         super().__init__()
@@ -168,7 +166,7 @@ class Pairing(L.LightningModule):
             raise ValueError(
                 "this pairing was built without an optimizer block, so it can be evaluated but not trained"
             )
-        return self.optimizer_settings.build(self)
+        return self.optimizer_settings.build(self, int(self.trainer.estimated_stepping_batches))
 
     # --- what is saved --------------------------------------------------------------------------------------------
 

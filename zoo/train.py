@@ -47,7 +47,12 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
         write_whole(run_dir / "recipe.yaml", recipe.to_yaml(config))
         print(f"{name}: {trainable:,} of {total:,} parameters train; writing {run_dir}", flush=True)
     last = run_dir / "checkpoints" / "last.ckpt"
-    trainer.fit(pairing, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=resume or None)
+    try:
+        trainer.fit(pairing, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=resume or None)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        where = "the same command with resume=true goes on" if last.exists() else "before the first checkpoint"
+        print(f"stopped in epoch {trainer.current_epoch + 1}: {where}", file=sys.stderr)
+        sys.exit(130)
     if torch.distributed.is_initialized():
         # One process measures the test split, once, on a pairing that no strategy has wrapped or sharded.
         torch.distributed.barrier()

@@ -1,13 +1,11 @@
-"""Lightning does the loop: this file says how a recipe's `optimizer` and `trainer` blocks become Lightning objects."""
+"""Lightning does the loop: this file makes its Trainer from a recipe's `trainer` block."""
 
 import importlib.util
 import io
-import math
 import os
 import statistics
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,44 +16,6 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo.files import write_whole
-from zoo.pairing import Pairing
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """AdamW with linear warm-up and cosine decay to zero, stepped every batch.
-
-    Args:
-        lr: peak learning rate of the method's parameters.
-        head_lr: peak learning rate of the task's head; `lr` when null.
-        weight_decay: of weight matrices; vectors (biases, norms) are not decayed.
-        warmup: share of all steps spent warming up.
-    """
-
-    lr: float = 1e-3
-    head_lr: float | None = None
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-
-    def build(self, pairing: Pairing) -> dict[str, Any]:
-        """Lightning's optimizer dictionary for the trainable parameters of `pairing`."""
-        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-        for name, parameter in pairing.named_parameters():
-            if parameter.requires_grad:
-                head = name.startswith("task.") and self.head_lr is not None
-                lr = self.head_lr if head and self.head_lr is not None else self.lr
-                groups.setdefault((lr, self.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
-        optimizer = torch.optim.AdamW([{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items()])
-        total = max(1, int(pairing.trainer.estimated_stepping_batches))
-        warm = max(1, round(self.warmup * total))
-
-        def factor(step: int) -> float:
-            if step < warm:
-                return (step + 1) / warm
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class Cost(Callback):

