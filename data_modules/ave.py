@@ -8,6 +8,7 @@ Expected below ROOT, as the authors distribute it (YapengTian/AVE-ECCV18):
 `python -m data_modules.ave --check ROOT` says what is missing. Copies with and without the header line are both read.
 """
 
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,4 +162,4 @@ def overlap(a: list[Row], b: list[Row]) -> set[str]:
 
 
 if __name__ == "__main__":
-    check_command("data_modules.ave", lambda root: AVE(root=root))
+    sys.exit(check_command("data_modules.ave", lambda root: AVE(root=root)))

@@ -1,8 +1,8 @@
 """`python -m data_modules.NAME --check ROOT`: is this copy of a benchmark complete and readable?"""
 
 import sys
-from collections.abc import Callable
-from typing import NoReturn, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from data_modules.base import DataError
 from zoo.batch import ClipSet
@@ -20,13 +20,20 @@ class Checkable(Protocol):
         ...
 
 
-def check_command(command: str, make: Callable[[str], Checkable]) -> NoReturn:
-    """Read `--check ROOT`, print what was found, exit with 0 when all is there, 1 when not, 2 on a wrong command."""
-    if len(sys.argv) != 3 or sys.argv[1] != "--check":
+def check_command(command: str, make: Callable[[str], Checkable], argv: Sequence[str] | None = None) -> int:
+    """Read `--check ROOT`, print what was found; 0 when all is there, 1 when not, 2 on a wrong command.
+
+    Args:
+        command: dotted name, for the usage line.
+        make: the data module of a root.
+        argv: words after the command; the program's own when None.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    if len(words) != 2 or words[0] != "--check":
         print(f"usage: python -m {command} --check ROOT", file=sys.stderr)
-        sys.exit(2)
+        return 2
     try:
-        data = make(sys.argv[2])
+        data = make(words[1])
         for line in data.check():
             print(line)
         bad = 0
@@ -40,6 +47,6 @@ def check_command(command: str, make: Callable[[str], Checkable]) -> NoReturn:
             print(f"{split}: {len(clips)} clips found")
     except DataError as error:
         print(f"error: {error}")
-        sys.exit(1)
+        return 1
     print("complete" if not bad else f"{bad} clips cannot be decoded")
-    sys.exit(1 if bad else 0)
+    return 1 if bad else 0

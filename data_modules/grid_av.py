@@ -15,6 +15,7 @@ depend on nothing else. `python -m data_modules.grid_av --check ROOT` says what 
 import csv
 import hashlib
 import itertools
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -176,4 +177,4 @@ class GridAV(ClipDataModule):
 
 
 if __name__ == "__main__":
-    check_command("data_modules.grid_av", lambda root: GridAV(root=root))
+    sys.exit(check_command("data_modules.grid_av", lambda root: GridAV(root=root)))

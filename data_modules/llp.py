@@ -10,6 +10,7 @@ Expected below ROOT, as the authors distribute it (YapengTian/AVVP-ECCV20, folde
 """
 
 import csv
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -170,4 +171,4 @@ def media_name(name: str, folders: list[Path]) -> str:
 
 
 if __name__ == "__main__":
-    check_command("data_modules.llp", lambda root: LLP(root=root))
+    sys.exit(check_command("data_modules.llp", lambda root: LLP(root=root)))

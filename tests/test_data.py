@@ -12,6 +12,7 @@ import torch
 
 from data_modules.ave import AVE, CLASSES, read_rows
 from data_modules.base import DataError, EpochSampler
+from data_modules.check import check_command
 from data_modules.grid_av import GridAV, segment_labels, split_of
 from data_modules.llp import LLP
 from data_modules.synthetic_events import SyntheticEvents
@@ -98,26 +99,38 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
         AVE(root=str(root)).setup()
 
 
-def check(module: str, root: Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", f"data_modules.{module}", "--check", str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout
+MADE_UP = {"ave": (AVE, av_files.ave), "llp": (LLP, av_files.llp), "grid_av": (GridAV, av_files.grid)}
 
 
-@pytest.mark.parametrize(("module", "make"), [("ave", av_files.ave), ("llp", av_files.llp), ("grid_av", av_files.grid)])
-def test_check_says_complete_or_what_is_missing(tmp_path: Path, module: str, make) -> None:
-    code, out = check(module, make(tmp_path))
+@pytest.mark.parametrize("name", MADE_UP)
+def test_check_says_complete_or_what_is_missing(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module, make = MADE_UP[name]
+    make(tmp_path)
+
+    def check() -> tuple[int, str]:
+        code = check_command(name, lambda root: module(root=root), ["--check", str(tmp_path)])
+        return code, capsys.readouterr().out
+
+    code, out = check()
     assert (code, out.splitlines()[-1]) == (0, "complete")
     media = next(path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".mp4", ".ogg"))
     media.write_bytes(b"damaged")
-    code, out = check(module, tmp_path)
+    code, out = check()
     assert code == 1
     assert media.stem in out
     media.unlink()
-    code, out = check(module, tmp_path)
+    code, out = check()
     assert code == 1
     assert media.name in out
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--check", "/nowhere"], 1), (["/nowhere"], 2)])
+def test_the_check_command_says_what_it_expects(words: list[str], code: int) -> None:
+    command = [sys.executable, "-m", "data_modules.ave", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert ("/nowhere/trainSet.txt does not exist" if code == 1 else "usage: ") in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_llp_reads_weak_and_dense_labels_and_counts_strays(tmp_path: Path) -> None:
