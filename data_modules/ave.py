@@ -17,8 +17,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from data_modules.base import ClipDataModule, DataError
+from data_modules.base import ClipDataModule
 from data_modules.check import check_command
+from data_modules.errors import DataError
 from data_modules.media_set import MediaClips
 from zoo.batch import ClipSet
 

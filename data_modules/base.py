@@ -9,11 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from data_modules.errors import DataError
 from zoo.batch import ClipSet
-
-
-class DataError(RuntimeError):
-    """A data set is incomplete or malformed; the message names the file, what was expected, and what to do."""
 
 
 class EpochSampler(Sampler[int]):

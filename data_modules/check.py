@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from data_modules.base import DataError
+from data_modules.errors import DataError
 from zoo.batch import ClipSet
 
 

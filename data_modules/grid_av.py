@@ -25,8 +25,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data_modules.base import ClipDataModule, DataError
+from data_modules.base import ClipDataModule
 from data_modules.check import check_command
+from data_modules.errors import DataError
 from zoo.batch import Clip, ClipSet
 
 CLASSES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

@@ -10,7 +10,7 @@ import torch
 import torchaudio
 from numpy.typing import NDArray
 
-from data_modules.base import DataError
+from data_modules.errors import DataError
 
 
 class MediaError(DataError):

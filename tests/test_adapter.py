@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import batch, pairing, train_steps
 
-from data_modules.base import DataError
-from zoo import adapter, evaluate
+from data_modules.errors import DataError
+from zoo import adapter, evaluate, run, train
 from zoo.command import user_errors
 from zoo.errors import SettingError
 from zoo.methods.lora import LoRA
@@ -91,6 +91,19 @@ def test_a_full_disk_and_a_fault_in_the_data_are_one_line_each(capsys: pytest.Ca
         assert capsys.readouterr().err == line
     with pytest.raises(ZeroDivisionError), user_errors():
         raise ZeroDivisionError
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read_only(root: Path, name: str) -> Path:
+        raise OSError(30, "Read-only file system", str(root))
+
+    monkeypatch.setattr(run, "create", read_only)
+    with pytest.raises(SystemExit) as end:
+        train.main(["recipe=tb_ava", "runs=/somewhere"])
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "error: /somewhere: Read-only file system\n"
 
 
 def test_tensors_must_fit_exactly() -> None:

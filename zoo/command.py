@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from data_modules.errors import DataError
 from zoo import recipe, schema
 from zoo.errors import UserError
 from zoo.recipe import RecipeError
@@ -153,8 +154,6 @@ def fail(problems: Sequence[str]) -> NoReturn:
 def user_errors() -> Iterator[None]:
     """Print an expected error as `error: ...` and exit: code 2 for a mistake in the command, 1 for any other;
     130 after Ctrl-C."""
-    from data_modules.base import DataError
-
     try:
         yield
     except RecipeError as error:

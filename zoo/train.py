@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import recipe
-from zoo.command import fail, parse_recipe_command, user_errors
+from zoo.command import Request, parse_recipe_command, user_errors
 from zoo.files import write_whole
 
 if TYPE_CHECKING:
@@ -128,37 +128,41 @@ def main(argv: list[str] | None = None) -> int:
     """Train a recipe; exit code 2 on a mistake of the user's, 1 when training stops on an error."""
     request = parse_recipe_command(argv, "zoo.train", extra=EXTRA)
     name = Path(request.recipe).stem
-    try:
+    with user_errors():
         config = recipe.compose(request.recipe, request.overrides, smoke=request.smoke)
         resume = {"true": True, "false": False}.get(request.extra.get("resume", "false"))
         if resume is None:
             raise recipe.RecipeError([f"resume: expected true or false, got {request.extra['resume']!r}"])
-        from zoo import run
-
-        root = Path(request.extra.get("runs", "runs"))
-        if shared := run.shared_folder():
-            run_dir = shared
-        elif resume:
-            run_dir = run.last(root, name)
-            stored = (run_dir / "recipe.yaml").read_text(encoding="utf-8")
-            if stored != recipe.to_yaml(config):
-                raise recipe.RecipeError(
-                    [f"resume=true: this command differs from the one of {run_dir}: see its recipe.yaml"]
-                )
-        else:
-            run_dir = Path(request.extra["into"]) if "into" in request.extra else run.create(root, name)
-        os.environ[run.FOLDER] = str(run_dir)
-    except recipe.RecipeError as error:
-        fail(error.problems)
-    except FileNotFoundError as error:
-        fail([str(error)])
-    from zoo import report
-
-    with user_errors():
+        run_dir = _run_folder(request, config, name, resume=resume)
         record = train(config, run_dir, name=request.extra.get("card", name), resume=resume)
         if record:
+            from zoo import report
+
             report.show(report.summary(record, run_dir))
     return 0
+
+
+def _run_folder(request: Request, config: "DictConfig", name: str, *, resume: bool) -> Path:
+    """A fresh run folder, or the one to go on with; told to the processes that a strategy starts."""
+    from zoo import run
+
+    root = Path(request.extra.get("runs", "runs"))
+    try:
+        if shared := run.shared_folder():
+            folder = shared
+        elif resume:
+            folder = run.last(root, name)
+            stored = (folder / "recipe.yaml").read_text(encoding="utf-8")
+            if stored != recipe.to_yaml(config):
+                raise recipe.RecipeError(
+                    [f"resume=true: this command differs from the one of {folder}: see its recipe.yaml"]
+                )
+        else:
+            folder = Path(request.extra["into"]) if "into" in request.extra else run.create(root, name)
+    except FileNotFoundError as error:
+        raise recipe.RecipeError([str(error)]) from None
+    os.environ[run.FOLDER] = str(folder)
+    return folder
 
 
 if __name__ == "__main__":

@@ -1,0 +1,5 @@
+"""What a data module raises; free of heavy imports, so that commands can name it before torch is loaded."""
+
+
+class DataError(RuntimeError):
+    """A data set is incomplete or malformed; the message names the file, what was expected, and what to do."""
