@@ -1,5 +1,7 @@
 """Every frozen encoder: stepping equals its own forward, it stays frozen, and samples do not meet."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -168,6 +170,35 @@ def test_the_embedded_encoders_load_their_pinned_weights_and_dinov2_equals_onnx_
     assert AiSFX().fingerprint != AiSFX(source="random:0").fingerprint
     near = MiniLM().encode(["a dog barks", "a puppy is barking", "stock market report"])
     assert float(near[0] @ near[1]) > 0.6 > 0.3 > float(near[0] @ near[2])
+
+
+def test_aisfx_reads_the_published_layout_and_computes_its_four_stages(tmp_path: Path) -> None:
+    """An independent forward pass over a made-up checkpoint: a tuple whose tensors bear the published names."""
+    random = MAKERS["aisfx"]()
+    generator = torch.Generator().manual_seed(1)
+    state = {}
+    for name, tensor in random.net.state_dict().items():
+        values = torch.rand(tensor.shape, generator=generator)
+        state[f"embedding_net.{name}"] = values if values.ndim < 4 else (values - 0.5) / values[0].numel() ** 0.5
+    torch.save((state | {"head.weight": torch.zeros(2)}, {"epoch": 3}), tmp_path / "aisfx.pth")
+    model = AiSFX(source=f"file:{tmp_path / 'aisfx.pth'}")
+    inputs = model.transform(clip())
+    grid = inputs[:, None]
+    for stage in range(1, 5):
+        for k in (1, 2):
+            at = f"embedding_net.conv_block{stage}."
+            grid = torch.nn.functional.conv2d(grid, state[f"{at}conv{k}.weight"], padding=1)
+            mean, var, weight, bias = (
+                state[f"{at}bn{k}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+            )
+            grid = ((grid - mean) / (var + 1e-5).sqrt() * weight + bias).relu()
+        if stage < 4:
+            grid = torch.nn.functional.max_pool2d(grid, 2)
+    torch.testing.assert_close(model.pool(model(inputs)), grid.mean(2).amax(2), atol=1e-4, rtol=1e-4)
+    del state["embedding_net.conv_block3.conv2.weight"]
+    torch.save((state, {}), tmp_path / "holes.pth")
+    with pytest.raises(WeightsError, match=r"missing \['conv_block3\.conv2\.weight'\], left over nothing"):
+        AiSFX(source=f"file:{tmp_path / 'holes.pth'}")
 
 
 def test_aisfx_front_end_keeps_silence_silent_and_scales_the_peak() -> None:

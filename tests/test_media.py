@@ -98,15 +98,8 @@ def test_the_four_real_clips_equal_an_independent_decode(shared_data: Path) -> N
             wave = np.concatenate([p.to_ndarray().ravel() for p in pieces])
         for k in range(1, 9):
             theirs = wave[k * 16_000 : (k + 1) * 16_000]
-            correlation = (
-                max(
-                    float(np.corrcoef(ours.audio[k][200:-200], theirs[200 + lag : len(theirs) - 200 + lag])[0, 1])
-                    for lag in range(-160, 161, 4)
-                )
-                if theirs.std() > 1e-4
-                else 1.0
-            )
-            assert correlation > 0.8, (path.name, k)
+            # Two resamplers differ at the window's edges, and where a full-scale sample overshoots.
+            assert np.corrcoef(ours.audio[k][200:-200], theirs[200:-200])[0, 1] > 0.99, (path.name, k)
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg command is not installed")

@@ -15,7 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from zoo import adapter, recipe
+from zoo import adapter, predict, recipe
+from zoo.pairing import Pairing
 from zoo.train import main
 
 MADE_UP = {"tb_ava_grid": av_files.grid, "tb_ava_ave": av_files.ave, "tb_ava_llp": av_files.llp}
@@ -81,22 +82,46 @@ def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: dict[str, Pa
     assert again["metrics"] == pytest.approx(stored["metrics"], nan_ok=True)
 
 
-@pytest.mark.parametrize("name", ["tb_ava", "tb_ava_ave"])
-def test_predict_labels_a_clip_bit_equally_in_two_processes(
-    finished: dict[str, Path], name: str, tmp_path: Path
+@pytest.mark.parametrize("name", NAMES)
+def test_predict_labels_a_clip_bit_equally_in_a_new_process(
+    finished: dict[str, Path], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     av_files.write_clip(tmp_path / "clip.mp4")
-    command = [
-        sys.executable,
-        "-m",
-        "zoo.predict",
-        f"adapter={finished[name] / 'adapter'}",
-        f"input={tmp_path / 'clip.mp4'}",
-    ]
-    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
-    assert first == second
+    words = [f"adapter={finished[name] / 'adapter'}", f"input={tmp_path / 'clip.mp4'}"]
+    assert predict.main(words) == 0
+    first = capsys.readouterr().out
+    command = [sys.executable, "-m", "zoo.predict", *words]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == first
     answer = json.loads(first)
-    assert len(answer["segments"]) == 10
+    for key in ("audio", "visual") if name == "tb_ava_llp" else ("segments", "probability"):
+        assert len(answer[key]) == (12 if name == "tb_ava_grid" else 10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_resumes_to_the_result_of_an_uninterrupted_run(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is a cache, the whole run fills it and the cut one reads it: that must change nothing either."""
+    words = [f"recipe={name}", "--smoke", "trainer.max_epochs=2"]
+    words += [f"data.root={MADE_UP[name](tmp_path / 'data')}"] if name in MADE_UP else []
+    assert main([*words, f"runs={tmp_path / 'whole'}"]) == 0
+    words += [f"cache.folder={tmp_path / 'prefix'}"] if recipe.compose(name, words[3:]).get("cache") else []
+    begin = Pairing.on_train_epoch_start
+
+    def crash_in_the_second_epoch(model: Pairing) -> None:
+        if model.current_epoch == 1:
+            raise ZeroDivisionError
+        begin(model)
+
+    monkeypatch.setattr(Pairing, "on_train_epoch_start", crash_in_the_second_epoch)
+    with pytest.raises(ZeroDivisionError):
+        main([*words, f"runs={tmp_path / 'cut'}"])
+    monkeypatch.undo()
+    assert main([*words, f"runs={tmp_path / 'cut'}", "resume=true"]) == 0
+    whole, cut = (next((tmp_path / part / name).iterdir()) for part in ("whole", "cut"))
+    a, b = (load_file(run / "adapter" / "adapter.safetensors") for run in (whole, cut))
+    assert [key for key in a if not torch.equal(a[key], b[key])] == []
+    assert (whole / "per_video.json").read_text() == (cut / "per_video.json").read_text()
 
 
 def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(tmp_path: Path) -> None:

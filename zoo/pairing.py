@@ -83,7 +83,8 @@ class Pairing(L.LightningModule):
                 flat = backbone.embed(segments.flatten(0, 1))
                 for block in backbone.blocks[:depth]:
                     flat = block(flat)
-            tokens[name] = flat.unflatten(0, segments.shape[:2]).float()
+            # Contiguous as tokens out of the cache are: kernels round by memory layout.
+            tokens[name] = flat.unflatten(0, segments.shape[:2]).float().contiguous()
             if self.cache is not None and batch.keys:
                 tokens[name] = self.cache.round(tokens[name])
                 for sample, row in zip(batch.keys, tokens[name], strict=True):
