@@ -93,7 +93,8 @@ class Pairing(L.LightningModule):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Features {stream: [B, T, D]}."""
-        return self.method(self.backbones, self.prefix(batch), batch)
+        features: dict[str, Tensor] = self.method(self.backbones, self.prefix(batch), batch)
+        return features
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """The task's decoded output for one batch."""

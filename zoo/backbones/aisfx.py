@@ -105,4 +105,5 @@ class AiSFX(Backbone):
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Mean over frequency, then maximum over time: [N, 12 * W, 512] -> [N, 512]."""
-        return tokens.unflatten(1, (MELS >> 3, -1)).mean(1).amax(1)
+        grid: Tensor = tokens.unflatten(1, (MELS >> 3, -1))
+        return grid.mean(1).amax(1)

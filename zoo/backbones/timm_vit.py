@@ -62,11 +62,10 @@ class TimmViT(Backbone):
 
     def embed(self, inputs: Tensor) -> Tensor:
         """[N, 3, S, S] -> [N, prefix + (S / patch)^2, D]."""
-        net = self.net
-        tokens = net._pos_embed(net.patch_embed(inputs))
+        placed = self.net._pos_embed(self.net.patch_embed(inputs))
         # DINOv3's class returns its rotary table beside the tokens; the blocks ask for it again.
-        tokens = tokens[0] if isinstance(tokens, tuple) else tokens
-        return net.norm_pre(tokens)
+        out: Tensor = self.net.norm_pre(placed[0] if isinstance(placed, tuple) else placed)
+        return out
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
