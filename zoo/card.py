@@ -65,7 +65,7 @@ def text(card: Card) -> str:
     """The card as a file, its results section generated anew."""
     before, _, rest = card.body.partition(BEGIN)
     after = rest.partition(END)[2]
-    front = yaml.safe_dump(card.front, sort_keys=False, allow_unicode=True, width=120)
+    front = yaml.safe_dump(card.front, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     return f"---\n{front}---\n{before}{BEGIN}\n{results(card.front)}\n{END}{after}"
 
 

@@ -114,7 +114,7 @@ def _grid(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> T
     table = Table(title=title)
     for name in header:
         first = name == header[0]
-        table.add_column(name, justify="left" if first else "right", no_wrap=first)
+        table.add_column(name, justify="left" if first else "right", no_wrap=first, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
