@@ -18,25 +18,16 @@ BACKGROUND = "#d9d9d9"
 
 
 @dataclass(frozen=True)
-class Timeline:
-    """One clip: labels and predictions [T], probabilities [T, K + 1], pictures uint8 [T, H, W, 3]."""
+class Example:
+    """One clip beside its prediction; pictures uint8 [T, H, W, 3].
+
+    One label a segment: truth and prediction int [T], probabilities [T, K + 1]. Several by modality (audio, visual):
+    truth and prediction bool [2, T, K], probabilities [2, T, K].
+    """
 
     id: str
-    truth: NDArray[np.int64]
-    prediction: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-    frames: NDArray[np.uint8]
-    segment_seconds: float
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """One clip with several labels at once, by modality (audio, visual): labels and predictions bool [2, T, K],
-    probabilities [2, T, K], pictures uint8 [T, H, W, 3]."""
-
-    id: str
-    truth: NDArray[np.bool_]
-    prediction: NDArray[np.bool_]
+    truth: NDArray[Any]
+    prediction: NDArray[Any]
     probabilities: NDArray[np.float32]
     frames: NDArray[np.uint8]
     segment_seconds: float
@@ -91,7 +82,7 @@ def confusion(truth: NDArray[np.int64], prediction: NDArray[np.int64], names: Se
     _save(figure, path)
 
 
-def timelines(clips: Sequence[Timeline], names: Sequence[str], path: Path) -> None:
+def timelines(clips: Sequence[Example], names: Sequence[str], path: Path) -> None:
     """Pictures, truth, prediction and the leading classes' probabilities of some clips."""
     figure = Figure(figsize=(11, 3.5 * len(clips)), layout="constrained")
     colours = [matplotlib.colormaps["tab20"](i % 20) for i in range(len(names) - 1)] + [to_rgb(BACKGROUND)]
@@ -114,7 +105,7 @@ def timelines(clips: Sequence[Timeline], names: Sequence[str], path: Path) -> No
     _save(figure, path)
 
 
-def parsed(clips: Sequence[Parsed], names: Sequence[str], path: Path) -> None:
+def parsed(clips: Sequence[Example], names: Sequence[str], path: Path) -> None:
     """Pictures, and for each modality the probabilities of the classes that are true or predicted: a green frame is
     truth, a dot a prediction."""
     figure = Figure(figsize=(11, 4.2 * len(clips)), layout="constrained")

@@ -156,8 +156,8 @@ def read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[s
             problems.append(f"{path}: include '{piece}' includes itself")
         else:
             merged = _merge(merged, read(found, problems, (*seen, path.resolve(), found.resolve())))
-    merged = _merge(merged, {k: v for k, v in values.items() if k != "include"})
-    return merged
+    whole: dict[str, Any] = _merge(merged, {k: v for k, v in values.items() if k != "include"})
+    return whole
 
 
 def _merge(old: Any, new: Any) -> Any:
