@@ -1,6 +1,6 @@
 """Lightning does the loop: this file makes its Trainer from a recipe's `trainer` block."""
 
-import importlib.util
+import importlib.metadata
 import io
 import os
 import statistics
@@ -191,7 +191,8 @@ def loggers(run_dir: Path) -> list[Logger]:
         CSVLogger(run_dir, name="logs", version="csv"),
         TensorBoardLogger(run_dir, name="logs", version="tensorboard"),
     ]
-    if importlib.util.find_spec("wandb"):
+    # Asked of the package's metadata: W&B's own `wandb/` folder in the working directory imports as a package too.
+    if any(importlib.metadata.distributions(name="wandb")):
         from lightning.pytorch.loggers import WandbLogger
 
         offline = os.environ.get("WANDB_MODE", "offline") != "online"
