@@ -1,8 +1,8 @@
 """`python benchmarks/peft_cost.py [output=FILE.json]`: TB-AVA's cost beside HF `peft` LoRA's; what the cache saves.
 
 One run, one machine, the same frozen backbones (DINOv2-S, aiSFX), the same batch, methods in turn within each round so
-that a slow minute of the machine hits both. Peak memory is of a process of its own that takes its frozen tokens from the
-cache, as every epoch but the first does. Ratios are TB-AVA / LoRA and uncached / cached; no test asserts them.
+that a slow minute of the machine hits both. Peak memory is of a process of its own that takes its frozen tokens from
+the cache, as every epoch but the first does. Ratios are TB-AVA / LoRA and uncached / cached; no test asserts them.
 """
 
 import json
