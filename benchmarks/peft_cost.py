@@ -19,9 +19,9 @@ import torch
 from zoo import recipe
 from zoo.batch import Batch
 from zoo.build import build_pairing, connect
+from zoo.command import quiet
 from zoo.pairing import Pairing, count_parameters
 from zoo.run import git_state, hardware
-from zoo.train import quiet_lightning
 from zoo.trainer import peak_memory
 
 ROUNDS, CLIPS = 12, 8
@@ -81,7 +81,7 @@ def epochs() -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    quiet_lightning()
+    quiet()
     with tempfile.TemporaryDirectory() as folder:
         result = methods_in_turn(folder)
     result["cache"] = epochs()

@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import logging
 import sys
 import textwrap
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -171,3 +173,16 @@ def user_errors() -> Iterator[None]:
         return
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+def quiet() -> None:
+    """Silence what libraries say that is not about this run: notices, tips, bars of their own."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    # Frozen encoders stay in eval mode by design.
+    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()

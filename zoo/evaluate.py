@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo import adapter, recipe, report, run
 from zoo.build import connect
-from zoo.command import fail, parse_words, user_errors
+from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.pairing import Pairing
 
 
@@ -92,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     folder = Path(named["adapter"])
     if other := [word for word in overrides if not word.startswith("data.")]:
         fail([f"'{word}': an adapter is measured as it was trained; only data.* may be changed" for word in other])
+    quiet()
     with user_errors():
         adapter.verify(folder)
         config = recipe.compose(str(folder / "recipe.yaml"), overrides)

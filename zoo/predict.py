@@ -14,7 +14,7 @@ import torch
 from data_modules.media import decode_clip
 from zoo import adapter, recipe
 from zoo.batch import Batch, Clip
-from zoo.command import fail, parse_words, user_errors
+from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.files import write_whole
 from zoo.pairing import Pairing
 
@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     silence = words.get("missing_audio", "error")
     if silence not in ("error", "silence"):
         fail([f"missing_audio: expected error or silence, got {silence!r}"])
+    quiet()
     with user_errors():
         config, pairing = adapter.load(Path(words["adapter"]))
         data = recipe.instantiate(config.data)

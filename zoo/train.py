@@ -7,12 +7,11 @@ model card and the adapter.
 import os
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import recipe
-from zoo.command import Request, parse_recipe_command, user_errors
+from zoo.command import Request, parse_recipe_command, quiet, user_errors
 from zoo.files import write_whole
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
     from zoo.pairing import count_parameters
     from zoo.trainer import Cost, History
 
-    quiet_lightning()
+    quiet()
     start = time.perf_counter()
     data, pairing, trainer = build(config, run_dir)
     trainable, total = count_parameters(pairing)
@@ -99,21 +98,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
     return state
-
-
-def quiet_lightning() -> None:
-    """Silence the notices that say nothing about this run."""
-    import logging
-
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*")
-    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-    # Frozen encoders stay in eval mode by design.
-    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
 
 
 EXTRA = {

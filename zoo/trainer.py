@@ -56,10 +56,12 @@ def peak_memory() -> int:
     """Peak bytes so far: allocated on the GPU where one is used, else this process's resident set."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
+    # getrusage's figure begins with the parent's, where a large process started this one; Linux knows this one's alone.
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage's figure begins with the parent's, where a large process started this one
-        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
