@@ -110,6 +110,15 @@ class Lines(Callback):
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(parts)} ({pace})", flush=True)
 
 
+class Bar(RichProgressBar):
+    """Lightning's rich bar without the loggers' version, which says nothing here."""
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """Losses and the selecting metric."""
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if name != "v_num"}
+
+
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints appear whole or not at all.
 
@@ -168,7 +177,7 @@ def build_trainer(
     if patience is not None:
         callbacks.append(EarlyStopping("val/selected", mode="max", patience=patience))
     bar = progress and sys.stderr.isatty()
-    callbacks.append(RichProgressBar() if bar else Lines())
+    callbacks.append(Bar() if bar else Lines())
     return L.Trainer(
         default_root_dir=run_dir,
         max_epochs=max_epochs,
