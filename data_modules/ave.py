@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -104,9 +104,9 @@ class AVE(ClipDataModule):
         drop_train_test_overlap: bool = False,
         missing_audio: Literal["error", "silence"] = "error",
         on_bad: Literal["error", "skip"] = "error",
-        frame_size: int = 224,
-        batch_size: int = 8,
-        num_workers: int = 0,
+        frame_size: Annotated[int, ">= 8"] = 224,
+        batch_size: Annotated[int, ">= 1"] = 8,
+        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers)
         self.root, self.drop_overlap = Path(root), drop_train_test_overlap

@@ -18,6 +18,7 @@ import itertools
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soundfile
@@ -162,7 +163,9 @@ class GridAV(ClipDataModule):
     license = "CC BY 4.0"
     on_bad = "error"
 
-    def __init__(self, *, root: str, batch_size: int = 8, num_workers: int = 0) -> None:
+    def __init__(
+        self, *, root: str, batch_size: Annotated[int, ">= 1"] = 8, num_workers: Annotated[int, ">= 0"] = 0
+    ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers)
         self.root = Path(root)
 

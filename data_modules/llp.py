@@ -12,7 +12,7 @@ Expected below ROOT, as the authors distribute it (YapengTian/AVVP-ECCV20, folde
 import csv
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -120,9 +120,9 @@ class LLP(ClipDataModule):
         root: str,
         missing_audio: Literal["error", "silence"] = "error",
         on_bad: Literal["error", "skip"] = "error",
-        frame_size: int = 224,
-        batch_size: int = 8,
-        num_workers: int = 0,
+        frame_size: Annotated[int, ">= 8"] = 224,
+        batch_size: Annotated[int, ">= 1"] = 8,
+        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers)
         self.root = Path(root)

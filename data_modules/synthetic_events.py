@@ -8,6 +8,7 @@ It shows a method at work and catches broken code. It says nothing about real so
 
 import hashlib
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -166,13 +167,13 @@ class SyntheticEvents(ClipDataModule):
     def __init__(
         self,
         *,
-        train_clips: int = 360,
-        val_clips: int = 96,
-        test_clips: int = 204,
-        generator_seed: int = 0,
-        image_size: int = 112,
-        batch_size: int = 8,
-        num_workers: int = 0,
+        train_clips: Annotated[int, ">= 1"] = 360,
+        val_clips: Annotated[int, ">= 1"] = 96,
+        test_clips: Annotated[int, ">= 1"] = 204,
+        generator_seed: Annotated[int, ">= 0"] = 0,
+        image_size: Annotated[int, ">= 32"] = 112,
+        batch_size: Annotated[int, ">= 1"] = 8,
+        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers)
         self.sizes = {"train": train_clips, "val": val_clips, "test": test_clips}

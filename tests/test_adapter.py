@@ -15,7 +15,7 @@ from zoo.errors import SettingError
 from zoo.methods.lora import LoRA
 from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import NonFiniteLossError, count_parameters
-from zoo.trainer import WholeCheckpoints
+from zoo.trainer import WholeCheckpoints, build_trainer
 
 
 def saved(folder: Path) -> Path:
@@ -104,6 +104,14 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(
         train.main(["recipe=tb_ava", "runs=/somewhere"])
     assert end.value.code == 1
     assert capsys.readouterr().err == "error: /somewhere: Read-only file system\n"
+
+
+def test_what_the_machine_does_not_have_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"trainer: You selected an invalid strategy name: `strategy='foo'`"):
+        build_trainer(tmp_path, strategy="foo")
+    if not torch.cuda.is_available():
+        with pytest.raises(SettingError, match="trainer: No supported gpu backend found"):
+            build_trainer(tmp_path, accelerator="gpu")
 
 
 def test_tensors_must_fit_exactly() -> None:

@@ -17,6 +17,7 @@ from zoo.backbones.siglip import SigLIPText, SigLIPVision
 from zoo.backbones.timm_vit import TimmViT
 from zoo.backbones.weights import WeightsError
 from zoo.batch import Clip
+from zoo.errors import SettingError
 
 SIGLIP = {
     "hidden_size": 32,
@@ -133,6 +134,11 @@ def test_a_clip_source_that_cannot_be_is_refused_before_any_download(
 ) -> None:
     with pytest.raises(WeightsError, match=message):
         CLIPVision(source=source, config=config)
+
+
+def test_a_side_that_cuts_patches_is_refused() -> None:
+    with pytest.raises(SettingError, match="image_size = 100: expected a multiple of 14"):
+        DINOv2(source="random:0", image_size=100)
 
 
 def test_equal_weights_have_equal_fingerprints_and_others_do_not() -> None:

@@ -135,7 +135,7 @@ def describe(name: str) -> str:
             continue
         lines.append(f"{key}  ({block[TARGET]})")
         for parameter in known.values():
-            lines.append(f"  {key}.{parameter.shown(block)}  [{parameter.annotation}]")
+            lines.append(f"  {key}.{parameter.shown(block)}  [{schema.readable(parameter.annotation)}]")
             lines += textwrap.wrap(parameter.meaning, 100, initial_indent="      ", subsequent_indent="      ")
         lines.append("")
     if base.get("variants"):

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -19,10 +19,10 @@ class Optimizer:
         warmup: share of all steps spent warming up.
     """
 
-    lr: float = 1e-3
-    head_lr: float | None = None
-    weight_decay: float = 0.05
-    warmup: float = 0.1
+    lr: Annotated[float, "> 0"] = 1e-3
+    head_lr: Annotated[float, ">= 0"] | None = None
+    weight_decay: Annotated[float, ">= 0"] = 0.05
+    warmup: Annotated[float, ">= 0", "<= 1"] = 0.1
 
     def build(self, module: nn.Module, total_steps: int) -> dict[str, Any]:
         """Lightning's optimizer dictionary for the trainable parameters of a pairing.

@@ -13,7 +13,7 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -46,7 +46,7 @@ class PrefixCache:
         self,
         *,
         folder: str | None = None,
-        max_gib: float = 8.0,
+        max_gib: Annotated[float, ">= 0"] = 8.0,
         dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     ) -> None:
         self.folder = Path(folder) if folder else cache_dir() / "prefix"

@@ -293,4 +293,4 @@ def _check_block(block: Any, path: str, problems: list[str]) -> None:
     for name, parameter in known.items():
         if block.get(name, MISSING) == MISSING and (name in block or parameter.default is None):
             meaning = f": {parameter.meaning}" if parameter.meaning else ""
-            problems.append(f"missing value '{path}.{name}' ({parameter.annotation}){meaning}")
+            problems.append(f"missing value '{path}.{name}' ({schema.readable(parameter.annotation)}){meaning}")

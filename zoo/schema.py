@@ -8,8 +8,10 @@ import ast
 import difflib
 import importlib.util
 import json
+import operator
+import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -201,12 +203,20 @@ def _file(module: str) -> Path:
 SIMPLE = {"int": int, "float": float, "bool": bool, "str": str, "Path": str}
 
 
+BOUNDS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, ">": operator.gt, "<=": operator.le}
+
+
 def mismatch(value: Any, annotation: str) -> str | None:
-    """None when `value` has the annotated type, else `expected X, got Y`."""
-    return (
-        None
-        if _fits(value, ast.parse(annotation, mode="eval").body)
-        else (f"expected {annotation}, got {value!r} ({type(value).__name__})")
+    """None when `value` has the annotated type and keeps its bounds, else `expected X, got Y`."""
+    if _fits(value, ast.parse(annotation, mode="eval").body):
+        return None
+    return f"expected {readable(annotation)}, got {value!r} ({type(value).__name__})"
+
+
+def readable(annotation: str) -> str:
+    """An annotation for a reader: `Annotated[int, '>= 1']` becomes `int >= 1`."""
+    return re.sub(
+        r"Annotated\[(\w+), ([^\]]*)\]", lambda m: f"{m[1]} {m[2].replace(', ', ' and ')}".replace("'", ""), annotation
     )
 
 
@@ -233,6 +243,9 @@ def _fits(value: Any, node: ast.expr) -> bool:
 
 def _fits_generic(value: Any, name: str, inner: ast.expr) -> bool:
     parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    if name == "Annotated":
+        rules = [p.value for p in parts[1:] if isinstance(p, ast.Constant) and isinstance(p.value, str)]
+        return _fits(value, parts[0]) and all(BOUNDS[op](value, float(b)) for op, b in (r.split() for r in rules))
     if name == "Literal":
         return any(isinstance(p, ast.Constant) and type(p.value) is type(value) and p.value == value for p in parts)
     if name == "Optional":

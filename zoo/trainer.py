@@ -7,14 +7,16 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from zoo.errors import SettingError
 from zoo.files import write_whole
 
 
@@ -137,16 +139,16 @@ class WholeCheckpoints(TorchCheckpointIO):
 def build_trainer(
     run_dir: Path,
     *,
-    max_epochs: int = 10,
+    max_epochs: Annotated[int, ">= 1"] = 10,
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
     devices: int | str = "auto",
-    num_nodes: int = 1,
+    num_nodes: Annotated[int, ">= 1"] = 1,
     strategy: str = "auto",
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
-    accumulate_grad_batches: int = 1,
-    gradient_clip_val: float | None = 1.0,
-    patience: int | None = None,
-    limit_train_batches: int | float | None = None,
+    accumulate_grad_batches: Annotated[int, ">= 1"] = 1,
+    gradient_clip_val: Annotated[float, "> 0"] | None = 1.0,
+    patience: Annotated[int, ">= 1"] | None = None,
+    limit_train_batches: Annotated[int, ">= 1"] | Annotated[float, "> 0"] | None = None,
     deterministic: bool = True,
     progress: bool = True,
 ) -> L.Trainer:
@@ -166,6 +168,9 @@ def build_trainer(
         limit_train_batches: train on so many batches (or such a share) per epoch.
         deterministic: ask torch for deterministic kernels, warning where there is none.
         progress: show a progress bar where the output is a terminal.
+
+    Raises:
+        SettingError: this machine or Lightning does not have what is asked for.
     """
     folder = run_dir / "checkpoints"
     callbacks: list[Callback] = [
@@ -178,26 +183,29 @@ def build_trainer(
         callbacks.append(EarlyStopping("val/selected", mode="max", patience=patience))
     bar = progress and sys.stderr.isatty()
     callbacks.append(Bar() if bar else Lines())
-    return L.Trainer(
-        default_root_dir=run_dir,
-        max_epochs=max_epochs,
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        strategy=strategy,
-        precision=precision,
-        accumulate_grad_batches=accumulate_grad_batches,
-        gradient_clip_val=gradient_clip_val,
-        limit_train_batches=limit_train_batches,
-        deterministic="warn" if deterministic else False,
-        callbacks=callbacks,
-        logger=loggers(run_dir),
-        plugins=[WholeCheckpoints()],
-        log_every_n_steps=1,
-        num_sanity_val_steps=0,
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-    )
+    try:
+        return L.Trainer(
+            default_root_dir=run_dir,
+            max_epochs=max_epochs,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
+            precision=precision,
+            accumulate_grad_batches=accumulate_grad_batches,
+            gradient_clip_val=gradient_clip_val,
+            limit_train_batches=limit_train_batches,
+            deterministic="warn" if deterministic else False,
+            callbacks=callbacks,
+            logger=loggers(run_dir),
+            plugins=[WholeCheckpoints()],
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise SettingError(f"trainer: {str(error).splitlines()[0]}") from error
 
 
 def loggers(run_dir: Path) -> list[Logger]:

@@ -6,6 +6,7 @@ better than the last. It is *not* stock DINOv2-S; cards say so. For stock weight
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import timm
 import torch
@@ -27,7 +28,7 @@ class DINOv2(TimmViT):
         image_size: side of the square input, a multiple of 14; learned positions (37 x 37) are resampled bicubically.
     """
 
-    def __init__(self, *, source: str = EMBEDDED, image_size: int = 112) -> None:
+    def __init__(self, *, source: str = EMBEDDED, image_size: Annotated[int, ">= 14"] = 112) -> None:
         if not source.endswith(".onnx"):
             super().__init__(model=MODEL, source=source, image_size=image_size)
             return

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, Bound, fingerprint
 from zoo.batch import Clip
+from zoo.errors import SettingError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -48,6 +49,9 @@ class TimmViT(Backbone):
         self._finish_setup(image_size)
 
     def _finish_setup(self, image_size: int) -> None:
+        patch = int(self.net.patch_embed.patch_size[0])
+        if image_size % patch:
+            raise SettingError(f"image_size = {image_size}: expected a multiple of {patch}, the side of a patch")
         self.image_size = image_size
         config = self.net.pretrained_cfg
         self.mean, self.std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)

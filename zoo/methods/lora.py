@@ -5,6 +5,7 @@ or that would never be called, and keeps the blocks before the first wrapped one
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ class LoRA(Method):
     def __init__(
         self,
         *,
-        rank: int = 8,
+        rank: Annotated[int, ">= 1"] = 8,
         alpha: float = 8.0,
         targets: dict[str, list[str]],
         last: dict[str, int] | None = None,

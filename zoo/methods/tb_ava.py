@@ -18,7 +18,7 @@ changes nothing; the `shuffled` control therefore permutes the coordinates insid
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -139,10 +139,10 @@ class TBAVA(Method):
     def __init__(
         self,
         *,
-        rank: int = 64,
+        rank: Annotated[int, ">= 1"] = 64,
         sites: dict[str, list[int]] | None = None,
-        last: int | None = None,
-        temperature: float = 1.0,
+        last: Annotated[int, ">= 1"] | None = None,
+        temperature: Annotated[float, "> 0"] = 1.0,
         gate: bool = True,
         text: Literal["class", "shuffled", "random"] = "class",
         direction: Literal["both", "audio_to_vision", "vision_to_audio"] = "both",

@@ -5,7 +5,7 @@ with cross entropy; LAVISH itself uses a binary cross entropy on the softmax out
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -32,9 +32,9 @@ class EventLocalization(Task):
     def __init__(
         self,
         *,
-        hidden: int | None = 512,
-        label_smoothing: float = 0.0,
-        background_weight: float = 1.0,
+        hidden: Annotated[int, ">= 1"] | None = 512,
+        label_smoothing: Annotated[float, ">= 0"] = 0.0,
+        background_weight: Annotated[float, "> 0"] = 1.0,
         monitor: Literal["segment_accuracy", "balanced_accuracy"] = "segment_accuracy",
     ) -> None:
         super().__init__()

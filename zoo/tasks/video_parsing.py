@@ -7,6 +7,7 @@ method is what lets the streams speak to each other.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,9 @@ class VideoParsing(Task):
     monitor = "segment/Type@AV"
     unit = "percent"
 
-    def __init__(self, *, hidden: int = 512, threshold: float = 0.5, visual_smoothing: float = 0.9) -> None:
+    def __init__(
+        self, *, hidden: Annotated[int, ">= 1"] = 512, threshold: float = 0.5, visual_smoothing: float = 0.9
+    ) -> None:
         super().__init__()
         self.hidden, self.threshold, self.visual_smoothing = hidden, threshold, visual_smoothing
 
