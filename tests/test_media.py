@@ -1,6 +1,5 @@
 """Decoding: right pictures, right windows, against an independent decode; damaged and odd files are refused or told."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,13 +99,3 @@ def test_the_four_real_clips_equal_an_independent_decode(shared_data: Path) -> N
             theirs = wave[k * 16_000 : (k + 1) * 16_000]
             # Two resamplers differ at the window's edges, and where a full-scale sample overshoots.
             assert np.corrcoef(ours.audio[k][200:-200], theirs[200:-200])[0, 1] > 0.99, (path.name, k)
-
-
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg command is not installed")
-def test_ffmpeg_agrees_on_the_windows(shared_data: Path) -> None:
-    path = sorted((shared_data / "clips").glob("*.mp4"))[0]
-    command = ["ffmpeg", "-v", "error", "-i", str(path), "-ac", "1", "-ar", "16000", "-f", "f32le", "-"]
-    wave = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, np.float32)
-    ours = decode_clip(path, **SETTINGS).audio.ravel()
-    count = min(len(wave), len(ours))
-    assert np.corrcoef(wave[:count], ours[:count])[0, 1] > 0.95
