@@ -48,7 +48,9 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
     last = run_dir / "checkpoints" / "last.ckpt"
     try:
         trainer.fit(pairing, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=resume or None)
-    except SystemExit:  # Lightning's answer to Ctrl-C
+    except SystemExit:
+        if not trainer.interrupted:  # Lightning's answer to Ctrl-C is an exit of its own
+            raise
         where = "the same command with resume=true goes on" if last.exists() else "before the first checkpoint"
         print(f"stopped in epoch {trainer.current_epoch + 1}: {where}", file=sys.stderr)
         sys.exit(130)
