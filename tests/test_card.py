@@ -85,6 +85,7 @@ def test_a_card_takes_a_comparison_and_stays_sound(tmp_path: Path) -> None:
     written = card.read(path)
     assert card.validate(written) == []
     assert "+10.00..+10.00" in written.body
+    assert "&id" not in path.read_text()
     assert written.front["model-index"][0]["results"][0]["metrics"][0]["args"]["std"] == pytest.approx(7.07)
     assert [p.name for p in tmp_path.glob("*.tmp")] == []
 

@@ -61,11 +61,21 @@ def read(path: Path) -> Card:
     return Card(front, parts[2])
 
 
+class PlainDumper(yaml.SafeDumper):
+    """Safe YAML without anchors: a list that stands twice is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Never refer back."""
+        return True
+
+
 def text(card: Card) -> str:
     """The card as a file, its results section generated anew."""
     before, _, rest = card.body.partition(BEGIN)
     after = rest.partition(END)[2]
-    front = yaml.safe_dump(card.front, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    front = yaml.dump(
+        card.front, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+    )
     return f"---\n{front}---\n{before}{BEGIN}\n{results(card.front)}\n{END}{after}"
 
 
