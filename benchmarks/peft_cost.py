@@ -41,7 +41,7 @@ def prepare(variant: str | None, cache: str) -> tuple[Pairing, Any]:
 def step(pairing: Pairing, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
     """Seconds of one training step on a batch whose prefix is known."""
     start = time.perf_counter()
-    terms = pairing.task.loss(pairing(batch), batch.target)
+    terms = pairing.task.loss(pairing(batch), batch)
     optimizer.zero_grad()
     torch.stack([term.mean() for term in terms.values()]).sum().backward()
     optimizer.step()

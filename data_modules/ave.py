@@ -17,11 +17,11 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from data_modules.base import ClipDataModule
 from data_modules.check import check_command
+from data_modules.clips import ClipDataModule
 from data_modules.errors import DataError
 from data_modules.media_set import MediaClips
-from zoo.batch import ClipSet
+from zoo.batch import Clip, SampleSet
 
 SEGMENTS = 10
 FILES = {"train": "trainSet.txt", "val": "valSet.txt", "test": "testSet.txt"}
@@ -116,7 +116,7 @@ class AVE(ClipDataModule):
         """Annotations by split, as filed."""
         return {split: read_rows(self.root / file) for split, file in FILES.items()}
 
-    def splits(self) -> dict[str, ClipSet]:
+    def splits(self) -> dict[str, SampleSet[Clip]]:
         """The three official splits."""
         rows = self.rows()
         shared = overlap(rows["train"], rows["test"])

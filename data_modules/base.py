@@ -1,7 +1,8 @@
-"""What every data module shares: three splits of clips, seeded loaders, and a fingerprint of what was read."""
+"""What every data module shares: three splits of samples, seeded loaders, and a fingerprint of what was read."""
 
 import hashlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data_modules.errors import DataError
-from zoo.batch import ClipSet
+from zoo.batch import SampleSet
 
 
 class EpochSampler(Sampler[int]):
@@ -31,32 +32,26 @@ class EpochSampler(Sampler[int]):
         return iter(torch.randperm(self.size, generator=generator).tolist())
 
 
-class ClipDataModule(L.LightningDataModule):
-    """Train, val and test splits of clips.
+class DataModule(L.LightningDataModule):
+    """Train, val and test splits of samples.
 
     Subclasses set the attributes below and implement `splits`.
 
     Attributes:
         name: of the data set.
         classes: K class names in label order, without background.
-        segments: T, segments of a clip.
-        segment_seconds: length of one.
-        sample_rate: of the clips' sound, in Hz.
         synthetic: whether the data were made by a program; said wherever a number stands.
         deterministic: whether a sample is the same every time it is read (else frozen features cannot be cached).
         license: of the data.
         remarks: how many samples were left out or have something made up, by reason; stands in the manifest.
 
     Args:
-        batch_size: clips in a batch.
+        batch_size: samples in a batch.
         num_workers: loader processes.
     """
 
     name: str
     classes: list[str]
-    segments: int
-    segment_seconds: float
-    sample_rate: int
     synthetic: bool = False
     deterministic: bool = True
     license: str = "not stated"
@@ -65,13 +60,25 @@ class ClipDataModule(L.LightningDataModule):
         super().__init__()
         self.batch_size, self.num_workers = batch_size, num_workers
         self.seed = 0
-        self.sets: dict[str, ClipSet] = {}
+        self.sets: dict[str, SampleSet[Any]] = {}
         self.remarks: dict[str, int] = {}
-        self.wrap: Callable[[ClipSet, str], Dataset[Any]] | None = None
+        self.wrap: Callable[[SampleSet[Any], str], Dataset[Any]] | None = None
         self.collate: Callable[[Any], Any] | None = None
 
-    def splits(self) -> dict[str, ClipSet]:
+    def splits(self) -> dict[str, SampleSet[Any]]:
         """The splits `train`, `val` and `test`."""
+        raise NotImplementedError
+
+    def read(self, path: Path, settings: dict[str, str]) -> tuple[Any, list[str]]:
+        """A user's own file as this data set would give it, and notes on what had to be made up.
+
+        Args:
+            path: the file.
+            settings: further words of the command line; those used are taken out.
+
+        Raises:
+            DataError: the file is no such sample.
+        """
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
@@ -83,30 +90,30 @@ class ClipDataModule(L.LightningDataModule):
         if self.sets:
             return
         self.sets = self.splits()
-        empty = [split for split, clips in self.sets.items() if not len(clips)]
+        empty = [split for split, samples in self.sets.items() if not len(samples)]
         if empty:
             raise DataError(f"{self.name}: split {', '.join(empty)} is empty, so nothing can be trained or measured")
 
     def fingerprint(self) -> str:
         """sha256 over content keys and labels of every sample of every split."""
         digest = hashlib.sha256()
-        for split, clips in sorted(self.sets.items()):
-            for line in sorted(f"{split}|{clips.key(i)}|{_hash(clips.target(i))}" for i in range(len(clips))):
+        for split, samples in sorted(self.sets.items()):
+            for line in sorted(f"{split}|{samples.key(i)}|{_hash(samples.target(i))}" for i in range(len(samples))):
                 digest.update(f"{line}\n".encode())
         return digest.hexdigest()
 
     def report(self) -> dict[str, Any]:
-        """Counts for the manifest: clips by split, samples left out or mended by reason, licence."""
-        counts = {split: len(clips) for split, clips in self.sets.items()}
+        """Counts for the manifest: samples by split, samples left out or mended by reason, licence."""
+        counts = {split: len(samples) for split, samples in self.sets.items()}
         return {**counts, "remarks": self.remarks, "license": self.license}
 
     def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Any]:
-        clips = self.sets[split]
-        data: Any = self.wrap(clips, split) if self.wrap else clips
+        samples = self.sets[split]
+        data: Any = self.wrap(samples, split) if self.wrap else samples
         return DataLoader(
             data,
             batch_size=self.batch_size,
-            sampler=EpochSampler(len(clips), self.seed) if shuffle else None,
+            sampler=EpochSampler(len(samples), self.seed) if shuffle else None,
             collate_fn=self.collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

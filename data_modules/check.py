@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from data_modules.errors import DataError
-from zoo.batch import ClipSet
+from zoo.batch import SampleSet
 
 
 class Checkable(Protocol):
@@ -15,7 +15,7 @@ class Checkable(Protocol):
         """Lines about annotations and splits."""
         ...
 
-    def splits(self) -> dict[str, ClipSet]:
+    def splits(self) -> dict[str, SampleSet[Any]]:
         """Its splits; raises where media are missing."""
         ...
 
@@ -37,16 +37,16 @@ def check_command(command: str, make: Callable[[str], Checkable], argv: Sequence
         for line in data.check():
             print(line)
         bad = 0
-        for split, clips in data.splits().items():
-            for index in range(len(clips)):
+        for split, samples in data.splits().items():
+            for index in range(len(samples)):
                 try:
-                    clips[index]
+                    samples[index]
                 except DataError as error:
                     bad += 1
                     print(f"{split}: {error}")
-            print(f"{split}: {len(clips)} clips found")
+            print(f"{split}: {len(samples)} samples found")
     except DataError as error:
         print(f"error: {error}")
         return 1
-    print("complete" if not bad else f"{bad} clips cannot be decoded")
+    print("complete" if not bad else f"{bad} samples cannot be read")
     return 1 if bad else 0

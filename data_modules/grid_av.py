@@ -26,10 +26,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data_modules.base import ClipDataModule
 from data_modules.check import check_command
+from data_modules.clips import ClipDataModule
 from data_modules.errors import DataError
-from zoo.batch import Clip, ClipSet
+from zoo.batch import Clip, SampleSet
 
 CLASSES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SEGMENTS, SECONDS, RATE = 12, 0.25, 16_000
@@ -91,7 +91,7 @@ def read_labels(root: Path) -> dict[str, Tensor]:
     return labels
 
 
-class GridClips(ClipSet):
+class GridClips(SampleSet[Clip]):
     """One split of GRID."""
 
     def __init__(self, root: Path, labels: dict[str, Tensor], split: str) -> None:
@@ -169,7 +169,7 @@ class GridAV(ClipDataModule):
         super().__init__(batch_size=batch_size, num_workers=num_workers)
         self.root = Path(root)
 
-    def splits(self) -> dict[str, ClipSet]:
+    def splits(self) -> dict[str, SampleSet[Clip]]:
         """60 / 20 / 20 by a hash of the clip's name."""
         labels = read_labels(self.root)
         return {split: GridClips(self.root, labels, split) for split in SHARES}

@@ -17,11 +17,11 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from data_modules.base import ClipDataModule
 from data_modules.check import check_command
+from data_modules.clips import ClipDataModule
 from data_modules.errors import DataError
 from data_modules.media_set import MediaClips, locate
-from zoo.batch import ClipSet
+from zoo.batch import Clip, SampleSet
 
 SEGMENTS, ID_LENGTH = 10, 11
 LISTS = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
@@ -141,7 +141,7 @@ class LLP(ClipDataModule):
                     target[modality] = dense[name]
         return targets
 
-    def splits(self) -> dict[str, ClipSet]:
+    def splits(self) -> dict[str, SampleSet[Clip]]:
         """The three official splits."""
         folders = [self.root / folder for folder in FOLDERS]
         return {

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from torch import Tensor
 
 from data_modules.media import MediaError, NoSoundError, decode_clip, probe
-from zoo.batch import Clip, ClipSet
+from zoo.batch import Clip, SampleSet
 
 log = logging.getLogger(__name__)
 SHOWN = 5
@@ -39,7 +39,7 @@ class Look(NamedTuple):
     fault: MediaError | None
 
 
-class MediaClips(ClipSet):
+class MediaClips(SampleSet[Clip]):
     """One split of media files.
 
     Every file is looked at here (hashed, its sound decoded), so that what is missing, damaged or silent is known before

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_modules.base import ClipDataModule
+from data_modules.clips import ClipDataModule
 from data_modules.synthetic_picture import backdrop, finish, sprite
 from data_modules.synthetic_sound import RATE, SOUNDS, room, voice
-from zoo.batch import Clip, ClipSet
+from zoo.batch import Clip, SampleSet
 
 VERSION = 1
 """Part of every sample's key: raise it whenever the generator draws anything else."""
@@ -45,7 +45,7 @@ class Script:
         ]
 
 
-class SyntheticClips(ClipSet):
+class SyntheticClips(SampleSet[Clip]):
     """One split of the set.
 
     Args:
@@ -179,7 +179,7 @@ class SyntheticEvents(ClipDataModule):
         self.sizes = {"train": train_clips, "val": val_clips, "test": test_clips}
         self.generator_seed, self.image_size = generator_seed, image_size
 
-    def splits(self) -> dict[str, ClipSet]:
+    def splits(self) -> dict[str, SampleSet[Clip]]:
         """Three disjoint streams of clips."""
         return {
             split: SyntheticClips(split, size, seed=self.generator_seed, image_size=self.image_size)

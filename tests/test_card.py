@@ -48,8 +48,8 @@ def finished(folder: Path, *, dirty: bool = False) -> dict[str, Any]:
             run = folder / variant / f"seed{seed}"
             run.mkdir(parents=True)
             (run / "metrics.json").write_text(json.dumps(record(values, seed=seed, dirty=dirty)))
-            (run / "per_video.json").write_text(json.dumps(values))
-    return comparison.gather(folder, ["recipe", "control"], [0, 1], command="python -m zoo.compare recipe=tb_ava")
+            (run / "per_sample.json").write_text(json.dumps(values))
+    return comparison.gather(folder, ["recipe", "control"], ["seed0", "seed1"], command="python -m zoo.compare recipe=tb_ava")
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda p: p.stem)

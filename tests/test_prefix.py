@@ -11,7 +11,7 @@ from data_modules.synthetic_events import SyntheticEvents
 from zoo.build import connect
 from zoo.errors import SettingError
 from zoo.methods.tb_ava import TBAVA
-from zoo.prefix import PrefixCache, SegmentDataset
+from zoo.prefix import PrefixCache, PrefixDataset
 
 
 class Clips:
@@ -39,7 +39,7 @@ class Clips:
 def test_a_cached_epoch_gives_bit_equal_predictions_without_decoding(tmp_path: Path, dtype: str) -> None:
     cache, clips = PrefixCache(folder=str(tmp_path), dtype=dtype), Clips()
     model = pairing(TBAVA(rank=4, last=1), cache=cache)
-    data = SegmentDataset(clips, backbones(), model.depths, cache)
+    data = PrefixDataset(clips, backbones(), model.depths, cache)
     first = data.__getitems__([0, 1, 2])
     assert first.inputs
     assert not first.prefix
@@ -54,12 +54,12 @@ def test_a_cached_epoch_gives_bit_equal_predictions_without_decoding(tmp_path: P
 def test_kept_tokens_do_not_depend_on_the_precision_of_the_run(tmp_path: Path) -> None:
     def prefix(cache: PrefixCache | None) -> torch.Tensor:
         model = pairing(TBAVA(rank=4, last=1), cache=cache)
-        data = SegmentDataset(Clips(), backbones(), model.depths, cache)
+        data = PrefixDataset(Clips(), backbones(), model.depths, cache)
         with torch.autocast("cpu", torch.bfloat16):
             return model.prefix(data.__getitems__([0, 1]))["vision"]
 
     whole = pairing(TBAVA(rank=4, last=1))
-    exact = whole.prefix(SegmentDataset(Clips(), backbones(), whole.depths, None).__getitems__([0, 1]))["vision"]
+    exact = whole.prefix(PrefixDataset(Clips(), backbones(), whole.depths, None).__getitems__([0, 1]))["vision"]
     assert torch.equal(prefix(PrefixCache(folder=str(tmp_path))), exact)
     assert not torch.equal(prefix(None), exact)
 
@@ -74,7 +74,7 @@ def test_samples_that_are_drawn_anew_are_refused_a_cache(tmp_path: Path) -> None
 def test_a_batch_with_one_uncached_sample_is_decoded_whole(tmp_path: Path) -> None:
     cache = PrefixCache(folder=str(tmp_path))
     model = pairing(TBAVA(rank=4, last=1), cache=cache)
-    data = SegmentDataset(Clips(), backbones(), model.depths, cache)
+    data = PrefixDataset(Clips(), backbones(), model.depths, cache)
     model.predict_step(data.__getitems__([0, 1]))
     assert data.__getitems__([0, 3]).inputs
 

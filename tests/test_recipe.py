@@ -15,8 +15,11 @@ SHIPPED = sorted(recipe.available())
 ROOT = ["data.root=/nowhere"]
 
 
+EMBEDDED = ("tb_ava", "mantis", "mamba3d_pretrain")
+
+
 def rooted(name: str) -> list[str]:
-    return ROOT if name != "tb_ava" else []
+    return [] if name in EMBEDDED else ROOT
 
 
 def problems(*overrides: str, name: str = "tb_ava") -> list[str]:

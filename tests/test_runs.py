@@ -11,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import av_files
+import cloud_files
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,7 +21,32 @@ from zoo import adapter, predict, recipe
 from zoo.pairing import Pairing
 from zoo.train import main
 
-MADE_UP = {"tb_ava_grid": av_files.grid, "tb_ava_ave": av_files.ave, "tb_ava_llp": av_files.llp}
+MADE_UP = {
+    "tb_ava_grid": av_files.grid,
+    "tb_ava_ave": av_files.ave,
+    "tb_ava_llp": av_files.llp,
+    "mantis_dales": cloud_files.dales,
+    "mantis_scanobjectnn_bg": cloud_files.scanobjectnn,
+    "mantis_scanobjectnn_only": cloud_files.scanobjectnn,
+    "mantis_scanobjectnn_hardest": cloud_files.scanobjectnn,
+    "mantis_modelnet40": cloud_files.modelnet40,
+    "mantis_modelnet40_fewshot": cloud_files.fewshot,
+    "mantis_shapenetpart": cloud_files.shapenet_part,
+}
+KINDS = {  # what a recipe's predictions and pictures are
+    **{name: "events" for name in ("tb_ava", "tb_ava_grid", "tb_ava_ave")},
+    "tb_ava_llp": "parsing",
+    "mantis_shapenetpart": "parts",
+    "mamba3d_pretrain": "reconstruction",
+}
+PICTURES = {
+    "events": {"curves.png", "timelines.png", "gates.png", "confusion.png"},
+    "parsing": {"curves.png", "timelines.png", "gates.png"},
+    "label": {"curves.png", "confusion.png", "clouds.png", "control.png"},
+    "parts": {"curves.png", "parts.png", "control.png"},
+    "reconstruction": {"curves.png"},
+}
+MOVED = {"events": ".up.weight", "parsing": ".up.weight", "reconstruction": ".mixer.in_proj.weight"}
 NAMES = sorted(recipe.available())
 SMALL = [
     "data.train_clips=8",
@@ -52,10 +79,9 @@ def test_a_run_leaves_what_it_promises(finished: dict[str, Path], name: str) -> 
     assert record["baselines"]
     assert set(record["metrics"]) >= {record["monitor"]}
     assert (run / "report" / "curves.png").stat().st_size > 1000
-    values = json.loads((run / "per_video.json").read_text())
+    values = json.loads((run / "per_sample.json").read_text())
     assert sum(values.values()) / len(values) == pytest.approx(record["metrics"][record["monitor"]], abs=1e-6)
-    pictures = {"curves.png", "timelines.png", "gates.png"} | ({"confusion.png"} if name != "tb_ava_llp" else set())
-    assert {p.name for p in (run / "report").iterdir()} == pictures
+    assert {p.name for p in (run / "report").iterdir()} == PICTURES[KINDS.get(name, "label")]
     assert (run / "adapter" / "adapter.safetensors").stat().st_mode & 0o044 == 0o044
 
 
@@ -64,9 +90,10 @@ def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(
     finished: dict[str, Path], name: str
 ) -> None:
     state = load_file(finished[name] / "adapter" / "adapter.safetensors")
-    up = [tensor for key, tensor in state.items() if key.endswith(".up.weight")]
-    assert up
-    assert all(tensor.abs().sum() > 0 for tensor in up)
+    zero_at_first = MOVED.get(KINDS.get(name, "label"))
+    moved = [t for key, t in state.items() if (key.endswith(zero_at_first) if zero_at_first else ".bases." in key)]
+    assert moved
+    assert all(tensor.abs().sum() > 0 for tensor in moved)
     last = torch.load(finished[name] / "checkpoints" / "last.ckpt", weights_only=True)
     assert not any(key.startswith("backbones.") for key in last["state_dict"])
 
@@ -83,18 +110,31 @@ def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: dict[str, Pa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_predict_labels_a_clip_bit_equally_in_a_new_process(
+def test_predict_labels_a_file_bit_equally_in_a_new_process(
     finished: dict[str, Path], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    av_files.write_clip(tmp_path / "clip.mp4")
-    words = [f"adapter={finished[name] / 'adapter'}", f"input={tmp_path / 'clip.mp4'}"]
+    kind = KINDS.get(name, "label")
+    words = [f"adapter={finished[name] / 'adapter'}"]
+    if kind in ("events", "parsing"):
+        av_files.write_clip(tmp_path / "clip.mp4")
+        words.append(f"input={tmp_path / 'clip.mp4'}")
+    else:
+        np.savetxt(tmp_path / "cloud.txt", np.random.default_rng(0).normal(size=(50, 3)))
+        words.append(f"input={tmp_path / 'cloud.txt'}")
+    words += ["category=Chair"] if kind == "parts" else []
     assert predict.main(words) == 0
     first = capsys.readouterr().out
     command = [sys.executable, "-m", "zoo.predict", *words]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == first
     answer = json.loads(first)
-    for key in ("audio", "visual") if name == "tb_ava_llp" else ("segments", "probability"):
-        assert len(answer[key]) == (12 if name == "tb_ava_grid" else 10)
+    if kind in ("events", "parsing"):
+        for key in ("audio", "visual") if kind == "parsing" else ("segments", "probability"):
+            assert len(answer[key]) == (12 if name == "tb_ava_grid" else 10)
+    elif kind == "parts":
+        assert len(answer["parts"]) == 64
+        assert all(part.startswith("Chair/") for part in answer["parts"])
+    else:
+        assert set(answer) == {"id"} | ({"explained"} if kind == "reconstruction" else {"label", "probability", "likely"})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,7 +161,7 @@ def test_every_recipe_resumes_to_the_result_of_an_uninterrupted_run(
     whole, cut = (next((tmp_path / part / name).iterdir()) for part in ("whole", "cut"))
     a, b = (load_file(run / "adapter" / "adapter.safetensors") for run in (whole, cut))
     assert [key for key in a if not torch.equal(a[key], b[key])] == []
-    assert (whole / "per_video.json").read_text() == (cut / "per_video.json").read_text()
+    assert (whole / "per_sample.json").read_text() == (cut / "per_sample.json").read_text()
 
 
 def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def train_steps(model: Pairing, steps: int = 3, lr: float = 0.05) -> list[float]
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
     data, losses = batch(0, 1), []
     for _ in range(steps):
-        terms = model.task.loss(model(data), data.target)
+        terms = model.task.loss(model(data), data)
         loss = sum(term.mean() for term in terms.values())
         optimizer.zero_grad()
         loss.backward()

@@ -1,11 +1,11 @@
-"""The types that travel from a data module to a pairing: a decoded `Clip`, then a collated `Batch`.
+"""The types that travel from a data module to a pairing: a decoded sample (`Clip`, `Cloud`), then a collated `Batch`.
 
-A data module yields `Clip`s (plain numpy, as decoded). The frozen backbones' own transforms turn a clip into one
-tensor per stream, and `collate` stacks those. Nothing here knows a data set or a model.
+A data module yields samples (plain numpy, as decoded). The frozen backbones' own transforms turn a sample into one
+tensor per stream, and those are stacked. Nothing here knows a data set or a model.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -31,29 +31,53 @@ class Clip:
     target: dict[str, Tensor]
 
 
-class ClipSet(Protocol):
-    """A map-style data set of clips. `key` names a sample without decoding it, so that a cache can be asked first."""
+@dataclass(frozen=True)
+class Cloud:
+    """One point cloud: a sample of a single segment (T = 1).
+
+    Attributes:
+        id: unique within its data set; the prefix cache and every report use it.
+        points: float32 [N, 3].
+        target: label tensors by name, e.g. `{"label": int64 []}` or `{"parts": int64 [N]}`.
+        conditions: what a task is told beside the points, e.g. `{"category": int64 []}`.
+    """
+
+    id: str
+    points: np.ndarray
+    target: dict[str, Tensor]
+    conditions: dict[str, Tensor] = field(default_factory=dict)
+
+
+Sample = TypeVar("Sample", covariant=True)
+
+
+class SampleSet(Protocol[Sample]):
+    """A map-style data set. `key` names a sample without decoding it, so that a cache can be asked first."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Clip: ...
+    def __getitem__(self, index: int) -> Sample: ...
 
     def id(self, index: int) -> str:
-        """Name of sample `index`, the `id` of its clip."""
+        """Name of sample `index`, the `id` of what is decoded."""
         ...
 
     def key(self, index: int) -> str:
-        """Content identity of sample `index`: changes when its pixels, sound, or the way it is cut change."""
+        """Content identity of sample `index`: changes when its media, or the way they are cut, change."""
         ...
 
     def target(self, index: int) -> dict[str, Tensor]:
         """Labels of sample `index`, without decoding its media."""
         ...
 
+    def conditions(self, index: int) -> dict[str, Tensor]:
+        """Side inputs of sample `index`; most sets have none."""
+        return {}
+
 
 @dataclass
 class Batch:
-    """A collated batch of B clips.
+    """A collated batch of B samples of T segments each; a point cloud is one segment.
 
     Attributes:
         ids: B sample ids.
@@ -61,7 +85,7 @@ class Batch:
         prefix: cached tokens by stream, [B, T, L, D]; empty when `inputs` is filled.
         keys: B cache keys, or empty when the samples must not be cached.
         target: label tensors by name, [B, ...].
-        conditions: named side inputs (for instance a ground sampling distance), [B, ...].
+        conditions: named side inputs (an object's category, for instance), [B, ...].
     """
 
     ids: list[str]

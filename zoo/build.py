@@ -10,11 +10,11 @@ from omegaconf import DictConfig
 from zoo.backbones.base import TextEncoder
 from zoo.errors import SettingError
 from zoo.pairing import Pairing
-from zoo.prefix import SegmentDataset, whole
+from zoo.prefix import PrefixDataset, whole
 from zoo.recipe import instantiate
 
 if TYPE_CHECKING:
-    from data_modules.base import ClipDataModule
+    from data_modules.base import DataModule
 
 
 def build_pairing(config: DictConfig, classes: Sequence[str], *, cached: bool = True) -> Pairing:
@@ -35,7 +35,7 @@ def build_pairing(config: DictConfig, classes: Sequence[str], *, cached: bool = 
     return pairing
 
 
-def connect(data: "ClipDataModule", pairing: Pairing, *, seed: int) -> None:
+def connect(data: "DataModule", pairing: Pairing, *, seed: int) -> None:
     """Let the data module's loaders apply the pairing's transforms and ask its prefix cache.
 
     Raises:
@@ -47,13 +47,14 @@ def connect(data: "ClipDataModule", pairing: Pairing, *, seed: int) -> None:
         )
     backbones = {name: pairing.backbones[name] for name in pairing.depths}
     data.seed = seed
-    data.wrap = lambda clips, split: SegmentDataset(clips, backbones, pairing.depths, pairing.cache)
+    data.wrap = lambda samples, split: PrefixDataset(samples, backbones, pairing.depths, pairing.cache)
     data.collate = whole
 
 
-def build(config: DictConfig, run_dir: Path) -> tuple["ClipDataModule", Pairing, L.Trainer]:
+def build(config: DictConfig, run_dir: Path) -> tuple["DataModule", Pairing, L.Trainer]:
     """Data module, pairing and trainer of a composed recipe; data is checked before any weight is fetched."""
-    data: ClipDataModule = instantiate(config.data)
+    data: DataModule = instantiate(config.data)
+    data.seed = config.seed
     data.setup("fit")
     pairing = build_pairing(config, data.classes)
     connect(data, pairing, seed=config.seed)

@@ -80,7 +80,7 @@ def text(card: Card) -> str:
 
 
 def results(front: Mapping[str, Any]) -> str:
-    """The three tables: reported, measured, and the comparison with controls."""
+    """The tables: reported, measured, and comparisons with controls."""
     own = front.get("zoo", {})
     return "\n\n".join(part for part in (_reported(own), _measured(front), _comparison(own)) if part)
 
@@ -137,17 +137,21 @@ def _measured(front: Mapping[str, Any]) -> str:
 
 
 def _comparison(own: Mapping[str, Any]) -> str:
-    if not (record := own.get("comparison")):
-        return ""
+    return "\n\n".join(_compared(name, record) for name, record in (own.get("comparisons") or {}).items())
+
+
+def _compared(name: str, record: Mapping[str, Any]) -> str:
     about = record["about"]
+    over = f"{about['folds']} folds" if about.get("folds") else f"seeds {about['seeds']}"
     where = (
-        f"{about['dataset']}, n = {about['n']}, seeds {about['seeds']}, selected on {about['selected_on']}, commit "
+        f"{about['dataset']}, n = {about['n']}, {over}, selected on {about['selected_on']}, commit "
         f"{about['commit'][:8]}, {about['hardware']}, {about['date']}; `{about['command']}`"
     )
     header, rows = comparison.cells(record)
+    title = "Beside its controls" if name == "main" else f"Beside its controls, {name}"
     return (
-        f"**Beside its controls**, measured by this code (mean ± deviation over seeds; in brackets trivial predictors; "
-        f"{where}):\n\n" + _table(tuple(header), [tuple(row) for row in rows])
+        f"**{title}**, measured by this code (mean ± deviation over {'folds' if about.get('folds') else 'seeds'}; in "
+        f"brackets trivial predictors; {where}):\n\n" + _table(tuple(header), [tuple(row) for row in rows])
     )
 
 
@@ -221,13 +225,16 @@ def measured(records: Sequence[Mapping[str, Any]], *, command: str) -> dict[str,
     }
 
 
-def publish(path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> None:
-    """Write a comparison and the metrics of its recipe into a card.
+def publish(
+    path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], *, table: str = "main"
+) -> None:
+    """Write a comparison and, from the main one, the metrics of its recipe into a card.
 
     Args:
         path: the card.
         record: from `comparison.gather`.
-        runs: metrics.json of the recipe's own runs, one a seed.
+        runs: metrics.json of the recipe's own runs, one a seed or fold.
+        table: name of the comparison; it takes the place of one of the same name.
 
     Raises:
         CardError: the numbers come from a tree with uncommitted changes, or from none.
@@ -235,9 +242,13 @@ def publish(path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, A
     if record["about"]["dirty"] or not record["about"]["commit"]:
         raise CardError(f"{path}: only numbers from a clean commit may be published")
     card = read(path)
-    own = {**card.front["zoo"], "comparison": _rounded(record)}
-    index = [{"name": own["recipe"], "results": [measured(runs, command=record["about"]["command"])]}]
-    write_whole(path, text(Card({**card.front, "model-index": index, "zoo": own}, card.body)))
+    before = card.front["zoo"]
+    own = {**before, "comparisons": {**(before.get("comparisons") or {}), table: _rounded(record)}}
+    front = {**card.front, "zoo": own}
+    if table == "main":
+        results = [measured(runs, command=record["about"]["command"])]
+        front = {**card.front, "model-index": [{"name": own["recipe"], "results": results}], "zoo": own}
+    write_whole(path, text(Card(front, card.body)))
 
 
 def _rounded(value: Any) -> Any:
@@ -261,7 +272,7 @@ def for_run(recipe: str, record: Mapping[str, Any]) -> str:
         return f"# Adapter of recipe {recipe}\n\nMeasured: {line}. The recipe has no model card.\n"
     card = read(path)
     front = {k: v for k, v in card.front.items() if k != "model-index"}
-    front["zoo"] = {k: v for k, v in front["zoo"].items() if k != "comparison"}
+    front["zoo"] = {k: v for k, v in front["zoo"].items() if k != "comparisons"}
     if manifest["commit"] and not manifest["dirty"]:
         front["model-index"] = [{"name": recipe, "results": [measured([record], command=manifest["command"])]}]
         return text(Card(front, card.body))

@@ -1,7 +1,7 @@
-"""`python -m zoo.compare recipe=NAME [seeds=[0,1,2]] [variants=[a,b]] [key=value ...]`: a recipe and its controls.
+"""`python -m zoo.compare recipe=NAME [seeds=[0,1,2]|folds=[0,1,2]] [variants=[a,b]] [key=value ...]`.
 
-Trains the recipe as it stands (called `recipe`) and every block of its `variants:`, once per seed, into one table:
-mean and deviation over seeds, the gap to the recipe with a paired bootstrap interval over test videos, and trainable
+Trains the recipe as it stands (called `recipe`) and every block of its `variants:`, once per seed (or per fold of data
+that come in folds), into one table: mean and deviation, the gap to the recipe with a paired bootstrap interval over test samples, and trainable
 parameters, step time, peak memory and checkpoint bytes. Each training is a process of its own, so that peak memory is
 its own and a killed comparison goes on where it stopped: finished trainings are kept below
 `runs/compare/<recipe>/<commit>-<configuration>/`.
@@ -19,10 +19,14 @@ from zoo.comparison import ITSELF, gather
 
 EXTRA = {
     "seeds": "e.g. [0,1,2] (default: [0])",
+    "folds": "of the data, in place of seeds: e.g. [0,1,2] sets data.fold",
     "variants": "e.g. [recipe,gate_off] (default: the recipe and all its variants)",
     "runs": "where run folders go (default: runs)",
+    "table": "name of this table in the card, for a second setting of one recipe (default: main)",
     "publish": "a model card: write the table and the recipe's metrics into it (from a clean commit only)",
 }
+
+EVERY = {"seeds": "[0]", "folds": "[]"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,51 +34,56 @@ def main(argv: list[str] | None = None) -> int:
     request = parse_recipe_command(argv, "zoo.compare", extra=EXTRA)
     name = Path(request.recipe).stem
     try:
-        seeds = [int(word) for word in _words(request.extra.get("seeds", "[0]"))]
-        configs = _configurations(request, seeds)
+        seeds, folds = (
+            [int(word) for word in _words(request.extra.get(key, default))] for key, default in EVERY.items()
+        )
+        rounds = {f"fold{k}": [f"seed={seeds[0]}", f"data.fold={k}"] for k in folds} if folds and seeds else {}
+        rounds = rounds or {f"seed{k}": [f"seed={k}"] for k in seeds}
+        configs = _configurations(request, list(rounds))
     except recipe.RecipeError as error:
         fail(error.problems)
     except ValueError:
-        fail([f"seeds: expected whole numbers like [0,1,2], got {request.extra['seeds']!r}"])
+        given = ", ".join(f"{key}={request.extra[key]}" for key in EVERY if key in request.extra)
+        fail([f"seeds and folds: expected whole numbers like [0,1,2], got {given}"])
     state = run.git_state()
     identity = hashlib.sha256(json.dumps(configs, sort_keys=True).encode()).hexdigest()[:8]
     folder = (
         Path(request.extra.get("runs", "runs")) / "compare" / name / f"{(state['commit'] or 'wheel')[:8]}-{identity}"
     )
-    for seed in seeds:
+    for label, words in rounds.items():
         for variant in configs:
-            print(f"--- {variant}, seed {seed}", flush=True)
-            if code := _train(folder / variant / f"seed{seed}", configs[variant], seed, name):
-                print(f"error: {variant}, seed {seed} ended with exit code {code}", file=sys.stderr)
+            print(f"--- {variant}, {label}", flush=True)
+            if code := _train(folder / variant / label, configs[variant], words, name):
+                print(f"error: {variant}, {label} ended with exit code {code}", file=sys.stderr)
                 return code
-    record = gather(folder, list(configs), seeds, command=_told(request))
+    record = gather(folder, list(configs), list(rounds), command=_told(request))
     run.write_json(folder / "comparison.json", record)
     from zoo import card, report
 
     report.show(report.compared(record))
     print(f"written: {folder / 'comparison.json'}")
     if card_path := request.extra.get("publish"):
-        runs = [json.loads((folder / ITSELF / f"seed{seed}" / "metrics.json").read_text()) for seed in seeds]
+        runs = [json.loads((folder / ITSELF / label / "metrics.json").read_text()) for label in rounds]
         with user_errors():
-            card.publish(Path(card_path), record, runs)
+            card.publish(Path(card_path), record, runs, table=request.extra.get("table", "main"))
         print(f"published: {card_path}")
     return 0
 
 
 def _told(request: Request) -> str:
     """The command for a reader: folders of this machine are left out."""
-    words = [f"{key}={value}" for key, value in request.extra.items() if key in ("seeds", "variants")]
+    words = [f"{key}={value}" for key, value in request.extra.items() if key in ("seeds", "folds", "variants")]
     words += ["data.root=DIR" if word.startswith("data.root=") else word for word in request.overrides]
     return " ".join(["python -m zoo.compare", f"recipe={request.recipe}", *words, *["--smoke"] * request.smoke])
 
 
-def _configurations(request: Request, seeds: list[int]) -> dict[str, str]:
+def _configurations(request: Request, rounds: list[str]) -> dict[str, str]:
     """Resolved recipes by variant, the recipe itself first; all checked before anything is trained."""
     base = recipe.compose(request.recipe, request.overrides, smoke=request.smoke)
     known = [ITSELF, *recipe.variants(request.recipe)]
     wanted = _words(request.extra.get("variants", "")) or known
     problems = [f"unknown variant '{v}'; {request.recipe} has {', '.join(known)}" for v in wanted if v not in known]
-    if not seeds:
+    if not rounds:
         problems.append("seeds: expected at least one")
     if problems:
         raise recipe.RecipeError(problems)
@@ -86,13 +95,13 @@ def _configurations(request: Request, seeds: list[int]) -> dict[str, str]:
     return configs
 
 
-def _train(target: Path, config: str, seed: int, name: str) -> int:
+def _train(target: Path, config: str, settings: list[str], name: str) -> int:
     """Train into `target` unless that is done; an interrupted one starts anew."""
     if (target / "adapter").exists():
         return 0
     target.mkdir(parents=True, exist_ok=True)
     (target / "config.yaml").write_text(config, encoding="utf-8")
-    words = [f"recipe={target / 'config.yaml'}", f"into={target}", f"card={name}", f"seed={seed}"]
+    words = [f"recipe={target / 'config.yaml'}", f"into={target}", f"card={name}", *settings]
     return subprocess.run([sys.executable, "-m", "zoo.train", *words], check=False).returncode
 
 

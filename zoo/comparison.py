@@ -9,20 +9,20 @@ from typing import Any
 ITSELF = "recipe"
 
 
-def gather(folder: Path, variants: Sequence[str], seeds: Sequence[int], *, command: str) -> dict[str, Any]:
-    """One record from `folder/<variant>/seed<n>/`: metrics in per cent, mean and deviation over seeds.
+def gather(folder: Path, variants: Sequence[str], rounds: Sequence[str], *, command: str) -> dict[str, Any]:
+    """One record from `folder/<variant>/<round>/`: metrics in per cent, mean and deviation over rounds.
 
     Args:
         folder: of the comparison.
         variants: names, `recipe` first.
-        seeds: of every variant.
+        rounds: trainings of every variant, `seed0` or `fold0` and so on.
         command: that made it, for the reader.
 
     Returns:
         `about` (data, metric, commit, ...), `baselines` (trivial predictors of the monitored metric) and `rows`; the
-        `gap` of a row is the 95 % paired bootstrap interval over test videos of recipe minus variant.
+        `gap` of a row is the 95 % paired bootstrap interval over test samples of recipe minus variant.
     """
-    runs = {variant: [_read(folder / variant / f"seed{seed}") for seed in seeds] for variant in variants}
+    runs = {variant: [_read(folder / variant / label) for label in rounds] for variant in variants}
     first = runs[ITSELF][0]
     manifest, monitor = first["manifest"], first["monitor"]
     every = [run for group in runs.values() for run in group]
@@ -30,7 +30,8 @@ def gather(folder: Path, variants: Sequence[str], seeds: Sequence[int], *, comma
         "metric": monitor,
         "split": first["split"],
         "n": first["n"],
-        "seeds": list(seeds),
+        "seeds": sorted({run["manifest"]["seed"] for run in every}),
+        "folds": len(rounds) if rounds[0].startswith("fold") else None,
         "dataset": manifest["data"]["name"],
         "synthetic": manifest["data"]["synthetic"],
         "selected_on": manifest["selected_on"],
@@ -40,7 +41,7 @@ def gather(folder: Path, variants: Sequence[str], seeds: Sequence[int], *, comma
         "date": max(run["manifest"]["date"] for run in every)[:10],
         "command": command,
     }
-    own = _per_video(runs[ITSELF])
+    own = _per_sample(runs[ITSELF])
     rows = [_row(name, group, own) for name, group in runs.items()]
     trivial = {name: 100 * values[monitor] for name, values in first["baselines"].items() if monitor in values}
     return {"about": about, "baselines": trivial, "rows": rows}
@@ -48,7 +49,7 @@ def gather(folder: Path, variants: Sequence[str], seeds: Sequence[int], *, comma
 
 def _read(run: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    record["per_video"] = json.loads((run / "per_video.json").read_text(encoding="utf-8"))
+    record["per_sample"] = json.loads((run / "per_sample.json").read_text(encoding="utf-8"))
     return record
 
 
@@ -69,7 +70,7 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]
         "metrics": {
             metric: spread([scale(run) * run["metrics"][metric] for run in group]) for metric in group[0]["metrics"]
         },
-        "gap": None if name == ITSELF else _gap(own, _per_video(group), scale(group[0])),
+        "gap": None if name == ITSELF else _gap(own, _per_sample(group), scale(group[0])),
         "trainable": group[0]["manifest"]["parameters"]["trainable"],
         "step_ms": round(1000 * statistics.median(cost["median_step_s"] for cost in costs)),
         "peak_mib": round(max(cost["peak_memory_bytes"] for cost in costs) / 2**20),
@@ -77,9 +78,13 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]
     }
 
 
-def _per_video(group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The monitored metric by test video, averaged over seeds."""
-    return {video: statistics.fmean(run["per_video"][video] for run in group) for video in group[0]["per_video"]}
+def _per_sample(group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The monitored metric by test sample, averaged over the rounds that test it."""
+    found: dict[str, list[float]] = {}
+    for run in group:
+        for name, value in run["per_sample"].items():
+            found.setdefault(name, []).append(value)
+    return {name: statistics.fmean(values) for name, values in found.items()}
 
 
 def _gap(own: Mapping[str, float], other: Mapping[str, float], unit: float) -> list[float]:

@@ -64,6 +64,7 @@ def measure(pairing: Pairing, data: L.LightningDataModule, trainer: L.Trainer, c
 def evaluate(folder: Path, config: DictConfig, pairing: Pairing) -> dict[str, Any]:
     """Measure a loaded adapter on the test split of `config.data`."""
     data = recipe.instantiate(config.data)
+    data.seed = config.seed
     data.setup("test")
     if list(data.classes) != pairing.classes:
         raise adapter.AdapterError(

@@ -2,7 +2,7 @@
 
 prefix   = frozen blocks before the first trainable site     (no_grad, from the cache where it has them)
 features = method(backbones, prefix, batch)
-loss     = sum(task.loss(features, target)) + sum(method.losses())
+loss     = sum(task.loss(features, batch)) + sum(method.losses(head))
 """
 
 import contextlib
@@ -59,7 +59,13 @@ class Pairing(L.LightningModule):
         self.optimizer_settings, self.cache = optimizer, cache
         self.depths = method.prefix_depths()
         # Named before a strategy wraps or shards the module.
-        self.trainable = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+        parameters = dict(self.named_parameters())
+        moving = {name for name, _ in self.named_buffers() if not name.startswith("backbones.")}
+        self.trainable = [
+            name
+            for name in self.state_dict()
+            if (name in parameters and parameters[name].requires_grad) or name in moving
+        ]
         self.fingerprints = {name: backbone.fingerprint for name, backbone in backbones.items()}
         if text is not None:
             self.fingerprints["text"] = text.fingerprint
@@ -71,13 +77,16 @@ class Pairing(L.LightningModule):
 
     @torch.no_grad()
     def prefix(self, batch: Batch) -> dict[str, Tensor]:
-        """Tokens {stream: [B, T, L, D]} after the blocks that precede every trainable part."""
+        """Tokens {stream: [B, T, L, D]} after the blocks that precede every trainable part; inputs where none does."""
         if batch.prefix:
             return batch.prefix
         tokens = {}
         for name, depth in self.depths.items():
             backbone = self.backbones[name]
             segments = batch.inputs[name]
+            if depth is None:
+                tokens[name] = segments
+                continue
             # What is kept must not depend on a run's precision: runs share the cache.
             with torch.autocast(segments.device.type, enabled=False) if self.cache else contextlib.nullcontext():
                 flat = backbone.embed(segments.flatten(0, 1))
@@ -98,7 +107,7 @@ class Pairing(L.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """The task's decoded output for one batch."""
-        return self.task.predict(self(batch))
+        return self.task.predict(self(batch), batch)
 
     # --- training and evaluation ----------------------------------------------------------------------------------
 
@@ -108,9 +117,9 @@ class Pairing(L.LightningModule):
         Raises:
             NonFiniteLossError: naming the batch's samples.
         """
-        terms = self.task.loss(self(batch), batch.target)
+        terms = self.task.loss(self(batch), batch)
         loss = torch.stack([term.mean() for term in terms.values()]).sum()
-        for name, value in self.method.losses().items():
+        for name, value in self.method.losses(lambda features: self.task.logits(features, batch)).items():
             loss = loss + value
             self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
         if not torch.isfinite(loss):
@@ -156,10 +165,10 @@ class Pairing(L.LightningModule):
 
     def _evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
         features = self(batch)
-        loss = torch.stack([term.mean() for term in self.task.loss(features, batch.target).values()]).sum()
+        loss = torch.stack([term.mean() for term in self.task.loss(features, batch).values()]).sum()
         self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
-        prediction = self.task.predict(features)
-        self.task.update(prediction, batch.target)
+        prediction = self.task.predict(features, batch)
+        self.task.update(prediction, batch)
         return prediction
 
     def configure_optimizers(self) -> Any:
@@ -173,9 +182,12 @@ class Pairing(L.LightningModule):
     # --- what is saved --------------------------------------------------------------------------------------------
 
     def trainable_state(self) -> dict[str, Tensor]:
-        """Every tensor that training changes, by name: what a checkpoint and an adapter hold."""
-        parameters = dict(self.named_parameters())
-        return {name: parameters[name].detach() for name in self.trainable}
+        """Every tensor that training changes, by name: what a checkpoint and an adapter hold.
+
+        Trainable parameters, and the buffers of method and task (running statistics of a head's batch norm).
+        """
+        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return {name: tensors[name].detach() for name in self.trainable}
 
     def load_trainable(self, state: Mapping[str, Tensor], *, source: str) -> None:
         """Copy tensors in; names and shapes must match exactly.

@@ -52,11 +52,13 @@ def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    _save(figure, path)
+    save(figure, path)
 
 
-def confusion(truth: NDArray[np.int64], prediction: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
-    """Row-normalised confusion matrix of segments, counts written in: truth [N], prediction [N]."""
+def confusion(
+    truth: NDArray[np.int64], prediction: NDArray[np.int64], names: Sequence[str], path: Path, *, what: str = "segments"
+) -> None:
+    """Row-normalised confusion matrix of what is named, counts written in: truth [N], prediction [N]."""
     k = len(names)
     counts = np.zeros((k, k), dtype=int)
     np.add.at(counts, (truth, prediction), 1)
@@ -75,11 +77,11 @@ def confusion(truth: NDArray[np.int64], prediction: NDArray[np.int64], names: Se
             fontsize=7,
             color="white" if share[i, j] > 0.55 else "black",
         )
-    axes.set(title="segments: truth by row, prediction by column", xlabel="prediction", ylabel="truth")
+    axes.set(title=f"{what}: truth by row, prediction by column", xlabel="prediction", ylabel="truth")
     axes.set_xticks(range(k), names, rotation=60, ha="right", fontsize=8)
     axes.set_yticks(range(k), names, fontsize=8)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the row")
-    _save(figure, path)
+    save(figure, path)
 
 
 def timelines(clips: Sequence[Example], names: Sequence[str], path: Path) -> None:
@@ -102,7 +104,7 @@ def timelines(clips: Sequence[Example], names: Sequence[str], path: Path) -> Non
         _heat(heat, clip.probabilities[:, wanted], [names[k] for k in wanted], clip.segment_seconds)
         if row == len(clips) - 1:
             heat.set_xlabel("seconds; colour: probability from 0 (black) to 1 (yellow)", fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def parsed(clips: Sequence[Example], names: Sequence[str], path: Path) -> None:
@@ -127,7 +129,7 @@ def parsed(clips: Sequence[Example], names: Sequence[str], path: Path) -> None:
                     heat.plot(t + 0.5, y + 0.5, "o", color="#17becf", ms=5)
             heat.set_ylabel(modality, fontsize=9)
     figure.supxlabel("seconds; colour: probability; green frame: truth; dot: predicted", fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _film(axes: Axes, frames: NDArray[np.uint8]) -> None:
@@ -181,8 +183,9 @@ def gates(openness: Mapping[str, NDArray[np.float32]], names: Sequence[str], pat
     if image is not None:
         figure.colorbar(image, ax=panels.tolist(), shrink=0.6, label="openness minus the channel's mean over classes")
     figure.suptitle("Which channels opened for which class (mean over test segments)", fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG, at the resolution of all pictures of a run."""
     figure.savefig(path, dpi=110)

@@ -12,6 +12,7 @@ import logging
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from torch.utils.data import Dataset
 
 from zoo.backbones.base import Backbone
 from zoo.backbones.weights import cache_dir
-from zoo.batch import Batch, ClipSet, stack
+from zoo.batch import Batch, SampleSet, stack
 
 FORMAT = 1
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -55,7 +56,7 @@ class PrefixCache:
         self._size: int | None = None
         self._full = False
 
-    def key(self, fingerprint: str, depth: int, sample: str) -> str:
+    def key(self, fingerprint: str, depth: int | None, sample: str) -> str:
         """Name of one entry: sha256 over all that determines its content."""
         return hashlib.sha256(f"{FORMAT}|{fingerprint}|{depth}|{self.dtype}|{sample}".encode()).hexdigest()
 
@@ -107,39 +108,44 @@ class PrefixCache:
         log.warning("prefix cache: no further entries in %s: %s; the rest is recomputed each epoch", self.folder, why)
 
 
-class SegmentDataset(Dataset[Batch]):
-    """Clips to batches: asks the cache first, and decodes and transforms only when it must.
+class PrefixDataset(Dataset[Batch]):
+    """Samples to batches: asks the cache first, and decodes and transforms only when it must.
 
     Batches are formed here (`__getitems__`) because a batch is either all cached tokens or all inputs.
     """
 
     def __init__(
-        self, clips: ClipSet, backbones: Mapping[str, Backbone], depths: Mapping[str, int], cache: PrefixCache | None
+        self,
+        samples: SampleSet[Any],
+        backbones: Mapping[str, Backbone],
+        depths: Mapping[str, int | None],
+        cache: PrefixCache | None,
     ) -> None:
-        self.clips, self.cache = clips, cache
+        self.samples, self.cache = samples, cache
         self.depths = dict(depths)
         self.transforms = {name: backbones[name].transform for name in depths}
         self.fingerprints = {name: backbones[name].fingerprint for name in depths}
 
     def __len__(self) -> int:
-        return len(self.clips)
+        return len(self.samples)
 
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """A batch of samples."""
-        keys = [self.clips.key(i) for i in indices]
-        target = stack([self.clips.target(i) for i in indices])
-        if self.cache is not None:
-            prefix = self._cached(keys)
-            if prefix is not None:
-                return Batch(
-                    ids=[self.clips.id(i) for i in indices], inputs={}, target=target, prefix=prefix, keys=keys
-                )
-        clips = [self.clips[i] for i in indices]
-        inputs = stack([{name: transform(clip) for name, transform in self.transforms.items()} for clip in clips])
-        return Batch(ids=[clip.id for clip in clips], inputs=inputs, target=target, keys=keys)
+        batch = Batch(
+            ids=[self.samples.id(i) for i in indices],
+            inputs={},
+            target=stack([self.samples.target(i) for i in indices]),
+            keys=[self.samples.key(i) for i in indices],
+            conditions=stack([self.samples.conditions(i) for i in indices]),
+        )
+        if self.cache is not None and (prefix := self._cached(batch.keys)) is not None:
+            return replace(batch, prefix=prefix)
+        samples = [self.samples[i] for i in indices]
+        inputs = stack([{name: transform(sample) for name, transform in self.transforms.items()} for sample in samples])
+        return replace(batch, inputs=inputs)
 
     def _cached(self, keys: Sequence[str]) -> dict[str, Tensor] | None:
         assert self.cache is not None
@@ -156,5 +162,5 @@ class SegmentDataset(Dataset[Batch]):
 
 
 def whole(batch: Any) -> Any:
-    """Collate function: `SegmentDataset` has already made the batch."""
+    """Collate function: `PrefixDataset` has already made the batch."""
     return batch

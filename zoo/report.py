@@ -42,7 +42,7 @@ def _metrics(record: Mapping[str, Any], title: str) -> Table:
     table = Table(title=title, caption="a synthetic set: not a benchmark result" if synthetic else None)
     table.add_column("metric")
     table.add_column("test", justify="right", style="bold")
-    table.add_column("95 % interval over videos", justify="right")
+    table.add_column("95 % interval over samples", justify="right")
     for name in record["baselines"]:
         table.add_column(name.replace("_", " "), justify="right", style="dim")
     for metric, value in record["metrics"].items():

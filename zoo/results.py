@@ -1,65 +1,173 @@
 """From test predictions to the pictures of a run; what to draw depends on the task's output alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from zoo import plots
+from zoo import plots, plots_clouds
+from zoo.batch import Cloud
 from zoo.evaluate import Collect
+from zoo.metrics.part_segmentation import shape_iou
 from zoo.pairing import Pairing
 
 if TYPE_CHECKING:
-    from data_modules.base import ClipDataModule
+    from data_modules.base import DataModule
+    from data_modules.clips import ClipDataModule
 
-SHOWN = 4
+CLIPS, CLOUDS, PARTS = 4, 12, 6
+"""How many samples a picture shows."""
 
 
 def pictures(
-    folder: Path, history: list[dict[str, float]], collect: Collect, data: "ClipDataModule", pairing: Pairing
+    folder: Path, history: list[dict[str, float]], collect: Collect, data: "DataModule", pairing: Pairing
 ) -> None:
-    """Write curves, timelines of some test clips, the gates by class, and for single labels the confusion matrix."""
+    """Write a run's curves and what its predictions allow.
+
+    Segments of clips: timelines, for single labels the confusion matrix, and gates by class where a method has them.
+    One label a sample: the confusion matrix, and clouds beside what was said. A part for every point: clouds by part.
+    Whatever the task, the control signal of a method that has one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     plots.curves(history, folder / "curves.png")
-    prediction = {name: value.numpy() for name, value in collect.gathered(collect.prediction).items()}
-    target = {name: value.numpy() for name, value in collect.gathered(collect.target).items()}
-    names = [*pairing.classes, "background"]
+    _Pictures(folder, collect, data, pairing.classes).draw()
 
-    def examples(indices: list[int]) -> list[plots.Example]:
-        chosen = indices[:SHOWN] or range(min(SHOWN, len(truth)))
+
+class _Pictures:
+    """The pictures of one run's test predictions; K classes, background is the last of K + 1."""
+
+    def __init__(self, folder: Path, collect: Collect, data: "DataModule", classes: Sequence[str]) -> None:
+        self.folder, self.collect, self.data, self.classes = folder, collect, data, list(classes)
+        self.names = [*self.classes, "background"]
+        self.samples = data.sets["test"]
+        # Only clouds have it, and whether there are clouds is for their pictures to know.
+        self.up: plots_clouds.Up = getattr(data, "up", "y")
+
+    def array(self, part: dict[str, list[Tensor]], name: str) -> NDArray[Any]:
+        """Batches of one name joined; one at a time, as the probabilities of points fill a gigabyte."""
+        values: NDArray[Any] = self.collect.gathered({name: part[name]})[name].numpy()
+        return values
+
+    def draw(self) -> None:
+        """Every picture that the names of targets, predictions and observations allow."""
+        said, truth = self.collect.prediction, self.collect.target
+        present = None  # which class is in which row, [rows, K + 1]
+        if "segments" in truth:
+            present = self.segments(self.array(truth, "segments").astype(int), self.array(said, "segments").astype(int))
+        elif {"audio", "visual"} <= set(truth):
+            both = [
+                np.stack([self.array(part, "audio"), self.array(part, "visual")], axis=1) > 0 for part in (truth, said)
+            ]
+            present = self.parsed(*both)
+        elif "label" in truth and "label" in said:
+            present = self.labels(self.array(truth, "label").astype(int), self.array(said, "label").astype(int))
+        elif "parts" in truth and "parts" in said:
+            self.parts(self.array(truth, "parts").astype(int), self.array(said, "parts").astype(int))
+
+        observed = {name: self.array(self.collect.observed, name) for name in self.collect.observed}
+        gates = {name: value for name, value in observed.items() if name.startswith("gate/")}
+        if gates and present is not None:
+            self.gates(gates, present)
+        if {"control", "spread", "centres"} <= set(observed):
+            control, spread, centres = (observed[name] for name in ("control", "spread", "centres"))
+            path = self.folder / "control.png"
+            plots_clouds.control(control, spread, centres, self.collect.ids, path, up=self.up)
+
+    def clips(self, chosen: list[int], truth: NDArray[Any], said: NDArray[Any]) -> list[plots.Example]:
+        """The chosen clips, or the first ones where none was."""
+        probabilities = self.array(self.collect.prediction, "probabilities")
+        seconds = cast("ClipDataModule", self.data).segment_seconds
         return [
             plots.Example(
-                id=collect.ids[i],
+                id=self.collect.ids[i],
                 truth=truth[i],
                 prediction=said[i],
-                probabilities=prediction["probabilities"][i],
-                frames=data.sets["test"][i].frames,
-                segment_seconds=data.segment_seconds,
+                probabilities=probabilities[i],
+                frames=self.samples[i].frames,
+                segment_seconds=seconds,
             )
-            for i in chosen
+            for i in chosen[:CLIPS] or range(min(CLIPS, len(truth)))
         ]
 
-    if "segments" in target:
-        truth, said = target["segments"].astype(int), prediction["segments"].astype(int)  # [N, T]
-        plots.confusion(truth.ravel(), said.ravel(), names, folder / "confusion.png")
-        plots.timelines(examples(_of_different_classes(truth, len(pairing.classes))), names, folder / "timelines.png")
-        present = np.eye(len(names), dtype=bool)[truth]  # [N, T, K + 1]
-    else:
-        truth, said = (
-            np.stack([part["audio"], part["visual"]], axis=1).astype(bool)  # [N, 2, T, K]
-            for part in (target, prediction)
-        )
+    def segments(self, truth: NDArray[np.int64], said: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """One class or background a segment: truth and said [N, T]."""
+        plots.confusion(truth.ravel(), said.ravel(), self.names, self.folder / "confusion.png", what="segments")
+        clips = self.clips(_of_different_classes(truth, len(self.classes)), truth, said)
+        plots.timelines(clips, self.names, self.folder / "timelines.png")
+        return np.eye(len(self.names), dtype=bool)[truth.ravel()]
+
+    def parsed(self, truth: NDArray[np.bool_], said: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Any classes a segment and modality: truth and said [N, 2, T, K]."""
         within = (truth.any(2) & ~truth.all(2)).reshape(len(truth), -1).any(1)  # some event starts or ends in the clip
-        plots.parsed(examples(np.flatnonzero(within).tolist()), names, folder / "timelines.png")
+        clips = self.clips(np.flatnonzero(within).tolist(), truth, said)
+        plots.parsed(clips, self.names, self.folder / "timelines.png")
         either = truth.any(1)
-        present = np.concatenate([either, ~either.any(-1, keepdims=True)], axis=-1)  # [N, T, K + 1]
-    observed = {name: value.numpy() for name, value in collect.gathered(collect.observed).items()}
-    if observed:
-        rows = present.reshape(-1, len(names))
-        shown = [k for k in range(len(names)) if rows[:, k].any()]
-        openness = {name: np.stack([value[rows[:, k]].mean(0) for k in shown]) for name, value in observed.items()}
-        plots.gates(openness, [names[k] for k in shown], folder / "gates.png")
+        return np.concatenate([either, ~either.any(-1, keepdims=True)], axis=-1).reshape(-1, len(self.names))
+
+    def labels(self, truth: NDArray[np.int64], said: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """One class a sample: truth and said [N]."""
+        plots.confusion(truth, said, self.classes, self.folder / "confusion.png", what="test samples")
+        if isinstance(self.samples[0], Cloud):
+            likely = self.array(self.collect.prediction, "probabilities").max(1)
+            clouds = [
+                plots_clouds.CloudExample(
+                    id=self.collect.ids[i],
+                    points=self.samples[i].points,
+                    truth=self.classes[truth[i]],
+                    said=self.classes[said[i]],
+                    probability=float(likely[i]),
+                )
+                for i in telling(truth, np.flatnonzero(truth != said), CLOUDS)
+            ]
+            plots_clouds.clouds(clouds, self.folder / "clouds.png", up=self.up)
+        return np.eye(len(self.names), dtype=bool)[truth]
+
+    def parts(self, truth: NDArray[np.int64], said: NDArray[np.int64]) -> None:
+        """One part a point, of classes called Category/part: truth and said [N, P]."""
+        of = [name.partition("/")[0] for name in self.classes]
+        own = [[k for k, category in enumerate(of) if category == of[row[0]]] for row in truth]
+        pairs = zip(torch.from_numpy(said), torch.from_numpy(truth), own, strict=True)
+        ious = np.array([shape_iou(a, b, labels) for a, b, labels in pairs])
+        poorest = np.argsort(ious, kind="stable")[: PARTS // 3]
+        examples = [
+            plots_clouds.PartsExample(
+                id=self.collect.ids[i],
+                category=of[own[i][0]],
+                iou=float(ious[i]),
+                points=self.samples[i].points,
+                truth=np.searchsorted(own[i], truth[i]),
+                said=np.searchsorted(own[i], said[i]),
+            )
+            for i in telling(np.array([labels[0] for labels in own]), poorest, PARTS)
+        ]
+        plots_clouds.parts(examples, self.folder / "parts.png", up=self.up)
+
+    def gates(self, gates: dict[str, NDArray[np.float32]], present: NDArray[np.bool_]) -> None:
+        """Mean openness by class: gates [N * T, r], and which classes are there [N * T, K + 1], or [N, K + 1]."""
+        present = present.repeat(len(next(iter(gates.values()))) // len(present), axis=0)
+        shown = [k for k in range(len(self.names)) if present[:, k].any()]
+        openness = {name: np.stack([value[present[:, k]].mean(0) for k in shown]) for name, value in gates.items()}
+        plots.gates(openness, [self.names[k] for k in shown], self.folder / "gates.png")
+
+
+def telling(classes: NDArray[np.int64], wrong: NDArray[np.int64], number: int) -> list[int]:
+    """Up to `number` samples to show: mistakes first, up to a third, then the first other one of every class.
+
+    Args:
+        classes: of the samples, [N].
+        wrong: the mistakes, those to show first in front.
+        number: of samples to show; where classes are fewer, the next ones in data order fill up.
+    """
+    chosen = wrong[: number // 3].tolist()
+    mistaken = set(wrong.tolist())
+    right = [i for i in range(len(classes)) if i not in mistaken]
+    firsts = {int(classes[i]): i for i in reversed(right)}
+    order = dict.fromkeys([*chosen, *sorted(firsts.values()), *right, *wrong.tolist()])
+    return list(order)[:number]
 
 
 def _of_different_classes(truth: NDArray[np.int64], background: int) -> list[int]:

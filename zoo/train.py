@@ -44,7 +44,9 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
     trainable, total = count_parameters(pairing)
     if trainer.is_global_zero:
         write_whole(run_dir / "recipe.yaml", recipe.to_yaml(config))
-        print(f"{name}: {trainable:,} of {total:,} parameters train; writing {run_dir}", flush=True)
+        said = [backbone.describe(trainer.strategy.root_device) for backbone in pairing.backbones.values()]
+        what = "; ".join([f"{trainable:,} of {total:,} parameters train", *filter(None, said), f"writing {run_dir}"])
+        print(f"{name}: {what}", flush=True)
     last = run_dir / "checkpoints" / "last.ckpt"
     try:
         trainer.fit(pairing, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=resume or None)
@@ -82,7 +84,7 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
     )
     record = {**measured, "manifest": manifest}
     run.write_json(run_dir / "metrics.json", record)
-    run.write_json(run_dir / "per_video.json", dict(zip(collect.ids, pairing.task.per_video().tolist(), strict=True)))
+    run.write_json(run_dir / "per_sample.json", dict(zip(collect.ids, pairing.task.per_sample().tolist(), strict=True)))
     results.pictures(run_dir / "report", history, collect, data, pairing)
     adapter.save(
         pairing,

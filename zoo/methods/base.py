@@ -1,6 +1,6 @@
 """The contract of a method: it owns every trainable parameter outside the task's head."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -8,6 +8,7 @@ from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch
 
 Backbones = Mapping[str, Backbone]
+Features = dict[str, Tensor]
 
 
 class Method(nn.Module):
@@ -24,18 +25,21 @@ class Method(nn.Module):
         """Create the trainable parts for these backbones. Called once, before weights are loaded into the method."""
         raise NotImplementedError
 
-    def prefix_depths(self) -> dict[str, int]:
-        """Blocks of each used backbone that no trainable part precedes: pure functions of the input, so cacheable."""
+    def prefix_depths(self) -> Mapping[str, int | None]:
+        """Blocks of each used backbone that no trainable part precedes: pure functions of the input, so cacheable.
+
+        None where not even the embedding is frozen: the method is then given the transformed inputs.
+        """
         raise NotImplementedError
 
-    def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
         """Tokens [B, T, L, D] after each backbone's prefix -> features {stream: [B, T, feature_dims[stream]]}."""
         raise NotImplementedError
 
-    def losses(self) -> dict[str, Tensor]:
-        """Auxiliary scalar losses of the last forward, by name."""
+    def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
+        """Auxiliary scalar losses of the last forward, by name; `head` gives the task's logits of further features."""
         return {}
 
     def observations(self) -> dict[str, Tensor]:
-        """What a report may show of the last forward, by name, one row per segment: [B * T, C]."""
+        """What a report may show of the last forward, by name, one row per segment: [B * T, ...]."""
         return {}

@@ -14,12 +14,12 @@ class Frozen(Method):
     """No trainable part: the head sees what the frozen encoders give.
 
     Args:
-        streams: the backbones to use; one of them alone is the audio-only or vision-only control.
+        streams: the backbones to use, all when null; one of two alone is the audio-only or vision-only control.
     """
 
-    def __init__(self, *, streams: tuple[str, ...] = ("vision", "audio")) -> None:
+    def __init__(self, *, streams: tuple[str, ...] | None = None) -> None:
         super().__init__()
-        self.streams = tuple(streams)
+        self.chosen = streams
 
     def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
         """Read the feature widths.
@@ -27,6 +27,7 @@ class Frozen(Method):
         Raises:
             SettingError: a stream has no backbone.
         """
+        self.streams = tuple(backbones) if self.chosen is None else tuple(self.chosen)
         missing = [name for name in self.streams if name not in backbones]
         if missing or not self.streams:
             raise SettingError(f"method.streams = {list(self.streams)}: the recipe's backbones are {sorted(backbones)}")

@@ -1,10 +1,12 @@
 """The contract of a task: head, loss, decoding, metrics and what a result is compared with."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from zoo.batch import Batch
 from zoo.metrics.bootstrap import bootstrap_interval
 
 
@@ -28,19 +30,27 @@ class Task(nn.Module):
         """Create the head."""
         raise NotImplementedError
 
-    def loss(self, features: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """The head's raw scores, [B, ..., K]; methods with consistency losses ask for them."""
+        raise NotImplementedError
+
+    def loss(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Per-sample losses by term, each [B]; the pairing adds and averages them."""
         raise NotImplementedError
 
-    def predict(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Decoded output tensors by name, each [B, ...]."""
+        raise NotImplementedError
+
+    def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
+        """One sample's decoded output (without the batch dimension) in plain values, for a JSON line."""
         raise NotImplementedError
 
     def reset(self) -> None:
         """Forget what `update` counted."""
         raise NotImplementedError
 
-    def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
         """Count one batch."""
         raise NotImplementedError
 
@@ -48,13 +58,13 @@ class Task(nn.Module):
         """Metrics over everything counted since `reset`."""
         raise NotImplementedError
 
-    def per_video(self) -> Tensor:
-        """The monitored metric of every video counted, [N] in counting order; their mean is its value."""
+    def per_sample(self) -> Tensor:
+        """The monitored metric of every sample counted, [N] in counting order; their mean is its value."""
         raise NotImplementedError
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap interval over videos of the monitored metric."""
-        return {self.monitor: bootstrap_interval(self.per_video())}
+        """95 % bootstrap interval over samples of the monitored metric."""
+        return {self.monitor: bootstrap_interval(self.per_sample())}
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Metrics of trivial predictors on what was counted: {predictor: {metric: value}}."""

@@ -5,12 +5,13 @@ with cross entropy; LAVISH itself uses a binary cross entropy on the softmax out
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.batch import Batch
 from zoo.metrics.ave import EventLocalizationMetrics, balanced_accuracy, trivial_baselines
 from zoo.tasks.base import Head, Task
 
@@ -43,40 +44,54 @@ class EventLocalization(Task):
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
         """Create the (K + 1)-way head and its metrics."""
-        self.background = len(classes)
+        self.background, self.names = len(classes), [*classes, "background"]
         self.head = Head(feature_dims, len(classes) + 1, hidden=self.hidden)
         self.metrics = EventLocalizationMetrics(background=self.background)
         self.truth: list[Tensor] = []
         self.said: list[Tensor] = []
 
-    def loss(self, features: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """[B, T, K + 1]."""
+        out: Tensor = self.head(features)
+        return out
+
+    def loss(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Cross entropy averaged over segments (by weight), [B]."""
-        logits, truth = self.head(features), target["segments"]
+        logits, truth = self.head(features), batch.target["segments"]
         loss = F.cross_entropy(logits.movedim(-1, 1), truth, reduction="none", label_smoothing=self.label_smoothing)
         weight = torch.where(truth == self.background, self.background_weight, 1.0)
         return {"cross_entropy": (weight * loss).sum(-1) / weight.sum(-1)}
 
-    def predict(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """`segments` int64 [B, T], `probabilities` float32 [B, T, K + 1]."""
         probabilities = self.head(features).float().softmax(-1)
         return {"segments": probabilities.argmax(-1), "probabilities": probabilities}
+
+    def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The class of every segment and its probability."""
+        best = prediction["probabilities"].max(-1).values
+        return {
+            "segments": [self.names[int(k)] for k in prediction["segments"]],
+            "probability": [round(float(p), 6) for p in best],
+        }
 
     def reset(self) -> None:
         """Forget what was counted."""
         self.metrics.reset()
         self.truth, self.said = [], []
 
-    def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
         """Count a batch of [B, T] predictions."""
-        self.metrics.update(prediction["segments"], target["segments"])
-        self.truth.append(target["segments"].cpu())
+        truth = batch.target["segments"]
+        self.metrics.update(prediction["segments"], truth)
+        self.truth.append(truth.cpu())
         self.said.append(prediction["segments"].cpu())
 
     def compute(self) -> dict[str, float]:
         """The metrics of `EventLocalizationMetrics`, in [0, 1]."""
         return {name: float(value) for name, value in self.metrics.compute().items()}
 
-    def per_video(self) -> Tensor:
+    def per_sample(self) -> Tensor:
         """The monitored metric of every video, [N]."""
         said, truth = torch.cat(self.said), torch.cat(self.truth)
         if self.monitor == "balanced_accuracy":

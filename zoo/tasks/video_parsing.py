@@ -7,12 +7,13 @@ method is what lets the streams speak to each other.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.metrics.llp import KINDS, LEVELS, VideoParsingMetrics, scores, trivial_baselines
 from zoo.tasks.base import Task
@@ -53,6 +54,7 @@ class VideoParsing(Task):
             raise SettingError(
                 f"video parsing needs audio and vision features; the method gives {sorted(feature_dims)}"
             )
+        self.names = list(classes)
         self.encoders = nn.ModuleDict(
             {n: nn.Sequential(nn.LayerNorm(d), nn.Linear(d, self.hidden), nn.GELU()) for n, d in feature_dims.items()}
         )
@@ -71,10 +73,10 @@ class VideoParsing(Task):
         over_streams = self.stream_attention(hidden).float().softmax(1)
         return segments, (over_time * segments).sum(2), (over_time * over_streams * segments).sum((1, 2))
 
-    def loss(self, features: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def loss(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """The three BCE terms, each [B]."""
         _, branches, video = self._probabilities(features)
-        weak = target["weak"]
+        weak = batch.target["weak"]
         smooth = 0.5 + self.visual_smoothing * (weak - 0.5)
 
         def bce(probability: Tensor, label: Tensor) -> Tensor:
@@ -89,20 +91,27 @@ class VideoParsing(Task):
             "visual": bce(branches[:, 1], smooth),
         }
 
-    def predict(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Thresholded segments by modality, with the probabilities they come from."""
         segments, _, video = self._probabilities(features)
         active = (segments >= self.threshold) & (video >= self.threshold)[:, None, None]
         return {"audio": active[:, 0], "visual": active[:, 1], "probabilities": segments, "video": video}
+
+    def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The classes heard and seen in every segment."""
+        return {
+            name: [[self.names[k] for k in row.nonzero().flatten().tolist()] for row in prediction[name]]
+            for name in ("audio", "visual")
+        }
 
     def reset(self) -> None:
         """Forget what was counted."""
         self.metrics.reset()
         self.truth, self.said = [], []
 
-    def update(self, prediction: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
         """Count a batch of [B, T, K] predictions."""
-        audio, visual = target["audio"].bool(), target["visual"].bool()
+        audio, visual = batch.target["audio"].bool(), batch.target["visual"].bool()
         self.metrics.update(prediction["audio"], prediction["visual"], audio, visual)
         self.truth.append((audio.cpu(), visual.cpu()))
         self.said.append((prediction["audio"].cpu(), prediction["visual"].cpu()))
@@ -111,7 +120,7 @@ class VideoParsing(Task):
         """The ten official F-scores, times 100."""
         return {name: float(value) for name, value in self.metrics.compute().items()}
 
-    def per_video(self) -> Tensor:
+    def per_sample(self) -> Tensor:
         """Segment-level Type@AV of every video times 100, [N]."""
         parts = [
             torch.cat(part).transpose(1, 2) for pairs in (self.said, self.truth) for part in zip(*pairs, strict=True)

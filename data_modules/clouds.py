@@ -1,0 +1,299 @@
+"""What data modules of point clouds share: cleaning, sampling to N points, augmentation, and holding objects out.
+
+Sampling and augmentation follow Point-MAE's fine-tuning practice as Mantis uses it: farthest point sampling to N, and
+in training to 1.17 N (1200 for 1024, 2400 for 2048), of which a random N are taken anew in every epoch. Random numbers
+of augmentations come from torch's generator, which the pairing seeds by epoch, so that a resumed run sees what an
+uninterrupted one would have seen.
+
+Policy for imperfect clouds: fewer points than N are repeated and further columns (normals, colours) are left out, both
+counted in the manifest; coordinates that are not finite, and clouds without extent, are errors.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_modules.base import DataModule
+from data_modules.errors import DataError
+from zoo.batch import Batch, Cloud, SampleSet
+from zoo.errors import SettingError
+from zoo.ops.points import farthest_points
+
+SURPLUS, MOST_COLUMNS, FARTHEST = 1200 / 1024, 32, 1e18
+AXES = {"x": 0, "y": 1, "z": 2}
+Augmentation = Literal["subset", "rotate", "scale_translate", "jitter"]
+
+
+def clean(values: NDArray[Any], where: str, remarks: Counter[str] | None = None) -> NDArray[np.float64]:
+    """The coordinates [M, 3] of a cloud [M, >= 3]; float64, as map coordinates lose decimetres in float32.
+
+    Args:
+        values: coordinates in the first three columns.
+        where: the cloud, for messages.
+        remarks: counts what was passed over.
+
+    Raises:
+        DataError: not a table of three columns, no point, a coordinate that is not finite, or no extent.
+    """
+    # Very many columns are a table that lies on its side.
+    if values.ndim != 2 or not 3 <= values.shape[1] <= MOST_COLUMNS or not len(values):
+        raise DataError(f"{where} has shape {list(values.shape)}; expected [points, 3 to {MOST_COLUMNS} columns]")
+    points = np.ascontiguousarray(values[:, :3], dtype=np.float64)
+    # Squares of what is farther away overflow float32; NaN is not nearer either.
+    bad = ~(np.abs(points) < FARTHEST).all(1)
+    if bad.any():
+        raise DataError(
+            f"{where}: {int(bad.sum())} of {len(points)} points are NaN, infinite or beyond {FARTHEST:g}, the first "
+            f"in row {int(bad.argmax())}; remove them from the file"
+        )
+    if (points == points[0]).all():
+        raise DataError(f"{where} has no extent: {len(points)} point(s), all at {points[0].tolist()}")
+    if remarks is not None and values.shape[1] > 3:
+        remarks["clouds with further columns, which are not used"] += 1
+    return points
+
+
+def normalise(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean at the origin, farthest point at distance one: [M, 3] -> [M, 3]."""
+    centred = points - points.mean(0)
+    scaled: NDArray[np.float64] = centred / np.linalg.norm(centred, axis=1).max()
+    return scaled
+
+
+def sample(points: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Indices [count] of farthest points of [M, 3], starting with the first; repeated in that order where M < count."""
+    chosen = farthest_points(torch.from_numpy(points)[None], min(count, len(points)))[0].numpy()
+    return np.resize(chosen, count)
+
+
+def rotation(angles: Tensor, axis: int) -> Tensor:
+    """Rotation matrices [B, 3, 3] about a coordinate axis, from angles [B] in radians."""
+    sine, cosine = angles.sin(), angles.cos()
+    matrix = torch.zeros(len(angles), 3, 3, device=angles.device)
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    matrix[:, axis, axis] = 1
+    matrix[:, first, first] = matrix[:, second, second] = cosine
+    matrix[:, first, second], matrix[:, second, first] = -sine, sine
+    return matrix
+
+
+def augment(points: Tensor, kinds: Sequence[str], *, count: int, up: int) -> Tensor:
+    """Random copies of clouds [B, M, 3] -> [B, count, 3].
+
+    Args:
+        points: clouds; M > count only where `subset` is asked for.
+        kinds: of `Augmentation`: `subset` (a random `count` of the points), `rotate` (about the up axis),
+            `scale_translate` (per axis by 2/3 to 3/2, then by up to 0.2), `jitter` (normal, 0.01, cut at 0.05).
+        count: points to keep.
+        up: the up axis.
+    """
+    batch = len(points)
+    # Numbers are drawn on the CPU: the same on every device.
+    if "subset" in kinds:
+        order = torch.rand(batch, points.shape[1]).argsort(1)[:, :count].to(points.device)
+        points = points.gather(1, order[..., None].expand(-1, -1, 3))
+    if "rotate" in kinds:
+        points = points @ rotation(torch.rand(batch) * 2 * math.pi, up).to(points)
+    if "scale_translate" in kinds:
+        scale = 2 / 3 + torch.rand(batch, 1, 3) * (3 / 2 - 2 / 3)
+        points = points * scale.to(points) + ((torch.rand(batch, 1, 3) * 2 - 1) * 0.2).to(points)
+    if "jitter" in kinds:
+        points = points + (torch.randn(points.shape) * 0.01).clamp(-0.05, 0.05).to(points)
+    return points
+
+
+def hold_out(objects: Sequence[str], labels: Sequence[int], share: float) -> list[bool]:
+    """Which samples are held out: a share of every class's objects, by a hash of the object's name.
+
+    All samples of one object go the same way. At least one object of every class that has two is held out, and an
+    object that is added to the data moves at most one other.
+    """
+    by_class: dict[int, set[str]] = {}
+    for name, label in zip(objects, labels, strict=True):
+        by_class.setdefault(label, set()).add(name)
+    held: set[tuple[int, str]] = set()
+    for label, names in by_class.items():
+        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        number = max(1, round(share * len(ranked))) if len(ranked) > 1 else 0
+        held |= {(label, name) for name in ranked[:number]}
+    return [(label, name) in held for name, label in zip(objects, labels, strict=True)]
+
+
+def few(labels: Sequence[int], shots: int, seed: int) -> list[int]:
+    """Indices of `shots` samples of every class, drawn from `seed`.
+
+    Raises:
+        DataError: a class has fewer.
+    """
+    rng, found = np.random.default_rng([seed, shots]), np.asarray(labels)
+    chosen: list[int] = []
+    for label in np.unique(found):
+        members = np.flatnonzero(found == label)
+        if len(members) < shots:
+            raise DataError(f"shots = {shots}: class {label} has only {len(members)} training samples")
+        chosen += rng.choice(members, shots, replace=False).tolist()
+    return sorted(chosen)
+
+
+class CloudSet(SampleSet[Cloud]):
+    """One split of clouds, each read and prepared when first asked for, and kept in memory.
+
+    Subclasses implement `raw`, and `target` where it is more than one class label.
+
+    Args:
+        ids: of the samples.
+        labels: class of each.
+        count: points to give; the rest of the cloud is dropped by farthest point sampling.
+        unit: scale every cloud into the unit sphere.
+        remarks: counts clouds that needed mending.
+    """
+
+    version = 1
+    """Part of every key: raise it when preparation changes."""
+
+    def __init__(
+        self, ids: Sequence[str], labels: Sequence[int], *, count: int, unit: bool, remarks: Counter[str] | None = None
+    ) -> None:
+        self.ids, self.labels, self.count, self.unit = list(ids), list(labels), count, unit
+        self.remarks: Counter[str] = Counter() if remarks is None else remarks
+        self._prepared: dict[int, tuple[NDArray[np.float32], NDArray[np.int64], str]] = {}
+
+    def raw(self, index: int) -> NDArray[Any]:
+        """Cloud `index` as stored, [M, >= 3]."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def id(self, index: int) -> str:
+        """Name of the cloud."""
+        return self.ids[index]
+
+    def where(self, index: int) -> str:
+        """Place of the cloud, for messages."""
+        return self.ids[index]
+
+    def key(self, index: int) -> str:
+        """sha256 over the stored values and how they are prepared."""
+        return self._prepare(index)[2]
+
+    def prepared(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Points [count, 3] and the rows they come from [count]."""
+        return self._prepare(index)[:2]
+
+    def _prepare(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64], str]:
+        """Points, rows and key out of one reading: twelve thousand text files are not read twice."""
+        if index not in self._prepared:
+            values = self.raw(index)
+            points = clean(values, self.where(index), self.remarks)
+            if len(points) < self.count:
+                self.remarks[f"clouds of fewer than {self.count} points, which are repeated"] += 1
+            ready = (normalise(points) if self.unit else points).astype(np.float32)
+            rows = sample(ready, self.count)
+            text = f"cloud {self.version} {self.count} {self.unit} {values.dtype} {values.shape}".encode()
+            self._prepared[index] = ready[rows], rows, hashlib.sha256(text + values.tobytes()).hexdigest()
+        return self._prepared[index]
+
+    def target(self, index: int) -> dict[str, Tensor]:
+        """`label`: int64 []."""
+        return {"label": torch.tensor(self.labels[index])}
+
+    def __getitem__(self, index: int) -> Cloud:
+        return Cloud(self.ids[index], self.prepared(index)[0], self.target(index), self.conditions(index))
+
+
+class CloudDataModule(DataModule):
+    """Splits of clouds with N points each.
+
+    Attributes:
+        up: the axis that points up.
+        unit: clouds are scaled into the unit sphere.
+
+    Args:
+        points: N.
+        augment: what training clouds go through, in every epoch anew.
+        batch_size: clouds in a batch.
+        num_workers: loader processes.
+    """
+
+    up: Literal["x", "y", "z"] = "y"
+    unit: bool = True
+
+    def __init__(
+        self,
+        *,
+        points: Annotated[int, ">= 1"] = 1024,
+        augment: tuple[Augmentation, ...] = (),
+        batch_size: int = 8,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        if unknown := set(augment) - set(get_args(Augmentation)):
+            raise SettingError(f"augment: {', '.join(sorted(unknown))}: expected {', '.join(get_args(Augmentation))}")
+        self.points, self.augment = points, tuple(augment)
+        self.deterministic = not self.augment
+        self.mended: Counter[str] = Counter()
+
+    def count(self, split: str) -> int:
+        """Points of a split's clouds: more than N where training takes a random N of them."""
+        return math.ceil(SURPLUS * self.points) if split == "train" and "subset" in self.augment else self.points
+
+    def report(self) -> dict[str, Any]:
+        """Counts for the manifest, among them clouds that were mended."""
+        self.remarks |= self.mended
+        return super().report()
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment a training batch, on its device."""
+        if self.augment and batch.inputs and self.trainer is not None and self.trainer.training:
+            for name, clouds in batch.inputs.items():
+                flat = augment(clouds.flatten(0, 1), self.augment, count=self.points, up=AXES[self.up])
+                batch.inputs[name] = flat.unflatten(0, clouds.shape[:2])
+                if "points" in batch.conditions:
+                    batch.conditions["points"] = flat
+        return batch
+
+    def read(self, path: Path, settings: dict[str, str]) -> tuple[Cloud, list[str]]:
+        """A cloud from a `.txt`, `.xyz`, `.csv` or `.npy` table of three or more columns.
+
+        Raises:
+            DataError: another kind of file, or one that is no cloud.
+        """
+        remarks: Counter[str] = Counter()
+        points = clean(read_table(path), str(path), remarks)
+        notes = ["columns after the third are not used"] if remarks else []
+        if len(points) < self.points:
+            notes.append(f"{len(points)} points are repeated to {self.points}")
+        ready = (normalise(points) if self.unit else points).astype(np.float32)
+        return Cloud(str(path), ready[sample(ready, self.points)], {}), notes
+
+
+def read_table(path: Path) -> NDArray[Any]:
+    """A numeric table [M, columns], comma- or space-separated, or of NumPy; never unpickled.
+
+    Raises:
+        DataError: naming the file and what is wrong with it.
+    """
+    try:
+        if path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+            if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+                raise ValueError("it holds no array of real numbers")
+            return values
+        if path.suffix not in (".txt", ".xyz", ".csv"):
+            raise DataError(f"{path}: expected a .txt, .xyz, .csv or .npy table of coordinates")
+        with path.open(encoding="utf-8") as file:
+            separator = "," if "," in file.readline() else None
+        return np.loadtxt(path, delimiter=separator, ndmin=2)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} is no table of numbers: {error}") from error

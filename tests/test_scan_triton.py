@@ -1,0 +1,194 @@
+"""The Triton selective scan against a float64 loop: in Triton's interpreter, and on a GPU where there is one.
+
+Triton picks interpreter or compiler when it is first imported, so the interpreter has a process of its own: this file
+run as a script, which prints every case's errors.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+NAMES = ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes, and what differs from float32 with every input present."""
+
+    batch: int = 1
+    length: int = 5
+    channels: int = 3
+    states: int = 5
+    absent: str = ""
+    softplus: bool = True
+    dtype: torch.dtype = torch.float32
+    dt_scale: float = 1.0
+    transposed: bool = False
+
+
+CASES = {
+    "s16_three_chunks": Case(batch=2, length=9, channels=6, states=16),
+    "one_token": Case(length=1),
+    "whole_chunks": Case(length=8, channels=4),
+    "no_skip": Case(absent="D"),
+    "no_gate": Case(absent="z"),
+    "no_bias": Case(absent="dt_bias"),
+    "no_softplus": Case(softplus=False),
+    "none_at_all": Case(absent="D z dt_bias", softplus=False),
+    "tiny_steps": Case(dt_scale=0.0),
+    "huge_steps": Case(dt_scale=120.0),
+    "not_contiguous": Case(transposed=True),
+    "bfloat16": Case(dtype=torch.bfloat16),
+}
+REAL = {"batch": 8, "length": 129, "channels": 768, "states": 16}
+REAL_CASES = {
+    "real": Case(**REAL),
+    "real_none_at_all": Case(**REAL, absent="D z dt_bias", softplus=False),
+    "real_bfloat16": Case(**REAL, dtype=torch.bfloat16),
+    "real_s64": Case(batch=2, length=65, channels=40, states=64),
+}
+
+
+def draw(case: Case, device: str) -> dict[str, Tensor | None]:
+    """Inputs like a trained Mamba's; those of steps and weights in the case's dtype, parameters float32."""
+    random = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random)
+
+    tokens = (case.batch, case.length, case.channels)
+    weights = (case.batch, case.length, case.states)
+    drawn = {
+        "u": normal(*tokens),
+        "dt": case.dt_scale * normal(*tokens),
+        "A": -torch.exp(normal(case.channels, case.states)),
+        "B": normal(*weights),
+        "C": normal(*weights),
+        "D": normal(case.channels),
+        "z": normal(*tokens),
+        "dt_bias": normal(case.channels) - (9.0 if case.dt_scale == 0 else 1.0),
+    }
+    if not case.softplus:  # a step is then delta itself: small and positive
+        drawn["dt"] = 0.1 * drawn["dt"].abs()
+        drawn["dt_bias"] = 0.1 * drawn["dt_bias"].abs()
+    for name in ("u", "dt", "B", "C", "z"):
+        drawn[name] = drawn[name].to(case.dtype)
+        if case.transposed:
+            drawn[name] = drawn[name].transpose(1, 2).contiguous().transpose(1, 2)
+    return {name: None if name in case.absent.split() else x.to(device) for name, x in drawn.items()}
+
+
+def reference(inputs: dict[str, Tensor | None], softplus: bool, grad: Tensor, chunk: int) -> dict[str, Tensor]:
+    """Output, states in front of each chunk and all gradients, by autograd through a float64 loop."""
+    x = {name: None if v is None else v.double().requires_grad_() for name, v in inputs.items()}
+    delta = x["dt"] if x["dt_bias"] is None else x["dt"] + x["dt_bias"]
+    if softplus:
+        delta = F.softplus(delta, threshold=40)
+    h = x["u"].new_zeros(x["u"].shape[0], *x["A"].shape)
+    states, outputs = [], []
+    for t in range(x["u"].shape[1]):
+        if t % chunk == 0:
+            states.append(h.detach())
+        step = (delta[:, t] * x["u"][:, t])[..., None] * x["B"][:, t, None]
+        h = torch.exp(delta[:, t, :, None] * x["A"]) * h + step
+        outputs.append((h * x["C"][:, t, None]).sum(-1))
+    out = torch.stack(outputs, 1)
+    if x["D"] is not None:
+        out = out + x["D"] * x["u"]
+    if x["z"] is not None:
+        out = out * F.silu(x["z"])
+    out.backward(grad.double())
+    gradients = {f"d{name}": v.grad for name, v in x.items() if v is not None}
+    return {"out": out.detach(), "states": torch.stack(states, 1), **gradients}
+
+
+def errors(case: Case, device: str) -> dict[str, float]:
+    """Largest difference of each result, as a part of the reference's largest value."""
+    from zoo.ops import scan_triton
+
+    inputs = draw(case, device)
+    grad = torch.randn(inputs["u"].shape, generator=torch.Generator().manual_seed(1)).to(device, case.dtype)
+    out, states = scan_triton.forward(*inputs.values(), case.softplus)
+    gradients = scan_triton.backward(grad, *inputs.values(), case.softplus, states)
+    expected = reference(inputs, case.softplus, grad, scan_triton.CHUNK)
+    got = {"out": out, "states": states, **{f"d{n}": g for n, g in zip(NAMES, gradients, strict=True) if g is not None}}
+    assert got.keys() == expected.keys()
+    for name, value in got.items():
+        kept = name in ("out", "du", "ddt", "dB", "dC", "dz")
+        assert value.dtype == (case.dtype if kept else torch.float32), name
+        assert value.shape == expected[name].shape, name
+    # With one token the first states are zeros: nothing to divide by.
+    return {n: float((got[n] - e).abs().max() / e.abs().max().clamp_min(1e-30)) for n, e in expected.items()}
+
+
+def check(found: dict[str, float], case: Case) -> None:
+    """Float32 arithmetic within 1e-4; bfloat16 has 8 bits, and the interpreter cuts the rest off without rounding."""
+    bound = 1e-4 if case.dtype == torch.float32 else 2**-7
+    wrong = {name: error for name, error in found.items() if not error < bound}
+    assert not wrong, f"relative errors above {bound}: {wrong}"
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> dict[str, dict[str, float]]:
+    """{case: {result: error}} of all `CASES` from one interpreter process."""
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("Triton exists for Linux only")
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_interpreter_agrees_with_the_loop(name: str, interpreted: dict[str, dict[str, float]]) -> None:
+    check(interpreted[name], CASES[name])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", CASES | REAL_CASES)
+def test_gpu_agrees_with_the_loop(name: str) -> None:
+    case = (CASES | REAL_CASES)[name]
+    check(errors(case, "cuda"), case)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_gives_the_same_bits_again() -> None:
+    from zoo.ops import scan_triton
+
+    inputs = draw(REAL_CASES["real"], "cuda").values()
+    runs = []
+    for _ in range(2):
+        out, states = scan_triton.forward(*inputs, True)
+        runs.append((out, *scan_triton.backward(out, *inputs, True, states)))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+def repair_interpreter() -> None:
+    """Let a loop end at a tensor: Triton 3.6 calls int() on an array [1], which NumPy 2.4 refuses (triton #9171)."""
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patch_and_repair(tensor: type, scope: interpreter._LangPatchScope) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
+
+    interpreter._patch_lang_tensor = patch_and_repair
+
+
+if __name__ == "__main__":
+    from zoo.ops import scan_triton
+
+    repair_interpreter()
+    scan_triton.CHUNK, scan_triton.BLOCK_D = 4, 4  # a token costs the interpreter 10 ms: few of them fill chunks
+    print(json.dumps({name: errors(case, "cpu") for name, case in CASES.items()}))

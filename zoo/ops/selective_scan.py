@@ -1,0 +1,246 @@
+"""The selective scan of Mamba (S6; Gu and Dao, arXiv 2312.00752): one function, several backends.
+
+    delta_t = softplus(dt_t + dt_bias)
+    h_t     = exp(delta_t A) h_{t-1} + delta_t B_t u_t        A by zero-order hold, B by Euler
+    y_t     = <C_t, h_t> + D u_t,  times SiLU(z_t)
+
+Tensors lie as tokens do, [B, L, D], not channel-first as in mamba-ssm. The recurrence runs in float32 (float64 in the
+reference, where the inputs are), whatever autocast made of the inputs. dt, B and C are plain arguments, so that a
+method may modulate them and still take the fused path.
+"""
+
+import importlib.util
+from types import ModuleType
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Backend = Literal["auto", "reference", "numba", "triton", "mamba_ssm"]
+Named = Literal["reference", "numba", "triton", "mamba_ssm"]
+
+
+def choose(device: torch.device, dtype: torch.dtype) -> Named:
+    """The fastest backend that serves tensors of this device and type.
+
+    A GPU takes our Triton kernel, a CPU the Numba one. float64, meant for checks, takes the reference everywhere.
+
+    Raises:
+        RuntimeError: a device without a fused kernel; only an explicit `reference` runs there, slowly.
+    """
+    if dtype == torch.float64:
+        return "reference"
+    if device.type == "cpu":
+        return "numba"
+    if device.type == "cuda" and importlib.util.find_spec("triton"):
+        return "triton"
+    if device.type == "cuda" and importlib.util.find_spec("mamba_ssm"):
+        return "mamba_ssm"
+    raise RuntimeError(
+        f"no fused selective scan for {device.type} here: install triton (or mamba-ssm) for a GPU, or set "
+        "scan: reference in the backbone's block, a PyTorch loop that is many times slower"
+    )
+
+
+def selective_scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    softplus: bool = True,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Scan over tokens: [B, L, D] -> [B, L, D] in u's dtype. Differentiable in every tensor.
+
+    Args:
+        u: inputs [B, L, D].
+        dt: step sizes before bias and softplus [B, L, D].
+        A: [D, S], negative for a stable state.
+        B: [B, L, S], shared by the channels.
+        C: [B, L, S], shared by the channels.
+        D: skip weights [D].
+        z: gate before its SiLU [B, L, D].
+        dt_bias: [D].
+        softplus: of dt + dt_bias; else it is taken as it is.
+        backend: `auto` asks `choose`.
+
+    Raises:
+        ValueError: shapes that do not fit, or an unknown backend.
+    """
+    size, length, channels = _check(u, dt, A, B, C, D, z, dt_bias)
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend {backend!r}: expected one of {', '.join(get_args(Backend))}")
+    named = choose(u.device, u.dtype) if backend == "auto" else backend
+    if named == "reference":
+        return _reference(u, dt, A, B, C, D, z, dt_bias, softplus)
+    if named == "mamba_ssm":
+        return _mamba_ssm(u, dt, A, B, C, D, z, dt_bias, softplus)
+    if not length:
+        return torch.zeros(size, 0, channels, dtype=u.dtype, device=u.device)
+    out: Tensor = _scan(u, dt, A, B, C, D, z, dt_bias, softplus, named)[0]
+    return out
+
+
+def _check(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *more: Tensor | None) -> tuple[int, int, int]:
+    if u.ndim != 3 or A.ndim != 2:
+        raise ValueError(f"u {list(u.shape)}, A {list(A.shape)}: expected [B, L, D] and [D, S]")
+    (size, length, channels), states = u.shape, A.shape[1]
+    token, shared = (size, length, channels), (size, length, states)
+    D, z, bias = more
+    expected = {"dt": (dt, token), "A": (A, (channels, states)), "B": (B, shared), "C": (C, shared)}
+    expected |= {"D": (D, (channels,)), "z": (z, token), "dt_bias": (bias, (channels,))}  # type: ignore[dict-item]
+    wrong = [
+        f"{name} {list(tensor.shape)}, expected {list(shape)}"
+        for name, (tensor, shape) in expected.items()
+        if tensor is not None and tuple(tensor.shape) != shape
+    ]
+    if wrong:
+        raise ValueError(f"u {list(u.shape)} and A {list(A.shape)} do not fit " + "; ".join(wrong))
+    return size, length, channels
+
+
+def _reference(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    softplus: bool,
+) -> Tensor:
+    """The equations, token by token: the oracle of every other backend."""
+    kind = torch.float64 if u.dtype == torch.float64 else torch.float32
+    with torch.autocast(u.device.type, enabled=False):
+        x, delta, A, B, C = (tensor.to(kind) for tensor in (u, dt, A, B, C))
+        delta = delta if dt_bias is None else delta + dt_bias.to(kind)
+        delta = F.softplus(delta, threshold=80) if softplus else delta
+        state = x.new_zeros(len(u), *A.shape)  # [B, D, S]
+        rows = []
+        for t in range(u.shape[1]):
+            step = delta[:, t, :, None]
+            state = torch.exp(step * A) * state + step * x[:, t, :, None] * B[:, t, None]
+            rows.append(torch.einsum("bds,bs->bd", state, C[:, t]))
+        y = torch.stack(rows, dim=1) if rows else torch.zeros_like(x)
+        y = y if D is None else y + D.to(kind) * x
+        y = y if z is None else y * F.silu(z.to(kind))
+        return y.to(u.dtype)
+
+
+def _mamba_ssm(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    softplus: bool,
+) -> Tensor:
+    """The CUDA kernel of the package mamba-ssm, which wants channels before tokens."""
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    turned = [tensor.transpose(1, 2).contiguous() for tensor in (u, dt.to(u.dtype), B, C)]
+    gate = None if z is None else z.transpose(1, 2).contiguous()
+    out: Tensor = selective_scan_fn(
+        turned[0],
+        turned[1],
+        A.float(),
+        turned[2],
+        turned[3],
+        None if D is None else D.float(),
+        z=gate,
+        delta_bias=None if dt_bias is None else dt_bias.float(),
+        delta_softplus=softplus,
+    )
+    return out.transpose(1, 2)
+
+
+# --- the fused backends as one operator that autograd and torch.compile know ------------------------------------------
+
+
+def _module(backend: str) -> ModuleType:
+    if backend == "numba":
+        from zoo.ops import scan_numba
+
+        return scan_numba
+    from zoo.ops import scan_triton
+
+    return scan_triton
+
+
+@torch.library.custom_op("zoo::selective_scan", mutates_args=())
+def _scan(
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    softplus: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    out, states = _module(backend).forward(u, dt, A, B, C, D, z, dt_bias, softplus)
+    return out, states
+
+
+@torch.library.custom_op("zoo::selective_scan_backward", mutates_args=())
+def _scan_backward(
+    grad: Tensor,
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    softplus: bool,
+    states: Tensor,
+    backend: str,
+) -> list[Tensor]:
+    """Eight gradients; an empty tensor for what is absent."""
+    found = _module(backend).backward(grad, u, dt, A, B, C, D, z, dt_bias, softplus, states)
+    return [u.new_empty(0) if gradient is None else gradient for gradient in found]
+
+
+@_scan.register_fake
+def _(u, dt, A, B, C, D, z, dt_bias, softplus, backend):  # type: ignore[no-untyped-def]
+    chunks = -(-u.shape[1] // _module(backend).CHUNK)
+    last = (A.shape[1], A.shape[0]) if backend == "numba" else (A.shape[0], A.shape[1])
+    return torch.empty_like(u, memory_format=torch.contiguous_format), A.new_empty(
+        (u.shape[0], chunks, *last), dtype=torch.float32
+    )
+
+
+@_scan_backward.register_fake
+def _(grad, u, dt, A, B, C, D, z, dt_bias, softplus, states, backend):  # type: ignore[no-untyped-def]
+    return [
+        u.new_empty(0) if tensor is None else torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        for tensor in (u, dt, A, B, C, D, z, dt_bias)
+    ]
+
+
+def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    *tensors, ctx.softplus, ctx.backend = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.set_materialize_grads(True)
+
+
+def _gradients(ctx, grad, _):  # type: ignore[no-untyped-def]
+    *tensors, states = ctx.saved_tensors
+    found = _scan_backward(grad, *tensors, ctx.softplus, states, ctx.backend)
+    return *(None if tensor is None else g for tensor, g in zip(tensors, found, strict=True)), None, None
+
+
+_scan.register_autograd(_gradients, setup_context=_setup)
