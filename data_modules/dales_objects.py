@@ -11,10 +11,10 @@ Splits are 60 / 20 / 20 of every class, by a hash of the object's id.
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from data_modules.check import check_command
-from data_modules.clouds import CloudDataModule, few, hold_out
+from data_modules.clouds import Augmentation, CloudDataModule, few, hold_out
 from data_modules.errors import DataError
 from data_modules.stored import Stored, StoredSet, labelled, read_arrays
 from zoo.batch import Cloud, SampleSet
@@ -52,7 +52,7 @@ class DalesObjects(CloudDataModule):
         root: str,
         shots: Annotated[int, ">= 1"] | None = None,
         points: Annotated[int, ">= 1"] = 1024,
-        augment: tuple[Literal["subset", "rotate", "scale_translate", "jitter"], ...] = (),
+        augment: tuple[Augmentation, ...] = (),
         batch_size: Annotated[int, ">= 1"] = 8,
         num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from data_modules.check import check_command
-from data_modules.clouds import CloudDataModule, hold_out
+from data_modules.clouds import Augmentation, CloudDataModule, hold_out
 from data_modules.errors import DataError
 from data_modules.stored import (
     Stored,
@@ -132,7 +132,7 @@ class ModelNet40(CloudDataModule):
         root: str,
         val_share: Annotated[float, "> 0", "<= 0.5"] = 0.1,
         points: Annotated[int, ">= 1"] = 1024,
-        augment: tuple[Literal["subset", "rotate", "scale_translate", "jitter"], ...] = (),
+        augment: tuple[Augmentation, ...] = (),
         batch_size: Annotated[int, ">= 1"] = 8,
         num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.check import check_command
-from data_modules.clouds import CloudDataModule, hold_out
+from data_modules.clouds import Augmentation, CloudDataModule, hold_out
 from data_modules.errors import DataError
 from data_modules.modelnet40 import ModelNet40, layout, read_modelnet40
 from data_modules.stored import Stored, StoredSet, divide, labelled, read_arrays
@@ -116,7 +116,7 @@ class ModelNet40FewShot(CloudDataModule):
         shot: Literal[10, 20],
         fold: Annotated[int, ">= 0", "<= 9"],
         points: Annotated[int, ">= 1"] = 1024,
-        augment: tuple[Literal["subset", "rotate", "scale_translate", "jitter"], ...] = (),
+        augment: tuple[Augmentation, ...] = (),
         batch_size: Annotated[int, ">= 1"] = 8,
         num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:

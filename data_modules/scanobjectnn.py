@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.check import check_command
-from data_modules.clouds import CloudDataModule, hold_out
+from data_modules.clouds import Augmentation, CloudDataModule, hold_out
 from data_modules.errors import DataError
 from data_modules.stored import Stored, compared, divide, labelled, read_arrays
 from zoo.batch import Cloud, SampleSet
@@ -81,7 +81,7 @@ class ScanObjectNN(CloudDataModule):
         variant: Literal["bg", "only", "hardest"],
         val_share: Annotated[float, "> 0", "<= 0.5"] = 0.1,
         points: Annotated[int, ">= 1"] = 2048,
-        augment: tuple[Literal["subset", "rotate", "scale_translate", "jitter"], ...] = (),
+        augment: tuple[Augmentation, ...] = (),
         batch_size: Annotated[int, ">= 1"] = 8,
         num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:

@@ -11,10 +11,10 @@ Expected below ROOT, as the authors of PoinTr distribute it:
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from data_modules.check import check_command
-from data_modules.clouds import CloudDataModule, hold_out
+from data_modules.clouds import Augmentation, CloudDataModule, hold_out
 from data_modules.errors import DataError
 from data_modules.stored import Stored, Tables, compared, divide, read_lines, require
 from zoo.batch import Cloud, SampleSet
@@ -45,7 +45,7 @@ class ShapeNet55(CloudDataModule):
         root: str,
         val_share: Annotated[float, "> 0", "<= 0.5"] = 0.02,
         points: Annotated[int, ">= 1"] = 1024,
-        augment: tuple[Literal["subset", "rotate", "scale_translate", "jitter"], ...] = (),
+        augment: tuple[Augmentation, ...] = (),
         batch_size: Annotated[int, ">= 1"] = 8,
         num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:

@@ -49,7 +49,8 @@ def finished(folder: Path, *, dirty: bool = False) -> dict[str, Any]:
             run.mkdir(parents=True)
             (run / "metrics.json").write_text(json.dumps(record(values, seed=seed, dirty=dirty)))
             (run / "per_sample.json").write_text(json.dumps(values))
-    return comparison.gather(folder, ["recipe", "control"], ["seed0", "seed1"], command="python -m zoo.compare recipe=tb_ava")
+    rounds, command = ["seed0", "seed1"], "python -m zoo.compare recipe=tb_ava"
+    return comparison.gather(folder, ["recipe", "control"], rounds, command=command)
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda p: p.stem)

@@ -255,7 +255,7 @@ def test_the_papers_setting_trains_about_five_percent() -> None:
     ("make", "message"),
     [
         (lambda: pairing(Mantis(orders=("x",))), "exactly two orders"),
-        (lambda: pairing(Mantis(last=4)), "method.last = 4: expected 1 to 3"),
+        (lambda: pairing(Mantis(last=4)), r"method\.last = 4: expected 1 to 3"),
         (lambda: pairing(Mantis(drop_path=1.0)), "drop_path"),
         (lambda: pairing(Mantis(), PartSegmentation()), "data whose classes are called Category"),
         (lambda: pairing(Frozen(), Reconstruction()), "predicts masked groups"),
@@ -269,5 +269,5 @@ def test_settings_that_do_not_fit_are_named(make, message: str) -> None:
 def test_a_backbone_without_mixers_is_refused_by_name() -> None:
     from tiny import backbones
 
-    with pytest.raises(SettingError, match="adapts backbones.points, a Mamba3D"):
+    with pytest.raises(SettingError, match=r"adapts backbones\.points, a Mamba3D"):
         Pairing(backbones(), Mantis(), Classification(), classes=CLASSES)

@@ -53,6 +53,17 @@ WRONG = {
     "backbones.vision.imagesize=3": "unknown key 'backbones.vision.imagesize'. Did you mean 'image_size'?",
 }
 
+WRONG_CLOUDS = {
+    "method.orders=[x,w]": "method.orders: expected tuple[Literal['native', 'x', ",
+    "data.augment=[spin]": "data.augment: expected tuple[Literal['subset', 'rotate', ",
+    "backbones.points.scan=cuda": "backbones.points.scan: expected Literal['auto', 'reference', ",
+}
+
+
+@pytest.mark.parametrize(("word", "message"), WRONG_CLOUDS.items())
+def test_types_that_have_a_name_are_checked_as_if_written_out(word: str, message: str) -> None:
+    assert problems(word, name="mantis")[0].startswith(message)
+
 
 @pytest.mark.parametrize(("word", "message"), WRONG.items())
 def test_a_wrong_word_is_named_with_the_nearest_right_one(word: str, message: str) -> None:

@@ -32,12 +32,13 @@ MADE_UP = {
     "mantis_modelnet40": cloud_files.modelnet40,
     "mantis_modelnet40_fewshot": cloud_files.fewshot,
     "mantis_shapenetpart": cloud_files.shapenet_part,
+    "mamba3d_pretrain_shapenet55": cloud_files.shapenet55,
 }
 KINDS = {  # what a recipe's predictions and pictures are
-    **{name: "events" for name in ("tb_ava", "tb_ava_grid", "tb_ava_ave")},
+    **dict.fromkeys(("tb_ava", "tb_ava_grid", "tb_ava_ave"), "events"),
     "tb_ava_llp": "parsing",
     "mantis_shapenetpart": "parts",
-    "mamba3d_pretrain": "reconstruction",
+    **dict.fromkeys(("mamba3d_pretrain", "mamba3d_pretrain_shapenet55"), "reconstruction"),
 }
 PICTURES = {
     "events": {"curves.png", "timelines.png", "gates.png", "confusion.png"},
@@ -134,7 +135,8 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
         assert len(answer["parts"]) == 64
         assert all(part.startswith("Chair/") for part in answer["parts"])
     else:
-        assert set(answer) == {"id"} | ({"explained"} if kind == "reconstruction" else {"label", "probability", "likely"})
+        expected = {"explained"} if kind == "reconstruction" else {"label", "probability", "likely"}
+        assert set(answer) == {"id"} | expected
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -52,8 +52,7 @@ def _cone(p: Points) -> NDArray[np.float64]:
 
 
 def _cylinder(p: Points) -> NDArray[np.float64]:
-    radius = np.hypot(p[:, 0], p[:, 2])
-    return np.maximum(radius - 0.5, np.abs(p[:, 1]) - 1)
+    return np.maximum(np.hypot(p[:, 0], p[:, 2]) - 0.5, np.abs(p[:, 1]) - 1)
 
 
 def _ellipsoid(p: Points) -> NDArray[np.float64]:
@@ -149,15 +148,14 @@ def test_parts_are_placed_and_get_points_by_their_area() -> None:
 
 def test_occlusion_removes_the_far_side_of_a_sphere() -> None:
     rng = np.random.default_rng(0)
-    points = solids.ellipsoid(1, 1, 1).draw(rng, 12_000)
+    points = solids.ellipsoid(1, 1, 1).draw(rng, 20_000)
     for _ in range(5):
         eye = rng.standard_normal(3)
         eye *= 3 / np.linalg.norm(eye)
         seen, facing = visible(points, eye), points @ eye / 3
         # From a distance of 3 the horizon is at 1 / 3; pixels on the rim see a little beyond it.
         assert seen[facing > 0.5].mean() > 0.95
-        assert seen[facing < 0].mean() < 0.01
-        assert not seen[facing < -0.3].any()
+        assert not seen[facing < 0].any()
 
 
 @pytest.mark.parametrize("make", [scans, shapes])
@@ -238,6 +236,15 @@ def test_every_arrangement_of_primitives_has_finite_extent(arrange: object) -> N
         assert 0.05 < np.ptp(points, axis=0).max() < 20
 
 
+def test_some_shapes_are_whole_and_some_are_seen_from_one_side_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    ball = [Part(solids.ellipsoid(1, 1, 1))]
+    monkeypatch.setattr("data_modules.synthetic_shapes.ARRANGEMENTS", [lambda rng: ball])
+    offsets = [np.linalg.norm(shapes("train", 60).raw(i).mean(0)) for i in range(60)]
+    halves = sum(offset > 0.3 for offset in offsets)
+    assert 10 <= halves <= 40
+    assert sum(offset < 0.1 for offset in offsets) == 60 - halves
+
+
 def test_more_points_than_a_raw_cloud_usually_has_are_drawn_and_not_repeated() -> None:
     for make in (scans, shapes):
         cloud = make("train", 1, count=5000)
@@ -272,7 +279,6 @@ def test_a_scan_lacks_what_is_hidden_and_has_something_around_it() -> None:
         rays = offset[on] / np.linalg.norm(offset[on], axis=1, keepdims=True)
         hidden.append(((directions @ rays.T).max(1) < 0.97).mean())
     assert np.mean(hidden) > 0.25
-    assert np.min(hidden) > 0.05
     assert 0.05 < np.mean(around) < 0.3
 
 

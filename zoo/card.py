@@ -225,9 +225,7 @@ def measured(records: Sequence[Mapping[str, Any]], *, command: str) -> dict[str,
     }
 
 
-def publish(
-    path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], *, table: str = "main"
-) -> None:
+def publish(path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], *, table: str = "main") -> None:
     """Write a comparison and, from the main one, the metrics of its recipe into a card.
 
     Args:

@@ -1,9 +1,9 @@
 """`python -m zoo.compare recipe=NAME [seeds=[0,1,2]|folds=[0,1,2]] [variants=[a,b]] [key=value ...]`.
 
 Trains the recipe as it stands (called `recipe`) and every block of its `variants:`, once per seed (or per fold of data
-that come in folds), into one table: mean and deviation, the gap to the recipe with a paired bootstrap interval over test samples, and trainable
-parameters, step time, peak memory and checkpoint bytes. Each training is a process of its own, so that peak memory is
-its own and a killed comparison goes on where it stopped: finished trainings are kept below
+that come in folds), into one table: mean and deviation, the gap to the recipe with a paired bootstrap interval over
+test samples, and trainable parameters, step time, peak memory and checkpoint bytes. Each training is a process of its
+own, so that peak memory is its own and a killed comparison goes on where it stopped: finished trainings are kept below
 `runs/compare/<recipe>/<commit>-<configuration>/`.
 """
 

@@ -249,7 +249,7 @@ def _packed(tensors: Mapping[str, Tensor], dtype: torch.dtype, settings: Setting
 
 def _kinds(names: Iterable[str]) -> str:
     """How many, and of what: `300 tensors (blocks 264, ...)`."""
-    counts = Counter(name.removesuffix(".weight").partition(".")[0] for name in names)
+    counts = Counter(name.partition(".")[0] for name in sorted(names))
     return f"{counts.total()} tensors" + (f" ({', '.join(f'{k} {n}' for k, n in counts.items())})" if counts else "")
 
 

@@ -128,12 +128,30 @@ def _parameters(node: ast.FunctionDef, meanings: Mapping[str, str], tree: ast.Mo
     return {
         a.arg: Parameter(
             a.arg,
-            ast.unparse(a.annotation) if a.annotation else "Any",
+            ast.unparse(_Spelled(tree).visit(a.annotation)) if a.annotation else "Any",
             ast.unparse(constants.get(ast.unparse(default), default)) if default else None,
             meanings.get(a.arg, ""),
         )
         for a, default in pairs
     }
+
+
+class _Spelled(ast.NodeTransformer):
+    """Aliases of a `Literal` in an annotation, written out: defined in the module or imported from another one."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.tree = tree
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """The alias's own definition, or the name as it is."""
+        tree = self.tree
+        origin = _imported(tree, node.id)
+        if origin and origin.partition(".")[0] in ("zoo", "data_modules"):
+            tree = _tree(origin, origin)
+        for item in tree.body:
+            if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == node.id:
+                return item.value if ast.unparse(item.value).startswith("Literal[") else node
+        return node
 
 
 def _meanings(docstring: str | None) -> dict[str, str]:

@@ -176,10 +176,10 @@ class Mamba3D(Backbone):
         neighbours: Annotated[int, ">= 1"] = 32,
         local_neighbours: Annotated[int, ">= 1"] = 4,
         states: Annotated[int, ">= 1"] = 16,
-        second_branch: Literal["channel", "sequence"] = "channel",
+        second_branch: SecondBranch = "channel",
         compat: Literal["none", "official"] = "none",
         taps: tuple[int, ...] = (),
-        scan: Literal["auto", "reference", "numba", "triton", "mamba_ssm"] = "auto",
+        scan: Backend = "auto",
     ) -> None:
         super().__init__()
         self.groups, self.neighbours, self.compat, self.taps = groups, neighbours, compat, tuple(taps)

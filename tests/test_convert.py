@@ -1,0 +1,329 @@
+"""Official checkpoints, made up here name by name from the authors' modules, under our names and back."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from point_tiny import batch, clouds
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo import adapter, convert
+from zoo.backbones.mamba3d import Mamba3D, Net, group
+from zoo.convert import official, split
+from zoo.methods.mantis import Mantis
+from zoo.methods.point_mae import PointMAE
+from zoo.pairing import Pairing
+from zoo.tasks.classification import Classification
+from zoo.tasks.part_segmentation import PartSegmentation
+from zoo.tasks.reconstruction import Reconstruction
+
+C, DEPTH, S, R = 32, 2, 16, 2
+SIZES = {"width": C, "depth": DEPTH, "states": S, "groups": 12, "neighbours": 6, "scan": "reference"}
+OFFICIAL = {"second_branch": "sequence", "compat": "official"}
+CLASSES, PARTS = ["chair", "table", "sofa"], ["Chair/0", "Chair/1", "Table/0", "Table/1", "Table/2"]
+CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+Shapes = dict[str, list[int]]
+
+
+def norm(name: str, width: int, *, batch_norm: bool = False) -> Shapes:
+    running = {"running_mean": [width], "running_var": [width], "num_batches_tracked": []} if batch_norm else {}
+    return {f"{name}.{k}": shape for k, shape in {"weight": [width], "bias": [width], **running}.items()}
+
+
+def layer(name: str, out: int, *fan_in: int) -> Shapes:
+    return {f"{name}.weight": [out, *fan_in], f"{name}.bias": [out]}
+
+
+def backbone(c: int = C, depth: int = DEPTH) -> Shapes:
+    shapes = {"cls_token": [1, 1, c], "cls_pos": [1, 1, c]}
+    shapes |= layer("encoder.first_conv.0", 128, 3, 1) | norm("encoder.first_conv.1", 128, batch_norm=True)
+    shapes |= layer("encoder.first_conv.3", 256, 128, 1) | layer("encoder.second_conv.0", 512, 512, 1)
+    shapes |= norm("encoder.second_conv.1", 512, batch_norm=True) | layer("encoder.second_conv.3", c, 512, 1)
+    shapes |= layer("pos_embed.0", 128, 3) | layer("pos_embed.2", c, 128)
+    for i in range(depth):
+        block, mixer, d, r = f"blocks.blocks.{i}", f"blocks.blocks.{i}.mixer", 2 * c, c // 16
+        shapes |= norm(f"{block}.norm1", c) | norm(f"{block}.norm2", c) | norm(f"{block}.lfa.pre_norm_ft", 2 * c)
+        shapes |= {f"{block}.lfa.lga.affine_{name}_feat": [1, 1, 1, 2 * c] for name in ("alpha", "beta")}
+        shapes |= layer(f"{block}.lfa.mlp.share_mlp", c, 2 * c, 1)
+        shapes |= {f"{mixer}.{name}": [d, S] for name in ("A_log", "A_b_log")}
+        shapes |= {f"{mixer}.{name}": [d] for name in ("D", "D_b")}
+        shapes |= {f"{mixer}.in_proj.weight": [2 * d, c], f"{mixer}.out_proj.weight": [c, d]}
+        for mark in ("", "_b"):
+            shapes |= layer(f"{mixer}.conv1d{mark}", d, 1, 4) | layer(f"{mixer}.dt_proj{mark}", d, r)
+            shapes[f"{mixer}.x_proj{mark}.weight"] = [r + 2 * S, d]
+    return shapes | norm("norm", c)
+
+
+def saa(c: int = C, blocks: tuple[int, ...] = (0, 1), pooled: int = 2 * C) -> Shapes:
+    shapes = layer("dscd_head.proj_head.0", 128, pooled) | layer("dscd_head.proj_head.2", 128, 128)
+    for mixer in (f"blocks.blocks.{i}.mixer.saa" for i in blocks):
+        shapes |= layer(f"{mixer}_proj", 64, c) | layer(f"{mixer}_controller", 8, 64)
+        for mark in ("", "_b"):
+            shapes |= {f"{mixer}_basis_dt{mark}": [8, 2 * c]}
+            shapes |= {f"{mixer}_basis_B{mark}": [8, S], f"{mixer}_basis_C{mark}": [8, S]}
+    return shapes
+
+
+def classifier(c: int = C, classes: int = 3) -> Shapes:
+    shapes = layer("cls_head_finetune.0", 256, 2 * c) | norm("cls_head_finetune.1", 256, batch_norm=True)
+    shapes |= layer("cls_head_finetune.4", 256, 256) | norm("cls_head_finetune.5", 256, batch_norm=True)
+    return shapes | layer("cls_head_finetune.8", classes, 256)
+
+
+def segmenter(c: int = C, taps: int = 2, categories: int = 2, parts: int = 5) -> Shapes:
+    dense, spread = taps * c, "seg_feature_propagation.mlp"
+    shapes = {"seg_label_conv.0.weight": [64, categories, 1]} | norm("seg_label_conv.1", 64, batch_norm=True)
+    shapes |= layer(f"{spread}_convs.0", 4 * c, dense + 3, 1) | norm(f"{spread}_bns.0", 4 * c, batch_norm=True)
+    shapes |= layer(f"{spread}_convs.1", 1024, 4 * c, 1) | norm(f"{spread}_bns.1", 1024, batch_norm=True)
+    shapes |= layer("seg_conv1", 512, 1024 + 2 * dense + 64, 1) | norm("seg_bn1", 512, batch_norm=True)
+    shapes |= layer("seg_conv2", 256, 512, 1) | norm("seg_bn2", 256, batch_norm=True)
+    return shapes | layer("seg_conv3", parts, 256, 1)
+
+
+KINDS = {
+    "backbone": backbone(),
+    "fine-tuned": backbone() | classifier(),
+    "classification": backbone() | classifier() | saa(),
+    "last block": backbone() | classifier() | saa(blocks=(1,)),
+    "part segmentation": backbone() | segmenter() | saa(pooled=4 * C),
+}
+
+
+def filled(shapes: Shapes) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    state = {name: 0.3 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    state |= {name: 0.5 + value.abs() for name, value in state.items() if name.endswith("running_var")}
+    return state | {name: torch.tensor(17) for name in state if name.endswith("num_batches_tracked")}
+
+
+def converted(tmp_path: Path, checkpoint: object, *words: str) -> Path:
+    torch.save(checkpoint, tmp_path / "in.pth")
+    assert convert.main([f"checkpoint={tmp_path / 'in.pth'}", f"output={tmp_path / 'out.safetensors'}", *words]) == 0
+    return tmp_path / "out.safetensors"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_and_back_is_bit_equal(kind: str) -> None:
+    state = filled(KINDS[kind])
+    found = split(state)
+    assert bool(found.trainable) == (kind != "backbone")
+    again = official(found.backbone, found.trainable)
+    assert again.keys() == state.keys()
+    for name, tensor in state.items():
+        assert again[name].dtype == tensor.dtype
+        assert torch.equal(again[name], tensor), name
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_the_papers_size(dense: bool) -> None:
+    head = segmenter(384, 3, 16, 50) if dense else classifier(384, 40)
+    shapes = backbone(384, 12) | head | saa(384, tuple(range(12)), 2304 if dense else 768)
+    found = split({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    with torch.device("meta"):
+        own = Net(width=384, depth=12).state_dict()
+    assert {name: t.shape for name, t in found.backbone.items()} == {name: t.shape for name, t in own.items()}
+    assert {name: list(t.shape) for name, t in official(found.backbone, found.trainable).items()} == shapes
+    assert found.settings["task"].get("propagation") == ([1536, 1024] if dense else None)
+
+
+class Official(dict[str, Tensor]):
+    """A forward pass in the authors' layout, of one cloud at a time."""
+
+    def below(self, prefix: str) -> "Official":
+        return Official({name.removeprefix(prefix): t for name, t in self.items() if name.startswith(prefix)})
+
+    def conv(self, name: str, x: Tensor, **settings: int) -> Tensor:
+        return F.conv1d(x, self[f"{name}.weight"], self[f"{name}.bias"], **settings)
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        return F.linear(x, self[f"{name}.weight"], self[f"{name}.bias"])
+
+    def bn(self, name: str, x: Tensor) -> Tensor:
+        return F.batch_norm(x, *(self[f"{name}.{k}"] for k in ("running_mean", "running_var", "weight", "bias")))
+
+    def ln(self, name: str, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self[f"{name}.weight"], self[f"{name}.bias"])
+
+    def branch(self, mark: str, x: Tensor, z: Tensor, control: Tensor | None) -> Tensor:
+        """Of a mixer, [D, L] -> [D, L]; the second one is marked `_b`."""
+        x = F.silu(self.conv(f"conv1d{mark}", x[None], padding=3, groups=len(x))[0, :, : x.shape[1]])
+        low, *more = (self[f"x_proj{mark}.weight"] @ x).split([R, S, S])
+        dt, b, c = self[f"dt_proj{mark}.weight"] @ low, *more
+        if control is not None:
+            dt, b, c = (v + (control @ self[f"saa_basis_{n}{mark}"]).T for n, v in (("dt", dt), ("B", b), ("C", c)))
+        dt = F.softplus(dt + self[f"dt_proj{mark}.bias"][:, None])
+        a, state, out = -self["A_b_log" if mark else "A_log"].exp(), torch.zeros(len(x), S), []
+        for t in range(x.shape[1]):
+            state = (dt[:, t, None] * a).exp() * state + dt[:, t, None] * b[:, t] * x[:, t, None]
+            out.append(state @ c[:, t] + self[f"D{mark}"] * x[:, t])
+        return torch.stack(out, 1) * F.silu(z)
+
+    def mixer(self, h: Tensor) -> Tensor:
+        """[L, C] -> [L, C]: the second branch on reversed channels, or with adapters on the reversed sequence."""
+        both = self["in_proj.weight"] @ h.T
+        if "saa_proj.weight" in self:
+            c = self.linear("saa_controller", F.silu(self.linear("saa_proj", h))).sigmoid()
+            x, z = both.chunk(2)
+            y = self.branch("", x, z, c) + self.branch("_b", x.flip(1), z.flip(1), c.flip(0)).flip(1)
+        else:
+            y = self.branch("", *both.chunk(2), None) + self.branch("_b", *both.flip(0).chunk(2), None).flip(0)
+        return (self["out_proj.weight"] @ y).T
+
+    def lfa(self, tokens: list[Tensor], centres: Tensor) -> list[Tensor]:
+        """Local norm pooling of [L, C] each; the deviation is that of the whole batch."""
+        near = [x[1:][torch.cdist(c, c).topk(4, largest=False).indices] for x, c in zip(tokens, centres, strict=True)]
+        deviation, out = torch.stack([n - x[1:, None] for n, x in zip(near, tokens, strict=True)]).std(), []
+        for n, x in zip(near, tokens, strict=True):
+            v = torch.cat([(n - x[1:, None]) / (deviation + 1e-5), x[1:, None].expand_as(n)], -1)
+            v = self["lga.affine_alpha_feat"][0] * v + self["lga.affine_beta_feat"][0]
+            v = self.ln("pre_norm_ft", (v * v.exp()).mean(1) / v.exp().mean(1))
+            out.append(torch.cat([x[:1], F.silu(self.conv("mlp.share_mlp", v.T)).T]))
+        return out
+
+    def pooled(self, points: Tensor) -> Tensor:
+        """Clouds [B, N, 3] -> [B, 2 C]."""
+        (neighbourhoods, centres), xs = group(points, 12, 6), []
+        for cloud in neighbourhoods:
+            x = self.bn("encoder.first_conv.1", self.conv("encoder.first_conv.0", cloud.mT)).relu()
+            x = self.conv("encoder.first_conv.3", x)
+            x = self.conv("encoder.second_conv.0", torch.cat([x.amax(2, keepdim=True).expand_as(x), x], 1))
+            x = self.conv("encoder.second_conv.3", self.bn("encoder.second_conv.1", x).relu())
+            xs.append(torch.cat([self["cls_token"][0], x.amax(2)]))
+        places = [self.linear("pos_embed.2", F.silu(self.linear("pos_embed.0", c))) for c in centres]
+        for block in (self.below(f"blocks.blocks.{i}.") for i in range(DEPTH)):
+            xs = [x + torch.cat([self["cls_pos"][0], p]) for x, p in zip(xs, places, strict=True)]
+            local = block.below("lfa.").lfa([block.ln("norm1", x) for x in xs], centres)
+            xs = [x + y for x, y in zip(xs, local, strict=True)]
+            xs = [x + block.below("mixer.").mixer(block.ln("norm2", x)) for x in xs]
+        out = torch.stack([self.ln("norm", x) for x in xs])
+        return torch.cat([out[:, 0], out[:, 1:].max(1)[0] + out[:, 1:].mean(1)[0]], dim=-1)
+
+
+def test_a_converted_backbone_computes_what_the_authors_layout_does(tmp_path: Path, capsys) -> None:
+    state = filled(KINDS["backbone"])
+    path = converted(tmp_path, {"base_model": state})
+    encoder = Mamba3D(source=f"file:{path}", **SIZES, compat="official")
+    assert all(torch.equal(t, split(state).backbone[name]) for name, t in encoder.net.state_dict().items())
+    with safe_open(path, framework="pt") as file:
+        assert json.loads(file.metadata()["architecture"]) == {"width": C, "depth": DEPTH, "states": S}
+    tokens = encoder.embed(clouds(0, 1)[:, 0])
+    for block in encoder.blocks:
+        tokens = block(tokens)
+    torch.testing.assert_close(
+        encoder.pool(encoder.finish(tokens)), Official(state).pooled(clouds(0, 1)[:, 0]), **CLOSE
+    )
+    assert "dropped 0 tensors; set to zero, for want of one: nothing" in capsys.readouterr().out
+
+
+def test_a_mantis_checkpoint_classifies_as_in_the_authors_layout(tmp_path: Path, capsys) -> None:
+    state = filled(KINDS["classification"])
+    path = converted(tmp_path, {"base_model": {f"module.{name}": t for name, t in state.items()}})
+    encoder = Mamba3D(source=f"file:{path}", **SIZES, **OFFICIAL)
+    pairing = Pairing({"points": encoder}, Mantis(), Classification(), classes=CLASSES).eval()
+    pairing.load_trainable(load_file(path.with_suffix(".adapter.safetensors")), source="the file")
+    data, head = batch(0, 1), Official(state).below("cls_head_finetune.")
+    pooled = Official(state).pooled(data.inputs["points"][:, 0])
+    with torch.no_grad():
+        features = pairing(data)
+        torch.testing.assert_close(features["points"][:, 0], pooled, **CLOSE)
+        hidden = head.bn("5", head.linear("4", head.bn("1", head.linear("0", pooled)).relu())).relu()
+        torch.testing.assert_close(pairing.task.logits(features, data), head.linear("8", hidden), **CLOSE)
+    said = capsys.readouterr().out
+    for word in ('"second_branch": "sequence"', '"compat": "official"', f'"width": {C}', '"rank": 8', '"hidden": 64'):
+        assert word in said
+
+
+@pytest.mark.parametrize(("kind", "last"), [("last block", 1), ("part segmentation", None)])
+def test_other_trained_parts_fit_a_pairing(tmp_path: Path, kind: str, last: int | None) -> None:
+    path = converted(tmp_path, {"model": filled(KINDS[kind])})
+    task = Classification() if last else PartSegmentation(propagation=(4 * C, 1024))
+    encoder = Mamba3D(source=f"file:{path}", **SIZES, **OFFICIAL, taps=() if last else (0, 1))
+    pairing = Pairing({"points": encoder}, Mantis(last=last), task, classes=CLASSES if last else PARTS)
+    pairing.load_trainable(load_file(path.with_suffix(".adapter.safetensors")), source="the file")
+
+
+DECODER = layer("MAE_decoder.norm", 4) | {"mask_token": [1, 1, 4]} | layer("increase_dim.0", 9, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("top", "prefix"), [("model", "module.MAE_encoder."), ("base_model", "MAE_encoder."), ("model", "base_model.")]
+)
+def test_prefixes_go_and_a_decoder_is_left_behind(tmp_path: Path, top: str, prefix: str, capsys) -> None:
+    state = filled(KINDS["backbone"])
+    module = "module." * prefix.startswith("module.")
+    stored = {f"{prefix}{n}": t for n, t in state.items()} | {f"{module}{n}": t for n, t in filled(DECODER).items()}
+    path = converted(tmp_path, {top: stored, "optimizer": {"state": {0: torch.ones(2)}}, "epoch": 300}, "dtype=float16")
+    assert "dropped 5 tensors (MAE_decoder 2, increase_dim 2, mask_token 1)" in capsys.readouterr().out
+    net = Mamba3D(source=f"file:{path}", **SIZES).net.state_dict()
+    assert all(torch.equal(t, net[n].half()) for n, t in load_file(path).items() if t.is_floating_point())
+    assert not path.with_suffix(".adapter.safetensors").exists()
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("ran",))
+
+
+WHOLE = filled(KINDS["classification"])
+WRONG = {
+    "missing blocks.blocks.1.mixer.D_b$": {"model": {n: t for n, t in WHOLE.items() if "1.mixer.D_b" not in n}},
+    "norm.weight is missing": {"model": {"conv1.weight": torch.ones(3)}},
+    "left over prompt_pos$": {"model": WHOLE | {"prompt_pos": torch.ones(3)}},
+    r"left over x10; left over x11; and 3 more$": {"model": WHOLE | {f"x{k}": torch.ones(1) for k in range(15)}},
+    r"cls_pos \[32\], expected \[1, 1, 32\]$": {"model": WHOLE | {"cls_pos": torch.ones(C)}},
+    "expected a network under one of the keys .* found .'epoch', 'net'": {"epoch": 1, "net": WHOLE},
+    "found a Tensor without keys": torch.ones(3),
+    r"adapters in blocks \[0\] of 2": {"model": filled(backbone() | classifier() | saa(blocks=(0,)))},
+    "norm.bias is there twice": {"model": WHOLE | {"module.norm.bias": torch.ones(C)}},
+    "'epoch', a int, is no dense tensor": {"model": WHOLE | {"epoch": 3}},
+    "not finite as float32: cls_pos$": {"model": WHOLE | {"cls_pos": torch.full((1, 1, C), torch.nan)}},
+    "missing cls_token; class_token=zeros": {"model": {n: t for n, t in WHOLE.items() if n != "cls_token"}},
+    "cannot be loaded safely": {"model": WHOLE, "metrics": Evil()},
+}
+
+
+@pytest.mark.parametrize(("message", "checkpoint"), WRONG.items(), ids=range(len(WRONG)))
+def test_what_is_no_whole_checkpoint_is_refused_and_nothing_written(
+    message: str, checkpoint: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        converted(tmp_path, checkpoint)
+    out, errors = capsys.readouterr()
+    assert re.search(rf"^error: {tmp_path}/in.pth.*{message}", errors.strip())
+    assert (out, errors.count("\n"), [path.name for path in tmp_path.iterdir()]) == ("", 1, ["in.pth"])
+
+
+def test_zeros_stand_for_a_missing_class_token_where_that_is_asked_for(tmp_path: Path, capsys) -> None:
+    state = {n: t for n, t in filled(KINDS["backbone"]).items() if not n.startswith("cls_")}
+    path = converted(tmp_path, {"base_model": state}, "class_token=zeros")
+    assert not load_file(path)["cls_token"].any()
+    assert "set to zero, for want of one: cls_token, cls_pos" in capsys.readouterr().out
+
+
+def test_the_backbone_of_a_pretraining_run(tmp_path: Path, capsys) -> None:
+    encoder = Mamba3D(source="random:0", **SIZES)
+    pairing = Pairing({"points": encoder}, PointMAE(decoder_depth=1), Reconstruction(), classes=CLASSES)
+    with torch.no_grad():
+        pairing.method.student.cls_pos.fill_(0.5)
+    folder = adapter.save(pairing, tmp_path / "run", recipe="a: 1\n", metrics={}, card="# Card\n")
+    path = tmp_path / "net.safetensors"
+    assert convert.main([f"adapter={folder}", f"output={path}"]) == 0
+    assert re.search(
+        r"dropped \d+ tensors \(decoder \d+, mask_token 1, norm 2, positions 4, rebuild 2\)", capsys.readouterr().out
+    )
+    loaded = Mamba3D(source=f"file:{path}", **SIZES).net.state_dict()
+    assert all(torch.equal(t, loaded[name]) for name, t in pairing.method.student.state_dict().items())
+    (folder / "recipe.yaml").write_text("a: 2\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="1"):
+        convert.main([f"adapter={folder}", f"output={path}"])
+
+
+def test_a_wrong_command_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        convert.main(["checkpoint=a", "adapter=b", f"output={tmp_path}/no/a.bin", "dtype=int8", "class_token=ones"])
+    assert len(capsys.readouterr().err.splitlines()) == 4
