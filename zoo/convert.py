@@ -89,10 +89,10 @@ def split(state: Mapping[str, Any], *, class_token: bool = False) -> Converted:
         ConvertError: naming every missing, left over and misshapen tensor.
     """
     named, dropped = _stripped(state)
-    shapes, start, settings = _expected(named)
+    shapes, settings = _expected(named)
     made, problems, out = [], [], {}
     for ours, shape in shapes.items():
-        name, expected = _official(ours, shape, start)
+        name, expected = _official(ours, shape)
         if class_token and name in ("cls_token", "cls_pos") and name not in named:
             made.append(name)
             named[name] = torch.zeros(expected)
@@ -113,8 +113,7 @@ def split(state: Mapping[str, Any], *, class_token: bool = False) -> Converted:
 
 def official(backbone: Mapping[str, Tensor], trainable: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `split`: official names and shapes."""
-    start = len(_indices(backbone, r"blocks\.")) - len(_indices(trainable, r"method\.adapters\."))
-    named = [(*_official(ours, t.shape, start), t) for ours, t in [*backbone.items(), *trainable.items()]]
+    named = [(*_official(ours, t.shape), t) for ours, t in [*backbone.items(), *trainable.items()]]
     return {name: tensor.reshape(shape) for name, shape, tensor in named}
 
 
@@ -158,14 +157,15 @@ def _stripped(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
     return named, dropped
 
 
-def _expected(state: Mapping[str, Tensor]) -> tuple[dict[str, torch.Size], int, Settings]:
-    """Shapes of our modules of the checkpoint's sizes, the first adapted block, and the settings that make them."""
+def _expected(state: Mapping[str, Tensor]) -> tuple[dict[str, torch.Size], Settings]:
+    """Shapes of our modules of the checkpoint's sizes, and the settings that make them."""
     width, depth = _size(state, "norm.weight"), len(_indices(state, r"blocks\.blocks\."))
     states = _size(state, "blocks.blocks.0.mixer.A_log", 1)
     adapted = _indices(state, r"blocks\.blocks\.", r"\.mixer\.saa_")
-    start = depth - len(adapted)
-    if adapted != list(range(start, depth)):
-        raise ConvertError(f"adapters in blocks {adapted} of {depth}: expected all blocks, or the last ones")
+    if adapted and adapted != list(range(depth)):
+        # The authors' adapted mixers reverse the sequence in their second branch and the others channels: no setting
+        # of ours does both.
+        raise ConvertError(f"adapters in blocks {adapted} of {depth}: expected all blocks, as published")
     settings: Settings = {"backbones.points": {"width": width, "depth": depth, "states": states}}
     with torch.device("meta"):
         parts: dict[str, nn.Module] = {"": Net(width=width, depth=depth, states=states)}
@@ -175,18 +175,18 @@ def _expected(state: Mapping[str, Tensor]) -> tuple[dict[str, torch.Size], int, 
             settings["backbones.points"] |= branch | ({"taps": f"{taps} blocks"} if taps else {})
             settings["method"] = {"_target_": "zoo.methods.frozen.Frozen"}
         if head and adapted:
-            mixer = f"blocks.blocks.{start}.mixer.saa_"
+            mixer = "blocks.blocks.0.mixer.saa_"
             sizes = {"rank": _size(state, mixer + "controller.bias"), "hidden": _size(state, mixer + "proj.bias")}
             modulate = [name for name in ("dt", "B", "C") if any(key.endswith(f"saa_basis_{name}") for key in state)]
             adapters = (StateAwareAdapter(width, 2 * width, states, **sizes, modulate=modulate) for _ in adapted)
             parts["method.adapters."] = nn.ModuleList(adapters)
             settings["method"] = {"_target_": "zoo.methods.mantis.Mantis", **sizes, "modulate": modulate}
-            settings["method"] |= {"last": len(adapted), "dscd": any(key.startswith("dscd_head.") for key in state)}
+            settings["method"]["dscd"] = any(key.startswith("dscd_head.") for key in state)
             if settings["method"]["dscd"]:
                 inner = settings["method"]["projection"] = _size(state, "dscd_head.proj_head.0.bias")
                 first = nn.Linear(2 * width * max(1, taps), inner)
                 parts["method.project."] = nn.Sequential(first, nn.GELU(), nn.Linear(inner, inner))
-    return {n: t.shape for p, part in parts.items() for n, t in part.state_dict(prefix=p).items()}, start, settings
+    return {n: t.shape for p, part in parts.items() for n, t in part.state_dict(prefix=p).items()}, settings
 
 
 def _head(state: Mapping[str, Tensor], width: int) -> tuple[nn.Module, dict[str, Any], int] | None:
@@ -212,10 +212,8 @@ def _head(state: Mapping[str, Tensor], width: int) -> tuple[nn.Module, dict[str,
     return dense, {"_target_": "zoo.tasks.part_segmentation.PartSegmentation", **sizes}, taps
 
 
-def _official(ours: str, shape: Iterable[int], start: int) -> tuple[str, tuple[int, ...]]:
+def _official(ours: str, shape: Iterable[int]) -> tuple[str, tuple[int, ...]]:
     """The authors' name and shape of a tensor of ours."""
-    if found := re.match(r"method\.adapters\.(\d+)", ours):  # ours are counted from the first adapted block
-        ours = f"method.adapters.{start + int(found[1])}{ours[found.end() :]}"
     if found := re.match(r"task\.spread\.(\d+)", ours):  # linear, batch norm, ReLU
         layer, kind = divmod(int(found[1]), 3)
         ours = f"task.spread.{('convs', 'bns')[kind]}.{layer}{ours[found.end() :]}"

@@ -9,8 +9,11 @@ Numba was chosen by measurement (see benchmarks/README.md) among what needs no c
 """
 
 import math
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -232,15 +235,43 @@ def _backward_tasks(
         )  # fmt: skip
 
 
+SHARES = 8
+"""Shares of the work for each thread: a thread that is slowed by another process takes fewer of them."""
+
+
+@cache
+def _pool(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="scan")
+
+
+# A forked process inherits the pool, but none of its threads.
+os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def _on_all_cores(tasks: Callable[..., None], *arguments: Any) -> None:
-    """Run a kernel on as many threads as torch uses; Numba's own threading layer survives neither forks nor threads."""
+    """Run a kernel on as many threads as torch uses, this one among them; Numba's own threading layer is not safe to
+    call from several threads at once."""
     count = torch.get_num_threads()
-    if count == 1:
-        tasks(0, 1, *arguments)
-        return
-    with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(tasks, i, count, *arguments) for i in range(count)]:
-            done.result()
+    shares = iter(range(SHARES * count))
+    lock = Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                share = next(shares, None)
+            if share is None:
+                return
+            tasks(share, SHARES * count, *arguments)
+
+    helpers = [_pool(count - 1).submit(work) for _ in range(count - 1)] if count > 1 else []
+    work()
+    for helper in helpers:
+        helper.result()
+
+
+def _empty(*shape: int) -> Tensor:
+    # Not torch.empty: asked for determinism, torch would fill what the kernel is about to write.
+    return torch.from_numpy(np.empty(shape, np.float32))
 
 
 def _arrays(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Any, z: Any, bias: Any) -> list[Any]:
@@ -263,8 +294,8 @@ def forward(
     softplus: bool,
 ) -> tuple[Tensor, Tensor]:
     """Output [B, L, D] in u's dtype, and the states before every chunk, float32 [B, ceil(L / CHUNK), S, D]."""
-    out = torch.empty(u.shape)
-    states = torch.empty(len(u), -(-u.shape[1] // CHUNK), A.shape[1], A.shape[0])
+    out = _empty(*u.shape)
+    states = _empty(len(u), -(-u.shape[1] // CHUNK), A.shape[1], A.shape[0])
     arrays = _arrays(u, dt, A, B, C, D, z, dt_bias)
     _on_all_cores(_forward_tasks, *arrays, z is not None, softplus, out.numpy(), states.numpy())
     return out.to(u.dtype), states
@@ -286,10 +317,10 @@ def backward(
     """Gradients of u, dt, A, B, C, D, z and dt_bias; None for what is absent. Sums over samples are deterministic."""
     size, length, channels = u.shape
     blocks, S = -(-channels // WIDTH), A.shape[1]
-    gu, gdt = torch.empty(u.shape), torch.empty(u.shape)
-    gz = torch.empty(u.shape if z is not None else (1, 1, 1))
-    gA, gD, gbias = torch.empty(size, S, channels), torch.empty(size, channels), torch.empty(size, channels)
-    gB, gC = torch.empty(blocks, size, length, S), torch.empty(blocks, size, length, S)
+    gu, gdt = _empty(*u.shape), _empty(*u.shape)
+    gz = _empty(*(u.shape if z is not None else (1, 1, 1)))
+    gA, gD, gbias = _empty(size, S, channels), _empty(size, channels), _empty(size, channels)
+    gB, gC = _empty(blocks, size, length, S), _empty(blocks, size, length, S)
     arrays = _arrays(u, dt, A, B, C, D, z, dt_bias)
     gradients = [tensor.numpy() for tensor in (gu, gdt, gA, gB, gC, gD, gz, gbias)]
     incoming = grad.detach().float().contiguous().numpy()
