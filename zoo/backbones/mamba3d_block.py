@@ -60,9 +60,10 @@ class LocalNormPooling(nn.Module):
         _, indices = nearest(centres, centres, min(self.neighbours, centres.shape[1]))
         difference = gather(features, indices) - features[:, :, None]  # [B, G, k, C]
         deviation = difference.std() if self.whole_batch else difference.flatten(1).std(1)[:, None, None, None]
-        near, own = self.alpha.chunk(2), self.beta.chunk(2)
-        pooled = k_pool(near[0] * (difference / (deviation + 1e-5)) + own[0])
-        mixed = self.proj(self.norm(torch.cat([pooled, near[1] * features + own[1]], dim=-1)))
+        scale, own_scale = self.alpha.chunk(2)
+        shift, own_shift = self.beta.chunk(2)
+        pooled = k_pool(scale * (difference / (deviation + 1e-5)) + shift)
+        mixed = self.proj(self.norm(torch.cat([pooled, own_scale * features + own_shift], dim=-1)))
         return torch.cat([special, F.silu(mixed)], dim=1)
 
 

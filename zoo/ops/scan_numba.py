@@ -8,7 +8,6 @@ the loop would keep it from being vectorised; they agree with it to about 2e-7.
 Numba was chosen by measurement (see benchmarks/README.md) among what needs no compiler on the user's machine.
 """
 
-import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +52,7 @@ def _as_float(context: Any, value: Any) -> Any:
 @inline
 def _exp(x: Any) -> Any:
     x = min(max(x, LOWEST), HIGHEST)
-    k = math.floor(x * LOG2_E + HALF)
+    k = np.floor(x * LOG2_E + HALF)
     r = x - k * LN2_HIGH - k * LN2_LOW
     p = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
     return (p * (r * r) + r + ONE) * _as_float((np.int32(k) + np.int32(127)) << np.int32(23))

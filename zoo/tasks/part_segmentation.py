@@ -27,7 +27,7 @@ class PartSegmentation(Task):
     Classes are called `Category/part`, so that they say which parts belong to which category. Reads `target["parts"]`
     int64 [B, P], `conditions["category"]` int64 [B] (in order of appearance in the class names),
     `conditions["points"]` [B, P, 3], and features [B, 1, G, F + 3] with the centre last, as a backbone with taps gives
-    them. Predicts `parts` int64 [B, P], of the category's own parts only, and `probabilities` [B, P, K].
+    them. Predicts `parts` int64 [B, P], of the category's own parts only.
 
     Args:
         propagation: widths of the layers after interpolation.
@@ -100,14 +100,13 @@ class PartSegmentation(Task):
         }
 
     def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """`parts` int64 [B, P] among the parts of the category, `probabilities` float32 [B, P, K]."""
+        """`parts` int64 [B, P], among the parts of the category."""
         allowed = torch.zeros(len(self.categories), len(self.names), dtype=torch.bool)
         for category, parts in enumerate(self.parts):
             allowed[category, parts] = True
         logits = self.logits(features, batch).float()
         mask = allowed.to(logits.device)[batch.conditions["category"]][:, None]
-        probabilities = logits.masked_fill(~mask, -torch.inf).softmax(-1)
-        return {"parts": probabilities.argmax(-1), "probabilities": probabilities}
+        return {"parts": logits.masked_fill(~mask, -torch.inf).argmax(-1)}
 
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
         """The part of every point, in the order of the sampled points."""
