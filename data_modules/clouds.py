@@ -1,9 +1,9 @@
 """What data modules of point clouds share: cleaning, sampling to N points, augmentation, and holding objects out.
 
 Sampling and augmentation follow Point-MAE's fine-tuning practice as Mantis uses it: farthest point sampling to N, and
-in training to 1.17 N (1200 for 1024, 2400 for 2048), of which a random N are taken anew in every epoch. Random numbers
-of augmentations come from torch's generator, which the pairing seeds by epoch, so that a resumed run sees what an
-uninterrupted one would have seen.
+in training to 1.17 N (1200 for 1024, 2400 for 2048), of which a random N are taken anew in every epoch. Augmentations
+draw from a generator seeded by run, epoch and batch, so that a resumed run sees what an uninterrupted one would have
+seen.
 
 Policy for imperfect clouds: fewer points than N are repeated and further columns (normals, colours) are left out, both
 counted in the manifest; coordinates that are not finite, and clouds without extent, are errors.
@@ -85,7 +85,7 @@ def rotation(angles: Tensor, axis: int) -> Tensor:
     return matrix
 
 
-def augment(points: Tensor, kinds: Sequence[str], *, count: int, up: int) -> Tensor:
+def augment(points: Tensor, kinds: Sequence[str], *, count: int, up: int, generator: torch.Generator) -> Tensor:
     """Random copies of clouds [B, M, 3] -> [B, count, 3].
 
     Args:
@@ -94,19 +94,23 @@ def augment(points: Tensor, kinds: Sequence[str], *, count: int, up: int) -> Ten
             `scale_translate` (per axis by 2/3 to 3/2, then by up to 0.2), `jitter` (normal, 0.01, cut at 0.05).
         count: points to keep.
         up: the up axis.
+        generator: of the CPU, so that numbers are the same on every device.
     """
     batch = len(points)
-    # Numbers are drawn on the CPU: the same on every device.
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
     if "subset" in kinds:
-        order = torch.rand(batch, points.shape[1]).argsort(1)[:, :count].to(points.device)
+        order = uniform(batch, points.shape[1]).argsort(1)[:, :count].to(points.device)
         points = points.gather(1, order[..., None].expand(-1, -1, 3))
     if "rotate" in kinds:
-        points = points @ rotation(torch.rand(batch) * 2 * math.pi, up).to(points)
+        points = points @ rotation(uniform(batch) * 2 * math.pi, up).to(points)
     if "scale_translate" in kinds:
-        scale = 2 / 3 + torch.rand(batch, 1, 3) * (3 / 2 - 2 / 3)
-        points = points * scale.to(points) + ((torch.rand(batch, 1, 3) * 2 - 1) * 0.2).to(points)
+        scale = 2 / 3 + uniform(batch, 1, 3) * (3 / 2 - 2 / 3)
+        points = points * scale.to(points) + ((uniform(batch, 1, 3) * 2 - 1) * 0.2).to(points)
     if "jitter" in kinds:
-        points = points + (torch.randn(points.shape) * 0.01).clamp(-0.05, 0.05).to(points)
+        points = points + (torch.randn(points.shape, generator=generator) * 0.01).clamp(-0.05, 0.05).to(points)
     return points
 
 
@@ -254,8 +258,12 @@ class CloudDataModule(DataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment a training batch, on its device."""
         if self.augment and batch.inputs and self.trainer is not None and self.trainer.training:
+            drawn = f"{self.seed} {self.trainer.current_epoch} {' '.join(batch.ids)}".encode()
+            generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(drawn).digest()[:7], "big"))
             for name, clouds in batch.inputs.items():
-                flat = augment(clouds.flatten(0, 1), self.augment, count=self.points, up=AXES[self.up])
+                flat = augment(
+                    clouds.flatten(0, 1), self.augment, count=self.points, up=AXES[self.up], generator=generator
+                )
                 batch.inputs[name] = flat.unflatten(0, clouds.shape[:2])
                 if "points" in batch.conditions:
                     batch.conditions["points"] = flat

@@ -145,12 +145,16 @@ def test_few_are_drawn_by_class_and_seed() -> None:
         clouds.few(kinds, 31, 0)
 
 
+def changed(kind: str, *, count: int = 64, up: int = 1, seed: int = 0) -> torch.Tensor:
+    return clouds.augment(FLAT, [kind], count=count, up=up, generator=torch.Generator().manual_seed(seed))
+
+
 FLAT = torch.from_numpy(cloud_files.clouds(np.random.default_rng(2), [0] * 40))
 
 
 @pytest.mark.parametrize("up", [0, 1, 2])
 def test_rotation_keeps_distances_and_the_up_coordinate(up: int) -> None:
-    turned = clouds.augment(FLAT, ["rotate"], count=64, up=up)
+    turned = changed("rotate", up=up)
     assert torch.allclose(torch.cdist(turned, turned), torch.cdist(FLAT, FLAT), atol=1e-2)
     assert torch.allclose(turned[..., up], FLAT[..., up], atol=1e-6)
     others = [axis for axis in range(3) if axis != up]
@@ -161,7 +165,7 @@ def test_rotation_keeps_distances_and_the_up_coordinate(up: int) -> None:
 
 
 def test_scale_and_translation_stay_within_bounds() -> None:
-    moved = clouds.augment(FLAT, ["scale_translate"], count=64, up=1)
+    moved = changed("scale_translate")
     scale = (moved[:, 1] - moved[:, 0]) / (FLAT[:, 1] - FLAT[:, 0])
     shift = moved[:, 0] - scale * FLAT[:, 0]
     assert scale.min() >= 2 / 3 - 1e-3
@@ -172,12 +176,12 @@ def test_scale_and_translation_stay_within_bounds() -> None:
 
 
 def test_a_subset_is_of_distinct_points_and_jitter_is_small() -> None:
-    subset = clouds.augment(FLAT, ["subset"], count=50, up=1)
+    subset = changed("subset", count=50)
     for before, after in zip(FLAT, subset, strict=True):
         assert len(after.unique(dim=0)) == 50
         assert (after[:, None] == before[None]).all(-1).any(1).all()
-    assert not torch.equal(subset, clouds.augment(FLAT, ["subset"], count=50, up=1))
-    shaken = (clouds.augment(FLAT, ["jitter"], count=64, up=1) - FLAT).abs()
+    assert not torch.equal(subset, changed("subset", count=50, seed=1))
+    shaken = (changed("jitter") - FLAT).abs()
     assert 0 < shaken.max() <= 0.05 + 1e-6
 
 
@@ -189,15 +193,15 @@ def test_augmentation_follows_the_seed_and_touches_training_batches_alone(tmp_pa
     assert data.sets["train"][0].points.shape == (38, 3)
     assert data.sets["val"][0].points.shape == (32, 3)
 
-    def through(split: str, *, training: bool, seed: int = 0) -> torch.Tensor:
-        torch.manual_seed(seed)
-        data.trainer = SimpleNamespace(training=training)  # type: ignore[assignment]
+    def through(split: str, *, training: bool, seed: int = 0, epoch: int = 0) -> torch.Tensor:
+        data.seed, data.trainer = seed, SimpleNamespace(training=training, current_epoch=epoch)  # type: ignore[assignment]
         points = torch.stack([torch.from_numpy(data.sets[split][k].points) for k in range(4)])
         return data.on_after_batch_transfer(Batch(["x"] * 4, {"points": points[:, None]}, {}), 0).inputs["points"]
 
     trained = through("train", training=True)
     assert trained.shape == (4, 1, 32, 3)
     assert torch.equal(trained, through("train", training=True))
+    assert not torch.equal(trained, through("train", training=True, epoch=1))
     assert not torch.equal(trained, through("train", training=True, seed=1))
     kept = through("val", training=False)
     assert torch.equal(kept[0, 0], torch.from_numpy(data.sets["val"][0].points))

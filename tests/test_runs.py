@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import av_files
@@ -30,7 +31,7 @@ MADE_UP = {
     "mantis_scanobjectnn_only": cloud_files.scanobjectnn,
     "mantis_scanobjectnn_hardest": cloud_files.scanobjectnn,
     "mantis_modelnet40": cloud_files.modelnet40,
-    "mantis_modelnet40_fewshot": cloud_files.fewshot,
+    "mantis_modelnet40_fewshot": partial(cloud_files.fewshot, way=10, shot=20),
     "mantis_shapenetpart": cloud_files.shapenet_part,
     "mamba3d_pretrain_shapenet55": cloud_files.shapenet55,
 }

@@ -132,9 +132,13 @@ class Pairing(L.LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch))
         return loss
 
-    def on_train_epoch_start(self) -> None:
-        """Seed by epoch, so that a resumed run draws what the uninterrupted one would have drawn."""
-        torch.manual_seed(hash_seed(self.seed, self.current_epoch))
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed by epoch and batch, so that a resumed run draws what the uninterrupted one would have drawn.
+
+        By epoch alone is not enough: Lightning makes a loader's iterator, which draws a number, before the epoch starts
+        in a resumed run and after it in others.
+        """
+        torch.manual_seed(hash_seed(self.seed, self.current_epoch, batch_idx))
 
     seed: int = 0
 
@@ -219,9 +223,9 @@ class Pairing(L.LightningModule):
         self.load_trainable(checkpoint["state_dict"], source="the checkpoint")
 
 
-def hash_seed(seed: int, epoch: int) -> int:
-    """One 63-bit seed from a run's seed and an epoch."""
-    return (seed * 1_000_003 + epoch * 7_919 + 12_345) % (2**63)
+def hash_seed(seed: int, epoch: int, step: int) -> int:
+    """One 63-bit seed from a run's seed, an epoch and a step of it."""
+    return (seed * 1_000_003 + epoch * 7_919 + step * 15_485_863 + 12_345) % (2**63)
 
 
 def count_parameters(pairing: Pairing) -> tuple[int, int]:
