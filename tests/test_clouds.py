@@ -210,7 +210,7 @@ def test_augmentation_follows_the_seed_and_touches_training_batches_alone(tmp_pa
 def test_conditions_that_are_points_move_with_the_cloud(tmp_path: Path) -> None:
     data = ready("part", cloud_files.shapenet_part(tmp_path), augment=("rotate", "scale_translate"))
     cloud = data.sets["train"][0]
-    data.trainer = SimpleNamespace(training=True)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(training=True, current_epoch=0)  # type: ignore[assignment]
     points = torch.from_numpy(cloud.points)
     conditions = {"points": cloud.conditions["points"][None].clone()}
     batch = data.on_after_batch_transfer(Batch(["x"], {"points": points[None, None]}, {}, conditions=conditions), 0)

