@@ -190,8 +190,7 @@ def test_no_view_is_made_outside_training() -> None:
     model(batch(0, 1))
     assert model.method.losses(lambda features: pytest.fail("no head is asked")) == {}
     observed = model.method.observations()
-    assert observed["control"].shape == (2, GROUPS, 3)
-    assert observed["spread"].shape == (2, DEPTH, 3)
+    assert observed["control"].shape == (2, DEPTH, GROUPS, 3)
     assert observed["centres"].shape == (2, GROUPS, 3)
 
 

@@ -72,10 +72,9 @@ def test_parts_and_clouds_of_other_sizes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "rank"), [(1, 1), (6, 8)])
 def test_control(tmp_path: Path, count: int, rank: int) -> None:
-    signal = RNG.uniform(size=(count, 32, rank)).astype(np.float32)
+    signal = RNG.uniform(size=(count, 3, 32, rank)).astype(np.float32)
     centres = np.stack([points(32) for _ in range(count)])
-    spread = RNG.uniform(size=(count, 3, rank)).astype(np.float32)
-    plots_clouds.control(signal, spread, centres, [f"cloud {i}" for i in range(count)], tmp_path / "control.png")
+    plots_clouds.control(signal, centres, [f"cloud {i}" for i in range(count)], tmp_path / "control.png")
     pixels(tmp_path / "control.png")
 
 
@@ -154,7 +153,7 @@ def test_classification_of_clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_control_signal_of_any_task(tmp_path: Path) -> None:
-    observed = {"control": torch.rand(4, 16, 5), "spread": torch.rand(4, 2, 5), "centres": torch.rand(4, 16, 3)}
+    observed = {"control": torch.rand(4, 2, 16, 5), "centres": torch.rand(4, 16, 3)}
     said = guesses(4, 3)
     names = drawn(tmp_path / "label", clouds(4), SHAPES, said, {"label": said["label"]}, observed)
     assert names == {"curves.png", "confusion.png", "clouds.png", "control.png"}

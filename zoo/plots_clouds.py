@@ -84,7 +84,6 @@ def parts(examples: Sequence[PartsExample], path: Path, *, up: Up = "y") -> None
 
 def control(
     control: NDArray[np.float32],
-    spread: NDArray[np.float32],
     centres: NDArray[np.float32],
     ids: Sequence[str],
     path: Path,
@@ -93,18 +92,18 @@ def control(
 ) -> None:
     """How the control signal of state-aware adapters varies over a cloud's tokens.
 
-    Left, its deviation over tokens by adapted mixer and channel, averaged over clouds; right, the channel of the last
-    mixer that varies most, at the group centres of some clouds.
+    Left, its deviation over tokens by adapted mixer and channel, averaged over clouds; right, the channel that
+    varies most, at the group centres of some clouds.
 
     Args:
-        control: of the last adapted mixer, [N, G, r].
-        spread: deviation over tokens in every adapted mixer, [N, blocks, r].
+        control: of every adapted mixer, [N, blocks, G, r].
         centres: of the groups, [N, G, 3].
         ids: of the N clouds.
         path: of the PNG.
         up: the axis drawn upwards.
     """
-    mean, channel = spread.mean(0), int(control.std(1).mean(0).argmax())
+    mean = control.std(2).mean(0)  # [blocks, r]
+    mixer, channel = (int(k) for k in np.unravel_index(mean.argmax(), mean.shape))
     figure = Figure(figsize=(11.5, 5.4), layout="constrained")
     halves: Any = figure.subfigures(1, 2, width_ratios=[1, 1.4])  # each half has a title and a scale of its own
     left, right = halves
@@ -117,7 +116,7 @@ def control(
     left.suptitle("Deviation over tokens (mean over test clouds)", fontsize=10)
 
     chosen = np.unique(np.linspace(0, len(ids) - 1, SHOWN).astype(int)).tolist()
-    values = control[chosen, :, channel]
+    values = control[chosen, mixer, :, channel]
     scale = ScalarMappable(Normalize(values.min(), values.max()), "plasma")
     panels = right.subplots(2, SHOWN // 2, squeeze=False).ravel()
     for axes, index, value in zip(panels, chosen, values, strict=False):
@@ -126,7 +125,7 @@ def control(
     for axes in panels[len(chosen) :]:
         axes.axis("off")
     right.colorbar(scale, ax=panels.tolist(), shrink=0.8)
-    title = f"Control signal at group centres: channel {channel} of mixer {len(mean)}, which varies most over tokens"
+    title = f"Control signal at group centres: channel {channel} of mixer {mixer + 1}, which varies most over tokens"
     right.suptitle(title, fontsize=10)
     save(figure, path)
 

@@ -72,10 +72,10 @@ class _Pictures:
         gates = {name: value for name, value in observed.items() if name.startswith("gate/")}
         if gates and present is not None:
             self.gates(gates, present)
-        if {"control", "spread", "centres"} <= set(observed):
-            control, spread, centres = (observed[name] for name in ("control", "spread", "centres"))
+        if {"control", "centres"} <= set(observed):
+            control, centres = observed["control"], observed["centres"]
             path = self.folder / "control.png"
-            plots_clouds.control(control, spread, centres, self.collect.ids, path, up=self.up)
+            plots_clouds.control(control, centres, self.collect.ids, path, up=self.up)
 
     def clips(self, chosen: list[int], truth: NDArray[Any], said: NDArray[Any]) -> list[plots.Example]:
         """The chosen clips, or the first ones where none was."""

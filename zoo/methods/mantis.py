@@ -191,17 +191,13 @@ class Mantis(Method):
         }
 
     def observations(self) -> dict[str, Tensor]:
-        """Of the last evaluated batch: `control` [B, G, r] of the last adapted mixer over group tokens, `spread`
-        [B, blocks, r], the deviation of every mixer's control signal over the tokens, and `centres` [B, G, 3]."""
+        """Of the last evaluated batch: `control` [B, blocks, G, r], every mixer's signal at the group tokens, and
+        `centres` [B, G, 3]."""
         signals = [cast(StateAwareAdapter, adapter).last for adapter in self.adapters]
         known = [signal[:, 1:] for signal in signals if signal is not None]
         if not known or self._centres is None:
             return {}
-        return {
-            "control": known[-1],
-            "spread": torch.stack([signal.std(1) for signal in known], dim=1),
-            "centres": self._centres,
-        }
+        return {"control": torch.stack(known, dim=1), "centres": self._centres}
 
 
 def reorder(tokens: Tensor, name: Order, width: int) -> Tensor:
