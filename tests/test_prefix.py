@@ -8,13 +8,14 @@ import torch
 from tiny import backbones, clip, pairing
 
 from data_modules.synthetic_events import SyntheticEvents
+from zoo.batch import Clip, SampleSet
 from zoo.build import connect
 from zoo.errors import SettingError
 from zoo.methods.tb_ava import TBAVA
 from zoo.prefix import PrefixCache, PrefixDataset
 
 
-class Clips:
+class Clips(SampleSet[Clip]):
     def __init__(self, count: int = 4) -> None:
         self.count, self.decoded = count, 0
 
