@@ -1,11 +1,11 @@
-"""The types that travel from a data module to a pairing: a decoded sample (`Clip`, `Cloud`), then a collated `Batch`.
+"""The types that travel from a data module to a pairing: a decoded sample, then a collated `Batch`.
 
-A data module yields samples (plain numpy, as decoded). The frozen backbones' own transforms turn a sample into one
+A sample is a `Clip`, a `Cloud` or a `Picture`, as plain numpy. The frozen backbones' own transforms turn it into one
 tensor per stream, and those are stacked. Nothing here knows a data set or a model.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -48,6 +48,61 @@ class Cloud:
     conditions: dict[str, Tensor] = field(default_factory=dict)
 
 
+class Question(NamedTuple):
+    """What is asked about a picture.
+
+    Attributes:
+        text: the question alone, without its choices.
+        choices: the words of A, B, C, ...; none makes the question an open one.
+        answer: the right letter, several in order with a space between ("A C") where more than one is right; the words
+            themselves where the question is open; empty where nobody knows.
+        kind: the sub-task, one of the data module's `classes`.
+        group: of sub-tasks (a sphere, a level), where a benchmark averages over those.
+        instruction: how to answer, in the benchmark's own words; empty for the zoo's.
+    """
+
+    text: str
+    choices: tuple[str, ...] = ()
+    answer: str = ""
+    kind: str = ""
+    group: str = ""
+    instruction: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One or more pictures of a place, and what is asked about them: a sample of a single segment (T = 1).
+
+    Attributes:
+        id: unique within its data set; the prefix cache and every report use it.
+        images: uint8 [H, W, 3] RGB each; encoders take the first, vision-language models all.
+        target: label tensors by name, e.g. `{"label": int64 []}`.
+        conditions: side inputs, e.g. `{"gsd": float32 []}`, the ground sampling distance in metres per pixel of the
+            images as given here, NaN where it is not known.
+        question: where there is one.
+    """
+
+    id: str
+    images: tuple[np.ndarray, ...]
+    target: dict[str, Tensor] = field(default_factory=dict)
+    conditions: dict[str, Tensor] = field(default_factory=dict)
+    question: Question | None = None
+
+    @property
+    def frames(self) -> np.ndarray:
+        """The first image as a clip of one frame: uint8 [1, H, W, 3]."""
+        return self.images[0][None]
+
+
+class Framed(Protocol):
+    """A sample that a vision encoder can look at: a clip or a picture."""
+
+    @property
+    def frames(self) -> np.ndarray:
+        """uint8 [T, H, W, 3] RGB."""
+        ...
+
+
 Sample = TypeVar("Sample", covariant=True)
 
 
@@ -74,6 +129,10 @@ class SampleSet(Protocol[Sample]):
         """Side inputs of sample `index`; most sets have none."""
         return {}
 
+    def question(self, index: int) -> Question | None:
+        """What is asked about sample `index`, without decoding its media; most sets ask nothing."""
+        return None
+
 
 @dataclass
 class Batch:
@@ -81,19 +140,24 @@ class Batch:
 
     Attributes:
         ids: B sample ids.
-        inputs: transformed tensors by stream, [B, T, ...]; empty when every sample came from the prefix cache.
+        inputs: transformed tensors by stream, [B, T, ...], or what the stream's backbone collates where samples differ
+            in shape; empty when every sample came from the prefix cache.
         prefix: cached tokens by stream, [B, T, L, D]; empty when `inputs` is filled.
         keys: B cache keys, or empty when the samples must not be cached.
         target: label tensors by name, [B, ...].
-        conditions: named side inputs (an object's category, for instance), [B, ...].
+        conditions: named side inputs (an object's category, the ground sampling distance), [B, ...].
+        questions: one a sample, or empty.
+        write: tokens that a language model shall write for every sample; 0 asks for the likelihood of the answers.
     """
 
     ids: list[str]
-    inputs: dict[str, Tensor]
+    inputs: dict[str, Any]
     target: dict[str, Tensor]
     prefix: dict[str, Tensor] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     conditions: dict[str, Tensor] = field(default_factory=dict)
+    questions: list[Question] = field(default_factory=list)
+    write: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -7,6 +7,7 @@ loss     = sum(task.loss(features, batch)) + sum(method.losses(head))
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import lightning as L
@@ -107,6 +108,7 @@ class Pairing(L.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """The task's decoded output for one batch."""
+        batch = replace(batch, write=self.task.writes)
         return self.task.predict(self(batch), batch)
 
     # --- training and evaluation ----------------------------------------------------------------------------------
@@ -168,9 +170,11 @@ class Pairing(L.LightningModule):
         self.log_dict({f"test/{name}": value for name, value in self.task.compute().items()})
 
     def _evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
+        batch = replace(batch, write=self.task.writes)
         features = self(batch)
-        loss = torch.stack([term.mean() for term in self.task.loss(features, batch).values()]).sum()
-        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
+        if not batch.write:
+            loss = torch.stack([term.mean() for term in self.task.loss(features, batch).values()]).sum()
+            self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
         prediction = self.task.predict(features, batch)
         self.task.update(prediction, batch)
         return prediction

@@ -124,6 +124,7 @@ class PrefixDataset(Dataset[Batch]):
         self.samples, self.cache = samples, cache
         self.depths = dict(depths)
         self.transforms = {name: backbones[name].transform for name in depths}
+        self.collates = {name: backbones[name].collate for name in depths}
         self.fingerprints = {name: backbones[name].fingerprint for name in depths}
 
     def __len__(self) -> int:
@@ -140,11 +141,15 @@ class PrefixDataset(Dataset[Batch]):
             target=stack([self.samples.target(i) for i in indices]),
             keys=[self.samples.key(i) for i in indices],
             conditions=stack([self.samples.conditions(i) for i in indices]),
+            questions=[question for i in indices if (question := self.samples.question(i)) is not None],
         )
         if self.cache is not None and (prefix := self._cached(batch.keys)) is not None:
             return replace(batch, prefix=prefix)
         samples = [self.samples[i] for i in indices]
-        inputs = stack([{name: transform(sample) for name, transform in self.transforms.items()} for sample in samples])
+        inputs = {
+            name: self.collates[name]([transform(sample) for sample in samples])
+            for name, transform in self.transforms.items()
+        }
         return replace(batch, inputs=inputs)
 
     def _cached(self, keys: Sequence[str]) -> dict[str, Tensor] | None:

@@ -4,12 +4,14 @@ Stepping lets a method act between blocks and across two encoders. A block maps 
 their number and their width, so that a four-stage CNN and a twelve-block transformer offer the same interface.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from zoo.batch import Batch
 
 
 class Backbone(nn.Module):
@@ -43,16 +45,32 @@ class Backbone(nn.Module):
         """`depth` modules, [N, L, D] -> [N, L', D']."""
         raise NotImplementedError
 
+    @property
+    def towers(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Blocks that a method may adapt, by tower; a plain encoder is one, and has its key in the recipe for a name."""
+        return {"": self.blocks}
+
+    def prefix_depth(self, first: Mapping[str, int]) -> int | None:
+        """Blocks that no trainable part precedes, where `first` names the first adapted block of every adapted tower.
+
+        None where not even the embedding is frozen, or where its output has no fixed shape to keep.
+        """
+        return first.get("", self.depth)
+
     def describe(self, device: torch.device) -> str:
         """What a run on this device should say about it at its start, for instance which kernel it takes."""
         return ""
 
     def transform(self, sample: Any) -> Tensor:
-        """Decoded sample (`Clip`, `Cloud`) -> float32 [T, ...], one row per segment.
+        """Decoded sample (`Clip`, `Cloud`, `Picture`) -> float32 [T, ...], one row per segment.
 
         Pure and deterministic; runs in loader workers.
         """
         raise NotImplementedError
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Transformed samples -> the batch's inputs, [B, T, ...]."""
+        return torch.stack(list(samples))
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Transformed segments [N, ...] -> tokens [N, L, D] before the first block."""
@@ -72,6 +90,22 @@ class Backbone(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         return self.finish(tokens)
+
+    def rest(self, tokens: Any, depth: int | None, batch: Batch) -> Tensor:
+        """What this backbone makes of a batch from its prefix on.
+
+        Args:
+            tokens: after `depth` blocks, [B, T, L, D]; the transformed inputs where `depth` is None.
+            depth: from `prefix_depth`.
+            batch: a language model reads its questions here.
+
+        Returns:
+            Pooled features [B, T, dim].
+        """
+        flat = tokens.flatten(0, 1)
+        for block in self.blocks[depth or 0 :]:
+            flat = block(flat)
+        return self.pool(self.finish(flat)).unflatten(0, tokens.shape[:2])
 
     def freeze(self) -> None:
         """Switch every parameter to `requires_grad=False` and the module to `eval()`."""

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, TextEncoder, fingerprint
 from zoo.backbones.timm_vit import square
-from zoo.batch import Clip
+from zoo.batch import Framed
 
 
 class CLIPVision(Backbone):
@@ -49,7 +49,7 @@ class CLIPVision(Backbone):
         """Width of the space shared with the text tower."""
         return self.output_dim
 
-    def transform(self, clip: Clip) -> Tensor:
+    def transform(self, clip: Framed) -> Tensor:
         """Frames to [T, 3, S, S]: shorter side resized to S, centre crop, normalised as the checkpoint says."""
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255
         return square(frames, self.image_size, self.mean, self.std)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, Bound, TextEncoder, fingerprint
 from zoo.backbones.timm_vit import square
-from zoo.batch import Clip
+from zoo.batch import Framed
 
 MEAN = STD = (0.5, 0.5, 0.5)
 TEXT_LENGTH = 64
@@ -41,7 +41,7 @@ class SigLIPVision(Backbone):
         self.fingerprint = fingerprint(self.net, {"image_size": self.image_size, "mean": MEAN, "std": STD})
         self.freeze()
 
-    def transform(self, clip: Clip) -> Tensor:
+    def transform(self, clip: Framed) -> Tensor:
         """Frames to [T, 3, S, S]: shorter side resized to S, centre crop, scaled to [-1, 1]."""
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255
         return square(frames, self.image_size, MEAN, STD)

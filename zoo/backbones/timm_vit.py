@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, Bound, fingerprint
-from zoo.batch import Clip
+from zoo.batch import Framed
 from zoo.errors import SettingError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -59,7 +59,7 @@ class TimmViT(Backbone):
         self.fingerprint = fingerprint(self.net, {"image_size": image_size, "mean": self.mean, "std": self.std})
         self.freeze()
 
-    def transform(self, clip: Clip) -> Tensor:
+    def transform(self, clip: Framed) -> Tensor:
         """Frames to [T, 3, S, S]: shorter side resized to S (bilinear, antialiased), centre crop, normalised."""
         frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255
         return square(frames, self.image_size, self.mean, self.std)

@@ -1,6 +1,7 @@
 """The contract of a method: it owns every trainable parameter outside the task's head."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ class Method(nn.Module):
     `forward` turns a batch into one feature per segment and stream.
     """
 
+    conditions: tuple[str, ...] = ()
+    """Side inputs of a batch that this method uses, e.g. `("gsd",)`; the data must have them."""
     feature_dims: dict[str, int]
     """Width of each stream that `forward` returns; known after `attach`."""
 
@@ -42,4 +45,12 @@ class Method(nn.Module):
 
     def observations(self) -> dict[str, Tensor]:
         """What a report may show of the last forward, by name, one row per segment: [B * T, ...]."""
+        return {}
+
+    def measure(self, observed: Mapping[str, Tensor]) -> dict[str, float]:
+        """Numbers of the method's own over the observations of a whole split, by name with its unit."""
+        return {}
+
+    def remarks(self, observed: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What an answer should say of how it came about, from the observations of its one sample, in plain values."""
         return {}

@@ -32,16 +32,12 @@ class Frozen(Method):
         if missing or not self.streams:
             raise SettingError(f"method.streams = {list(self.streams)}: the recipe's backbones are {sorted(backbones)}")
         self.feature_dims = {name: backbones[name].dim for name in self.streams}
-        self._depths = {name: backbones[name].depth for name in self.streams}
+        self._depths = {name: backbones[name].prefix_depth({}) for name in self.streams}
 
-    def prefix_depths(self) -> dict[str, int]:
+    def prefix_depths(self) -> dict[str, int | None]:
         """Every block: nothing is trained inside the encoders."""
         return dict(self._depths)
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Tokens after the last block {stream: [B, T, L, D]} -> pooled features {stream: [B, T, dim]}."""
-        features = {}
-        for name in self.streams:
-            pooled = backbones[name].pool(backbones[name].finish(prefix[name].flatten(0, 1)))
-            features[name] = pooled.unflatten(0, prefix[name].shape[:2])
-        return features
+        return {name: backbones[name].rest(prefix[name], depth, batch) for name, depth in self._depths.items()}

@@ -20,11 +20,14 @@ class Task(nn.Module):
         kind: of label, as model cards name it.
         monitor: the metric that selects the checkpoint on the validation split.
         unit: "fraction" when metrics lie in [0, 1], "percent" when the benchmark reports them times 100.
+        writes: tokens that a language model shall write where the task decodes text; it then has no loss outside of
+            training, as likelihood and writing are two passes.
     """
 
     kind: str
     monitor: str
     unit: str = "fraction"
+    writes: int = 0
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
         """Create the head."""

@@ -1,0 +1,101 @@
+"""The contract of a frozen vision-language model: it looks at pictures, reads a question, and writes an answer.
+
+Its features are words, not vectors. While training they are the log-likelihoods of the right answer's tokens, [B, A]
+with NaN where an answer is shorter; where a batch asks to `write`, they are the written answers as UTF-8 bytes, uint8
+[B, W] padded with zeros, so that they travel as every other feature does.
+"""
+
+import string
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.base import Backbone
+from zoo.batch import Batch, Question
+
+ONE = "Answer with the letter of the right choice alone."
+SEVERAL = "Answer with the letters of all right choices, separated by spaces."
+OPEN = "Answer with one word or number."
+Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
+
+
+class VisionLanguage(Backbone):
+    """A vision tower, a projector and a causal language model.
+
+    Subclasses set `image_dim` beside what every backbone sets, and implement `transform`, `towers`, `look`, `likelihood`
+    and `write`. `seen` is what `look` gives; where `prefix_depth` is None, methods see the transformed inputs.
+
+    Attributes:
+        image_dim: width of the vision tokens.
+        recompute: gives the contexts in which a checkpointed block runs forward and is run again, so that what a method
+            told the blocks in the forward pass is told again; set by a method in `attach`.
+    """
+
+    stream = "vision-language"
+    image_dim: int
+    recompute: Callable[[], Contexts] | None = None
+
+    @property
+    def towers(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Blocks of the towers `vision` and `language`, as modules of the model itself."""
+        raise NotImplementedError
+
+    def prefix_depth(self, first: Mapping[str, int]) -> int | None:
+        """0 where `look` is a pure function of the input with one shape, None where inputs differ in shape."""
+        raise NotImplementedError
+
+    def look(self, inputs: Any) -> Any:
+        """Collated inputs -> what the language model is shown, for instance vision tokens [B, T, L, image_dim]."""
+        raise NotImplementedError
+
+    def pooled(self, seen: Any) -> Tensor:
+        """Mean of a sample's vision tokens, float32 [B, image_dim]."""
+        raise NotImplementedError
+
+    def owners(self, inputs: Any, tower: str) -> Tensor | None:
+        """Sample of every leading row of the tower's hidden states, int64 [rows]; None where rows are samples."""
+        return None
+
+    def likelihood(self, seen: Any, questions: Sequence[Question]) -> Tensor:
+        """Log-likelihood of every token of the right answers and of the end of turn, [B, A], NaN as padding."""
+        raise NotImplementedError
+
+    def write(self, seen: Any, questions: Sequence[Question], tokens: int) -> list[str]:
+        """Greedy answers of at most so many tokens, B of them."""
+        raise NotImplementedError
+
+    def rest(self, tokens: Any, depth: int | None, batch: Batch) -> Tensor:
+        """Log-likelihoods [B, A], or written answers as bytes [B, W] where the batch asks for them."""
+        seen = self.look(tokens) if depth is None else tokens
+        if not batch.write:
+            return self.likelihood(seen, batch.questions)
+        return encode(self.write(seen, batch.questions, batch.write)).to(seen_device(seen))
+
+
+def ask(question: Question) -> str:
+    """The words put to a model: question, lettered choices, and how to answer."""
+    lines = [question.text, *(f"{letter}. {words}" for letter, words in zip(LETTERS, question.choices, strict=False))]
+    return "\n".join([*lines, question.instruction or (OPEN if not question.choices else ONE)])
+
+
+LETTERS = string.ascii_uppercase
+
+
+def encode(texts: Sequence[str]) -> Tensor:
+    """Texts as UTF-8 bytes, uint8 [B, W] padded with zeros."""
+    rows = [torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8) for text in texts]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+
+def decode(rows: Tensor) -> list[str]:
+    """The inverse of `encode`, from any numeric type."""
+    return [bytes(row.to(torch.uint8).tolist()).rstrip(b"\0").decode(errors="replace") for row in rows.cpu()]
+
+
+def seen_device(seen: Any) -> torch.device:
+    """Device of a tensor, or of the first one in a mapping."""
+    first: Tensor = seen if isinstance(seen, Tensor) else next(iter(seen.values()))
+    return first.device

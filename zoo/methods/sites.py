@@ -1,0 +1,91 @@
+"""Where a method may act: linear and convolution layers inside the towers of frozen backbones, named by suffix.
+
+Module paths differ between versions of a library and between architectures; suffixes inside a block do not. A
+vision-language model has two towers, so that `q_proj` of its language model never means the one of its vision tower.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from zoo.errors import SettingError
+from zoo.methods.base import Backbones
+
+
+@dataclass(frozen=True)
+class Site:
+    """One block that a method adapts.
+
+    Attributes:
+        backbone: its key in the recipe.
+        target: the tower as the recipe calls it.
+        tower: the tower as the backbone calls it.
+        index: of the block in its tower.
+        block: the module.
+        layers: matched layers by their path inside the block.
+    """
+
+    backbone: str
+    target: str
+    tower: str
+    index: int
+    block: nn.Module
+    layers: dict[str, nn.Module]
+
+
+def find(backbones: Backbones, targets: Mapping[str, Sequence[str]], last: Mapping[str, int]) -> list[Site]:
+    """The blocks to adapt.
+
+    Args:
+        backbones: of the recipe.
+        targets: suffixes of layer names by tower, e.g. `{vision: [attn.qkv], language: [q_proj, v_proj]}`.
+        last: adapt only the last so many blocks of a tower; all where it is not named.
+
+    Raises:
+        SettingError: an unknown tower, a suffix that matches no layer (those found are listed), or a layer that would
+            never be called.
+    """
+    owners = {tower or name: (name, tower) for name, backbone in backbones.items() for tower in backbone.towers}
+    problems = [
+        f"method.{key}.{tower}: the recipe's backbones have the towers {sorted(owners)}"
+        for key, settings in (("targets", targets), ("last", last))
+        for tower in settings
+        if tower not in owners
+    ]
+    if problems:
+        raise SettingError("\n".join(problems))
+    sites = []
+    for tower, suffixes in targets.items():
+        name, own = owners[tower]
+        blocks = backbones[name].towers[own]
+        start = max(0, len(blocks) - last.get(tower, len(blocks)))
+        for index, block in enumerate(blocks[start:], start):
+            layers = _match(block, suffixes, where=f"method.targets.{tower}, block {index}")
+            sites.append(Site(name, tower, own, index, block, layers))
+    return sites
+
+
+def first_blocks(sites: Sequence[Site], backbones: Backbones) -> dict[str, dict[str, int]]:
+    """The first adapted block of every adapted tower, by backbone."""
+    first: dict[str, dict[str, int]] = {name: {} for name in backbones}
+    for site in sites:
+        first[site.backbone].setdefault(site.tower, site.index)
+    return first
+
+
+def _match(block: nn.Module, suffixes: Sequence[str], *, where: str) -> dict[str, nn.Module]:
+    layers = {n: m for n, m in block.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv1d)}
+    found: dict[str, nn.Module] = {}
+    for suffix in suffixes:
+        matched = [name for name in layers if name == suffix or name.endswith("." + suffix)]
+        if not matched:
+            raise SettingError(f"{where}: {suffix!r} matches no layer; it has {sorted(layers)}")
+        for name in matched:
+            if isinstance(block.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
+                raise SettingError(
+                    f"{where}: {name} lies inside PyTorch's fused attention, which reads its weight and never "
+                    "calls it, so an update would have no effect; choose layers of the MLP"
+                )
+            found[name] = layers[name]
+    return found
