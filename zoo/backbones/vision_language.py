@@ -2,7 +2,7 @@
 
 Its features are words, not vectors. While training they are the log-likelihoods of the right answer's tokens, [B, A]
 with NaN where an answer is shorter; where a batch asks to `write`, they are the written answers as UTF-8 bytes, uint8
-[B, W] padded with zeros, so that they travel as every other feature does.
+[B, WIDTH] padded with zeros, so that they travel as every other feature does.
 """
 
 import string
@@ -19,6 +19,9 @@ from zoo.batch import Batch, Question
 ONE = "Answer with the letter of the right choice alone."
 SEVERAL = "Answer with the letters of all right choices, separated by spaces."
 OPEN = "Answer with one word or number."
+LETTERS = string.ascii_uppercase
+WIDTH = 512
+"""Bytes kept of a written answer."""
 Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 
 
@@ -68,7 +71,7 @@ class VisionLanguage(Backbone):
         raise NotImplementedError
 
     def rest(self, tokens: Any, depth: int | None, batch: Batch) -> Tensor:
-        """Log-likelihoods [B, A], or written answers as bytes [B, W] where the batch asks for them."""
+        """Log-likelihoods [B, A], or written answers as bytes [B, WIDTH] where the batch asks for them."""
         seen = self.look(tokens) if depth is None else tokens
         if not batch.write:
             return self.likelihood(seen, batch.questions)
@@ -81,13 +84,10 @@ def ask(question: Question) -> str:
     return "\n".join([*lines, question.instruction or (OPEN if not question.choices else ONE)])
 
 
-LETTERS = string.ascii_uppercase
-
-
 def encode(texts: Sequence[str]) -> Tensor:
-    """Texts as UTF-8 bytes, uint8 [B, W] padded with zeros."""
-    rows = [torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8) for text in texts]
-    return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    """Texts as UTF-8 bytes, uint8 [B, WIDTH] padded with zeros; what is longer is cut."""
+    rows = [text.encode()[:WIDTH].ljust(WIDTH, b"\0") for text in texts]
+    return torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8).view(len(rows), WIDTH)
 
 
 def decode(rows: Tensor) -> list[str]:
