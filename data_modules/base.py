@@ -1,7 +1,7 @@
 """What every data module shares: three splits of samples, seeded loaders, and a fingerprint of what was read."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class DataModule(L.LightningDataModule):
         synthetic: whether the data were made by a program; said wherever a number stands.
         deterministic: whether a sample is the same every time it is read (else frozen features cannot be cached).
         license: of the data.
+        conditions: side inputs that its samples carry.
         remarks: how many samples were left out or have something made up, by reason; stands in the manifest.
 
     Args:
@@ -55,6 +56,7 @@ class DataModule(L.LightningDataModule):
     synthetic: bool = False
     deterministic: bool = True
     license: str = "not stated"
+    conditions: tuple[str, ...] = ()
 
     def __init__(self, *, batch_size: int = 8, num_workers: int = 0) -> None:
         super().__init__()
@@ -68,6 +70,14 @@ class DataModule(L.LightningDataModule):
     def splits(self) -> dict[str, SampleSet[Any]]:
         """The splits `train`, `val` and `test`."""
         raise NotImplementedError
+
+    def probes(self, conditions: Collection[str]) -> dict[str, SampleSet[Any]]:
+        """The test split seen otherwise, by name, to measure what answers rest on: once `setup` has run.
+
+        Args:
+            conditions: the side inputs that the method uses.
+        """
+        return {}
 
     def read(self, path: Path, settings: dict[str, str]) -> tuple[Any, list[str]]:
         """A user's own file as this data set would give it, and notes on what had to be made up.
@@ -107,8 +117,8 @@ class DataModule(L.LightningDataModule):
         counts = {split: len(samples) for split, samples in self.sets.items()}
         return {**counts, "remarks": self.remarks, "license": self.license}
 
-    def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Any]:
-        samples = self.sets[split]
+    def loader(self, samples: SampleSet[Any], split: str, *, shuffle: bool = False) -> DataLoader[Any]:
+        """Batches of a split, or of a probe of it."""
         data: Any = self.wrap(samples, split) if self.wrap else samples
         return DataLoader(
             data,
@@ -122,15 +132,15 @@ class DataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled by (seed, epoch)."""
-        return self._loader("train", shuffle=True)
+        return self.loader(self.sets["train"], "train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """In order."""
-        return self._loader("val", shuffle=False)
+        return self.loader(self.sets["val"], "val")
 
     def test_dataloader(self) -> DataLoader[Any]:
         """In order."""
-        return self._loader("test", shuffle=False)
+        return self.loader(self.sets["test"], "test")
 
 
 def _hash(target: dict[str, Tensor]) -> str:

@@ -39,8 +39,14 @@ def connect(data: "DataModule", pairing: Pairing, *, seed: int) -> None:
     """Let the data module's loaders apply the pairing's transforms and ask its prefix cache.
 
     Raises:
-        SettingError: a cache was asked for although the data's samples are not deterministic.
+        SettingError: a cache was asked for although the data's samples are not deterministic, or the data lack a side
+            input that the method uses.
     """
+    if missing := [name for name in pairing.method.conditions if name not in data.conditions]:
+        raise SettingError(
+            f"method: {type(pairing.method).__name__} uses the condition {', '.join(missing)}; the samples of "
+            f"{data.name} carry {', '.join(data.conditions) or 'none'}"
+        )
     if pairing.cache is not None and not data.deterministic:
         raise SettingError(
             f"cache: {data.name} draws its samples anew each time, so frozen features cannot be kept; set cache=null"

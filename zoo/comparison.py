@@ -67,6 +67,7 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]
     costs = [run["manifest"]["cost"] for run in group]
     return {
         "name": name,
+        "probes": [f"{group[0]['monitor']}_{name}" for name in group[0]["probes"]],
         "metrics": {
             metric: spread([scale(run) * run["metrics"][metric] for run in group]) for metric in group[0]["metrics"]
         },
@@ -102,13 +103,15 @@ COST = ("trainable", "step_ms", "peak_mib", "checkpoint_kib")
 def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table, in words: trivial predictors last, costs in the last `len(COST)` columns."""
     rows, monitor = record["rows"], record["about"]["metric"]
-    others = [name for name in rows[0]["metrics"] if name != monitor][:3]
+    # What a method takes its answers from says more than a second way to count them.
+    probes = rows[0].get("probes", [])
+    others = [*probes, *(name for name in rows[0]["metrics"] if name not in (monitor, *probes))][:3]
     header = ["variant", f"{monitor}, %", "recipe minus variant, 95 %", *others]
     header = [word.replace("_", " ") for word in [*header, "trainable", "step ms", "peak MiB", "checkpoint KiB"]]
     table = []
     for row in rows:
         gap = f"{row['gap'][0]:+.2f}..{row['gap'][1]:+.2f}" if row["gap"] else ""
-        metrics = [_plus_minus(row["metrics"][name]) for name in (monitor, *others)]
+        metrics = [_plus_minus(row["metrics"].get(name)) for name in (monitor, *others)]
         cost = [f"{row[name]:,}" if name == "trainable" else str(row[name]) for name in COST]
         table.append([row["name"].replace("_", " "), metrics[0], gap, *metrics[1:], *cost])
     blank = [""] * (len(header) - 2)
@@ -116,5 +119,7 @@ def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     return header, table
 
 
-def _plus_minus(value: Mapping[str, float | None]) -> str:
+def _plus_minus(value: Mapping[str, float | None] | None) -> str:
+    if value is None:
+        return ""
     return f"{value['mean']:.2f}" + (f"±{value['std']:.2f}" if value["std"] is not None else "")

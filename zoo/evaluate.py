@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -15,6 +15,11 @@ from zoo import adapter, recipe, report, run
 from zoo.build import connect
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.pairing import Pairing
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+    from data_modules.base import DataModule
 
 
 class Collect(Callback):
@@ -45,20 +50,38 @@ class Collect(Callback):
         return {name: torch.cat(values) for name, values in part.items()}
 
 
-def measure(pairing: Pairing, data: L.LightningDataModule, trainer: L.Trainer, collect: Collect) -> dict[str, Any]:
-    """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code."""
-    trainer.callbacks.append(collect)  # type: ignore[attr-defined]
-    trainer.test(pairing, datamodule=data, verbose=False)
+def measure(pairing: Pairing, data: "DataModule", trainer: L.Trainer, collect: Collect) -> dict[str, Any]:
+    """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code.
+
+    Its probes (blank pictures, a wrong condition) come first, so that the task's state afterwards is the split's own.
+    """
+    monitor, probed, seen_otherwise = pairing.task.monitor, {}, {}
+    for name, samples in data.probes(pairing.method.conditions).items():
+        seen = Collect()
+        _run(pairing, trainer, seen, data.loader(samples, "test"))
+        found = pairing.task.compute()
+        probed[f"{monitor}_{name}"] = found[monitor]
+        own = pairing.method.measure(seen.gathered(seen.observed))
+        seen_otherwise[name] = {"n": len(seen.ids), "metrics": found, "method": own}
+    _run(pairing, trainer, collect, data.loader(data.sets["test"], "test"))
     return {
         "split": "test",
         "n": len(collect.ids),
         "task": pairing.task.kind,
         "unit": pairing.task.unit,
-        "monitor": pairing.task.monitor,
-        "metrics": pairing.task.compute(),
+        "monitor": monitor,
+        "metrics": pairing.task.compute() | probed,
+        "method": pairing.method.measure(collect.gathered(collect.observed)),
+        "probes": seen_otherwise,
         "intervals": {name: list(pair) for name, pair in pairing.task.intervals().items()},
         "baselines": pairing.task.baselines(),
     }
+
+
+def _run(pairing: Pairing, trainer: L.Trainer, collect: Collect, batches: "DataLoader[Any]") -> None:
+    others = [c for c in trainer.callbacks if not isinstance(c, Collect)]  # type: ignore[attr-defined]
+    trainer.callbacks = [*others, collect]  # type: ignore[attr-defined]
+    trainer.test(pairing, dataloaders=batches, verbose=False)
 
 
 def evaluate(folder: Path, config: DictConfig, pairing: Pairing) -> dict[str, Any]:

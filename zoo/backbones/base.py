@@ -47,7 +47,7 @@ class Backbone(nn.Module):
 
     @property
     def towers(self) -> Mapping[str, Sequence[nn.Module]]:
-        """Blocks that a method may adapt, by tower; a plain encoder is one, and has its key in the recipe for a name."""
+        """Blocks that a method may adapt, by tower; a plain encoder is one, called by its key in the recipe."""
         return {"": self.blocks}
 
     def prefix_depth(self, first: Mapping[str, int]) -> int | None:
@@ -105,7 +105,8 @@ class Backbone(nn.Module):
         flat = tokens.flatten(0, 1)
         for block in self.blocks[depth or 0 :]:
             flat = block(flat)
-        return self.pool(self.finish(flat)).unflatten(0, tokens.shape[:2])
+        pooled: Tensor = self.pool(self.finish(flat)).unflatten(0, tokens.shape[:2])
+        return pooled
 
     def freeze(self) -> None:
         """Switch every parameter to `requires_grad=False` and the module to `eval()`."""

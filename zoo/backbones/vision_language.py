@@ -28,8 +28,9 @@ Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 class VisionLanguage(Backbone):
     """A vision tower, a projector and a causal language model.
 
-    Subclasses set `image_dim` beside what every backbone sets, and implement `transform`, `towers`, `look`, `likelihood`
-    and `write`. `seen` is what `look` gives; where `prefix_depth` is None, methods see the transformed inputs.
+    Subclasses set `image_dim` beside what every backbone sets, and implement `transform`, `towers`, `look`,
+    `likelihood` and `write`. `seen` is what `look` gives; where `prefix_depth` is None, methods see the transformed
+    inputs.
 
     Attributes:
         image_dim: width of the vision tokens.

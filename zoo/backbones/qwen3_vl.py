@@ -1,0 +1,102 @@
+"""Qwen3-VL (arXiv 2511.21631), through transformers: images of any shape, packed as one sequence of patches."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from zoo.backbones.chat import Prompt
+from zoo.backbones.hf_vision_language import HFVisionLanguage, means
+from zoo.backbones.hf_weights import Precision, Quantization
+
+MIN_TOKENS = 64
+MAX_PIXELS = 1_310_720
+"""1280 tokens of 32 x 32 pixels."""
+
+
+class Qwen3VL(HFVisionLanguage):
+    """Qwen3-VL (`Qwen/Qwen3-VL-8B-Instruct`): one row of the vision tower a patch, of all images of a batch.
+
+    Its vision tokens are what the merger makes of 2 x 2 patches. Features of earlier blocks go into the first layers of
+    the language model as well (DeepStack).
+
+    Args:
+        source: `hf:REPO[@REVISION]`, `file:FOLDER` in transformers' layout, or `random:SEED`.
+        config: settings of a `random:` model, as `Qwen3VLConfig` takes them; refused with real weights.
+        quantize: `4bit` keeps the weights as NF4 with double quantisation and computes in bfloat16 (QLoRA); needs CUDA
+            and bitsandbytes.
+        dtype: of the weights, where they are not quantised.
+        checkpointing: forget activations inside the blocks while training and run the blocks again for the gradients.
+        max_pixels: an image of a larger area is scaled down to it, keeping its shape, to sides that whole merged
+            patches fill; one token is 32 x 32 pixels, so 8500 x 8500 pixels become 1225 tokens, not 70756. transformers
+            refuses an image that is 200 times as long as it is wide.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        config: dict[str, Any] | None = None,
+        quantize: Quantization = "none",
+        dtype: Precision = "float32",
+        checkpointing: bool = False,
+        max_pixels: Annotated[int, ">= 1024"] = MAX_PIXELS,
+    ) -> None:
+        super().__init__(source=source, config=config, quantize=quantize, dtype=dtype, checkpointing=checkpointing)
+        self.images.size["shortest_edge"] = min(self.images.size["shortest_edge"], max_pixels)
+        self.images.size["longest_edge"] = max_pixels
+        self.fingerprint = hashlib.sha256(f"{self.fingerprint}|{max_pixels}".encode()).hexdigest()
+
+    def architecture(self) -> tuple[Any, Any]:
+        """transformers' Qwen3-VL."""
+        from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+        return Qwen3VLForConditionalGeneration, Qwen3VLConfig
+
+    def width(self) -> int:
+        """Width of the merger's output."""
+        return int(self.net.config.vision_config.out_hidden_size)
+
+    def image_processor(self) -> Any:
+        """Qwen2-VL's with this model's patches, at least 64 tokens an image, scaled to [-1, 1]."""
+        from transformers import Qwen2VLImageProcessor
+
+        sizes = self.net.config.vision_config
+        least = MIN_TOKENS * (sizes.patch_size * sizes.spatial_merge_size) ** 2
+        return Qwen2VLImageProcessor(
+            patch_size=sizes.patch_size,
+            temporal_patch_size=sizes.temporal_patch_size,
+            merge_size=sizes.spatial_merge_size,
+            size={"shortest_edge": least, "longest_edge": MAX_PIXELS},
+            image_mean=[0.5] * 3,
+            image_std=[0.5] * 3,
+        )
+
+    def look(self, inputs: Any) -> dict[str, Any]:
+        """Merged features, a list of those of earlier blocks, and each image's grid of patches int64 [N, 3]."""
+        grid = inputs["image_grid_thw"]
+        found = self.net.model.get_image_features(inputs["pixel_values"], grid)
+        features = torch.cat(list(found.pooler_output))
+        merged = self.net.config.vision_config.spatial_merge_size**2
+        return {
+            "features": features,
+            "tokens": grid.prod(-1) // merged,
+            "images": inputs["images"],
+            "pooled": means(features, inputs["rows"] // merged),
+            "deepstack": [torch.cat(list(level)) for level in found.deepstack_features],
+            "grid": grid,
+        }
+
+    def positions(self, tokens: Tensor, mask: Tensor, seen: Mapping[str, Any]) -> Tensor:
+        """M-RoPE: a vision token has its place in the image, a word the same number three times: int64 [3, B, L]."""
+        kinds = (tokens == self.chat.image).int() * mask.int()
+        found: Tensor = self.net.model.get_rope_index(
+            tokens, mm_token_type_ids=kinds, image_grid_thw=seen["grid"], attention_mask=mask
+        )[0]
+        return found
+
+    def beside(self, prompt: Prompt, seen: Mapping[str, Any]) -> dict[str, Any]:
+        """Features of earlier vision blocks, for the first layers of the language model."""
+        return {"visual_pos_masks": prompt.pictures, "deepstack_visual_embeds": seen["deepstack"]}

@@ -1,0 +1,355 @@
+"""ScaleEarth: one adapter for every resolution (Zhang et al. 2026, arXiv 2605.07562).
+
+    z = log10(GSD in metres)                            one a sample
+    g_j = sigmoid(k_j (tau_j - z)),  j = 1..r           CS-HLoRA: rank dimensions opened and closed by scale
+    y = W x + (alpha / r) B (g * A x)                   A drawn, B = 0: step 0 is the frozen model, exactly
+    (mu, s) = MLP(pooled frozen vision features)        SSE-U: log10(GSD) with its log-variance
+    z = told, else mu where exp(s / 2) is small enough, else a neutral default
+
+The paper is known through abstracts and reading notes, its code is not released. Established are the gates of
+log10(GSD) on the rank dimensions of one LoRA, thresholds that start at the scales of objects, structures and semantics,
+the head with a Gaussian variance on pooled vision features, and the rule of three branches. Our choices: which layers,
+ranks, slopes of alternating sign at the start, thresholds and slopes learned at every layer, mean and deviation as
+pooling, the middle of the scales seen in training as default.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.backbones.base import Backbone, TextEncoder
+from zoo.backbones.vision_language import VisionLanguage
+from zoo.batch import Batch
+from zoo.errors import SettingError
+from zoo.methods.base import Backbones, Features, Method
+from zoo.methods.condition import Condition
+from zoo.methods.scale_estimate import ScaleEstimate, observe, resolve
+from zoo.methods.sites import find, first_blocks
+
+GSD = "gsd"
+log = logging.getLogger(__name__)
+
+
+class GatedLowRank(nn.Module):
+    """One low-rank update of a linear layer whose rank dimensions are gated by scale.
+
+    Args:
+        inputs: width of the layer's input.
+        outputs: width of its output.
+        rank: r.
+        scaling: alpha / r.
+        thresholds: log10 of the scales at which gates start half open; ranks are dealt out to them in equal shares.
+        slope: of the gates at the start, per decade, with alternating sign; None leaves the update without gates.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, rank: int, scaling: float, thresholds: Sequence[float], slope: float | None
+    ) -> None:
+        super().__init__()
+        self.scaling, self.gated = scaling, slope is not None
+        self.down = nn.Parameter(torch.empty(rank, inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        if slope is not None:
+            rows = torch.arange(rank)
+            self.thresholds = nn.Parameter(torch.tensor(thresholds)[rows * len(thresholds) // rank])
+            self.slopes = nn.Parameter(torch.where(rows % 2 == 0, slope, -slope))
+
+    def gate(self, z: Tensor) -> Tensor:
+        """Openness of the rank dimensions at log10(GSD) z: [...] -> [..., r]."""
+        return torch.sigmoid(self.slopes * (self.thresholds - z[..., None]))
+
+    def forward(self, x: Tensor, z: Tensor | None) -> Tensor:
+        """Hidden states [N, ..., inputs] at log10(GSD) z [N] -> update [N, ..., outputs]."""
+        hidden = F.linear(x.to(self.down.dtype), self.down)
+        if self.gated:
+            assert z is not None
+            gate = self.gate(z)
+            hidden = hidden * gate.view(len(gate), *[1] * (x.ndim - 2), -1)
+        return F.linear(hidden, self.up) * self.scaling
+
+    def delta(self, z: Tensor) -> Tensor:
+        """The update as one matrix at a single log10(GSD) z []: [outputs, inputs]."""
+        down = self.down * self.gate(z)[:, None] if self.gated else self.down
+        return self.scaling * self.up @ down
+
+
+class ScaleEarth(Method):
+    """Scale-gated low-rank updates inside one backbone, and an estimate of the scale where nobody tells it.
+
+    The backbone is an image encoder or a vision-language model.
+
+    Args:
+        targets: suffixes of linear layers by tower, e.g. `{vision: [attn.qkv]}` or `{language: [q_proj, v_proj]}`.
+        last: adapt only the last so many blocks, by tower.
+        rank: r of every update.
+        alpha: updates are scaled by alpha / rank.
+        scale: how the GSD comes in: `gate` (the method), `none` (LoRA of the same size), or `token`: a token of the
+            encoder, a sentence before the question of a language model.
+        thresholds: GSDs in metres at which gates start half open: objects, structures, semantics.
+        slope: of the gates at the start, per decade of GSD.
+        estimate: learn to estimate the GSD (SSE-U).
+        estimate_at: block of the frozen encoder whose tokens the estimate reads; the first adapted one when null.
+        estimate_weight: of its loss.
+        trust: an estimate is used where its deviation is below so many octaves.
+        drop_gsd: share of training samples whose GSD is withheld, so that the other branches are trained as well.
+        default_gsd: the neutral default in metres; the middle of what training saw, in log scale, when null.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        *,
+        targets: dict[str, list[str]],
+        last: dict[str, int] | None = None,
+        rank: Annotated[int, ">= 1"] = 9,
+        alpha: Annotated[float, "> 0"] = 9.0,
+        scale: Literal["gate", "none", "token"] = "gate",
+        thresholds: tuple[float, ...] = (0.5, 2.0, 10.0),
+        slope: Annotated[float, "> 0"] = 4.0,
+        estimate: bool = True,
+        estimate_at: Annotated[int, ">= 0"] | None = None,
+        estimate_weight: Annotated[float, ">= 0"] = 0.1,
+        trust: Annotated[float, "> 0"] = 0.75,
+        drop_gsd: Annotated[float, ">= 0", "< 1"] = 0.0,
+        default_gsd: Annotated[float, "> 0"] | None = None,
+    ) -> None:
+        super().__init__()
+        if not thresholds or min(thresholds) <= 0:
+            raise SettingError(f"method.thresholds = {list(thresholds)}: expected GSDs in metres, all positive")
+        self.targets, self.last = dict(targets), dict(last or {})
+        self.rank, self.alpha, self.scale, self.slope = rank, alpha, scale, slope
+        self.thresholds = [math.log10(gsd) for gsd in thresholds]
+        self.estimating, self.estimate_at, self.estimate_weight = estimate, estimate_at, estimate_weight
+        self.trust, self.drop_gsd = trust * math.log10(2), drop_gsd
+        self.default = None if default_gsd is None else math.log10(default_gsd)
+        self.conditions = (GSD,) if scale != "none" or estimate else ()
+        # The scales that training saw: outside of them gates have learned nothing.
+        self.register_buffer("low", torch.tensor(math.inf))
+        self.register_buffer("high", torch.tensor(-math.inf))
+        self.condition = Condition()
+        self._originals: dict[str, Tensor] = {}
+        self._warned = False
+
+    # --- putting it in place --------------------------------------------------------------------------------------
+
+    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
+        """Hook the target layers.
+
+        Raises:
+            SettingError: more than one backbone, a target that is missing or not linear, or a scale token that the
+                encoder has no room for.
+        """
+        if len(backbones) != 1:
+            raise SettingError(f"ScaleEarth adapts one backbone; the recipe has {sorted(backbones)}")
+        self.name, backbone = next(iter(backbones.items()))
+        sites = find(backbones, self.targets, self.last)
+        self.updates = nn.ModuleDict()
+        self.layers: dict[str, nn.Linear] = {}
+        for site in sites:
+            for path, layer in site.layers.items():
+                where = f"{site.target}/{site.index:02d}/{path}".replace(".", "_")
+                if not isinstance(layer, nn.Linear):
+                    raise SettingError(f"method.targets.{site.target}: {path} is no linear layer, but {type(layer)}")
+                self.updates[where] = update = GatedLowRank(
+                    layer.in_features,
+                    layer.out_features,
+                    rank=self.rank,
+                    scaling=self.alpha / self.rank,
+                    thresholds=self.thresholds,
+                    slope=self.slope if self.scale == "gate" else None,
+                )
+                self.layers[where] = layer
+                layer.register_forward_hook(self._hook(update, site.tower))
+        self.feature_dims = {self.name: backbone.dim}
+        first = first_blocks(sites, backbones)[self.name]
+        self.depth = backbone.prefix_depth(first)
+        self.sees = isinstance(backbone, VisionLanguage) and "vision" in first
+        if isinstance(backbone, VisionLanguage):
+            backbone.recompute = self.condition.contexts
+        self._attach_token(backbone)
+        if self.estimating:
+            self.estimate = ScaleEstimate(self._width(backbone))
+
+    def _attach_token(self, backbone: Backbone) -> None:
+        if self.scale != "token" or isinstance(backbone, VisionLanguage):
+            return
+        if getattr(getattr(backbone, "net", None), "rope", None) is not None:
+            raise SettingError("method.scale=token: this encoder's rotary positions leave no room for another token")
+        width = backbone.dims[self.depth or 0]
+        self.token = nn.Sequential(nn.Linear(3, width), nn.GELU(), nn.Linear(width, width))
+
+    def _width(self, backbone: Backbone) -> int:
+        if isinstance(backbone, VisionLanguage):
+            return backbone.image_dim
+        at = self.depth or 0 if self.estimate_at is None else self.estimate_at
+        if not (self.depth or 0) <= at <= backbone.depth:
+            raise SettingError(f"method.estimate_at = {at}: expected {self.depth or 0} to {backbone.depth}")
+        self.estimate_depth = at
+        return 2 * backbone.dims[at]
+
+    def _hook(self, update: GatedLowRank, tower: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
+        def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
+            if not self.condition.active or self._originals:
+                return None
+            more: Tensor = update(inputs[0], self.condition.rows(tower, len(inputs[0])))
+            return output + more.to(output.dtype)
+
+        return add
+
+    def prefix_depths(self) -> dict[str, int | None]:
+        """Blocks before the first hooked one."""
+        return {self.name: self.depth}
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
+        """Tokens after the prefix {stream: [B, T, L, D]} -> what the backbone makes of them."""
+        backbone, tokens, depth = backbones[self.name], prefix[self.name], self.depth
+        owners = {}
+        if isinstance(backbone, VisionLanguage):
+            if depth is None and self.sees:
+                found = backbone.owners(tokens, "vision")
+                owners = {} if found is None else {"vision": found}
+            elif depth is None:
+                with torch.no_grad():
+                    tokens, depth = backbone.look(tokens), 0
+        z = self._log_gsd(backbone, tokens, batch)
+        if self.scale == "token" and isinstance(backbone, VisionLanguage):
+            told = [f"One pixel is {10 ** float(value):.2g} m wide. " for value in z]
+            questions = [q._replace(text=t + q.text) for t, q in zip(told, batch.questions, strict=True)]
+            batch = replace(batch, questions=questions)
+        with self.condition.given(z, owners):
+            if self.scale == "token" and not isinstance(backbone, VisionLanguage):
+                return {self.name: self._rest_with_token(backbone, tokens, z)}
+            return {self.name: backbone.rest(tokens, depth, batch)}
+
+    def _rest_with_token(self, backbone: Backbone, tokens: Tensor, z: Tensor) -> Tensor:
+        """As `Backbone.rest`, with a token for the scale behind the others, which is dropped before pooling."""
+        flat = tokens.flatten(0, 1)
+        scale = self.token(torch.stack([z, torch.sin(math.pi * z), torch.cos(math.pi * z)], dim=-1))
+        flat = torch.cat([flat, scale.repeat_interleave(tokens.shape[1], dim=0)[:, None]], dim=1)
+        for block in backbone.blocks[self.depth or 0 :]:
+            flat = block(flat)
+        pooled: Tensor = backbone.pool(backbone.finish(flat[:, :-1])).unflatten(0, tokens.shape[:2])
+        return pooled
+
+    def _log_gsd(self, backbone: Backbone, tokens: Any, batch: Batch) -> Tensor:
+        """log10(GSD) that the gates are told, [B], by the rule of three branches; keeps what losses need."""
+        some = next(self.parameters())
+        metres = batch.conditions.get(GSD, torch.full((len(batch),), math.nan)).to(some.device, torch.float32)
+        if bool(((metres <= 0) | metres.isinf()).any()):
+            pairs = zip(batch.ids, metres.tolist(), strict=True)
+            wrong = ", ".join(f"{name} {gsd:g}" for name, gsd in pairs if gsd <= 0 or math.isinf(gsd))
+            raise SettingError(f"gsd of {wrong}: expected positive metres per pixel, or NaN for unknown")
+        told = metres.log10()
+        if self.training:
+            self._widen(told)
+        withheld = (
+            torch.rand(len(told)).to(told.device) < self.drop_gsd if self.training else torch.zeros_like(told) > 0
+        )
+        mean = log_variance = None
+        if self.estimating:
+            with torch.no_grad():
+                pooled = self._pooled(backbone, tokens)
+            mean, log_variance = self.estimate(pooled)
+        z, branch = resolve(
+            torch.where(withheld, math.nan, told), mean, log_variance, trust=self.trust, default=self._default()
+        )
+        self._last = (told, mean, log_variance)
+        self._observed = observe(told, z, branch, mean, log_variance)
+        return z if self.training else self._clamp(z)
+
+    def _pooled(self, backbone: Backbone, tokens: Any) -> Tensor:
+        """Frozen vision features of every sample, [B, W]: no adapter acts outside of the condition."""
+        if isinstance(backbone, VisionLanguage):
+            seen = backbone.look(tokens) if self.depth is None and self.sees else tokens
+            return backbone.pooled(seen).float()
+        flat = tokens.flatten(0, 1)
+        for block in backbone.blocks[self.depth or 0 : self.estimate_depth]:
+            flat = block(flat)
+        every = flat.unflatten(0, tokens.shape[:2]).flatten(1, 2)
+        return torch.cat([every.mean(1), every.std(1)], dim=-1)
+
+    def _widen(self, told: Tensor) -> None:
+        known = told[~told.isnan()]
+        if len(known):
+            self.low.copy_(torch.minimum(self.low, known.min()))
+            self.high.copy_(torch.maximum(self.high, known.max()))
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(self.low, torch.distributed.ReduceOp.MIN)
+            torch.distributed.all_reduce(self.high, torch.distributed.ReduceOp.MAX)
+
+    def _default(self) -> float:
+        if self.default is not None:
+            return self.default
+        return float(self.low + self.high) / 2 if bool(self.low <= self.high) else 0.0
+
+    def _clamp(self, z: Tensor) -> Tensor:
+        if not bool(self.low <= self.high):
+            return z
+        inside = z.clamp(self.low, self.high)
+        if not self._warned and bool(((inside - z).abs() > 1e-4).any()):
+            self._warned = True
+            low, high = 10 ** float(self.low), 10 ** float(self.high)
+            log.warning("a GSD outside of the %.3g to %.3g m of training is moved to their border", low, high)
+        return inside
+
+    # --- losses, reports, merging ---------------------------------------------------------------------------------
+
+    def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
+        """`estimate`: Gaussian negative log-likelihood of the told GSDs, weighted."""
+        told, mean, log_variance = self._last
+        if mean is None or log_variance is None or not self.estimate_weight:
+            return {}
+        return {"estimate": self.estimate_weight * ScaleEstimate.loss(told, mean, log_variance)}
+
+    def observations(self) -> dict[str, Tensor]:
+        """What the rule saw and did, one row a sample: see `scale_estimate.observe`."""
+        return self._observed
+
+    def measure(self, observed: Mapping[str, Tensor]) -> dict[str, float]:
+        """Calibration of the estimate and shares of the three branches."""
+        return ScaleEstimate.measure(observed)
+
+    def remarks(self, observed: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The GSD that an answer used, where it came from, and the estimate with its 90 % interval."""
+        return ScaleEstimate.remarks(observed)
+
+    def openness(self, z: Tensor) -> Tensor:
+        """Mean openness of every rank dimension over all layers at log10(GSD) z [N]: [N, r]."""
+        gates = [cast(GatedLowRank, update).gate(z) for update in self.updates.values()]
+        return torch.stack(gates).mean(0)
+
+    @torch.no_grad()
+    def merge(self, gsd: float) -> None:
+        """Fold the updates at one GSD in metres into the frozen weights; other GSDs then mean nothing.
+
+        Raises:
+            SettingError: merged already, or a quantised layer, whose weight cannot take an update.
+        """
+        if self._originals:
+            raise SettingError("the updates are merged already: unmerge first")
+        if bad := [path for path, layer in self.layers.items() if not layer.weight.is_floating_point()]:
+            raise SettingError(f"{bad[0]} is quantised: its weight cannot take an update")
+        z = torch.tensor(math.log10(gsd), device=self.low.device)
+        z = z if self.scale != "gate" else self._clamp(z)
+        originals = {path: layer.weight.detach().clone() for path, layer in self.layers.items()}
+        for path, layer in self.layers.items():
+            layer.weight += cast(GatedLowRank, self.updates[path]).delta(z).to(layer.weight.dtype)
+        self._originals = originals
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Put the frozen weights back, bit by bit."""
+        for path, weight in self._originals.items():
+            self.layers[path].weight.copy_(weight)
+        self._originals = {}
