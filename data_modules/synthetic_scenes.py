@@ -86,7 +86,7 @@ class Record:
     def question(self) -> Question:
         """What is asked."""
         text, choices = QUESTIONS[self.kind]
-        return Question(text, choices, "ABCD"[self.answer], self.kind)
+        return Question(text, choices, "ABCD"[self.answer], self.kind, instruction="Letter:")
 
 
 def span(answer: int, gsd: float) -> tuple[float, float]:

@@ -221,7 +221,12 @@ def _file(module: str) -> Path:
 SIMPLE = {"int": int, "float": float, "bool": bool, "str": str, "Path": str}
 
 
-BOUNDS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, ">": operator.gt, "<=": operator.le}
+BOUNDS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<=": operator.le,
+    "<": operator.lt,
+}
 
 
 def mismatch(value: Any, annotation: str) -> str | None:
