@@ -43,8 +43,8 @@ ERRORS = (RasterioError, CPLE_BaseError)
 
 Driver = Literal["GTiff", "PNG"]
 OPTIONS = {
+    # No sidecars.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_PAM_ENABLED": "NO",
     # GDAL's default keeps blocks in a twentieth of the machine's memory, in every loader worker.
     "GDAL_CACHEMAX": 64 * 2**20,
     # Its fast path for whole pictures returns uninitialised memory for a PNG that is cut short, and no error.

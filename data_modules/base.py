@@ -105,10 +105,10 @@ class DataModule(L.LightningDataModule):
             raise DataError(f"{self.name}: split {', '.join(empty)} is empty, so nothing can be trained or measured")
 
     def fingerprint(self) -> str:
-        """sha256 over content keys and labels of every sample of every split."""
+        """sha256 over content keys, labels, conditions and questions of every sample of every split."""
         digest = hashlib.sha256()
         for split, samples in sorted(self.sets.items()):
-            for line in sorted(f"{split}|{samples.key(i)}|{_hash(samples.target(i))}" for i in range(len(samples))):
+            for line in sorted(f"{split}|{samples.key(i)}|{_told(samples, i)}" for i in range(len(samples))):
                 digest.update(f"{line}\n".encode())
         return digest.hexdigest()
 
@@ -141,6 +141,12 @@ class DataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """In order."""
         return self.loader(self.sets["test"], "test")
+
+
+def _told(samples: SampleSet[Any], index: int) -> str:
+    """Hash of a sample's labels, conditions and question."""
+    asked = samples.question(index)
+    return _hash(samples.target(index) | samples.conditions(index)) + ("" if asked is None else repr(asked))
 
 
 def _hash(target: dict[str, Tensor]) -> str:

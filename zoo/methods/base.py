@@ -47,6 +47,13 @@ class Method(nn.Module):
         """What a report may show of the last forward, by name, one row per segment: [B * T, ...]."""
         return {}
 
+    def curves(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """What a report may draw of the method itself, by name: positions [N], and values there [N, ...].
+
+        `openness`: of gates, [N, r], over log10 of the ground sampling distance.
+        """
+        return {}
+
     def measure(self, observed: Mapping[str, Tensor]) -> dict[str, float]:
         """Numbers of the method's own over the observations of a whole split, by name with its unit."""
         return {}

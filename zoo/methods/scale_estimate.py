@@ -28,7 +28,7 @@ class ScaleEstimate(nn.Module):
         dropout: before and after it: pictures with a known scale are few.
     """
 
-    def __init__(self, width: int, *, hidden: int = 64, dropout: float = 0.3) -> None:
+    def __init__(self, width: int, *, hidden: int = 64, dropout: float = 0.15) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.LayerNorm(width),
