@@ -35,9 +35,6 @@ from rasterio.warp import transform
 
 from data_modules.errors import DataError
 
-# That a picture has no coordinate system is no news, and told by a GSD that is not known.
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-
 ERRORS = (RasterioError, CPLE_BaseError)
 """What rasterio raises; some of GDAL's own errors pass through it unnamed."""
 
@@ -69,6 +66,8 @@ def opened(source: Path | bytes, driver: Driver) -> Iterator[Any]:
     """A rasterio data set, of a file or of its bytes; opened for every read, so that no process or thread shares it."""
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(**OPTIONS))
+        # That a picture has no coordinate system is no news, and told by a GSD that is not known.
+        stack.enter_context(warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning))
         if isinstance(source, bytes):
             yield stack.enter_context(stack.enter_context(MemoryFile(source)).open(driver=driver))
         else:

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
+from data_modules.probes import GSD, probes
 from data_modules.raster import header, read_picture
 from zoo.batch import Picture, Question, SampleSet
 
-GSD = "gsd"
 PLAUSIBLE = (0.01, 1000.0)
 """Metres per pixel between a drone's and a weather satellite's."""
 
@@ -200,80 +200,6 @@ def resample(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     shrunk = np.asarray(Image.fromarray(image).resize((small[1], small[0]), Image.Resampling.BOX))
     margins = ((top, height - small[0] - top), (left, width - small[1] - left), (0, 0))
     return np.pad(shrunk, margins, mode="symmetric")
-
-
-class Probe(SampleSet[Picture]):
-    """A split seen otherwise, to measure what a model takes its answers from.
-
-    Args:
-        samples: the split.
-        rows: which of its samples, in which order; one may stand several times.
-        gsd: told in place of the right one, one a row; None tells the right one.
-        blank: show a grey picture of the same size.
-    """
-
-    def __init__(
-        self, samples: SampleSet[Picture], rows: Sequence[int], *, gsd: Sequence[float] | None, blank: bool = False
-    ) -> None:
-        self.samples, self.rows, self.gsd, self.blank = samples, list(rows), gsd, blank
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def id(self, index: int) -> str:
-        """Name of the sample behind."""
-        return self.samples.id(self.rows[index])
-
-    def key(self, index: int) -> str:
-        """Of the sample behind, marked where it is blank."""
-        return ("blank " if self.blank else "") + self.samples.key(self.rows[index])
-
-    def target(self, index: int) -> dict[str, Tensor]:
-        """Of the sample behind."""
-        return self.samples.target(self.rows[index])
-
-    def conditions(self, index: int) -> dict[str, Tensor]:
-        """Of the sample behind, with the other GSD."""
-        right = self.samples.conditions(self.rows[index])
-        return right if self.gsd is None else {**right, GSD: torch.tensor(self.gsd[index], dtype=torch.float32)}
-
-    def question(self, index: int) -> Question | None:
-        """Of the sample behind."""
-        return self.samples.question(self.rows[index])
-
-    def __getitem__(self, index: int) -> Picture:
-        sample = replace(self.samples[self.rows[index]], conditions=self.conditions(index))
-        if not self.blank:
-            return sample
-        return replace(sample, images=tuple(np.full_like(image, 128) for image in sample.images))
-
-
-def probes(samples: SampleSet[Picture], conditions: Collection[str]) -> dict[str, SampleSet[Picture]]:
-    """The probes of a test split.
-
-    `blank_image` where questions are asked. For methods that use the GSD, where it is known: `wrong_gsd`, three copies
-    of the split, each told the GSD of another sample a quarter of the ranking further on (four equally frequent scales
-    are thereby exchanged in a circle; a copy that would be told its own GSD is left out), and `unknown_gsd`.
-    """
-    every = range(len(samples))
-    found: dict[str, SampleSet[Picture]] = {}
-    if samples.question(0) is not None:
-        found["blank_image"] = Probe(samples, every, gsd=None, blank=True)
-    if GSD not in conditions:
-        return found
-    told = [float(samples.conditions(i)[GSD]) for i in every]
-    known = sorted((i for i in every if not math.isnan(told[i])), key=lambda i: (told[i], samples.id(i)))
-    ranking = [told[i] for i in known]
-    shifted = [
-        (i, ranking[(rank + quarter * len(known) // 4) % len(known)])
-        for quarter in (1, 2, 3)
-        for rank, i in enumerate(known)
-    ]
-    if wrong := [(i, gsd) for i, gsd in shifted if gsd != told[i]]:
-        found["wrong_gsd"] = Probe(samples, [i for i, _ in wrong], gsd=[gsd for _, gsd in wrong])
-    if known:
-        found["unknown_gsd"] = Probe(samples, every, gsd=[math.nan] * len(samples))
-    return found
 
 
 class PictureDataModule(DataModule):

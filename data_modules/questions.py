@@ -27,7 +27,8 @@ from typing import Any
 from data_modules.check import Checkable
 from data_modules.errors import DataError
 from data_modules.lines import Line, Mistakes, json_lines
-from data_modules.pictures import Probe, Shot, content_hash, plausible, split
+from data_modules.pictures import Shot, content_hash, plausible, split
+from data_modules.probes import Probe
 from zoo.batch import Question, SampleSet
 
 LETTERS = string.ascii_uppercase

@@ -13,8 +13,9 @@ from torch import Tensor
 from zoo.backbones.timm_vit import TimmViT
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.methods.scale_earth import GatedLowRank, ScaleEarth
+from zoo.methods.scale_earth import ScaleEarth
 from zoo.methods.scale_estimate import BRANCHES, NINETY, OCTAVE, ScaleEstimate, resolve
+from zoo.methods.scale_gate import GatedLowRank
 from zoo.pairing import Pairing
 from zoo.tasks.classification import Classification
 from zoo.tasks.multiple_choice import MultipleChoice

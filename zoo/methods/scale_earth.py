@@ -21,7 +21,6 @@ from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.backbones.base import Backbone, TextEncoder
 from zoo.backbones.vision_language import VisionLanguage
@@ -30,54 +29,11 @@ from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Features, Method
 from zoo.methods.condition import Condition
 from zoo.methods.scale_estimate import ScaleEstimate, observe, resolve
+from zoo.methods.scale_gate import GatedLowRank
 from zoo.methods.sites import find, first_blocks
 
 GSD = "gsd"
 log = logging.getLogger(__name__)
-
-
-class GatedLowRank(nn.Module):
-    """One low-rank update of a linear layer whose rank dimensions are gated by scale.
-
-    Args:
-        inputs: width of the layer's input.
-        outputs: width of its output.
-        rank: r.
-        scaling: alpha / r.
-        thresholds: log10 of the scales at which gates start half open; ranks are dealt out to them in equal shares.
-        slope: of the gates at the start, per decade, with alternating sign; None leaves the update without gates.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, *, rank: int, scaling: float, thresholds: Sequence[float], slope: float | None
-    ) -> None:
-        super().__init__()
-        self.scaling, self.gated = scaling, slope is not None
-        self.down = nn.Parameter(torch.empty(rank, inputs))
-        self.up = nn.Parameter(torch.zeros(outputs, rank))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
-        if slope is not None:
-            rows = torch.arange(rank)
-            self.thresholds = nn.Parameter(torch.tensor(thresholds)[rows * len(thresholds) // rank])
-            self.slopes = nn.Parameter(torch.where(rows % 2 == 0, slope, -slope))
-
-    def gate(self, z: Tensor) -> Tensor:
-        """Openness of the rank dimensions at log10(GSD) z: [...] -> [..., r]."""
-        return torch.sigmoid(self.slopes * (self.thresholds - z[..., None]))
-
-    def forward(self, x: Tensor, z: Tensor | None) -> Tensor:
-        """Hidden states [N, ..., inputs] at log10(GSD) z [N] -> update [N, ..., outputs]."""
-        hidden = F.linear(x.to(self.down.dtype), self.down)
-        if self.gated:
-            assert z is not None
-            gate = self.gate(z)
-            hidden = hidden * gate.view(len(gate), *[1] * (x.ndim - 2), -1)
-        return F.linear(hidden, self.up) * self.scaling
-
-    def delta(self, z: Tensor) -> Tensor:
-        """The update as one matrix at a single log10(GSD) z []: [outputs, inputs]."""
-        down = self.down * self.gate(z)[:, None] if self.gated else self.down
-        return self.scaling * self.up @ down
 
 
 class ScaleEarth(Method):
