@@ -213,6 +213,8 @@ class PictureDataModule(DataModule):
     """
 
     conditions = (GSD,)
+    gsd_unit: str = "m"
+    """Of the GSD, for pictures and tables: not every set knows more than ratios."""
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ class RSSCN7(PictureDataModule):
     name = "RSSCN7"
     classes = CLASSES
     license = "research use"
+    gsd_unit = "x the finest"
 
     def __init__(
         self,

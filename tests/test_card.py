@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from zoo import card, compare, comparison, recipe
+from zoo import card, compare, comparison, recipe, report
 from zoo.card import Card, CardError
 
 CARDS = sorted(card.folder().glob("*.md"))
@@ -40,14 +41,21 @@ def record(values: dict[str, float], *, seed: int = 0, dirty: bool = False) -> d
     }
 
 
-def finished(folder: Path, *, dirty: bool = False) -> dict[str, Any]:
-    """Two variants, two seeds: the control is right on every video exactly a tenth less often."""
+def finished(
+    folder: Path, *, dirty: bool = False, own: dict[str, list[dict[str, Any]]] | None = None
+) -> dict[str, Any]:
+    """Two variants, two seeds: the control is right on every video exactly a tenth less often.
+
+    Runs of a variant in `own` have these further keys, one dictionary a seed.
+    """
     for variant, shift in (("recipe", 0.0), ("control", -0.1)):
         for seed in (0, 1):
             values = {video: 0.5 + 0.01 * (i % 7) + 0.1 * seed + shift for i, video in enumerate(VIDEOS)}
             run = folder / variant / f"seed{seed}"
             run.mkdir(parents=True)
-            (run / "metrics.json").write_text(json.dumps(record(values, seed=seed, dirty=dirty)))
+            (run / "metrics.json").write_text(
+                json.dumps(record(values, seed=seed, dirty=dirty) | (own or {}).get(variant, [{}, {}])[seed])
+            )
             (run / "per_sample.json").write_text(json.dumps(values))
     rounds, command = ["seed0", "seed1"], "python -m zoo.compare recipe=tb_ava"
     return comparison.gather(folder, ["recipe", "control"], rounds, command=command)
@@ -89,6 +97,65 @@ def test_a_card_takes_a_comparison_and_stays_sound(tmp_path: Path) -> None:
     assert "&id" not in path.read_text()
     assert written.front["model-index"][0]["results"][0]["metrics"][0]["args"]["std"] == pytest.approx(7.07)
     assert [p.name for p in tmp_path.glob("*.tmp")] == []
+
+
+def taken(estimate: float | None) -> dict[str, Any]:
+    """A run whose scale was known, and one in which it was withheld and estimated for this share of the samples."""
+    parts = {"default": {"share": 1 - (estimate or 0), "accuracy": 0.25}}
+    parts |= {"estimate": {"share": estimate, "accuracy": estimate}} if estimate else {}
+    told = {"metadata": {"share": 1.0, "accuracy": 0.5}}
+    metrics = {"segment_accuracy": 0.5}
+    return {
+        "method": {"gsd_mae_octaves": 0.5 + (estimate or 0), "branch_metadata": 1.0},
+        "branches": told,
+        "probes": {
+            "wrong_gsd": {"metrics": metrics, "method": {}, "branches": told},
+            "unknown_gsd": {"metrics": metrics, "method": {}, "branches": parts},
+        },
+    }
+
+
+def test_the_methods_own_numbers_and_branches_are_means_over_seeds(tmp_path: Path) -> None:
+    found = finished(tmp_path / "runs", own={"recipe": [taken(0.5), taken(None)]})
+    row, control = found["rows"]
+    assert row["method"]["gsd_mae_octaves"] == pytest.approx({"mean": 0.75, "std": 0.5 / 2**0.5})
+    unknown = row["branches"]["unknown_gsd"]
+    assert unknown["default"] == {
+        "share": pytest.approx({"mean": 75, "std": 50 / 2**0.5}),
+        "accuracy": {"mean": 25, "std": 0},
+    }
+    # A branch that was taken in one run has a share in both, but an accuracy in that one alone.
+    assert unknown["estimate"]["share"] == pytest.approx({"mean": 25, "std": 50 / 2**0.5})
+    assert unknown["estimate"]["accuracy"] == {"mean": 50, "std": None}
+    assert not {"method", "branches"} & set(control)
+    assert comparison.method_cells(found) == (["variant", "gsd mae octaves"], [["recipe", "0.75±0.35"]])
+    header, cells = comparison.branch_cells(found)
+    assert header[2:4] == ["metadata: share, %", "metadata: accuracy, %"]
+    assert cells == [
+        ["recipe", "test", "100.00±0.00", "50.00±0.00", "", "", "", ""],
+        ["recipe", "unknown gsd", "", "", "75.00±35.36", "25.00±0.00", "25.00±35.36", "50.00"],
+    ]
+    path = tmp_path / "card.md"
+    path.write_bytes((card.folder() / "tb_ava.md").read_bytes())
+    runs = [json.loads((tmp_path / "runs" / "recipe" / f"seed{s}" / "metrics.json").read_text()) for s in (0, 1)]
+    card.publish(path, found, runs)
+    written = card.read(path)
+    assert card.validate(written) == []
+    assert "| recipe | 0.75±0.35 |" in written.body
+    assert "| recipe | unknown gsd |  |  | 75.00±35.36 |" in written.body
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(report.compared(found))
+    assert "0.75±0.35" in captured.get()
+    assert "75.00±35.36" in captured.get()
+
+
+def test_comparisons_without_them_are_printed_as_before(tmp_path: Path) -> None:
+    found = finished(tmp_path)
+    assert comparison.method_cells(found)[1] == comparison.branch_cells(found)[1] == []
+    text = card.results({"zoo": {"comparisons": {"main": found}}})
+    assert text.count("| variant |") == 1
+    assert "branch" not in text.lower()
 
 
 def test_numbers_from_a_dirty_tree_are_not_published(tmp_path: Path) -> None:

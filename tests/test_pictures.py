@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zoo import plots, plots_clouds, results
+from zoo import chosen, plots, plots_clouds, results
 from zoo.batch import Clip, Cloud
 from zoo.evaluate import Collect
 
@@ -88,11 +88,11 @@ def test_confusion_is_not_only_of_segments(tmp_path: Path) -> None:
 def test_mistakes_are_shown_first_then_every_class() -> None:
     classes = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2])
     wrong = np.array([9, 3, 5])
-    assert results.telling(classes, wrong, 6) == [9, 3, 0, 4, 6, 1]
-    assert results.telling(classes, wrong, 99)[:3] == [9, 3, 5]
-    assert sorted(results.telling(classes, wrong, 99)) == list(range(12))
-    assert results.telling(classes, np.arange(12), 6) == [0, 1, 2, 3, 4, 5]
-    assert results.telling(classes[:2], np.array([], dtype=int), 6) == [0, 1]
+    assert chosen.telling(classes, wrong, 6) == [9, 3, 0, 4, 6, 1]
+    assert chosen.telling(classes, wrong, 99)[:3] == [9, 3, 5]
+    assert sorted(chosen.telling(classes, wrong, 99)) == list(range(12))
+    assert chosen.telling(classes, np.arange(12), 6) == [0, 1, 2, 3, 4, 5]
+    assert chosen.telling(classes[:2], np.array([], dtype=int), 6) == [0, 1]
 
 
 def drawn(

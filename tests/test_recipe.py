@@ -15,11 +15,13 @@ SHIPPED = sorted(recipe.available())
 ROOT = ["data.root=/nowhere"]
 
 
-EMBEDDED = ("tb_ava", "mantis", "mamba3d_pretrain")
+EMBEDDED = ("tb_ava", "mantis", "mamba3d_pretrain", "scale_earth", "scale_earth_pretrain")
 
 
 def rooted(name: str) -> list[str]:
-    return [] if name in EMBEDDED else ROOT
+    """Where a recipe's data would lie; benchmarks that are not trained on need a second place."""
+    elsewhere = ["data.train_root=/nowhere"] if name in ("scale_earth_xlrs", "scale_earth_omniearth") else []
+    return [] if name in EMBEDDED else ROOT + elsewhere
 
 
 def problems(*overrides: str, name: str = "tb_ava") -> list[str]:

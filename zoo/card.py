@@ -149,10 +149,18 @@ def _compared(name: str, record: Mapping[str, Any]) -> str:
     )
     header, rows = comparison.cells(record)
     title = "Beside its controls" if name == "main" else f"Beside its controls, {name}"
-    return (
-        f"**{title}**, measured by this code (mean ± deviation over {'folds' if about.get('folds') else 'seeds'}; in "
-        f"brackets trivial predictors; {where}):\n\n" + _table(tuple(header), [tuple(row) for row in rows])
-    )
+    rounds = "folds" if about.get("folds") else "seeds"
+    parts = [
+        f"**{title}**, measured by this code (mean ± deviation over {rounds}; in brackets trivial predictors; "
+        f"{where}):\n\n" + _table(tuple(header), [tuple(row) for row in rows])
+    ]
+    for what, (header, rows) in (
+        ("The method's own numbers", comparison.method_cells(record)),
+        ("Branches of the method", comparison.branch_cells(record)),
+    ):
+        if rows:
+            parts.append(f"{what}, of the same runs:\n\n" + _table(tuple(header), [tuple(row) for row in rows]))
+    return "\n\n".join(parts)
 
 
 def validate(card: Card) -> list[str]:

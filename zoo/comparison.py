@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ITSELF = "recipe"
+TEST = "test"
 
 
 def gather(folder: Path, variants: Sequence[str], rounds: Sequence[str], *, command: str) -> dict[str, Any]:
@@ -20,7 +21,9 @@ def gather(folder: Path, variants: Sequence[str], rounds: Sequence[str], *, comm
 
     Returns:
         `about` (data, metric, commit, ...), `baselines` (trivial predictors of the monitored metric) and `rows`; the
-        `gap` of a row is the 95 % paired bootstrap interval over test samples of recipe minus variant.
+        `gap` of a row is the 95 % paired bootstrap interval over test samples of recipe minus variant. A row may carry
+        `method`, the method's own numbers in their units, and `branches` by what was shown (`test` or a probe): share
+        of the samples and accuracy on them, in per cent.
     """
     runs = {variant: [_read(folder / variant / label) for label in rounds] for variant in variants}
     first = runs[ITSELF][0]
@@ -67,7 +70,7 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]
     costs = [run["manifest"]["cost"] for run in group]
     return {
         "name": name,
-        "probes": [f"{group[0]['monitor']}_{name}" for name in group[0]["probes"]],
+        "probes": [f"{group[0]['monitor']}_{name}" for name in group[0].get("probes", {})],
         "metrics": {
             metric: spread([scale(run) * run["metrics"][metric] for run in group]) for metric in group[0]["metrics"]
         },
@@ -76,7 +79,32 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]
         "step_ms": round(1000 * statistics.median(cost["median_step_s"] for cost in costs)),
         "peak_mib": round(max(cost["peak_memory_bytes"] for cost in costs) / 2**20),
         "checkpoint_kib": round(costs[0]["checkpoint_bytes"] / 2**10),
+        **{key: value for key, value in (("method", _method(group)), ("branches", _branches(group))) if value},
     }
+
+
+def _method(group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The method's own numbers that every run has."""
+    own = [run.get("method", {}) for run in group]
+    return {name: spread([numbers[name] for numbers in own]) for name in own[0] if all(name in n for n in own)}
+
+
+def _branches(group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """By what was shown and by branch: `share` over all runs, `accuracy` over those in which the branch was taken."""
+    # Runs of before there were branches say nothing of them.
+    shown = {TEST: [run["branches"] for run in group if "branches" in run]}
+    for name in group[0].get("probes", {}):
+        probes = [run["probes"][name] for run in group]
+        shown[name] = [probe["branches"] for probe in probes if "branches" in probe]
+    found: dict[str, Any] = {}
+    for name, runs in shown.items():
+        for branch in dict.fromkeys(branch for parts in runs for branch in parts):
+            taken = [parts[branch]["accuracy"] for parts in runs if branch in parts]
+            found.setdefault(name, {})[branch] = {
+                "share": spread([100 * parts.get(branch, {"share": 0.0})["share"] for parts in runs]),
+                "accuracy": spread([scale(group[0]) * value for value in taken]),
+            }
+    return found
 
 
 def _per_sample(group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -123,3 +151,40 @@ def _plus_minus(value: Mapping[str, float | None] | None) -> str:
     if value is None:
         return ""
     return f"{value['mean']:.2f}" + (f"±{value['std']:.2f}" if value["std"] is not None else "")
+
+
+BRANCH = "branch_"
+"""What a method calls a branch's share among its numbers; the table of branches says it."""
+
+
+def method_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the methods' own numbers by variant, in words; no rows where none has any."""
+    rows = [row for row in record["rows"] if row.get("method")]
+    names = list(dict.fromkeys(name for row in rows for name in row["method"] if not name.startswith(BRANCH)))
+    cells = [[row["name"], *(_plus_minus(row["method"].get(name)) for name in names)] for row in rows]
+    return ["variant", *map(_words, names)], [[_words(name), *rest] for name, *rest in cells if any(rest)]
+
+
+def branch_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of shares and accuracies, in per cent, by variant and what was shown; no rows where none has.
+
+    A probe that took the one branch of the test split is left out: its accuracy stands among the metrics.
+    """
+    rows = [
+        (row["name"], shown, of)
+        for row in record["rows"]
+        for shown, of in row.get("branches", {}).items()
+        if shown == TEST or len(of) > 1 or list(of) != list(row["branches"].get(TEST, {}))
+    ]
+    names = list(dict.fromkeys(branch for _, _, of in rows for branch in of))
+    header = ["variant", "shown", *(f"{name}: {what}, %" for name in names for what in ("share", "accuracy"))]
+    cells = []
+    for variant, shown, of in rows:
+        parts = [of.get(name, {}) for name in names]
+        pairs = [_plus_minus(part.get(what)) for part in parts for what in ("share", "accuracy")]
+        cells.append([_words(variant), _words(shown), *pairs])
+    return header, cells
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,11 +1,12 @@
 """`python -m zoo.convert checkpoint=FILE.pth|adapter=DIR output=FILE.safetensors [dtype=float16] [class_token=zeros]`.
 
-Makes a weights file for `backbones.points.source: file:FILE.safetensors`. Every tensor is accounted for, or nothing
-is written.
+Makes a weights file for `backbones.points.source: file:FILE.safetensors`, or for `backbones.vlm.projector`. Every
+tensor is accounted for, or nothing is written.
 
     checkpoint   a published checkpoint of Mamba3D or Mantis, read without running any code that it may hold; its
                  trained parts (adapters, head) go to FILE.adapter.safetensors, and the settings they need are said
-    adapter      an adapter directory of recipe mamba3d_pretrain; the decoder is left behind
+    adapter      an adapter directory of recipe mamba3d_pretrain, whose decoder is left behind, or of
+                 scale_earth_pretrain
     dtype        of the backbone's file, float32 unless said otherwise
     class_token  zeros where a checkpoint has no class token; without this word that is an error
 """
@@ -128,17 +129,25 @@ def unwrap(loaded: object) -> Mapping[str, Any]:
 
 
 def from_run(folder: Path) -> Converted:
-    """The trained backbone of a pre-training run, whose files are verified."""
+    """The trained backbone, or projector, of a pre-training run, whose files are verified."""
     adapter.verify(folder)
     tensors = weights.load_state_dict(folder / "adapter.safetensors")
+    if projector := _below("method.projector.", tensors):
+        return Converted(projector, {}, [], settings={"backbones.vlm": {"projector": "file:FILE"}})
     prefix = "method.student."
-    backbone = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    backbone = _below(prefix, tensors)
     if not backbone:
-        raise ConvertError(f"there are no tensors {prefix}*: expected an adapter of recipe mamba3d_pretrain")
+        raise ConvertError(
+            f"no tensors method.projector.* or {prefix}*: expected an adapter of a recipe that pretrains"
+        )
     # Through the official names and back, for the same check of names and shapes.
     converted = split(official(backbone, {}))
     converted.dropped = [name.removeprefix("method.") for name in tensors if not name.startswith(prefix)]
     return converted
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _stripped(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
@@ -241,8 +250,9 @@ def _packed(tensors: Mapping[str, Tensor], dtype: torch.dtype, settings: Setting
     out = {n: t.to(torch.int64 if n.endswith(counter) else dtype, copy=True).contiguous() for n, t in tensors.items()}
     if bad := [name for name, tensor in out.items() if not tensor.isfinite().all()]:
         raise ConvertError(f"not finite as {str(dtype).removeprefix('torch.')}: {', '.join(bad[:12])}")
-    architecture = {key: settings["backbones.points"][key] for key in ("width", "depth", "states")}
-    return save(out, metadata={"architecture": json.dumps(architecture)})
+    points = settings.get("backbones.points", {})
+    architecture = {key: points[key] for key in ("width", "depth", "states") if points}
+    return save(out, metadata={"architecture": json.dumps(architecture)} if points else None)
 
 
 def _kinds(names: Iterable[str]) -> str:

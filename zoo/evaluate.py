@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from zoo import adapter, recipe, report, run
+from zoo.batch import Question
+from zoo.breakdown import branches, breakdown
 from zoo.build import connect
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.pairing import Pairing
@@ -23,13 +25,15 @@ if TYPE_CHECKING:
 
 
 class Collect(Callback):
-    """Test predictions, labels and the method's observations, kept for the report."""
+    """Test predictions, labels, side inputs, questions and the method's observations, kept for the report."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.prediction: dict[str, list[Tensor]] = {}
         self.target: dict[str, list[Tensor]] = {}
+        self.conditions: dict[str, list[Tensor]] = {}
         self.observed: dict[str, list[Tensor]] = {}
+        self.questions: list[Question] = []
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
@@ -37,9 +41,11 @@ class Collect(Callback):
         """Keep one batch."""
         assert isinstance(pl_module, Pairing)
         self.ids += batch.ids
+        self.questions += batch.questions
         for store, values in (
             (self.prediction, outputs),
             (self.target, batch.target),
+            (self.conditions, batch.conditions),
             (self.observed, pl_module.method.observations()),
         ):
             for name, value in values.items():
@@ -55,26 +61,36 @@ def measure(pairing: Pairing, data: "DataModule", trainer: L.Trainer, collect: C
 
     Its probes (blank pictures, a wrong condition) come first, so that the task's state afterwards is the split's own.
     """
-    monitor, probed, seen_otherwise = pairing.task.monitor, {}, {}
+    monitor, probes = pairing.task.monitor, {}
     for name, samples in data.probes(pairing.method.conditions).items():
         seen = Collect()
         _run(pairing, trainer, seen, data.loader(samples, "test"))
-        found = pairing.task.compute()
-        probed[f"{monitor}_{name}"] = found[monitor]
-        own = pairing.method.measure(seen.gathered(seen.observed))
-        seen_otherwise[name] = {"n": len(seen.ids), "metrics": found, "method": own}
+        probes[name] = _measured(pairing, seen)
     _run(pairing, trainer, collect, data.loader(data.sets["test"], "test"))
+    measured = _measured(pairing, collect)
+    beside = {f"{monitor}_{name}": probe["metrics"][monitor] for name, probe in probes.items()}
     return {
         "split": "test",
-        "n": len(collect.ids),
         "task": pairing.task.kind,
         "unit": pairing.task.unit,
         "monitor": monitor,
-        "metrics": pairing.task.compute() | probed,
-        "method": pairing.method.measure(collect.gathered(collect.observed)),
-        "probes": seen_otherwise,
+        **measured,
+        "metrics": measured["metrics"] | beside,
+        "by": breakdown(collect, pairing.task, pairing.classes),
+        "probes": probes,
         "intervals": {name: list(pair) for name, pair in pairing.task.intervals().items()},
         "baselines": pairing.task.baselines(),
+    }
+
+
+def _measured(pairing: Pairing, collect: Collect) -> dict[str, Any]:
+    """What a split and a probe of it have in common."""
+    observed = collect.gathered(collect.observed)
+    return {
+        "n": len(collect.ids),
+        "metrics": pairing.task.compute(),
+        "method": pairing.method.measure(observed),
+        "branches": branches(observed, pairing.task),
     }
 
 

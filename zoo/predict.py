@@ -1,8 +1,18 @@
-"""`python -m zoo.predict adapter=DIR input=FILE [output=FILE.jsonl] [missing_audio=silence] [category=NAME]`.
+"""`python -m zoo.predict adapter=DIR input=FILE [output=FILE.jsonl] [SETTING=VALUE ...]`: answer for one file.
 
-Prints one JSON line: the class of every segment of a clip, of a cloud, or of a cloud's points, with probabilities. The
+Prints one JSON line: the class of every segment of a clip, of a cloud, of a cloud's points, or of a picture, with
+probabilities; or what a vision-language model writes about a picture, and the letter of a choice that comes to. The
 file is read as in training; what had to be made up (a picture repeated, silence, points repeated) is said on standard
-error. A clip without sound is an error unless `missing_audio=silence`; part segmentation is told the `category`.
+error. Settings, where they mean something to the adapter's data:
+
+    missing_audio=silence     takes a clip without sound, which is an error otherwise
+    category=NAME             of a cloud whose parts are wanted
+    gsd=METRES                ground sampling distance of a picture, per pixel; a GeoTIFF says it itself
+    question="..."            about a picture; a vision-language adapter needs one
+    choices="one|two|three"   of the question
+
+Where a method uses the ground sampling distance, the line says which one, where it came from, and what the method
+estimates.
 """
 
 import json
@@ -13,27 +23,41 @@ from typing import Any
 import torch
 
 from zoo import adapter, recipe
-from zoo.batch import Batch
+from zoo.batch import Batch, Question
 from zoo.command import fail, parse_words, quiet, user_errors
+from zoo.errors import SettingError
 from zoo.files import write_whole
 from zoo.pairing import Pairing
 
-SETTINGS = ("missing_audio", "category")
+SETTINGS = ("missing_audio", "category", "gsd", "question", "choices")
 
 
 def predict(pairing: Pairing, samples: list[Any]) -> list[dict[str, object]]:
-    """Label decoded samples, one dictionary each."""
+    """Answer decoded samples, one dictionary each.
+
+    Raises:
+        SettingError: there is no question where one is needed, or no choices.
+    """
     answers: list[dict[str, object]] = []
     for sample in samples:
+        question: Question | None = getattr(sample, "question", None)
+        if lacking := pairing.task.lacks(question):
+            raise SettingError(f"{type(pairing.task).__name__} answers questions: say {' and '.join(lacking)}")
         batch = Batch(
             ids=[sample.id],
-            inputs={name: pairing.backbones[name].transform(sample)[None] for name in pairing.depths},
+            inputs={
+                name: pairing.backbones[name].collate([pairing.backbones[name].transform(sample)])
+                for name in pairing.depths
+            },
             target={},
             conditions={name: value[None] for name, value in getattr(sample, "conditions", {}).items()},
+            questions=[] if question is None else [question],
         )
         with torch.no_grad():
-            output = pairing.predict_step(batch)
-        answers.append({"id": sample.id, **pairing.task.answer({name: value[0] for name, value in output.items()})})
+            output = {name: value[0] for name, value in pairing.predict_step(batch).items()}
+        answer = {"id": sample.id, **pairing.task.answer(output)}
+        answer |= {} if question is None else pairing.task.remarks(output, question)
+        answers.append(answer | pairing.method.remarks(pairing.method.observations()))
     return answers
 
 
@@ -48,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
         sample, notes = data.read(Path(words["input"]), settings)
         if settings:
             fail([f"{key}: means nothing to {data.name}, the data of this adapter" for key in settings])
+        told = {"gsd": "gsd" in pairing.method.conditions, "question": pairing.task.writes > 0}
+        notes += [f"this adapter makes no use of {key}=" for key, used in told.items() if key in words and not used]
         for note in notes:
             print(f"note: {words['input']}: {note}", file=sys.stderr)
         lines = "".join(json.dumps(answer) + "\n" for answer in predict(pairing, [sample]))

@@ -45,15 +45,52 @@ def _metrics(record: Mapping[str, Any], title: str) -> Table:
     table.add_column("95 % interval over samples", justify="right")
     for name in record["baselines"]:
         table.add_column(name.replace("_", " "), justify="right", style="dim")
-    for metric, value in record["metrics"].items():
+    for metric, name in _named(record).items():
+        value = record["metrics"][metric]
         low, high = record["intervals"].get(metric, (None, None))
         table.add_row(
-            metric.replace("_", " "),
+            name,
             number(value, unit),
             f"{number(low, unit)} to {number(high, unit)}" if low is not None else "",
             *(number(values.get(metric), unit) for values in record["baselines"].values()),
         )
     return table
+
+
+def _named(record: Mapping[str, Any]) -> dict[str, str]:
+    """Metrics in the order in which they are printed, and their names: those of probes indented beneath the monitored
+    one, so that what a method says without the picture stands beside what it says with it."""
+    monitor = record["monitor"]
+    beneath = {f"{monitor}_{probe}": f"  {probe.replace('_', ' ')}" for probe in record["probes"]}
+    others = {metric: metric.replace("_", " ") for metric in record["metrics"] if metric not in beneath}
+    return {monitor: others.pop(monitor)} | beneath | others
+
+
+LONGEST = 12
+"""Groups of a table by group; the record has all of them, and the confusion matrix the classes."""
+
+
+def _details(record: Mapping[str, Any]) -> list[Table]:
+    """The method's own numbers, its branches on the split and on its probes, and accuracy by group: what there is."""
+    unit, found = record["unit"], []
+    shown = {record["split"]: record, **record["probes"]}
+    # Of the split alone: a probe tells a wrong scale or none, and what is counted against that says nothing.
+    own = [[name, f"{value:.3g}"] for name, value in record["method"].items() if not name.startswith(comparison.BRANCH)]
+    if own:
+        found.append(_grid("the method's own numbers", ["", record["split"]], own))
+    taken = list(dict.fromkeys(branch for part in shown.values() for branch in part["branches"]))
+    if taken:
+        rows = []
+        for what, part in shown.items():
+            of = [part["branches"].get(branch) for branch in taken]
+            cells = [f"{p['share']:.1%}: {number(p['accuracy'], unit)}" if p else "" for p in of]
+            rows += [[what, str(part["n"]), *cells]] if any(cells) else []
+        found.append(_grid("share of the samples and accuracy by branch", ["shown", "n", *taken], rows))
+    for what, groups in record["by"].items():
+        if len(groups) <= LONGEST:
+            rows = [[name, number(group["accuracy"], unit), str(group["n"])] for name, group in groups.items()]
+            found.append(_grid(f"by {what}", [what, "accuracy", "n"], rows))
+    return found
 
 
 def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
@@ -79,23 +116,24 @@ def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
     title = (
         f"{manifest['recipe']} on {manifest['data']['name']} (n = {record['n']}, selected on {manifest['selected_on']})"
     )
-    return Group(_metrics(record, title), table)
+    return Group(_metrics(record, title), *_details(record), table)
 
 
-def evaluation(record: Mapping[str, Any], stored: Mapping[str, Any]) -> Table:
-    """Measured now beside what the adapter's metrics.json says, and trivial predictors."""
+def evaluation(record: Mapping[str, Any], stored: Mapping[str, Any]) -> Group:
+    """Measured now beside what the adapter's metrics.json says, and trivial predictors; details as in `summary`."""
     unit = record["unit"]
     table = Table(title=f"measured on {record['split']} (n = {record['n']})")
     names = [name.replace("_", " ") for name in record["baselines"]]
     for name in ("metric", "now", "stored", "95 % interval now", *names):
         table.add_column(name, justify="left" if name == "metric" else "right", style="dim" if name in names else None)
-    for metric, value in record["metrics"].items():
+    for metric, name in _named(record).items():
+        value = record["metrics"][metric]
         low, high = record["intervals"].get(metric, (None, None))
         interval = f"{number(low, unit)} to {number(high, unit)}" if low is not None else ""
         trivial = [number(values.get(metric), unit) for values in record["baselines"].values()]
         was = number(stored["metrics"].get(metric), unit)
-        table.add_row(metric.replace("_", " "), number(value, unit), was, interval, *trivial)
-    return table
+        table.add_row(name, number(value, unit), was, interval, *trivial)
+    return Group(table, *_details(record))
 
 
 def compared(record: Mapping[str, Any]) -> Group:
@@ -107,14 +145,22 @@ def compared(record: Mapping[str, Any]) -> Group:
     quality = _grid(title, header[:reached], [row[:reached] for row in rows])
     quality.caption = "a synthetic set: not a benchmark result" if about["synthetic"] else None
     costs = [[row[0], *row[reached:]] for row in rows[: len(record["rows"])]]
-    return Group(quality, _grid("what it costs", [header[0], *header[reached:]], costs))
+    details = [
+        _grid(what, *cells)
+        for what, cells in (
+            ("the methods' own numbers", comparison.method_cells(record)),
+            ("branches of the methods", comparison.branch_cells(record)),
+        )
+        if cells[1]
+    ]
+    return Group(quality, *details, _grid("what it costs", [header[0], *header[reached:]], costs))
 
 
 def _grid(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title)
     for name in header:
         first = name == header[0]
-        table.add_column(name, justify="left" if first else "right", no_wrap=first, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+        table.add_column(name.replace("_", " "), justify="left" if first else "right", no_wrap=first, overflow="fold")
+    for name, *cells in rows:
+        table.add_row(name.replace("_", " "), *cells)
     return table

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo import plots, plots_clouds
+from zoo import plots, plots_clouds, results_scenes
 from zoo.batch import Cloud
+from zoo.chosen import of_different_classes, telling
 from zoo.evaluate import Collect
 from zoo.metrics.part_segmentation import shape_iou
 from zoo.pairing import Pairing
@@ -30,11 +31,13 @@ def pictures(
 
     Segments of clips: timelines, for single labels the confusion matrix, and gates by class where a method has them.
     One label a sample: the confusion matrix, and clouds beside what was said. A part for every point: clouds by part.
-    Whatever the task, the control signal of a method that has one.
+    Whatever the task, the control signal of a method that has one. Of pictures seen from above: answers beside them,
+    and what concerns their scale.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plots.curves(history, folder / "curves.png")
     _Pictures(folder, collect, data, pairing.classes).draw()
+    results_scenes.scenes(folder, collect, data, pairing)
 
 
 class _Pictures:
@@ -96,7 +99,7 @@ class _Pictures:
     def segments(self, truth: NDArray[np.int64], said: NDArray[np.int64]) -> NDArray[np.bool_]:
         """One class or background a segment: truth and said [N, T]."""
         plots.confusion(truth.ravel(), said.ravel(), self.names, self.folder / "confusion.png", what="segments")
-        clips = self.clips(_of_different_classes(truth, len(self.classes)), truth, said)
+        clips = self.clips(of_different_classes(truth, len(self.classes)), truth, said)
         plots.timelines(clips, self.names, self.folder / "timelines.png")
         return np.eye(len(self.names), dtype=bool)[truth.ravel()]
 
@@ -152,28 +155,3 @@ class _Pictures:
         shown = [k for k in range(len(self.names)) if present[:, k].any()]
         openness = {name: np.stack([value[present[:, k]].mean(0) for k in shown]) for name, value in gates.items()}
         plots.gates(openness, [self.names[k] for k in shown], self.folder / "gates.png")
-
-
-def telling(classes: NDArray[np.int64], wrong: NDArray[np.int64], number: int) -> list[int]:
-    """Up to `number` samples to show: mistakes first, up to a third, then the first other one of every class.
-
-    Args:
-        classes: of the samples, [N].
-        wrong: the mistakes, those to show first in front.
-        number: of samples to show; where classes are fewer, the next ones in data order fill up.
-    """
-    chosen = wrong[: number // 3].tolist()
-    mistaken = set(wrong.tolist())
-    right = [i for i in range(len(classes)) if i not in mistaken]
-    firsts = {int(classes[i]): i for i in reversed(right)}
-    order = dict.fromkeys([*chosen, *sorted(firsts.values()), *right, *wrong.tolist()])
-    return list(order)[:number]
-
-
-def _of_different_classes(truth: NDArray[np.int64], background: int) -> list[int]:
-    """The first clip of each class whose event neither fills the clip nor is absent, in data order."""
-    share = (truth != background).mean(1)
-    chosen: dict[int, int] = {}
-    for index in np.flatnonzero((share > 0) & (share < 1)):
-        chosen.setdefault(int(truth[index][truth[index] != background][0]), int(index))
-    return sorted(chosen.values())

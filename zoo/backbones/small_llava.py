@@ -9,7 +9,7 @@ import inspect
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo.backbones import weights
 from zoo.backbones.base import fingerprint
+from zoo.backbones.chat import ByteChat, Chat
 from zoo.backbones.dinov2 import EMBEDDED as VISION
 from zoo.backbones.dinov2 import DINOv2
 from zoo.backbones.hf_vision_language import HFVisionLanguage
@@ -29,6 +30,14 @@ PATCH, MERGED = 14, 2
 """Side of a patch in pixels, and of the square of patches that become one vision token."""
 IMAGE = "<file_sep>"
 """A token of SmolLM2's vocabulary that no text of ours holds: it stands for the picture."""
+TINY = {
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 260,
+}
 
 
 class SmolChat:
@@ -70,12 +79,10 @@ class SmallLLaVA(HFVisionLanguage):
 
     Args:
         vision: source of the DINOv2 weights.
-        language: source of a GGUF file of SmolLM2.
+        language: source of a GGUF file of SmolLM2; `random:SEED` is a tiny Llama that reads bytes.
         projector: source of its weights; `random:SEED` for pretraining, where it is trained.
         image_size: side of the square input, a multiple of 28.
         vision_block: block of the vision tower whose tokens are taken: the last ones were tuned for saliency.
-        language_blocks: keep only the first so many blocks of the language model; for tests, as what is left is no
-            language model any more.
     """
 
     def __init__(
@@ -86,14 +93,11 @@ class SmallLLaVA(HFVisionLanguage):
         projector: str = PROJECTOR,
         image_size: Annotated[int, ">= 28"] = 112,
         vision_block: Annotated[int, ">= 1", "<= 12"] = 9,
-        language_blocks: Annotated[int, ">= 1", "<= 30"] = 30,
     ) -> None:
         super(HFVisionLanguage, self).__init__()
         self.vision = DINOv2(source=vision, image_size=image_size)
-        self.net, tokenizer = smollm2(weights.resolve(language))
-        del self.net.model.layers[language_blocks:]
-        self.net.config.num_hidden_layers = language_blocks
-        self.chat, self.vision_block = SmolChat(tokenizer), vision_block
+        self.net, self.chat = smollm2(language)
+        self.vision_block = vision_block
         self.image_dim = self.vision.dim * MERGED**2
         self.projector = self._projector(projector)
         self.dims = (self.image_dim,)
@@ -188,13 +192,21 @@ class SmallLLaVA(HFVisionLanguage):
         return {"features": features, "tokens": counts * seen.shape[2], "images": counts}
 
 
-def smollm2(file: Path) -> tuple[Any, Any]:
-    """Model (float32, from weights kept as float16) and tokenizer of a GGUF file.
+def smollm2(source: str) -> tuple[Any, Chat]:
+    """Model (float32, from weights kept as float16) and chat of a GGUF file; a tiny Llama of random weights.
 
     Reading GGUF takes a quarter of a minute, so what was read is kept beside the file in transformers' own layout.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+    parsed = weights.parse(source)
+    if parsed.kind == "random":
+        weights.announce_random(source, "SmolLM2")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(parsed.seed)
+            tiny = LlamaForCausalLM(LlamaConfig(**TINY, bos_token_id=256, eos_token_id=257, pad_token_id=258))
+        return tiny, ByteChat(SimpleNamespace(image_token_id=259, text_config=tiny.config))
+    file = weights.resolve(source)
     folder = file.with_suffix(f".{weights.file_hash(file)[:16]}.transformers")
     if not folder.exists():
         temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
@@ -210,4 +222,4 @@ def smollm2(file: Path) -> tuple[Any, Any]:
         except OSError:  # another process was faster
             shutil.rmtree(temporary)
     net = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    return net, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return net, SmolChat(AutoTokenizer.from_pretrained(folder, local_files_only=True))

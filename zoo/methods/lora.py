@@ -50,6 +50,9 @@ class LoRA(Method):
             targets = list(self.targets[site.target])
             config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets, lora_dropout=0.0)
             inject_adapter_in_model(config, site.block)
+            for name, parameter in site.block.named_parameters():
+                if "lora_" in name:  # peft takes the type of a quantised or half-precision layer for its own
+                    parameter.data = parameter.data.float()
         self.feature_dims = {name: backbone.dim for name, backbone in backbones.items()}
         first = first_blocks(sites, backbones)
         self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}

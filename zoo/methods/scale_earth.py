@@ -28,7 +28,7 @@ from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Features, Method
 from zoo.methods.condition import Condition
-from zoo.methods.scale_estimate import ScaleEstimate, observe, resolve
+from zoo.methods.scale_estimate import METADATA, ScaleEstimate, observe, resolve
 from zoo.methods.scale_gate import GatedLowRank
 from zoo.methods.sites import find, first_blocks
 
@@ -220,9 +220,11 @@ class ScaleEarth(Method):
         z, branch = resolve(
             torch.where(withheld, math.nan, told), mean, log_variance, trust=self.trust, default=self._default()
         )
+        if not self.training:
+            z = self._clamp(z, told=branch == METADATA)
         self._last = (told, mean, log_variance)
         self._observed = observe(told, z, branch, mean, log_variance)
-        return z if self.training else self._clamp(z)
+        return z
 
     def _pooled(self, backbone: Backbone, tokens: Any) -> Tensor:
         """Frozen vision features of every sample, [B, W]: no adapter acts outside of the condition."""
@@ -249,11 +251,12 @@ class ScaleEarth(Method):
             return self.default
         return float(self.low + self.high) / 2 if bool(self.low <= self.high) else 0.0
 
-    def _clamp(self, z: Tensor) -> Tensor:
+    def _clamp(self, z: Tensor, *, told: Tensor) -> Tensor:
+        """Within the scales of training; said once, where it was not an estimate that left them."""
         if not bool(self.low <= self.high):
             return z
         inside = z.clamp(self.low, self.high)
-        if not self._warned and bool(((inside - z).abs() > 1e-4).any()):
+        if not self._warned and bool((told & ((inside - z).abs() > 1e-4)).any()):
             self._warned = True
             low, high = 10 ** float(self.low), 10 ** float(self.high)
             log.warning("a GSD outside of the %.3g to %.3g m of training is moved to their border", low, high)
@@ -280,6 +283,15 @@ class ScaleEarth(Method):
         """The GSD that an answer used, where it came from, and the estimate with its 90 % interval."""
         return ScaleEstimate.remarks(observed)
 
+    def curves(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """`openness`: of the gates over log10(GSD), half a decade beyond what training saw, where they stay."""
+        if self.scale != "gate":
+            return {}
+        low, high = (float(self.low), float(self.high)) if bool(self.low <= self.high) else (-1.0, 1.0)
+        z = torch.linspace(low - 0.5, high + 0.5, 200, device=self.low.device)
+        with torch.no_grad():
+            return {"openness": (z, self.openness(z.clamp(low, high)))}
+
     def openness(self, z: Tensor) -> Tensor:
         """Mean openness of every rank dimension over all layers at log10(GSD) z [N]: [N, r]."""
         gates = [cast(GatedLowRank, update).gate(z) for update in self.updates.values()]
@@ -297,7 +309,7 @@ class ScaleEarth(Method):
         if bad := [path for path, layer in self.layers.items() if not layer.weight.is_floating_point()]:
             raise SettingError(f"{bad[0]} is quantised: its weight cannot take an update")
         z = torch.tensor(math.log10(gsd), device=self.low.device)
-        z = z if self.scale != "gate" else self._clamp(z)
+        z = self._clamp(z, told=torch.ones_like(z, dtype=torch.bool))
         originals = {path: layer.weight.detach().clone() for path, layer in self.layers.items()}
         for path, layer in self.layers.items():
             layer.weight += cast(GatedLowRank, self.updates[path]).delta(z).to(layer.weight.dtype)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.batch import Batch
+from zoo.batch import Batch, Question
 from zoo.metrics.bootstrap import bootstrap_interval
 
 
@@ -48,6 +48,14 @@ class Task(nn.Module):
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
         """One sample's decoded output (without the batch dimension) in plain values, for a JSON line."""
         raise NotImplementedError
+
+    def lacks(self, question: Question | None) -> list[str]:
+        """What a user has to say beside a picture so that there is something to answer, as words of the command."""
+        return []
+
+    def remarks(self, prediction: Mapping[str, Tensor], question: Question) -> dict[str, Any]:
+        """What an answer comes to in the light of its question, beside `answer`, in plain values."""
+        return {}
 
     def reset(self) -> None:
         """Forget what `update` counted."""

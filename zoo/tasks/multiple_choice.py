@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from statistics import fmean
+from typing import Any
 
 from torch import Tensor
 
-from zoo.batch import Batch
+from zoo.backbones.vision_language import decode
+from zoo.batch import Batch, Question
 from zoo.errors import SettingError
 from zoo.metrics.grouped import commonest, macro
-from zoo.metrics.multiple_choice import right_strict, scores
+from zoo.metrics.multiple_choice import right_strict, scores, strict
 from zoo.tasks.written import Written
 
 
@@ -31,6 +33,14 @@ class MultipleChoice(Written):
             if not question.choices:
                 raise SettingError(f"multiple choice needs choices, but {name} asks an open question: {question.text}")
         super().update(prediction, batch)
+
+    def lacks(self, question: Question | None) -> list[str]:
+        """A question, and choices."""
+        return [*super().lacks(question), *([] if question and question.choices else ['choices="one|two|three"'])]
+
+    def remarks(self, prediction: Mapping[str, Tensor], question: Question) -> dict[str, Any]:
+        """`letter`, as it counts: "B", "A C", or None where the text is not plainly an answer."""
+        return {"letter": strict(decode(prediction["written"][None])[0], question.choices)}
 
     def right(self) -> list[bool]:
         """Whether each text names exactly the right letters, N of them."""

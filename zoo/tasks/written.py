@@ -66,8 +66,12 @@ class Written(Task):
         return {"written": features[self.stream]}
 
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The text; what it comes to only the question can tell."""
+        """The text; what it comes to is among the `remarks`."""
         return {"written": decode(prediction["written"][None])[0]}
+
+    def lacks(self, question: Question | None) -> list[str]:
+        """A question."""
+        return ['question="..."'] if question is None else []
 
     def reset(self) -> None:
         """Forget what was counted."""
