@@ -215,6 +215,8 @@ class PictureDataModule(DataModule):
     conditions = (GSD,)
     gsd_unit: str = "m"
     """Of the GSD, for pictures and tables: not every set knows more than ratios."""
+    instruction: str = ""
+    """How a model is asked to answer, where training asks in other words than the zoo's."""
 
     def __init__(
         self,
@@ -259,7 +261,7 @@ class PictureDataModule(DataModule):
             raise DataError('choices without a question; expected question="..." beside them')
         if choices and not all(options):
             raise DataError(f"choices: expected words between bars, like 'field|forest|water', got {choices!r}")
-        asked = None if question is None else Question(question, options)
+        asked = None if question is None else Question(question, options, instruction=self.instruction)
         shots = [Shot(str(path), (path,), gsd=gsd, question=asked)]
         # Remarks of its own: those of the data set are of other pictures.
         samples = PictureSet(shots, max_side=self.max_side, bounds=self.bounds)

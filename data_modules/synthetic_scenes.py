@@ -42,9 +42,10 @@ BINS = ((4.0, 8.0), (9.0, 20.0), (21.0, 45.0), (46.0, 100.0))
 HOUSES = (10.0, 22.0)
 """Pixels of the rectangles to be counted, at any scale."""
 
+INSTRUCTION = "Letter:"  # a small model on a CPU pays for every token
+
 Kind = Literal["object", "width", "count", "land_use", "car_visible", "pixels"]
 KINDS: tuple[Kind, ...] = ("object", "width", "count", "land_use", "car_visible")
-CLASSES: list[str] = list(KINDS)
 SCALED: tuple[Kind, ...] = ("object", "width")
 """Kinds whose answer depends on the scale."""
 COVERS: tuple[Ground, ...] = ("field", "forest", "water", "bare")
@@ -86,7 +87,7 @@ class Record:
     def question(self) -> Question:
         """What is asked."""
         text, choices = QUESTIONS[self.kind]
-        return Question(text, choices, "ABCD"[self.answer], self.kind, instruction="Letter:")
+        return Question(text, choices, "ABCD"[self.answer], self.kind, instruction=INSTRUCTION)
 
 
 def span(answer: int, gsd: float) -> tuple[float, float]:
@@ -259,8 +260,8 @@ class SyntheticScenes(PictureDataModule):
     """
 
     name = "synthetic scenes"
-    classes = CLASSES
     synthetic = True
+    instruction = INSTRUCTION
     license = "none needed (generated)"
 
     def __init__(
