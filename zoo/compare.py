@@ -9,6 +9,7 @@ own, so that peak memory is its own and a killed comparison goes on where it sto
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 def _told(request: Request) -> str:
     """The command for a reader: folders of this machine are left out."""
     words = [f"{key}={value}" for key, value in request.extra.items() if key in ("seeds", "folds", "variants")]
-    words += ["data.root=DIR" if word.startswith("data.root=") else word for word in request.overrides]
+    words += [re.sub(r"^(data\.\w*root)=.*", r"\1=DIR", word) for word in request.overrides]
     return " ".join(["python -m zoo.compare", f"recipe={request.recipe}", *words, *["--smoke"] * request.smoke])
 
 
