@@ -282,12 +282,14 @@ def test_resuming_with_another_command_is_refused(
 
 
 @pytest.mark.slow
-def test_two_processes_share_one_run_and_one_of_them_measures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["tb_ava", "scale_earth"])
+def test_two_processes_share_one_run_and_one_of_them_measures(tmp_path: Path, name: str) -> None:
     words = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=2"]
-    command = [sys.executable, "-m", "zoo.train", "recipe=tb_ava", *SMALL, *words, f"runs={tmp_path}"]
+    words += SMALL if name == "tb_ava" else ["--smoke", "method.drop_gsd=0.5"]
+    command = [sys.executable, "-m", "zoo.train", f"recipe={name}", *words, f"runs={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    (run,) = (tmp_path / "tb_ava").iterdir()
+    (run,) = (tmp_path / name).iterdir()
     adapter.verify(run / "adapter")
     assert json.loads((run / "metrics.json").read_text())["n"] == 4
 
