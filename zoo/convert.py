@@ -133,7 +133,7 @@ def from_run(folder: Path) -> Converted:
     adapter.verify(folder)
     tensors = weights.load_state_dict(folder / "adapter.safetensors")
     if projector := _below("method.projector.", tensors):
-        return Converted(projector, {}, [], settings={"backbones.vlm": {"projector": "file:FILE"}})
+        return Converted(projector, {}, [], settings={"backbones.vlm": {"projector": "file:..."}})
     prefix = "method.student."
     backbone = _below(prefix, tensors)
     if not backbone:
