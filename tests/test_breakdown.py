@@ -22,8 +22,9 @@ from zoo.backbones.vision_language import encode
 from zoo.batch import Batch, Picture, Question
 from zoo.breakdown import branches, breakdown
 from zoo.build import connect
+from zoo.collect import Collect
 from zoo.errors import SettingError
-from zoo.evaluate import Collect, measure, single_trainer
+from zoo.evaluate import measure, single_trainer
 from zoo.methods.frozen import Frozen
 from zoo.methods.scale_earth import ScaleEarth
 from zoo.pairing import Pairing

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo import chosen, plots, plots_clouds, results
 from zoo.batch import Clip, Cloud
-from zoo.evaluate import Collect
+from zoo.collect import Collect
 
 HISTORY = [{"epoch": e, "train/loss": 1 / (e + 1), "val/loss": 1 / (e + 1), "val/accuracy": 0.3 * e} for e in range(3)]
 SHAPES = ["cube", "ball", "rod"]

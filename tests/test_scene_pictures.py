@@ -12,7 +12,7 @@ from test_pictures import HISTORY, RNG, near, pixels
 from zoo import plots_answers, plots_scenes, results
 from zoo.backbones.vision_language import encode
 from zoo.batch import Batch, Picture, Question
-from zoo.evaluate import Collect
+from zoo.collect import Collect
 from zoo.methods.base import Method
 from zoo.methods.scale_estimate import ScaleEstimate
 from zoo.metrics.by_scale import Bin, accuracy_by_gsd, wilson

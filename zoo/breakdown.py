@@ -13,7 +13,7 @@ from zoo.metrics.by_scale import accuracy_by_gsd
 from zoo.metrics.grouped import accuracy_by
 
 if TYPE_CHECKING:
-    from zoo.evaluate import Collect
+    from zoo.collect import Collect
     from zoo.tasks.base import Task
 
 Parts = dict[str, dict[str, float]]

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
-from torch import Tensor
 
 from zoo import adapter, recipe, report, run
-from zoo.batch import Question
 from zoo.breakdown import branches, breakdown
 from zoo.build import connect
+from zoo.collect import Collect
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.pairing import Pairing
 
@@ -22,38 +19,6 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from data_modules.base import DataModule
-
-
-class Collect(Callback):
-    """Test predictions, labels, side inputs, questions and the method's observations, kept for the report."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self.prediction: dict[str, list[Tensor]] = {}
-        self.target: dict[str, list[Tensor]] = {}
-        self.conditions: dict[str, list[Tensor]] = {}
-        self.observed: dict[str, list[Tensor]] = {}
-        self.questions: list[Question] = []
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
-    ) -> None:
-        """Keep one batch."""
-        assert isinstance(pl_module, Pairing)
-        self.ids += batch.ids
-        self.questions += batch.questions
-        for store, values in (
-            (self.prediction, outputs),
-            (self.target, batch.target),
-            (self.conditions, batch.conditions),
-            (self.observed, pl_module.method.observations()),
-        ):
-            for name, value in values.items():
-                store.setdefault(name, []).append(value.detach().float().cpu())
-
-    def gathered(self, part: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-        """Batches joined along the first dimension."""
-        return {name: torch.cat(values) for name, values in part.items()}
 
 
 def measure(pairing: Pairing, data: "DataModule", trainer: L.Trainer, collect: Collect) -> dict[str, Any]:

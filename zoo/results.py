@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo import plots, plots_clouds, results_scenes
 from zoo.batch import Cloud
 from zoo.chosen import of_different_classes, telling
-from zoo.evaluate import Collect
+from zoo.collect import Collect
 from zoo.metrics.part_segmentation import shape_iou
 from zoo.pairing import Pairing
 

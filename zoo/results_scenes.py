@@ -12,7 +12,7 @@ from zoo import plots_answers, plots_scenes
 from zoo.backbones.vision_language import decode
 from zoo.batch import Picture
 from zoo.chosen import telling
-from zoo.evaluate import Collect
+from zoo.collect import Collect
 from zoo.metrics.by_scale import accuracy_by_gsd
 from zoo.pairing import Pairing
 from zoo.plots_answers import Scale, SceneExample

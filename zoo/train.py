@@ -34,7 +34,8 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
 
     from zoo import adapter, card, results, run
     from zoo.build import build, build_pairing, connect
-    from zoo.evaluate import Collect, measure, single_trainer
+    from zoo.collect import Collect
+    from zoo.evaluate import measure, single_trainer
     from zoo.pairing import count_parameters
     from zoo.trainer import Cost, History
 

@@ -1,7 +1,8 @@
-"""Vision-language models of transformers from their declared sources, whole or in four bits."""
+"""Models of transformers from their declared sources, whole or in four bits."""
 
 import importlib.util
 import os
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -55,7 +56,12 @@ def processor_of(source: str) -> Any:
 
 
 def load(
-    source: str, model: Any, configuration: Any, sizes: dict[str, Any] | None, quantization: Any, dtype: torch.dtype
+    source: str,
+    model: Any,
+    configuration: Any,
+    sizes: Mapping[str, Any] | None,
+    quantization: Any = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Any:
     """The model from its declared source.
 

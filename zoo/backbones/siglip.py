@@ -5,7 +5,6 @@ ones do not and are refused by transformers' own configuration check.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, Bound, TextEncoder, fingerprint
+from zoo.backbones.hf_weights import load
 from zoo.backbones.timm_vit import square
 from zoo.batch import Framed
 
@@ -34,7 +34,7 @@ class SigLIPVision(Backbone):
         from transformers import SiglipVisionConfig, SiglipVisionModel
 
         super().__init__()
-        self.net = _load(source, SiglipVisionModel, SiglipVisionConfig, config)
+        self.net = load(source, SiglipVisionModel, SiglipVisionConfig, config)
         sizes = self.net.config
         self.image_size = int(sizes.image_size)
         self.dims = (sizes.hidden_size,) * (sizes.num_hidden_layers + 1)
@@ -79,7 +79,7 @@ class SigLIPText(TextEncoder):
         from transformers import AutoTokenizer, SiglipTextConfig, SiglipTextModel
 
         super().__init__()
-        self.net = _load(source, SiglipTextModel, SiglipTextConfig, config)
+        self.net = load(source, SiglipTextModel, SiglipTextConfig, config)
         self.tokenizer = None
         if weights.parse(source).kind != "random":
             self.tokenizer = AutoTokenizer.from_pretrained(weights.resolve(source), local_files_only=True)
@@ -107,25 +107,3 @@ class SigLIPText(TextEncoder):
                 return_tensors="pt",
             )["input_ids"]
         return F.normalize(self.net(input_ids=ids).pooler_output, dim=-1)
-
-
-def _load(source: str, model: Any, configuration: Any, sizes: dict[str, int] | None) -> Any:
-    """A transformers model from its declared source.
-
-    Raises:
-        WeightsError: `config` was given for real weights, or a tensor of the model is not in the checkpoint.
-    """
-    parsed = weights.parse(source)
-    if parsed.kind == "random":
-        weights.announce_random(source, model.__name__)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(parsed.seed)
-            return model(configuration(**(sizes or {})))
-    if sizes:
-        raise weights.WeightsError(f"{source}: config belongs to random: sources; real weights bring their own sizes")
-    net, info = model.from_pretrained(
-        weights.resolve(source), local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    if missing := info["missing_keys"]:
-        raise weights.WeightsError(f"{source} is no {model.__name__}: it lacks {', '.join(sorted(missing)[:5])}")
-    return net
