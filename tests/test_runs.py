@@ -57,7 +57,8 @@ KINDS = {  # what a recipe's predictions and pictures are
     "scale_aware_resisc45": "scene of no known scale",
     "scale_earth_pretrain": "projector",
     "scale_earth": "choice",
-    **dict.fromkeys(("scale_earth_geoscale_vqa", "scale_earth_rsvqa"), "choice"),
+    "scale_earth_geoscale_vqa": "choice",
+    "scale_earth_rsvqa": "choice of one scale",
     **dict.fromkeys(TRAINED_ELSEWHERE, "choice of no known scale"),
 }
 SCALE = {"openness.png", "calibration.png", "accuracy_by_gsd.png"}
@@ -71,13 +72,14 @@ PICTURES = {
     "scene of no known scale": {"curves.png", "confusion.png", "examples.png", "openness.png"},
     "projector": {"curves.png", "examples.png", "accuracy_by_gsd.png"},
     "choice": {"curves.png", "examples.png", *SCALE},
+    "choice of one scale": {"curves.png", "examples.png", *SCALE} - {"accuracy_by_gsd.png"},
     "choice of no known scale": {"curves.png", "examples.png", "openness.png"},
 }
 MOVED = {
     **dict.fromkeys(("events", "parsing"), ".up.weight"),
     "reconstruction": ".mixer.in_proj.weight",
     "projector": ".weight",
-    **dict.fromkeys(("scene", "scene of no known scale", "choice", "choice of no known scale"), ".up"),
+    **dict.fromkeys((kind for kind in PICTURES if kind.startswith(("scene", "choice"))), ".up"),
 }
 FIRST = {kind: next(name for name in NAMES if KINDS.get(name, "label") == kind) for kind in PICTURES}
 """The recipe of every kind that is evaluated and asked in a new process; the others share its code."""
