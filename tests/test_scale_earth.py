@@ -322,6 +322,14 @@ def test_a_scale_that_is_none_is_refused_by_name(gsd: float) -> None:
         encoder()(pictures(1.0, gsd))
 
 
+def test_what_was_matched_is_said() -> None:
+    assert encoder().method.describe() == "adapts vision blocks 10 to 11 (4 layers: qkv, fc1)"
+    pairing = reader("qwen3_vl", {"language": ["q_proj"], "vision": ["qkv"]})
+    assert pairing.method.describe() == (
+        "adapts language blocks 0 to 1 (2 layers: q_proj), vision blocks 0 to 1 (2 layers: qkv)"
+    )
+
+
 def test_what_cannot_be_adapted_is_refused() -> None:
     def attach(backbones, **settings) -> None:
         ScaleEarth(**settings).attach(backbones, None, CLASSES)

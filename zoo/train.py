@@ -46,7 +46,8 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
     if trainer.is_global_zero:
         write_whole(run_dir / "recipe.yaml", recipe.to_yaml(config))
         said = [backbone.describe(trainer.strategy.root_device) for backbone in pairing.backbones.values()]
-        what = "; ".join([f"{trainable:,} of {total:,} parameters train", *filter(None, said), f"writing {run_dir}"])
+        said = [f"{trainable:,} of {total:,} parameters train", pairing.method.describe(), *said, f"writing {run_dir}"]
+        what = "; ".join(filter(None, said))
         print(f"{name}: {what}", flush=True)
     last = run_dir / "checkpoints" / "last.ckpt"
     try:

@@ -28,6 +28,10 @@ class Method(nn.Module):
         """Create the trainable parts for these backbones. Called once, before weights are loaded into the method."""
         raise NotImplementedError
 
+    def describe(self) -> str:
+        """What a run should say of the attached method at its start."""
+        return ""
+
     def prefix_depths(self) -> Mapping[str, int | None]:
         """Blocks of each used backbone that no trainable part precedes: pure functions of the input, so cacheable.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.backbones.base import TextEncoder
 from zoo.batch import Batch
 from zoo.methods.base import Backbones, Method
-from zoo.methods.sites import find, first_blocks
+from zoo.methods.sites import describe, find, first_blocks
 
 
 class LoRA(Method):
@@ -46,6 +46,7 @@ class LoRA(Method):
         from peft import LoraConfig, inject_adapter_in_model
 
         sites = find(backbones, self.targets, self.last)
+        self.matched = describe(sites)
         for site in sites:
             targets = list(self.targets[site.target])
             config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets, lora_dropout=0.0)
@@ -56,6 +57,10 @@ class LoRA(Method):
         self.feature_dims = {name: backbone.dim for name, backbone in backbones.items()}
         first = first_blocks(sites, backbones)
         self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
+
+    def describe(self) -> str:
+        """Which layers are wrapped."""
+        return self.matched
 
     def prefix_depths(self) -> dict[str, int | None]:
         """Blocks before the first wrapped one."""

@@ -17,7 +17,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +29,8 @@ from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Features, Method
 from zoo.methods.condition import Condition
 from zoo.methods.scale_estimate import METADATA, ScaleEstimate, observe, resolve
-from zoo.methods.scale_gate import GatedLowRank
-from zoo.methods.sites import find, first_blocks
+from zoo.methods.scale_gate import GatedUpdates
+from zoo.methods.sites import describe, find, first_blocks
 
 GSD = "gsd"
 log = logging.getLogger(__name__)
@@ -92,7 +92,6 @@ class ScaleEarth(Method):
         self.register_buffer("low", torch.tensor(math.inf))
         self.register_buffer("high", torch.tensor(-math.inf))
         self.condition = Condition()
-        self._originals: dict[str, Tensor] = {}
         self._warned = False
 
     # --- putting it in place --------------------------------------------------------------------------------------
@@ -108,23 +107,15 @@ class ScaleEarth(Method):
             raise SettingError(f"ScaleEarth adapts one backbone; the recipe has {sorted(backbones)}")
         self.name, backbone = next(iter(backbones.items()))
         sites = find(backbones, self.targets, self.last)
-        self.updates = nn.ModuleDict()
-        self.layers: dict[str, nn.Linear] = {}
-        for site in sites:
-            for path, layer in site.layers.items():
-                where = f"{site.target}/{site.index:02d}/{path}".replace(".", "_")
-                if not isinstance(layer, nn.Linear):
-                    raise SettingError(f"method.targets.{site.target}: {path} is no linear layer, but {type(layer)}")
-                self.updates[where] = update = GatedLowRank(
-                    layer.in_features,
-                    layer.out_features,
-                    rank=self.rank,
-                    scaling=self.alpha / self.rank,
-                    thresholds=self.thresholds,
-                    slope=self.slope if self.scale == "gate" else None,
-                )
-                self.layers[where] = layer
-                layer.register_forward_hook(self._hook(update, site.tower))
+        self.matched = describe(sites)
+        self.updates = GatedUpdates(
+            sites,
+            self.condition,
+            rank=self.rank,
+            scaling=self.alpha / self.rank,
+            thresholds=self.thresholds,
+            slope=self.slope if self.scale == "gate" else None,
+        )
         self.feature_dims = {self.name: backbone.dim}
         first = first_blocks(sites, backbones)[self.name]
         self.depth = backbone.prefix_depth(first)
@@ -152,14 +143,9 @@ class ScaleEarth(Method):
         self.estimate_depth = at
         return 2 * backbone.dims[at]
 
-    def _hook(self, update: GatedLowRank, tower: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
-        def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-            if not self.condition.active or self._originals:
-                return None
-            more: Tensor = update(inputs[0], self.condition.rows(tower, len(inputs[0])))
-            return output + more.to(output.dtype)
-
-        return add
+    def describe(self) -> str:
+        """Which layers are adapted."""
+        return self.matched
 
     def prefix_depths(self) -> dict[str, int | None]:
         """Blocks before the first hooked one."""
@@ -290,34 +276,17 @@ class ScaleEarth(Method):
         low, high = (float(self.low), float(self.high)) if bool(self.low <= self.high) else (-1.0, 1.0)
         z = torch.linspace(low - 0.5, high + 0.5, 200, device=self.low.device)
         with torch.no_grad():
-            return {"openness": (z, self.openness(z.clamp(low, high)))}
+            return {"openness": (z, self.updates.openness(z.clamp(low, high)))}
 
-    def openness(self, z: Tensor) -> Tensor:
-        """Mean openness of every rank dimension over all layers at log10(GSD) z [N]: [N, r]."""
-        gates = [cast(GatedLowRank, update).gate(z) for update in self.updates.values()]
-        return torch.stack(gates).mean(0)
-
-    @torch.no_grad()
     def merge(self, gsd: float) -> None:
         """Fold the updates at one GSD in metres into the frozen weights; other GSDs then mean nothing.
 
         Raises:
             SettingError: merged already, or a quantised layer, whose weight cannot take an update.
         """
-        if self._originals:
-            raise SettingError("the updates are merged already: unmerge first")
-        if bad := [path for path, layer in self.layers.items() if not layer.weight.is_floating_point()]:
-            raise SettingError(f"{bad[0]} is quantised: its weight cannot take an update")
         z = torch.tensor(math.log10(gsd), device=self.low.device)
-        z = self._clamp(z, told=torch.ones_like(z, dtype=torch.bool))
-        originals = {path: layer.weight.detach().clone() for path, layer in self.layers.items()}
-        for path, layer in self.layers.items():
-            layer.weight += cast(GatedLowRank, self.updates[path]).delta(z).to(layer.weight.dtype)
-        self._originals = originals
+        self.updates.merge(self._clamp(z, told=torch.ones_like(z, dtype=torch.bool)))
 
-    @torch.no_grad()
     def unmerge(self) -> None:
         """Put the frozen weights back, bit by bit."""
-        for path, weight in self._originals.items():
-            self.layers[path].weight.copy_(weight)
-        self._originals = {}
+        self.updates.unmerge()

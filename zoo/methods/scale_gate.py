@@ -1,11 +1,16 @@
-"""CS-HLoRA: a low-rank update whose rank dimensions are opened and closed by scale (arXiv 2605.07562)."""
+"""CS-HLoRA: low-rank updates whose rank dimensions are opened and closed by scale (arXiv 2605.07562)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from zoo.errors import SettingError
+from zoo.methods.condition import Condition
+from zoo.methods.sites import Site
 
 
 class GatedLowRank(nn.Module):
@@ -50,3 +55,67 @@ class GatedLowRank(nn.Module):
         """The update as one matrix at a single log10(GSD) z []: [outputs, inputs]."""
         down = self.down * self.gate(z)[:, None] if self.gated else self.down
         return self.scaling * self.up @ down
+
+
+class GatedUpdates(nn.ModuleDict):
+    """One update for every layer of some sites, acting through hooks while the condition is given.
+
+    The frozen modules stay as and where they are; merged updates lie in their weights instead.
+
+    Args:
+        sites: whose layers are adapted.
+        condition: gives log10(GSD), [B].
+        **settings: of every `GatedLowRank`.
+
+    Raises:
+        SettingError: a layer that is not linear.
+    """
+
+    def __init__(self, sites: Sequence[Site], condition: Condition, **settings: Any) -> None:
+        super().__init__()
+        self.condition = condition
+        self.layers: dict[str, nn.Linear] = {}
+        self._originals: dict[str, Tensor] = {}
+        for site in sites:
+            for path, layer in site.layers.items():
+                where = f"{site.target}/{site.index:02d}/{path}".replace(".", "_")
+                if not isinstance(layer, nn.Linear):
+                    raise SettingError(f"method.targets.{site.target}: {path} is no linear layer, but {type(layer)}")
+                self[where] = update = GatedLowRank(layer.in_features, layer.out_features, **settings)
+                self.layers[where] = layer
+                layer.register_forward_hook(self._hook(update, site.tower))
+
+    def _hook(self, update: GatedLowRank, tower: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
+        def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
+            if not self.condition.active or self._originals:
+                return None
+            more: Tensor = update(inputs[0], self.condition.rows(tower, len(inputs[0])))
+            return output + more.to(output.dtype)
+
+        return add
+
+    def openness(self, z: Tensor) -> Tensor:
+        """Mean openness of every rank dimension over all layers at log10(GSD) z [N]: [N, r]."""
+        return torch.stack([cast(GatedLowRank, update).gate(z) for update in self.values()]).mean(0)
+
+    @torch.no_grad()
+    def merge(self, z: Tensor) -> None:
+        """Fold the updates at one log10(GSD) z [] into the frozen weights.
+
+        Raises:
+            SettingError: merged already, or a quantised layer, whose weight cannot take an update.
+        """
+        if self._originals:
+            raise SettingError("the updates are merged already: unmerge first")
+        if bad := [path for path, layer in self.layers.items() if not layer.weight.is_floating_point()]:
+            raise SettingError(f"{bad[0]} is quantised: its weight cannot take an update")
+        self._originals = {path: layer.weight.detach().clone() for path, layer in self.layers.items()}
+        for path, layer in self.layers.items():
+            layer.weight += cast(GatedLowRank, self[path]).delta(z).to(layer.weight.dtype)
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Put the frozen weights back, bit by bit."""
+        for path, weight in self._originals.items():
+            self.layers[path].weight.copy_(weight)
+        self._originals = {}

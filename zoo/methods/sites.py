@@ -74,6 +74,17 @@ def first_blocks(sites: Sequence[Site], backbones: Backbones) -> dict[str, dict[
     return first
 
 
+def describe(sites: Sequence[Site]) -> str:
+    """What was matched, in words: `adapts language blocks 18 to 29 (24 layers: q_proj, v_proj)`."""
+    parts = []
+    for target in dict.fromkeys(site.target for site in sites):
+        own = [site for site in sites if site.target == target]
+        names = dict.fromkeys(path.rpartition(".")[2] for site in own for path in site.layers)
+        count = sum(len(site.layers) for site in own)
+        parts.append(f"{target} blocks {own[0].index} to {own[-1].index} ({count} layers: {', '.join(names)})")
+    return f"adapts {', '.join(parts)}" if parts else ""
+
+
 def _match(block: nn.Module, suffixes: Sequence[str], *, where: str) -> dict[str, nn.Module]:
     layers = {n: m for n, m in block.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv1d)}
     found: dict[str, nn.Module] = {}
