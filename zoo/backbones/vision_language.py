@@ -17,7 +17,6 @@ from zoo.backbones.base import Backbone
 from zoo.batch import Batch, Question
 
 ONE = "Answer with the letter of the right choice alone."
-SEVERAL = "Answer with the letters of all right choices, separated by spaces."
 OPEN = "Answer with one word or number."
 LETTERS = string.ascii_uppercase
 WIDTH = 512
