@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.base import Backbone, TextEncoder, fingerprint
+from zoo.backbones.base import Backbone, Fingerprint, TextEncoder, fingerprint
 from zoo.batch import Batch, Clip
 from zoo.methods.base import Method
 from zoo.pairing import Pairing
@@ -95,7 +95,7 @@ class TinyText(TextEncoder):
     """One fixed unit vector per distinct text."""
 
     dim = 5
-    fingerprint = "tiny text"
+    fingerprint = Fingerprint("tiny text", "none")
 
     def encode(self, texts):
         rows = [torch.randn(5, generator=torch.Generator().manual_seed(sum(map(ord, t)))) for t in texts]

@@ -1,6 +1,7 @@
 """An adapter directory: the trainable tensors of a run and all that is needed to trust and reuse them.
 
-    adapter.safetensors   trainable tensors; its header carries format, classes and the backbones' fingerprints
+    adapter.safetensors   trainable tensors; its header carries format, classes, and fingerprints of every backbone's
+                          weights and settings and of the structure of method and task
     recipe.yaml           the resolved, replayable recipe
     metrics.json          what was measured, with the run's manifest
     README.md             the model card
@@ -14,17 +15,20 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
     from zoo.pairing import Pairing
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 had one fingerprint a backbone, of weights and settings together, and none of the structure."""
 FILES = ("adapter.safetensors", "recipe.yaml", "metrics.json", "README.md")
 
 
@@ -50,7 +54,8 @@ def save(pairing: "Pairing", folder: Path, *, recipe: str, metrics: dict[str, An
         header = {
             "format": str(FORMAT),
             "classes": json.dumps(pairing.classes),
-            "fingerprints": json.dumps(pairing.fingerprints, sort_keys=True),
+            "fingerprints": json.dumps({name: asdict(f) for name, f in sorted(pairing.fingerprints.items())}),
+            "structure": structure(yaml.safe_load(recipe), pairing),
         }
         tensors = {name: tensor.cpu().contiguous() for name, tensor in pairing.trainable_state().items()}
         save_file(tensors, temporary / "adapter.safetensors", metadata=header)
@@ -90,19 +95,22 @@ def verify(folder: Path) -> None:
             raise AdapterError(f"{path} was altered: its sha256 differs from the one in SHA256SUMS")
 
 
-def load(folder: Path, *, cached: bool = False) -> tuple[DictConfig, "Pairing"]:
+def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[DictConfig, "Pairing"]:
     """Verify a directory, rebuild its pairing and copy the tensors in.
 
     Args:
         folder: an adapter directory.
         cached: keep the recipe's prefix cache.
+        force: load onto other backbones or another structure all the same; `pairing.forced` then says what differs.
 
     Raises:
-        AdapterError: altered files, an unknown format, other backbone weights or transforms, tensors that do not fit.
+        AdapterError: altered files, an unknown format, other backbone weights, settings or structure, or tensors that
+            do not fit; the last is an error under `force` too.
     """
     from safetensors import safe_open
 
     from zoo import recipe
+    from zoo.backbones.base import fingerprints_of_format
     from zoo.build import build_pairing
 
     verify(folder)
@@ -110,26 +118,65 @@ def load(folder: Path, *, cached: bool = False) -> tuple[DictConfig, "Pairing"]:
     with safe_open(folder / "adapter.safetensors", framework="pt") as file:
         header = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    if header.get("format") != str(FORMAT):
+    number = header.get("format", "")
+    if number not in ("1", str(FORMAT)):
         raise AdapterError(
-            f"{folder}: format {header.get('format')!r} is unknown to this version, which reads format {FORMAT}; "
+            f"{folder}: format {number!r} is unknown to this version, which reads formats 1 to {FORMAT}; "
             "upgrade multimodal-peft-zoo"
         )
-    pairing = build_pairing(config, json.loads(header["classes"]), cached=cached)
-    expected: dict[str, str] = json.loads(header["fingerprints"])
-    for name, fingerprint in expected.items():
-        found = pairing.fingerprints.get(name)
-        if found != fingerprint:
-            raise AdapterError(
-                f"{folder} was trained on another {name} backbone (fingerprint {fingerprint[:12]}, this one is "
-                f"{(found or 'absent')[:12]}): its weights or its transform differ"
-            )
+    with fingerprints_of_format(int(number)):
+        pairing = build_pairing(config, json.loads(header["classes"]), cached=cached)
+    differences = _differences(header, pairing)
+    if number != "1" and structure(OmegaConf.to_container(config, resolve=True), pairing) != header["structure"]:
+        differences.append("the structure of method or task is another one than was trained")
+    if differences and not force:
+        raise AdapterError(
+            f"{folder} does not fit: {'; '.join(differences)}. --force loads it all the same, and every result says so"
+        )
     try:
         pairing.load_trainable(tensors, source=str(folder / "adapter.safetensors"))
     except ValueError as error:
         raise AdapterError(str(error)) from None
+    pairing.forced = differences
     pairing.eval()
     return config, pairing
+
+
+def structure(config: Any, pairing: "Pairing") -> str:
+    """sha256 over what trainable tensors mean: the blocks of method and task, their versions, and every tensor's name,
+    type and shape.
+
+    Args:
+        config: a recipe as plain values.
+        pairing: built from it.
+    """
+    told = {
+        "method": config.get("method"),
+        "task": config.get("task"),
+        "versions": [pairing.method.version, pairing.task.version],
+        "tensors": {name: [str(t.dtype), list(t.shape)] for name, t in pairing.trainable_state().items()},
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _differences(header: dict[str, str], pairing: "Pairing") -> list[str]:
+    """What this machine's backbones differ in from those that the adapter was trained on."""
+    found: list[str] = []
+    stored = json.loads(header["fingerprints"])
+    for name in sorted(stored.keys() | pairing.fingerprints.keys()):
+        then, now = stored.get(name), pairing.fingerprints.get(name)
+        if then is None or now is None:
+            found.append(f"the {name} backbone {'is new' if then is None else 'is missing'}")
+            continue
+        # One hash of both in format 1.
+        parts = {"weights or settings": (then, now.weights)} if isinstance(then, str) else {}
+        parts = parts or {part: (then[part], getattr(now, part)) for part in ("weights", "settings")}
+        found += [
+            f"the {name} backbone has other {part} ({b[:12]}, trained with {a[:12]})"
+            for part, (a, b) in parts.items()
+            if a != b
+        ]
+    return found
 
 
 def _sha256(path: Path) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.base import Backbone, TextEncoder
-from zoo.batch import Batch
+from zoo.batch import Batch, stack
 from zoo.errors import UserError
 from zoo.methods.base import Method
 from zoo.optimizer import Optimizer
@@ -73,6 +73,8 @@ class Pairing(L.LightningModule):
         # Lightning compares checkpoint keys with all of the module's, backbones included; ours are checked exactly
         # in `on_load_checkpoint`.
         self.strict_loading = False
+        self.forced: list[str] = []
+        """Why this adapter should not have been loaded, where it was all the same: stands in every result."""
 
     # --- features -------------------------------------------------------------------------------------------------
 
@@ -105,6 +107,21 @@ class Pairing(L.LightningModule):
         """Features {stream: [B, T, D]}."""
         features: dict[str, Tensor] = self.method(self.backbones, self.prefix(batch), batch)
         return features
+
+    def batch(self, samples: Sequence[Any]) -> Batch:
+        """Decoded samples (`Clip`, `Cloud`, `Picture`) as the backbones take them, on this pairing's device."""
+        batch = Batch(
+            ids=[sample.id for sample in samples],
+            inputs={
+                name: self.backbones[name].collate([self.backbones[name].transform(sample) for sample in samples])
+                for name in self.depths
+            },
+            target={},
+            conditions=stack([getattr(sample, "conditions", {}) for sample in samples]),
+            questions=[asked for sample in samples if (asked := getattr(sample, "question", None)) is not None],
+        )
+        moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)
+        return moved
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """The task's decoded output for one batch."""

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from zoo.backbones.base import Backbone
+from zoo.backbones.base import Backbone, Fingerprint
 from zoo.backbones.weights import cache_dir
 from zoo.batch import Batch, SampleSet, stack
 
@@ -56,7 +56,7 @@ class PrefixCache:
         self._size: int | None = None
         self._full = False
 
-    def key(self, fingerprint: str, depth: int | None, sample: str) -> str:
+    def key(self, fingerprint: Fingerprint, depth: int | None, sample: str) -> str:
         """Name of one entry: sha256 over all that determines its content."""
         return hashlib.sha256(f"{FORMAT}|{fingerprint}|{depth}|{self.dtype}|{sample}".encode()).hexdigest()
 

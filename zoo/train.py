@@ -7,6 +7,7 @@ model card and the adapter.
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
         epochs=len(history),
         seconds=round(time.perf_counter() - start, 1),
         data={"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint(), **data.report()},
-        backbones=pairing.fingerprints,
+        backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
         parameters={"trainable": trainable, "total": total},
         cost={**cost, "checkpoint_bytes": best.stat().st_size},
     )

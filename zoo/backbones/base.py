@@ -4,7 +4,12 @@ Stepping lets a method act between blocks and across two encoders. A block maps 
 their number and their width, so that a four-stage CNN and a twelve-block transformer offer the same interface.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +17,29 @@ import torch
 from torch import Tensor, nn
 
 from zoo.batch import Batch
+
+_FORMAT = ContextVar("format of fingerprints", default=2)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a frozen backbone is: sha256 of its weights, and of the settings that decide what it makes of a sample.
+
+    Adapters of format 1 have one hash of both, which stands as `weights`; `settings` is empty then.
+    """
+
+    weights: str
+    settings: str = ""
+
+    def __str__(self) -> str:
+        """Both in one, as part of a cache key."""
+        return f"{self.weights}+{self.settings}" if self.settings else self.weights
+
+    def also(self, setting: Any) -> "Fingerprint":
+        """The same with one more setting."""
+        if self.settings:
+            return Fingerprint(self.weights, _sha256(f"{self.settings}|{setting}"))
+        return Fingerprint(_sha256(f"{self.weights}|{setting}"))
 
 
 class Backbone(nn.Module):
@@ -23,12 +51,12 @@ class Backbone(nn.Module):
     Attributes:
         stream: what it reads, "vision", "audio" or "points".
         dims: token width before the first block and after each block: `depth + 1` integers.
-        fingerprint: sha256 over weights and transform settings; part of cache keys and adapters.
+        fingerprint: of weights and transform settings; part of cache keys and adapters.
     """
 
     stream: str
     dims: tuple[int, ...]
-    fingerprint: str
+    fingerprint: Fingerprint
 
     @property
     def depth(self) -> int:
@@ -142,7 +170,7 @@ class TextEncoder(nn.Module):
     """A frozen text tower: `encode` is all a method needs of it."""
 
     dim: int
-    fingerprint: str
+    fingerprint: Fingerprint
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """K texts -> unit-norm embeddings [K, dim]."""
@@ -153,12 +181,11 @@ class TextEncoder(nn.Module):
         return super().train(False)
 
 
-def fingerprint(module: nn.Module, settings: dict[str, Any]) -> str:
-    """sha256 over every tensor of `module.state_dict()` (name, dtype, shape, bytes) and the sorted `settings`."""
-    import hashlib
-    import json
-
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+def fingerprint(module: nn.Module, settings: dict[str, Any]) -> Fingerprint:
+    """Of every tensor of `module.state_dict()` (name, dtype, shape, bytes), and of the sorted `settings`."""
+    told = json.dumps(settings, sort_keys=True, default=str)
+    one_hash = _FORMAT.get() == 1
+    digest = hashlib.sha256(told.encode() if one_hash else b"")
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
         digest.update(
@@ -166,4 +193,18 @@ def fingerprint(module: nn.Module, settings: dict[str, Any]) -> str:
             if tensor.ndim
             else np.asarray(tensor.item()).tobytes()
         )
-    return digest.hexdigest()
+    return Fingerprint(digest.hexdigest(), "" if one_hash else _sha256(told))
+
+
+@contextlib.contextmanager
+def fingerprints_of_format(number: int) -> Iterator[None]:
+    """Backbones built inside have fingerprints as adapters of this format keep them."""
+    token = _FORMAT.set(number)
+    try:
+        yield
+    finally:
+        _FORMAT.reset(token)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Qwen3-VL (arXiv 2511.21631), through transformers: images of any shape, packed as one sequence of patches."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -47,7 +46,7 @@ class Qwen3VL(HFVisionLanguage):
         super().__init__(source=source, config=config, quantize=quantize, dtype=dtype, checkpointing=checkpointing)
         self.images.size["shortest_edge"] = min(self.images.size["shortest_edge"], max_pixels)
         self.images.size["longest_edge"] = max_pixels
-        self.fingerprint = hashlib.sha256(f"{self.fingerprint}|{max_pixels}".encode()).hexdigest()
+        self.fingerprint = self.fingerprint.also(max_pixels)
 
     def architecture(self) -> tuple[Any, Any]:
         """transformers' Qwen3-VL."""

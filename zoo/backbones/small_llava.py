@@ -104,7 +104,7 @@ class SmallLLaVA(HFVisionLanguage):
         named = inspect.signature(self.net.model.forward).parameters
         self._cache_name = "cache" if "cache" in named else "past_key_values"
         self._replaying, self._replayed = False, []
-        settings = {"vision": self.vision.fingerprint, "chat": self.chat.settings, "block": vision_block}
+        settings = {"vision": str(self.vision.fingerprint), "chat": self.chat.settings, "block": vision_block}
         self.fingerprint = fingerprint(nn.ModuleList([self.net, self.projector]), settings)
         self.freeze()
 

@@ -21,6 +21,8 @@ class Method(nn.Module):
 
     conditions: tuple[str, ...] = ()
     """Side inputs of a batch that this method uses, e.g. `("gsd",)`; the data must have them."""
+    version: int = 1
+    """Part of an adapter: raise it when the same settings and tensors come to compute something else."""
     feature_dims: dict[str, int]
     """Width of each stream that `forward` returns; known after `attach`."""
 
