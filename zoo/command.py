@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import re
 import sys
 import textwrap
 import warnings
@@ -76,30 +77,43 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
 
 
 def parse_words(
-    argv: Sequence[str] | None, doc: str, *, required: Collection[str], optional: Collection[str], free: bool = False
+    argv: Sequence[str] | None,
+    doc: str,
+    *,
+    required: Collection[str] = (),
+    optional: Collection[str] = (),
+    flags: Collection[str] = (),
+    bare: str = "",
+    free: bool = False,
 ) -> tuple[dict[str, str], list[str]]:
-    """Read `key=value` words of a command that takes no recipe; `--help` prints `doc` and exits.
+    """Read the words of a command that takes no recipe; `--help` prints `doc` and exits.
 
     Args:
         argv: words after the command; the program's own when None.
         doc: what `--help` prints.
-        required: keys that must be there.
+        required: keys of `key=value` words that must be there.
         optional: keys that may be.
+        flags: words such as `--json` that may be; those given are keys of the result.
+        bare: the key whose value may stand alone, as in `zoo.show NAME`.
         free: let other words through, as overrides of a recipe.
 
     Returns:
         Values of the named keys, and the other words.
     """
-    given = sys.argv[1:] if argv is None else argv
+    given = list(sys.argv[1:] if argv is None else argv)
     if "--help" in given:
         print(doc.strip())
         sys.exit(0)
     known = [*required, *optional]
+    alone = [word for word in given if not re.match(r"-|[\w.]+=", word)]
+    if bare and alone:
+        given[given.index(alone[0])] = f"{bare}={alone[0]}"
     named = {k: v for k, equals, v in (w.partition("=") for w in given) if equals and k in known}
+    named |= {word: "" for word in given if word in flags}
     others = [word for word in given if word.partition("=")[0] not in named]
     problems = [f"missing '{key}=...'" for key in required if not named.get(key)]
-    if not free:
-        problems += [f"unknown word '{w}'.{schema.nearest(w.partition('=')[0], known)}" for w in others]
+    unknown = others if not free else [word for word in others if word.startswith("--")]
+    problems += [f"unknown word '{w}'.{schema.nearest(w.partition('=')[0], [*known, *flags])}" for w in unknown]
     if problems:
         fail([*problems, doc.strip().partition("\n")[0]])
     return named, others
