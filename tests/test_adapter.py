@@ -20,7 +20,7 @@ from zoo.trainer import WholeCheckpoints, build_trainer
 
 def saved(folder: Path) -> Path:
     return adapter.save(
-        pairing(TBAVA(rank=4)), folder / "adapter", recipe="seed: 0\n", metrics={"n": 1}, card="# card\n"
+        pairing(TBAVA(rank=4)), folder / "adapter", recipe="seed: 0\n", metrics={"n": 1}, card=lambda folder: "# card\n"
     )
 
 

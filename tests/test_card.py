@@ -1,13 +1,16 @@
 """Cards are sound, keep reported and measured apart, and take numbers from clean commits only."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
+from safetensors.torch import save_file
 
-from zoo import card, compare, comparison, recipe, report
+from zoo import card, card_tables, catalog, compare, comparison, recipe, report
 from zoo.card import Card, CardError
 
 CARDS = sorted(card.folder().glob("*.md"))
@@ -34,7 +37,13 @@ def record(values: dict[str, float], *, seed: int = 0, dirty: bool = False) -> d
             "hardware": "made up",
             "date": "2026-01-02T00:00:00",
             "command": "python -m zoo.train recipe=tb_ava",
-            "data": {"name": "SyntheticEvents (synthetic)", "synthetic": True},
+            "data": {
+                **{"name": "SyntheticEvents (synthetic)", "synthetic": True, "license": "none", "fingerprint": "0"},
+                **{"train": 1, "val": 1, "test": len(values)},
+            },
+            "epochs": 1,
+            "seconds": 1.0,
+            "versions": {},
             "parameters": {"trainable": 1000, "total": 2000},
             "cost": {"median_step_s": 0.1, "peak_memory_bytes": 2**20, "checkpoint_bytes": 2**10},
         },
@@ -61,9 +70,51 @@ def finished(
     return comparison.gather(folder, ["recipe", "control"], rounds, command=command)
 
 
+def copied(name: str, folder: Path) -> Path:
+    """A shipped card and its evidence."""
+    path = folder / "cards" / f"{name}.md"
+    path.parent.mkdir()
+    path.write_bytes((card.folder() / path.name).read_bytes())
+    card.evidence_file(path).parent.mkdir()
+    card.evidence_file(path).write_bytes(card.evidence_file(card.folder() / path.name).read_bytes())
+    return path
+
+
+def adapter_of(metrics: dict[str, Any], folder: Path) -> str:
+    """Card of an adapter of one tensor."""
+    folder.mkdir()
+    save_file({"method.up": torch.zeros(2, 3)}, folder / "adapter.safetensors")
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return card.for_adapter(folder)
+
+
 @pytest.mark.parametrize("path", CARDS, ids=lambda p: p.stem)
 def test_every_shipped_card_is_sound(path: Path) -> None:
     assert card.validate(card.read(path)) == []
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda p: p.stem)
+def test_a_card_is_what_its_evidence_makes_of_it(path: Path, tmp_path: Path) -> None:
+    shipped = card.read(path)
+    assert bool(shipped.front.get("model-index")) == bool(shipped.evidence["runs"])
+    card.write(tmp_path / path.name, shipped)
+    assert (tmp_path / path.name).read_text() == path.read_text()
+
+
+@pytest.mark.parametrize("name", catalog.bundled())
+def test_the_card_of_a_bundled_adapter_is_what_its_metrics_make_of_it(name: str) -> None:
+    folder = catalog.bundled()[name]
+    assert card.for_adapter(folder) == (folder / "README.md").read_text()
+    assert card.validate(card.read(folder / "README.md")) == []
+
+
+def test_evidence_tells_no_folder_of_the_machine_that_measured() -> None:
+    files = [
+        *card.folder().glob("runs/*.json"),
+        *(f / n for f in catalog.bundled().values() for n in ("metrics.json", "recipe.yaml")),
+    ]
+    assert len(files) > 6
+    assert [file for file in files if re.search(r"=/|: /|~/", file.read_text())] == []
 
 
 def test_every_recipe_has_a_card_and_every_card_a_recipe() -> None:
@@ -86,8 +137,7 @@ def test_a_comparison_has_the_means_deviations_and_paired_gaps_of_its_runs(tmp_p
 
 
 def test_a_card_takes_a_comparison_and_stays_sound(tmp_path: Path) -> None:
-    path = tmp_path / "card.md"
-    path.write_bytes((card.folder() / "tb_ava.md").read_bytes())
+    path = copied("tb_ava", tmp_path)
     found = finished(tmp_path / "runs")
     runs = [json.loads((tmp_path / "runs" / "recipe" / f"seed{s}" / "metrics.json").read_text()) for s in (0, 1)]
     card.publish(path, found, runs)
@@ -135,8 +185,7 @@ def test_the_methods_own_numbers_and_branches_are_means_over_seeds(tmp_path: Pat
         ["recipe", "test", "100.00±0.00", "50.00±0.00", "", "", "", ""],
         ["recipe", "unknown gsd", "", "", "75.00±35.36", "25.00±0.00", "25.00±35.36", "50.00"],
     ]
-    path = tmp_path / "card.md"
-    path.write_bytes((card.folder() / "tb_ava.md").read_bytes())
+    path = copied("tb_ava", tmp_path)
     runs = [json.loads((tmp_path / "runs" / "recipe" / f"seed{s}" / "metrics.json").read_text()) for s in (0, 1)]
     card.publish(path, found, runs)
     written = card.read(path)
@@ -153,20 +202,19 @@ def test_the_methods_own_numbers_and_branches_are_means_over_seeds(tmp_path: Pat
 def test_comparisons_without_them_are_printed_as_before(tmp_path: Path) -> None:
     found = finished(tmp_path)
     assert comparison.method_cells(found)[1] == comparison.branch_cells(found)[1] == []
-    text = card.results({"zoo": {"comparisons": {"main": found}}})
+    text = card_tables.results({}, {"main": found})
     assert text.count("| variant |") == 1
     assert "branch" not in text.lower()
 
 
 def test_numbers_from_a_dirty_tree_are_not_published(tmp_path: Path) -> None:
     found = finished(tmp_path / "runs", dirty=True)
-    path = tmp_path / "card.md"
-    path.write_bytes((card.folder() / "tb_ava.md").read_bytes())
+    path = copied("tb_ava", tmp_path)
     before = path.read_bytes()
     with pytest.raises(CardError, match="clean commit"):
         card.publish(path, found, [])
     assert path.read_bytes() == before
-    run = card.for_run("tb_ava", record(dict.fromkeys(VIDEOS, 0.5), dirty=True))
+    run = adapter_of(record(dict.fromkeys(VIDEOS, 0.5), dirty=True), tmp_path / "adapter")
     assert "uncommitted changes" in run
     assert "model-index" not in run
 
@@ -176,7 +224,7 @@ def test_a_forged_number_an_unnamed_source_and_a_missing_heading_are_found(tmp_p
     forged = Card(sound.front, sound.body.replace("## Licences", "## Elsewhere").replace("| ", "| 1", 1))
     found = card.validate(forged)
     assert "heading '## Licences' is missing" in found
-    assert any("differs from the front matter" in problem for problem in found)
+    assert any("differs from its evidence" in problem for problem in found)
     own = sound.front["zoo"]
     front = {**sound.front, "zoo": {**own, "reported": [{**own["reported"][0], "source": None}]}}
     assert any("lacks source" in problem for problem in card.validate(Card(front, sound.body)))

@@ -10,11 +10,14 @@
 The directory is written under a temporary name and renamed, so a half-written adapter never bears the final name.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +25,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from zoo import trust
 from zoo.errors import UserError
+from zoo.files import file_hash, write_whole
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from zoo.pairing import Pairing
 
 FORMAT = 2
@@ -36,7 +43,9 @@ class AdapterError(UserError):
     """An adapter directory is incomplete, altered, or does not fit; the message says which file or tensor."""
 
 
-def save(pairing: "Pairing", folder: Path, *, recipe: str, metrics: dict[str, Any], card: str) -> Path:
+def save(
+    pairing: "Pairing", folder: Path, *, recipe: str, metrics: dict[str, Any], card: Callable[[Path], str]
+) -> Path:
     """Write an adapter directory at `folder`, which must not exist yet.
 
     Args:
@@ -44,26 +53,75 @@ def save(pairing: "Pairing", folder: Path, *, recipe: str, metrics: dict[str, An
         folder: final place.
         recipe: resolved YAML.
         metrics: becomes metrics.json.
-        card: Markdown of the model card.
+        card: Markdown of the model card, from a directory that has the other files.
     """
     from safetensors.torch import save_file
 
+    header = {
+        "format": str(FORMAT),
+        "classes": json.dumps(pairing.classes),
+        "fingerprints": json.dumps({name: asdict(f) for name, f in sorted(pairing.fingerprints.items())}),
+        "structure": structure(yaml.safe_load(recipe), pairing),
+    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in pairing.trainable_state().items()}
+    with _whole(folder) as temporary:
+        save_file(tensors, temporary / "adapter.safetensors", metadata=header)
+        _complete(temporary, recipe, metrics, card)
+    return folder
+
+
+def share(folder: Path, out: Path, *, card: Callable[[Path], str]) -> Path:
+    """A copy of an adapter directory that tells nothing of this machine: folders in recipe and command become `DIR`.
+
+    Args:
+        folder: an adapter directory.
+        out: the copy's place, which must not exist yet.
+        card: as in `save`.
+
+    Raises:
+        AdapterError: the directory is incomplete or altered.
+    """
+    from zoo import run
+
+    verify(folder)
+    recipe = _masked(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
+    metrics = run.shareable(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+    with _whole(out) as temporary:
+        shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
+        _complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, card)
+    return out
+
+
+def remeasured(folder: Path, evaluation: dict[str, Any], *, card: Callable[[Path], str]) -> None:
+    """Add a later measurement to metrics.json and card; it takes the place of an earlier one of the same data.
+
+    Args:
+        folder: an adapter directory.
+        evaluation: what was measured, with its manifest.
+        card: as in `save`.
+    """
+    verify(folder)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    data = evaluation["manifest"]["data"]["fingerprint"]
+    others = [e for e in metrics.get("evaluations", []) if e["manifest"]["data"]["fingerprint"] != data]
+    metrics["evaluations"] = [*others, evaluation]
+    recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        new, old = Path(scratch) / "new", Path(scratch) / "old"
+        with _whole(new) as temporary:
+            shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
+            _complete(temporary, recipe, metrics, card)
+        os.rename(folder, old)
+        os.rename(new, folder)
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its name once it is filled."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        header = {
-            "format": str(FORMAT),
-            "classes": json.dumps(pairing.classes),
-            "fingerprints": json.dumps({name: asdict(f) for name, f in sorted(pairing.fingerprints.items())}),
-            "structure": structure(yaml.safe_load(recipe), pairing),
-        }
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in pairing.trainable_state().items()}
-        save_file(tensors, temporary / "adapter.safetensors", metadata=header)
-        (temporary / "recipe.yaml").write_text(recipe, encoding="utf-8")
-        (temporary / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-        sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in FILES)
-        (temporary / "SHA256SUMS").write_text(sums, encoding="utf-8")
+        yield temporary
         # Temporary files are their owner's alone; what is shared should be readable.
         temporary.chmod(0o755)
         (temporary / "adapter.safetensors").chmod(0o644)
@@ -71,28 +129,63 @@ def save(pairing: "Pairing", folder: Path, *, recipe: str, metrics: dict[str, An
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return folder
+
+
+def _complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable[[Path], str]) -> None:
+    """Everything beside the tensors."""
+    write_whole(folder / "recipe.yaml", recipe)
+    write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_whole(folder / "README.md", card(folder))
+    write_whole(folder / "SHA256SUMS", "".join(f"{file_hash(folder / name)}  {name}\n" for name in FILES))
+
+
+def _masked(value: Any, *, within: str = "") -> Any:
+    """A recipe's values without folders of this machine; a cache goes back to its default place."""
+    if isinstance(value, dict):
+        return {key: _masked(inner, within=within or key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(inner, within=within) for inner in value]
+    if isinstance(value, str) and value.startswith("file:"):
+        return f"file:{Path(value).name}"
+    if isinstance(value, str) and value.startswith(("/", "~")):
+        return None if within == "cache" else "DIR"
+    return value
 
 
 def verify(folder: Path) -> None:
-    """Check that every file is there and has the listed checksum. Does not import torch.
+    """Check that every file is there and has the listed checksum, and that the recipe names no code but the zoo's.
+    Does not import torch.
 
     Raises:
         AdapterError: naming the missing or altered file.
+        TrustError: naming what its recipe may not.
+    """
+    for name, digest in checksums(folder).items():
+        path = folder / name
+        if not path.is_file():
+            raise AdapterError(f"{folder}: {name} is missing")
+        if file_hash(path) != digest:
+            raise AdapterError(f"{path} was altered: its sha256 differs from the one in SHA256SUMS")
+    trust.check(folder)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """What SHA256SUMS lists of an adapter's files, by name.
+
+    Raises:
+        AdapterError: there is no such file, it is none, or it lacks a name.
     """
     listing = folder / "SHA256SUMS"
     if not listing.is_file():
         raise AdapterError(
             f"{folder} is no adapter directory: it has no SHA256SUMS (expected {', '.join(FILES)} beside it)"
         )
-    lines = [line.partition("  ") for line in listing.read_text(encoding="utf-8").splitlines()]
-    sums = {name: digest for digest, _, name in lines}
+    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in FILES:
-        path = folder / name
-        if name not in sums or not path.is_file():
-            raise AdapterError(f"{folder}: {name} is missing{' from SHA256SUMS' if path.is_file() else ''}")
-        if _sha256(path) != sums[name]:
-            raise AdapterError(f"{path} was altered: its sha256 differs from the one in SHA256SUMS")
+        if not re.fullmatch("[0-9a-f]{64}", listed.get(name, "")):
+            raise AdapterError(f"{listing} has no sha256 of {name}; expected a line for each of {', '.join(FILES)}")
+    return {name: listed[name] for name in FILES}
 
 
 def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[DictConfig, "Pairing"]:
@@ -107,39 +200,49 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
         AdapterError: altered files, an unknown format, other backbone weights, settings or structure, or tensors that
             do not fit; the last is an error under `force` too.
     """
-    from safetensors import safe_open
-
     from zoo import recipe
     from zoo.backbones.base import fingerprints_of_format
     from zoo.build import build_pairing
 
     verify(folder)
     config = recipe.compose(str(folder / "recipe.yaml"), [])
-    with safe_open(folder / "adapter.safetensors", framework="pt") as file:
-        header = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    number = header.get("format", "")
-    if number not in ("1", str(FORMAT)):
-        raise AdapterError(
-            f"{folder}: format {number!r} is unknown to this version, which reads formats 1 to {FORMAT}; "
-            "upgrade multimodal-peft-zoo"
-        )
-    with fingerprints_of_format(int(number)):
+    header, tensors = read(folder)
+    with fingerprints_of_format(int(header["format"])):
         pairing = build_pairing(config, json.loads(header["classes"]), cached=cached)
-    differences = _differences(header, pairing)
-    if number != "1" and structure(OmegaConf.to_container(config, resolve=True), pairing) != header["structure"]:
-        differences.append("the structure of method or task is another one than was trained")
-    if differences and not force:
+    found = differences(header, pairing)
+    told = OmegaConf.to_container(config, resolve=True)
+    if header["format"] != "1" and structure(told, pairing) != header["structure"]:
+        found.append("the structure of method or task is another one than was trained")
+    if found and not force:
         raise AdapterError(
-            f"{folder} does not fit: {'; '.join(differences)}. --force loads it all the same, and every result says so"
+            f"{folder} does not fit: {'; '.join(found)}. --force loads it all the same, and every result says so"
         )
     try:
         pairing.load_trainable(tensors, source=str(folder / "adapter.safetensors"))
     except ValueError as error:
         raise AdapterError(str(error)) from None
-    pairing.forced = differences
+    pairing.forced = found
     pairing.eval()
     return config, pairing
+
+
+def read(folder: Path) -> tuple[dict[str, str], dict[str, "Tensor"]]:
+    """Header and tensors of an adapter directory.
+
+    Raises:
+        AdapterError: an unknown format.
+    """
+    from safetensors import safe_open
+
+    with safe_open(folder / "adapter.safetensors", framework="pt") as file:
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+    if header.get("format") not in ("1", str(FORMAT)):
+        raise AdapterError(
+            f"{folder}: format {header.get('format', '')!r} is unknown to this version, which reads formats 1 to "
+            f"{FORMAT}; upgrade multimodal-peft-zoo"
+        )
+    return header, tensors
 
 
 def structure(config: Any, pairing: "Pairing") -> str:
@@ -159,7 +262,7 @@ def structure(config: Any, pairing: "Pairing") -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _differences(header: dict[str, str], pairing: "Pairing") -> list[str]:
+def differences(header: dict[str, str], pairing: "Pairing") -> list[str]:
     """What this machine's backbones differ in from those that the adapter was trained on."""
     found: list[str] = []
     stored = json.loads(header["fingerprints"])
@@ -177,8 +280,3 @@ def _differences(header: dict[str, str], pairing: "Pairing") -> list[str]:
             if a != b
         ]
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

