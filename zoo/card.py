@@ -98,14 +98,13 @@ def index(name: str, evidence: Mapping[str, Any]) -> list[dict[str, Any]]:
         evidence: of its card.
     """
     runs = [record for record in evidence["runs"] if publishable(record)]
-    if not runs:
-        return []
-    main = evidence["comparisons"].get("main")
-    command = main["about"]["command"] if main else runs[0]["manifest"]["command"]
-    later = [record for record in runs[0].get("evaluations", []) if publishable(record)]
-    found = [measured(runs, command=command)]
-    found += [measured([record], command=record["manifest"]["command"]) for record in later]
-    return [{"name": name, "results": found}]
+    later = [record for run in evidence["runs"] for record in run.get("evaluations", []) if publishable(record)]
+    found = [measured([record], command=record["manifest"]["command"]) for record in later]
+    if runs:
+        main = evidence["comparisons"].get("main")
+        command = main["about"]["command"] if main else runs[0]["manifest"]["command"]
+        found.insert(0, measured(runs, command=command))
+    return [{"name": name, "results": found}] if found else []
 
 
 def publishable(record: Mapping[str, Any]) -> bool:
@@ -269,7 +268,7 @@ def for_adapter(directory: Path) -> str:
     body = card.body
     if found := index(manifest["recipe"], evidence):
         front["model-index"] = found
-    else:
+    if not publishable(record):
         why = "uncommitted changes" if manifest["dirty"] else "no source checkout, so no commit is known"
         note = f"\n> This run measured {line}, from a tree with {why}; the number cannot enter the tables.\n"
         body = body.replace("## Results\n", f"## Results\n{note}", 1)

@@ -1,19 +1,31 @@
-"""`python -m zoo.evaluate adapter=DIR [data.root=...] [output=FILE.json]`: measure an adapter on its test split."""
+"""`python -m zoo.evaluate adapter=NAME|DIR [data.root=...] [data=folder] [output=FILE.json] [--update-card] [--force]`.
+
+Measures an adapter on its test split with the code that measured it in training, prints that beside its card's value,
+and says whether it reproduces: whether it lies within the interval that the card gives, on the same data. On other data
+(your own: `data=folder data.root=DIR`) there is nothing to reproduce, and the number stands for itself.
+
+    --update-card   enters the measurement into the adapter's metrics.json and card; from a clean commit only
+    --force         takes an adapter whose backbones or structure differ from those it was trained with; results say so
+"""
 
 import json
 import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
 from omegaconf import DictConfig
 
-from zoo import adapter, recipe, report, run
+from zoo import adapter, card, catalog, recipe, report, run
 from zoo.breakdown import branches, breakdown
 from zoo.build import connect
 from zoo.collect import Collect
 from zoo.command import fail, parse_words, quiet, user_errors
+from zoo.files import file_hash
 from zoo.pairing import Pairing
+from zoo.verdict import verdict
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -65,8 +77,14 @@ def _run(pairing: Pairing, trainer: L.Trainer, collect: Collect, batches: "DataL
     trainer.test(pairing, dataloaders=batches, verbose=False)
 
 
+def described(data: "DataModule") -> dict[str, Any]:
+    """A data set for a manifest."""
+    return {"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint(), **data.report()}
+
+
 def evaluate(folder: Path, config: DictConfig, pairing: Pairing) -> dict[str, Any]:
-    """Measure a loaded adapter on the test split of `config.data`."""
+    """Measure a loaded adapter on the test split of `config.data`; with a manifest, as in training."""
+    start = time.perf_counter()
     data = recipe.instantiate(config.data)
     data.seed = config.seed
     data.setup("test")
@@ -76,7 +94,18 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing) -> dict[str, An
             f"{len(data.classes)} ({', '.join(data.classes[:4])}, ...): they must be the same, in the same order"
         )
     connect(data, pairing, seed=config.seed)
-    return measure(pairing, data, single_trainer("auto"), Collect())
+    measured = measure(pairing, data, single_trainer("auto"), Collect())
+    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["manifest"]
+    manifest = run.manifest(
+        recipe=stored["recipe"],
+        seed=stored["seed"],
+        selected_on=stored["selected_on"],
+        seconds=round(time.perf_counter() - start, 1),
+        adapter=file_hash(folder / "adapter.safetensors"),
+        data=described(data),
+        backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
+    )
+    return measured | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
 
 
 def single_trainer(accelerator: str) -> L.Trainer:
@@ -92,21 +121,40 @@ def single_trainer(accelerator: str) -> L.Trainer:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Evaluate an adapter directory; exit code 2 on a mistake in the command, 1 on one in the adapter or the data."""
-    named, overrides = parse_words(argv, __doc__ or "", required=("adapter",), optional=("output",), free=True)
-    folder = Path(named["adapter"])
-    if other := [word for word in overrides if not word.startswith("data.")]:
+    """Evaluate an adapter; exit code 2 on a mistake in the command, 1 on one in the adapter or the data."""
+    named, overrides = parse_words(
+        argv,
+        __doc__ or "",
+        required=("adapter",),
+        optional=("output",),
+        flags=("--update-card", "--force"),
+        free=True,
+    )
+    if other := [word for word in overrides if not word.startswith(("data.", "data="))]:
         fail([f"'{word}': an adapter is measured as it was trained; only data.* may be changed" for word in other])
     quiet()
     with user_errors():
+        folder = catalog.resolve(named["adapter"])
         adapter.verify(folder)
         config = recipe.compose(str(folder / "recipe.yaml"), overrides)
-        _, pairing = adapter.load(folder)
+        if "--update-card" in named and not card.publishable({"manifest": run.git_state()}):
+            raise card.CardError(
+                "--update-card: a number enters a card from a clean commit only; this is a tree with uncommitted "
+                "changes, or no checkout"
+            )
+        _, pairing = adapter.load(folder, force="--force" in named)
         result = evaluate(folder, config, pairing)
-    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    report.show(report.evaluation(result, stored))
-    if output := named.get("output"):
-        run.write_json(Path(output), result)
+        stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        result["verdict"] = verdict(result, stored)
+        report.show(report.evaluation(result, stored))
+        print(result["verdict"]["line"])
+        for line in pairing.forced:
+            print(f"forced: {line}")
+        if output := named.get("output"):
+            run.write_json(Path(output), result)
+        if "--update-card" in named:
+            adapter.remeasured(folder, run.shareable(result), card=card.for_adapter)
+            print(f"updated: {folder / 'README.md'}")
     return 0
 
 

@@ -120,11 +120,11 @@ def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
 
 
 def evaluation(record: Mapping[str, Any], stored: Mapping[str, Any]) -> Group:
-    """Measured now beside what the adapter's metrics.json says, and trivial predictors; details as in `summary`."""
+    """Measured now beside what the adapter's card says, and trivial predictors; details as in `summary`."""
     unit = record["unit"]
     table = Table(title=f"measured on {record['split']} (n = {record['n']})")
     names = [name.replace("_", " ") for name in record["baselines"]]
-    for name in ("metric", "now", "stored", "95 % interval now", *names):
+    for name in ("metric", "now", "card", "95 % interval now", *names):
         table.add_column(name, justify="left" if name == "metric" else "right", style="dim" if name in names else None)
     for metric, name in _named(record).items():
         value = record["metrics"][metric]

@@ -44,7 +44,7 @@ def train(
     from zoo import adapter, card, results, run
     from zoo.build import build, build_pairing, connect
     from zoo.collect import Collect
-    from zoo.evaluate import measure, single_trainer
+    from zoo.evaluate import described, measure, single_trainer
     from zoo.pairing import count_parameters
     from zoo.trainer import Cost, History
 
@@ -93,7 +93,7 @@ def train(
         selected_on="val",
         epochs=len(history),
         seconds=round(time.perf_counter() - start, 1),
-        data={"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint(), **data.report()},
+        data=described(data),
         backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
         parameters={"trainable": trainable, "total": total},
         cost={**cost, "checkpoint_bytes": best.stat().st_size},

@@ -1,0 +1,217 @@
+"""An adapter knows its base: it loads onto the weights, settings and structure that it was trained with, or says what
+differs."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from zoo import adapter, card, catalog, evaluate, predict, reproduce, run
+from zoo.backbones.base import Fingerprint, fingerprint, fingerprints_of_format
+from zoo.errors import UserError
+from zoo.files import file_hash
+from zoo.train import main as train
+from zoo.verdict import verdict
+
+OLD = Path(__file__).parent / "data" / "adapter_format_1"
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smoke run's adapter."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert train(["recipe=mantis", "--smoke", "method.rank=2", "task.hidden=[]", f"runs={runs}"]) == 0
+    return next((runs / "mantis").iterdir()) / "adapter"
+
+
+@pytest.fixture
+def folder(fresh: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(fresh, tmp_path / "adapter"))
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    """Change dotted keys of the recipe and sign the directory anew, as a careless or a malicious hand would."""
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        block = recipe
+        for part in path:
+            block = block[part]
+        block[last] = value
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    sign(folder)
+
+
+def sign(folder: Path) -> None:
+    (folder / "SHA256SUMS").write_text("".join(f"{file_hash(folder / n)}  {n}\n" for n in adapter.FILES))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"backbones__points__source": "random:1"}, "the points backbone has other weights"),
+        ({"backbones__points__groups": 8}, "the points backbone has other settings"),
+        ({"method__drop_path": 0.1}, "the structure of method or task"),
+        ({"task__dropout": 0.2}, "the structure of method or task"),
+    ],
+)
+def test_another_base_is_refused_and_forced_only_with_a_note(folder: Path, changes: Any, said: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(adapter.AdapterError, match=said) as error:
+        adapter.load(folder)
+    assert "--force" in str(error.value)
+    _, pairing = adapter.load(folder, force=True)
+    assert [said in line for line in pairing.forced] == [True]
+
+
+def test_what_is_forced_stands_in_every_later_result(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(folder, backbones__points__source="random:1")
+    np.savetxt(tmp_path / "cloud.xyz", np.random.default_rng(0).normal(size=(80, 3)))
+    words = [f"adapter={folder}", f"input={tmp_path / 'cloud.xyz'}"]
+    with pytest.raises(SystemExit) as end:
+        predict.main(words)
+    assert end.value.code == 1
+    capsys.readouterr()
+    assert predict.main([*words, "--force"]) == 0
+    assert "other weights" in json.loads(capsys.readouterr().out)["forced"][0]
+    assert evaluate.main([f"adapter={folder}", f"output={tmp_path / 'out.json'}", "--force"]) == 0
+    assert "other weights" in json.loads((tmp_path / "out.json").read_text())["forced"][0]
+    assert "forced: the points backbone has other weights" in capsys.readouterr().out
+
+
+def test_tensors_must_fit_under_force_too(folder: Path) -> None:
+    file = folder / "adapter.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        header = opened.metadata()
+    tensors = load_file(file)
+    save_file({f"other.{name}": tensor for name, tensor in tensors.items()}, file, metadata=header)
+    sign(folder)
+    with pytest.raises(adapter.AdapterError, match=r"missing .*unexpected other\."):
+        adapter.load(folder, force=True)
+
+
+def test_an_adapter_of_format_1_still_loads_and_answers_as_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict.main([f"adapter={OLD}", f"input={OLD / 'cloud.xyz'}"]) == 0
+    found, stored = json.loads(capsys.readouterr().out), json.loads((OLD / "answer.json").read_text())
+    assert found["label"] == stored["label"]
+    assert found["likely"] == pytest.approx(stored["likely"], abs=2e-6)
+
+
+def test_an_adapter_of_format_1_on_another_backbone_is_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(OLD, tmp_path / "old"))
+    edit(folder, backbones__points__source="random:1")
+    with pytest.raises(adapter.AdapterError, match="other weights or settings"):
+        adapter.load(folder)
+
+
+def test_a_format_of_the_future_says_to_upgrade(folder: Path) -> None:
+    file = folder / "adapter.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        header = opened.metadata()
+    save_file(load_file(file), file, metadata={**header, "format": "3"})
+    sign(folder)
+    with pytest.raises(adapter.AdapterError, match=r"format '3' is unknown.*upgrade"):
+        adapter.load(folder)
+
+
+def test_weights_and_settings_have_fingerprints_of_their_own() -> None:
+    one, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    first, second = fingerprint(one, {"size": 1}), fingerprint(one, {"size": 2})
+    assert first.weights == second.weights != fingerprint(other, {"size": 1}).weights
+    assert first.settings == fingerprint(other, {"size": 1}).settings != second.settings
+    assert len({str(first), str(second), str(first.also(3)), str(first.also(4))}) == 4
+    with fingerprints_of_format(1):
+        old = fingerprint(one, {"size": 1})
+    assert old.settings == ""
+    assert str(old) == old.weights != fingerprint(one, {"size": 1}).weights
+    assert old != Fingerprint(first.weights)
+
+
+def test_a_shared_copy_tells_no_folder_and_answers_equally(folder: Path, tmp_path: Path) -> None:
+    edit(folder, cache={"_target_": "zoo.prefix.PrefixCache", "folder": "/home/me/cache"})
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["manifest"]["command"] = (
+        "python -m zoo.train recipe=/home/me/x.yaml into=/home/me card=mantis data.root=/d seed=1"
+    )
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    sign(folder)
+    shared = adapter.share(folder, tmp_path / "shared", card=card.for_adapter)
+    assert not any(b"/home" in (shared / name).read_bytes() for name in adapter.FILES)
+    command = json.loads((shared / "metrics.json").read_text())["manifest"]["command"]
+    assert command == "python -m zoo.train recipe=mantis data.root=DIR seed=1"
+    _, a = adapter.load(folder)
+    _, b = adapter.load(shared)
+    state = b.trainable_state()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in a.trainable_state().items())
+
+
+def test_a_later_measurement_enters_the_card_once_for_its_data(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "git_state", lambda: {"commit": "0" * 40, "dirty": False})
+    for _ in range(2):
+        assert evaluate.main([f"adapter={folder}", "--update-card"]) == 0
+        adapter.verify(folder)
+    found = card.read(folder / "README.md")
+    (model,) = found.front.get("model-index")
+    assert len(json.loads((folder / "metrics.json").read_text())["evaluations"]) == 1
+    assert model["results"][-1]["metrics"][0]["args"]["command"].startswith("python -m ")
+    assert card.for_adapter(folder) == (folder / "README.md").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter"]
+
+
+def test_a_card_is_not_updated_from_a_tree_with_changes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "git_state", lambda: {"commit": "0" * 40, "dirty": True})
+    with pytest.raises(SystemExit) as end:
+        evaluate.main([f"adapter={folder}", "--update-card"])
+    assert end.value.code == 1
+    assert "clean commit" in capsys.readouterr().err
+
+
+def test_training_again_reproduces_and_says_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reproduce.main([str(folder), f"runs={tmp_path / 'runs'}"]) == 0
+    assert "reproduces: accuracy" in capsys.readouterr().out
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["metrics"]["accuracy"], metrics["intervals"]["accuracy"] = 1.0, [0.99, 1.0]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    sign(folder)
+    assert reproduce.main([str(folder), f"runs={tmp_path / 'runs'}"]) == 1
+    assert "DOES NOT reproduce" in capsys.readouterr().out
+
+
+def test_a_verdict_needs_the_same_data_and_the_stored_interval() -> None:
+    def record(value: float, data: str = "a") -> dict[str, Any]:
+        return {
+            **{"monitor": "accuracy", "unit": "fraction", "metrics": {"accuracy": value}},
+            **{"intervals": {"accuracy": [0.7, 0.8]}, "manifest": {"data": {"fingerprint": data}}},
+        }
+
+    stored = record(0.75)
+    assert verdict(record(0.75), stored)["exact"]
+    assert verdict(record(0.8), stored) | {"line": ""} == {"reproduces": True, "exact": False, "line": ""}
+    assert verdict(record(0.81), stored)["reproduces"] is False
+    assert verdict(record(0.75, "b"), stored)["reproduces"] is None
+    assert verdict(record(0.81), stored | {"intervals": {}})["reproduces"] is False
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean 'tb_ava-grid'"):
+        catalog.resolve("tb_ava_grid")
+    with pytest.raises(UserError, match="does not exist"):
+        catalog.resolve("no/such/folder")
+    assert catalog.resolve("tb_ava-grid").name == "tb_ava-grid"
+    assert replace(Fingerprint("a"), settings="b") == Fingerprint("a", "b")

@@ -1,0 +1,62 @@
+"""`python -m zoo.reproduce NAME|DIR [data.root=DIR] [trainer.accelerator=...] [runs=runs]`: train an adapter again.
+
+Trains from the recipe that the adapter carries, with its seed, measures the test split once, and compares with the
+adapter's card. It reproduces if the new value lies within the card's interval, on the same data. That interval is over
+test samples; a training on other hardware or versions, which are printed where they differ, adds its own deviation.
+Exit code 1 where it does not reproduce.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from zoo import adapter, catalog, recipe, run
+from zoo.command import fail, parse_words, user_errors
+
+FREE = ("data.", "data=", "trainer.", "cache.", "cache=")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Reproduce an adapter."""
+    named, overrides = parse_words(
+        argv, __doc__ or "", required=("adapter",), optional=("runs",), bare="adapter", free=True
+    )
+    if other := [word for word in overrides if not word.startswith(FREE)]:
+        fail(
+            [
+                f"'{word}': a reproduction keeps the recipe; only data.*, trainer.* and cache.* may change"
+                for word in other
+            ]
+        )
+    with user_errors():
+        folder = catalog.resolve(named["adapter"])
+        adapter.verify(folder)
+        stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        config = recipe.compose(str(folder / "recipe.yaml"), overrides)
+        from zoo import report
+        from zoo.train import train
+        from zoo.verdict import verdict
+
+        run_dir = run.create(Path(named.get("runs", "runs")) / "reproduce", folder.name)
+        record = train(config, run_dir, name=stored["manifest"]["recipe"])
+        if record is None:
+            return 0
+        found = verdict(record, stored)
+        run.write_json(run_dir / "verdict.json", {**found, "adapter": str(folder), "stored": stored["metrics"]})
+        report.show(report.evaluation(record, stored))
+        for line in differences(record["manifest"], stored["manifest"]):
+            print(line)
+        print(found["line"])
+    return 0 if found["reproduces"] else 1
+
+
+def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    """Where two trainings differ beside their numbers, a line each: hardware, commit, versions."""
+    pairs = {key: (now[key], then[key]) for key in ("hardware", "commit")}
+    pairs |= {name: (now["versions"].get(name), version) for name, version in then["versions"].items()}
+    return [f"{what}: {b} then, {a} now" for what, (a, b) in pairs.items() if a != b]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
