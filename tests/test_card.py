@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from zoo import card, card_tables, catalog, compare, comparison, recipe, report
+from zoo import card, card_tables, catalog, compare, comparison, evidence, recipe, report
 from zoo.card import Card, CardError
 
 CARDS = sorted(card.folder().glob("*.md"))
@@ -75,8 +75,8 @@ def copied(name: str, folder: Path) -> Path:
     path = folder / "cards" / f"{name}.md"
     path.parent.mkdir()
     path.write_bytes((card.folder() / path.name).read_bytes())
-    card.evidence_file(path).parent.mkdir()
-    card.evidence_file(path).write_bytes(card.evidence_file(card.folder() / path.name).read_bytes())
+    evidence.file_of(path).parent.mkdir()
+    evidence.file_of(path).write_bytes(evidence.file_of(card.folder() / path.name).read_bytes())
     return path
 
 

@@ -100,18 +100,26 @@ def remeasured(folder: Path, evaluation: dict[str, Any], *, card: Callable[[Path
         evaluation: what was measured, with its manifest.
         card: as in `save`.
     """
-    verify(folder)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     data = evaluation["manifest"]["data"]["fingerprint"]
     others = [e for e in metrics.get("evaluations", []) if e["manifest"]["data"]["fingerprint"] != data]
-    metrics["evaluations"] = [*others, evaluation]
+    rewrite(folder, metrics | {"evaluations": [*others, evaluation]}, card=card)
+
+
+def rewrite(folder: Path, metrics: dict[str, Any], *, card: Callable[[Path], str]) -> None:
+    """Put an adapter directory with these metrics, and a card made anew, in the place of the one that is there.
+
+    Raises:
+        AdapterError: the directory is incomplete or altered.
+    """
+    verify(folder)
     recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        new, old = Path(scratch) / "new", Path(scratch) / "old"
+        new = Path(scratch) / "new"
         with _whole(new) as temporary:
             shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
             _complete(temporary, recipe, metrics, card)
-        os.rename(folder, old)
+        os.rename(folder, Path(scratch) / "old")
         os.rename(new, folder)
 
 

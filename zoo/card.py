@@ -1,8 +1,7 @@
 """Model cards: YAML front matter and Markdown, with what the paper reports and what we measured kept apart.
 
 `model-index` holds only numbers that this code measured from a clean commit; the paper's stand under `zoo.reported`.
-Every measured number comes out of an evidence file: `runs/NAME.json` beside a recipe's card, with the metrics.json of
-its runs and the comparisons with controls; an adapter's own metrics.json. `model-index` and the section between the two
+Every measured number comes out of evidence files (`zoo.evidence`): `model-index` and the section between the two
 markers are generated from evidence and front matter, and a test compares them.
 """
 
@@ -16,7 +15,7 @@ from typing import Any
 import yaml
 
 import zoo
-from zoo import comparison, run
+from zoo import comparison, evidence, run
 from zoo.card_tables import results
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
@@ -45,7 +44,7 @@ class Card:
     Attributes:
         front: YAML.
         body: Markdown.
-        evidence: `runs`, one metrics.json a seed or fold, and `comparisons` by name.
+        evidence: as in `zoo.evidence`.
     """
 
     front: dict[str, Any]
@@ -74,42 +73,7 @@ def read(path: Path) -> Card:
         raise CardError(f"{path}: its front matter is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(front, dict) or BEGIN not in parts[2] or END not in parts[2]:
         raise CardError(f"{path} lacks front matter or the markers {BEGIN} and {END}")
-    return Card(front, parts[2], _evidence(path))
-
-
-def evidence_file(path: Path) -> Path:
-    """Where the numbers of a card come from."""
-    return path.with_name("metrics.json") if path.name == "README.md" else path.parent / "runs" / f"{path.stem}.json"
-
-
-def _evidence(path: Path) -> dict[str, Any]:
-    file = evidence_file(path)
-    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if path.name == "README.md":
-        return {"runs": [found] if found else [], "comparisons": {}}
-    return {"runs": [], "comparisons": {}, **found}
-
-
-def index(name: str, evidence: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`model-index` of these runs; empty where there are none from a clean commit.
-
-    Args:
-        name: of the model.
-        evidence: of its card.
-    """
-    runs = [record for record in evidence["runs"] if publishable(record)]
-    later = [record for run in evidence["runs"] for record in run.get("evaluations", []) if publishable(record)]
-    found = [measured([record], command=record["manifest"]["command"]) for record in later]
-    if runs:
-        main = evidence["comparisons"].get("main")
-        command = main["about"]["command"] if main else runs[0]["manifest"]["command"]
-        found.insert(0, measured(runs, command=command))
-    return [{"name": name, "results": found}] if found else []
-
-
-def publishable(record: Mapping[str, Any]) -> bool:
-    """Whether a number may enter a card: it was measured from a clean commit."""
-    return bool(record["manifest"]["commit"]) and not record["manifest"]["dirty"]
+    return Card(front, parts[2], evidence.read(path))
 
 
 class PlainDumper(yaml.SafeDumper):
@@ -158,50 +122,11 @@ def validate(card: Card) -> list[str]:
             if result["dataset"].get("synthetic") and "synthetic" not in result["dataset"]["name"].lower():
                 problems.append("a synthetic set is not called synthetic")
     own = card.front.get("zoo", {}).get("recipe", "")
-    if (card.front.get("model-index") or []) != index(own, card.evidence):
+    if (card.front.get("model-index") or []) != evidence.index(own, card.evidence):
         problems.append("model-index differs from the runs that it should come from; write the card anew")
     if text(card).split("---\n", 2)[2] != card.body:
         problems.append("the results section differs from its evidence; write the card anew")
     return problems
-
-
-def measured(records: Sequence[Mapping[str, Any]], *, command: str) -> dict[str, Any]:
-    """One `model-index` result from the records of a recipe's runs, one a seed; fractions become per cent.
-
-    A single run's metrics keep their bootstrap interval; several runs give mean and deviation.
-    """
-    first = records[0]
-    manifest, unit = first["manifest"], comparison.scale(first)
-    shared = {
-        "n": first["n"],
-        "seeds": [record["manifest"]["seed"] for record in records],
-        "selected_on": manifest["selected_on"],
-        "commit": manifest["commit"],
-        "hardware": manifest["hardware"],
-        "date": manifest["date"][:10],
-        "command": command,
-    }
-    metrics = []
-    for name in first["metrics"]:
-        value = comparison.spread([unit * record["metrics"][name] for record in records])
-        extra: dict[str, Any] = {}
-        if value["std"] is not None:
-            extra["std"] = round(value["std"], 2)
-        elif interval := first["intervals"].get(name):
-            extra["interval"] = [round(end * unit, 2) for end in interval]
-        title = name.replace("_", " ")
-        metrics.append({"type": name, "name": title, "value": round(value["mean"] or 0.0, 2), "args": shared | extra})
-    data = manifest["data"]
-    return {
-        "task": {"type": first["task"]},
-        "dataset": {
-            "type": "generated" if data["synthetic"] else data["name"].lower(),
-            "name": data["name"],
-            "split": "test",
-            "synthetic": data["synthetic"],
-        },
-        "metrics": metrics,
-    }
 
 
 def publish(path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], *, table: str = "main") -> None:
@@ -219,20 +144,20 @@ def publish(path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, A
     if record["about"]["dirty"] or not record["about"]["commit"]:
         raise CardError(f"{path}: only numbers from a clean commit may be published")
     card = read(path)
-    evidence = {**card.evidence, "comparisons": {**card.evidence["comparisons"], table: _rounded(record)}}
+    found = {**card.evidence, "comparisons": {**card.evidence["comparisons"], table: _rounded(record)}}
     if table == "main":
-        evidence["runs"] = [run.shareable(metrics) for metrics in runs]
-    write(path, replace(card, evidence=evidence))
+        found["runs"] = [run.shareable(metrics) for metrics in runs]
+    write(path, replace(card, evidence=found))
 
 
 def write(path: Path, card: Card) -> None:
     """A recipe's card and its evidence, everything that is generated made anew."""
-    file = evidence_file(path)
+    file = evidence.file_of(path)
     if card.evidence["runs"] or card.evidence["comparisons"]:
         file.parent.mkdir(exist_ok=True)
         write_whole(file, json.dumps(card.evidence, indent=1) + "\n")
     front = {key: value for key, value in card.front.items() if key != "model-index"}
-    if found := index(card.front["zoo"]["recipe"], card.evidence):
+    if found := evidence.index(card.front["zoo"]["recipe"], card.evidence):
         front["model-index"] = found
     write_whole(path, text(replace(card, front=front)))
 
@@ -251,8 +176,8 @@ def for_adapter(directory: Path) -> str:
     Args:
         directory: an adapter directory, complete but for the card.
     """
-    evidence = _evidence(directory / "README.md")
-    (record,) = evidence["runs"]
+    own = evidence.read(directory / "README.md")
+    (record,) = own["runs"]
     manifest = record["manifest"]
     path = folder() / f"{manifest['recipe']}.md"
     scale = comparison.scale(record)
@@ -266,13 +191,13 @@ def for_adapter(directory: Path) -> str:
     front = {key: value for key, value in card.front.items() if key != "model-index"}
     front["zoo"] = {**front["zoo"], **_facts(directory, manifest)}
     body = card.body
-    if found := index(manifest["recipe"], evidence):
+    if found := evidence.index(manifest["recipe"], own):
         front["model-index"] = found
-    if not publishable(record):
+    if not evidence.publishable(record):
         why = "uncommitted changes" if manifest["dirty"] else "no source checkout, so no commit is known"
         note = f"\n> This run measured {line}, from a tree with {why}; the number cannot enter the tables.\n"
         body = body.replace("## Results\n", f"## Results\n{note}", 1)
-    return text(Card(front, body, evidence))
+    return text(Card(front, body, own))
 
 
 def _facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

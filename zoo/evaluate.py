@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 from omegaconf import DictConfig
 
-from zoo import adapter, card, catalog, recipe, report, run
+from zoo import adapter, card, catalog, evidence, recipe, report, run
 from zoo.breakdown import branches, breakdown
 from zoo.build import connect
 from zoo.collect import Collect
@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = catalog.resolve(named["adapter"])
         adapter.verify(folder)
         config = recipe.compose(str(folder / "recipe.yaml"), overrides)
-        if "--update-card" in named and not card.publishable({"manifest": run.git_state()}):
+        if "--update-card" in named and not evidence.publishable({"manifest": run.git_state()}):
             raise card.CardError(
                 "--update-card: a number enters a card from a clean commit only; this is a tree with uncommitted "
                 "changes, or no checkout"

@@ -1,0 +1,36 @@
+"""`python -m zoo.cards [--write]`: is every card, of recipes and bundled adapters, what its evidence makes of it?
+
+Names every card that is not, and what is wrong with it; exit code 1 if there is one. `--write` makes anew what is
+generated: `model-index`, tables, and the cards of adapters, which follow those of their recipes.
+"""
+
+import json
+import sys
+
+from zoo import adapter, card, catalog
+from zoo.command import parse_words, user_errors
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check or write every card."""
+    words, _ = parse_words(argv, __doc__ or "", flags=("--write",))
+    problems: list[str] = []
+    with user_errors():
+        for path in sorted(card.folder().glob("*.md")):
+            if "--write" in words:
+                card.write(path, card.read(path))
+            problems += [f"{path.name}: {problem}" for problem in card.validate(card.read(path))]
+        for name, folder in catalog.bundled().items():
+            if "--write" in words:
+                metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+                adapter.rewrite(folder, metrics, card=card.for_adapter)
+            found = card.validate(card.read(folder / "README.md"))
+            if card.for_adapter(folder) != (folder / "README.md").read_text(encoding="utf-8"):
+                found.append("differs from what its recipe's card and its metrics.json make; write it anew (--write)")
+            problems += [f"{name}: {problem}" for problem in found]
+    print("\n".join(problems) or "every card is what its evidence makes of it")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
