@@ -106,6 +106,7 @@ class ModelNet40FewShot(CloudDataModule):
         num_workers: loader processes.
     """
 
+    name = "ModelNet40, few-shot"
     license = "academic research (Princeton ModelNet)"
 
     def __init__(

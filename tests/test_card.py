@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from zoo import card, card_tables, catalog, compare, comparison, evidence, recipe, report
+from zoo import card, card_tables, cards, catalog, compare, comparison, evidence, recipe, report
 from zoo.card import Card, CardError
 
 CARDS = sorted(card.folder().glob("*.md"))
@@ -83,9 +83,11 @@ def copied(name: str, folder: Path) -> Path:
 def adapter_of(metrics: dict[str, Any], folder: Path) -> str:
     """Card of an adapter of one tensor."""
     folder.mkdir()
-    save_file({"method.up": torch.zeros(2, 3)}, folder / "adapter.safetensors")
+    save_file({"method.up": torch.zeros(2, 3)}, folder / "adapter.safetensors", metadata={"fingerprints": "{}"})
+    (folder / "recipe.yaml").write_text(recipe.to_yaml(recipe.compose("tb_ava")))
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    return card.for_adapter(folder)
+    (folder / "README.md").write_text(card.for_adapter(folder))
+    return (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda p: p.stem)
@@ -106,6 +108,20 @@ def test_the_card_of_a_bundled_adapter_is_what_its_metrics_make_of_it(name: str)
     folder = catalog.bundled()[name]
     assert card.for_adapter(folder) == (folder / "README.md").read_text()
     assert card.validate(card.read(folder / "README.md")) == []
+
+
+def test_a_card_that_drifts_is_named_and_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied("tb_ava", tmp_path)
+    monkeypatch.setattr(card, "folder", lambda: path.parent)
+    monkeypatch.setattr(catalog, "bundled", dict)
+    assert cards.main([]) == 0
+    path.write_text(path.read_text().replace("value: 79.26", "value: 97.26").replace("| 79.26 %", "| 97.26 %"))
+    assert cards.main([]) == 1
+    assert "tb_ava.md: model-index differs" in capsys.readouterr().out
+    assert cards.main(["--write"]) == 0
+    assert path.read_text() == (Path(__file__).parents[1] / "model_cards" / "tb_ava.md").read_text()
 
 
 def test_evidence_tells_no_folder_of_the_machine_that_measured() -> None:
@@ -217,6 +233,7 @@ def test_numbers_from_a_dirty_tree_are_not_published(tmp_path: Path) -> None:
     run = adapter_of(record(dict.fromkeys(VIDEOS, 0.5), dirty=True), tmp_path / "adapter")
     assert "uncommitted changes" in run
     assert "model-index" not in run
+    assert card.read(tmp_path / "adapter" / "README.md").front["zoo"]["adapter"]["params"] == 6
 
 
 def test_a_forged_number_an_unnamed_source_and_a_missing_heading_are_found(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from data_modules.synthetic_scenes import (
     SyntheticScenes,
     possible,
 )
-from zoo import schema
+from zoo import annotations, schema
 from zoo.errors import SettingError
 
 
@@ -264,9 +264,9 @@ def test_kinds_can_be_chosen_and_mistakes_are_named() -> None:
 
 def test_a_recipe_can_name_every_setting() -> None:
     known = schema.signature("data_modules.synthetic_scenes.SyntheticScenes")
-    assert schema.mismatch(["object", "pixels"], known["kinds"].annotation) is None
-    assert schema.mismatch(["objects"], known["kinds"].annotation)
-    assert schema.mismatch(1.5, known["metadata"].annotation)
+    assert annotations.mismatch(["object", "pixels"], known["kinds"].annotation) is None
+    assert annotations.mismatch(["objects"], known["kinds"].annotation)
+    assert annotations.mismatch(1.5, known["metadata"].annotation)
     assert all(parameter.meaning for parameter in known.values())
 
 

@@ -1,3 +1,39 @@
-"""Parameter-efficient fine-tuning of frozen multimodal backbones: a recipe pairs backbones, one method and one task."""
+"""Parameter-efficient fine-tuning of frozen multimodal backbones: a recipe pairs backbones, one method and one task.
+
+import zoo
+zoo.list_adapters()                # what there is, without importing torch
+pairing = zoo.load("tb_ava-grid")  # a LightningModule in eval mode, with the transforms of its backbones
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.entries import Entry
+    from zoo.pairing import Pairing
 
 __version__ = "0.1.0"
+
+
+def list_adapters() -> list["Entry"]:
+    """Facts of every bundled and installed adapter; `python -m zoo.list` names any that cannot be read."""
+    from zoo import catalog
+
+    return catalog.holdings().adapters
+
+
+def load(name: str | Path, *, force: bool = False) -> "Pairing":
+    """A trained pairing, ready for `pairing.batch(samples)` and `pairing.predict_step(batch)`.
+
+    Args:
+        name: of a bundled or installed adapter, or its folder.
+        force: load onto other backbones than it was trained on; `pairing.forced` then says what differs.
+
+    Raises:
+        CatalogError: there is no such adapter.
+        AdapterError: it is altered, or does not fit these backbones.
+        WeightsError: the weights of a backbone cannot be had.
+    """
+    from zoo import adapter, catalog
+
+    return adapter.load(catalog.resolve(str(name)), force=force)[1]

@@ -86,9 +86,12 @@ def share(folder: Path, out: Path, *, card: Callable[[Path], str]) -> Path:
     verify(folder)
     recipe = _masked(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
     metrics = run.shareable(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
+    written = (folder / "README.md").read_text(encoding="utf-8")
+    # A card that somebody wrote on stays as it is.
+    page = card if written == card(folder) else lambda _: written
     with _whole(out) as temporary:
         shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
-        _complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, card)
+        _complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, page)
     return out
 
 

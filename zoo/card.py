@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 import zoo
-from zoo import comparison, evidence, run
+from zoo import comparison, evidence, run, sources
 from zoo.card_tables import results
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
@@ -205,12 +205,24 @@ def _facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     from safetensors import safe_open
 
     file = directory / "adapter.safetensors"
+    config = yaml.load((directory / "recipe.yaml").read_text(encoding="utf-8"), Loader=FastLoader)
+    blocks = {name: block for name, block in config["backbones"].items() if block}
     with safe_open(file, framework="np") as tensors:
+        base = json.loads(tensors.metadata()["fingerprints"])
         slices = [tensors.get_slice(name) for name in tensors.keys()]  # noqa: SIM118 - not a dictionary
         params = sum(math.prod(part.get_shape()) for part in slices)
         kinds = sorted({part.get_dtype() for part in slices})
     total = manifest["parameters"]["total"]
     return {
+        "backbones": {
+            name: {
+                "source": list(sources.of(block).values()),
+                "license": dict(sources.names(block)),
+                "fingerprint": base.get(name),
+                "frozen": True,
+            }
+            for name, block in blocks.items()
+        },
         "adapter": {
             "file": file.name,
             "sha256": file_hash(file),

@@ -1,18 +1,30 @@
-"""What the zoo holds: from the name of an adapter to its directory.
+"""What the zoo holds: from the name of an adapter to its directory, and the facts of every recipe and adapter.
 
-Bundled adapters are part of the package, in `zoo/adapters/`; those that `zoo.pull` fetched lie in the cache.
+Bundled adapters are part of the package, in `zoo/adapters/`; those that `zoo.pull` fetched lie in the cache. Facts are
+read where they already stand: recipes (header and blocks), the classes that they name, model cards, and the files of
+adapter directories. Nothing imports torch. What cannot be read becomes a line in the list of problems; the rest is
+listed all the same.
 """
 
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 import zoo
-from zoo import schema
+from zoo import card, comparison, recipe, schema, sources
 from zoo.backbones.weights import cache_dir
+from zoo.entries import Entry, Holdings, Licences, Measured
 from zoo.errors import UserError
+from zoo.strict_yaml import StrictLoader
 
 
 class CatalogError(UserError):
-    """No adapter of that name."""
+    """There is no adapter of that name, or a file of the catalogue cannot be read; the message names it."""
 
 
 def bundled() -> dict[str, Path]:
@@ -47,3 +59,190 @@ def resolve(word: str) -> Path:
     if "/" in word:
         raise CatalogError(f"adapter folder {word} does not exist")
     raise CatalogError(f"unknown adapter {word!r}, and no such folder.{schema.nearest(word, known)}")
+
+
+def holdings() -> Holdings:
+    """Read everything."""
+    recipes: list[Entry] = []
+    adapters: list[Entry] = []
+    problems: list[str] = []
+    for name in recipe.available():
+        try:
+            recipes.append(of_recipe(recipe.find(name), problems))
+        except CatalogError as error:
+            problems.append(str(error))
+    # An installed adapter hides a bundled one of the same name, here as in `resolve`.
+    for folder in (bundled() | installed()).values():
+        try:
+            adapters.append(of_adapter(folder, recipes))
+        except CatalogError as error:
+            problems.append(str(error))
+    return Holdings(recipes, adapters, problems)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever is wrong with somebody's file becomes one line that names it."""
+    try:
+        yield
+    except (UserError, schema.SchemaError, SyntaxError, yaml.YAMLError, OSError) as error:
+        raise CatalogError(f"{path}: {' '.join(str(error).split())}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise CatalogError(
+            f"{path}: a value is missing or of another kind than expected ({type(error).__name__}: {error})"
+        ) from error
+
+
+def of_recipe(path: Path, problems: list[str]) -> Entry:
+    """Facts of a recipe and its card; what is wrong with the card is added to the problems.
+
+    Raises:
+        CatalogError: the recipe cannot be read, or names a class that does not exist.
+    """
+    with _reading(path):
+        mistakes: list[str] = []
+        config = recipe.read(path, mistakes)
+        if mistakes:
+            raise recipe.RecipeError(mistakes)
+        header = recipe.header(path)
+        says = {key: value for key, colon, value in (line.partition(": ") for line in header) if colon}
+        hardware, *takes = re.split(r"[,;] ", says.get("Hardware and time", "").rstrip("."), maxsplit=1)
+        front, trainable, measured = _card(path.stem, problems)
+        own = front.get("zoo") or {}
+        return Entry(
+            kind="recipe",
+            name=path.stem,
+            path=str(path),
+            about=next(iter(header), ""),
+            recipe=path.stem,
+            where="",
+            hardware=hardware,
+            takes=" ".join(takes),
+            trainable=trainable,
+            bytes=None,
+            reported=own.get("reported") or [],
+            measured=measured,
+            **_pairing(config, front, own.get("method")),
+        )
+
+
+def _card(name: str, problems: list[str]) -> tuple[dict[str, Any], int | None, Measured | None]:
+    """Front matter, trainable parameters and result of a recipe's card; nothing of one that is absent or broken."""
+    path = card.folder() / f"{name}.md"
+    try:
+        with _reading(path):
+            if not path.is_file():
+                return {}, None, None
+            page = card.read(path)
+            trained = [run["manifest"]["parameters"]["trainable"] for run in page.evidence["runs"]]
+            return page.front, next(iter(trained), None), _published(page)
+    except CatalogError as error:
+        problems.append(str(error))
+        return {}, None, None
+
+
+def of_adapter(folder: Path, recipes: Sequence[Entry]) -> Entry:
+    """Facts of an adapter directory, from its own files.
+
+    Args:
+        folder: the directory.
+        recipes: whose names for methods are taken.
+
+    Raises:
+        CatalogError: a file is missing or cannot be read.
+    """
+    with _reading(folder):
+        config = yaml.load((folder / "recipe.yaml").read_text(encoding="utf-8"), Loader=StrictLoader)
+        record = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        manifest = record["manifest"]
+        named = {entry.targets["method"]: entry.method for entry in reversed(recipes)}
+        try:
+            front = card.read(folder / "README.md").front
+        except card.CardError:  # its recipe has no card
+            front = {}
+        shared = _pairing(config, front, named.get(config["method"][schema.TARGET]))
+        return Entry(
+            kind="adapter",
+            name=folder.name,
+            path=str(folder),
+            about=next((entry.about for entry in recipes if entry.name == manifest["recipe"]), ""),
+            recipe=manifest["recipe"],
+            where=_where(folder),
+            hardware=manifest["hardware"],
+            takes=f"{manifest['seconds'] / 60:.1f} minutes",
+            trainable=manifest["parameters"]["trainable"],
+            bytes=(folder / "adapter.safetensors").stat().st_size,
+            reported=[],
+            measured=_of_run(record),
+            **{**shared, "data": manifest["data"]["name"]},
+        )
+
+
+def _where(folder: Path) -> str:
+    places = {"bundled": bundled(), "installed": installed()}
+    return next((place for place, known in places.items() if folder in known.values()), "")
+
+
+def _pairing(config: Mapping[str, Any], front: Mapping[str, Any], method: str | None) -> dict[str, Any]:
+    """What recipe and adapter have in common: the pairing and its licences."""
+    blocks = {f"backbones.{key}": block for key, block in config["backbones"].items() if block}
+    targets = {key: config[key][schema.TARGET] for key in ("method", "task", "data")}
+    data, task = schema.attributes(targets["data"]), schema.attributes(targets["task"])
+    variant = config["data"].get("variant")
+    backbones = dict(named for block in blocks.values() for named in sources.names(block))
+    other = front.get("license") == "other"
+    return {
+        "method": method or targets["method"].rpartition(".")[2],
+        "task": task.get("kind", targets["task"].rpartition(".")[2]),
+        "backbones": list(backbones),
+        "targets": targets | {key: block[schema.TARGET] for key, block in blocks.items()},
+        "data": data.get("name", targets["data"].rpartition(".")[2]) + (f" ({variant})" if variant else ""),
+        "licences": Licences(
+            adapter=str(front.get("license_name" if other else "license", "not stated")),
+            backbones=backbones,
+            data=data.get("license", "not stated"),
+        ),
+    }
+
+
+def _published(page: card.Card) -> Measured | None:
+    """The result of a recipe's card: from its `model-index`, of the metric that selected the runs."""
+    index = page.front.get("model-index")
+    if not index:
+        return None
+    result = index[0]["results"][0]
+    monitors = {run["monitor"] for run in page.evidence["runs"]}
+    chosen = next((m for m in result["metrics"] if m["type"] in monitors), result["metrics"][0])
+    args = chosen["args"]
+    shared = {key: args[key] for key in ("n", "seeds", "commit", "hardware", "date")}
+    return Measured(
+        metric=chosen["name"],
+        value=chosen["value"],
+        std=args.get("std"),
+        interval=args.get("interval"),
+        data=result["dataset"]["name"],
+        dirty=False,
+        **shared,
+    )
+
+
+def _of_run(record: Mapping[str, Any]) -> Measured | None:
+    """The result of an adapter, from its metrics.json."""
+    manifest, monitor, unit = record["manifest"], record["monitor"], comparison.scale(record)
+    value = record["metrics"].get(monitor)
+    interval = record["intervals"].get(monitor)
+    if value is None:
+        return None
+    return Measured(
+        metric=monitor.replace("_", " "),
+        value=unit * value,
+        std=None,
+        interval=[unit * end for end in interval] if interval else None,
+        n=record["n"],
+        seeds=[manifest["seed"]],
+        data=manifest["data"]["name"],
+        commit=manifest["commit"],
+        dirty=bool(manifest["dirty"]),
+        hardware=manifest["hardware"],
+        date=manifest["date"][:10],
+    )

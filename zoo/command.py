@@ -3,16 +3,17 @@
 import contextlib
 import errno
 import logging
+import os
 import re
 import sys
 import textwrap
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from data_modules.errors import DataError
-from zoo import recipe, schema
+from zoo import annotations, recipe, schema
 from zoo.errors import UserError
 from zoo.recipe import RecipeError
 from zoo.schema import TARGET
@@ -134,29 +135,37 @@ def describe(name: str) -> str:
     Raises:
         RecipeError: the recipe cannot be read, or names a class that does not exist.
     """
-    path = recipe.find(name)
-    header = [line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    problems: list[str] = []
-    base = recipe.read(path, problems)
-    lines = [*header, ""]
-    blocks = {k: base[k] for k in recipe.BLOCKS if isinstance(base.get(k), dict)}
-    blocks |= {f"backbones.{k}": v for k, v in (base.get("backbones") or {}).items() if isinstance(v, dict)}
-    for key, block in blocks.items():
-        try:
-            known = schema.signature(block[TARGET])
-        except (schema.SchemaError, KeyError) as error:
-            problems.append(f"{key}: {error}")
-            continue
+    lines = [*recipe.header(recipe.find(name)), ""]
+    for key, (block, known) in blocks(name).items():
         lines.append(f"{key}  ({block[TARGET]})")
         for parameter in known.values():
-            lines.append(f"  {key}.{parameter.shown(block)}  [{schema.readable(parameter.annotation)}]")
+            lines.append(f"  {key}.{parameter.shown(block)}  [{annotations.readable(parameter.annotation)}]")
             lines += textwrap.wrap(parameter.meaning, 100, initial_indent="      ", subsequent_indent="      ")
         lines.append("")
-    if base.get("variants"):
-        lines.append(f"variants (python -m zoo.compare): {', '.join(base['variants'])}")
+    if variants := recipe.variants(name):
+        lines.append(f"variants (python -m zoo.compare): {', '.join(variants)}")
+    return "\n".join(lines)
+
+
+def blocks(name: str) -> dict[str, tuple[dict[str, Any], dict[str, schema.Parameter]]]:
+    """The blocks of a recipe by their key, `backbones.vision` for instance: what it sets, and all that may be set.
+
+    Raises:
+        RecipeError: the recipe cannot be read, or names a class that does not exist.
+    """
+    problems: list[str] = []
+    base = recipe.read(recipe.find(name), problems)
+    found = {k: base[k] for k in recipe.BLOCKS if isinstance(base.get(k), dict)}
+    found |= {f"backbones.{k}": v for k, v in (base.get("backbones") or {}).items() if isinstance(v, dict)}
+    known: dict[str, tuple[dict[str, Any], dict[str, schema.Parameter]]] = {}
+    for key, block in found.items():
+        try:
+            known[key] = (block, schema.signature(block[TARGET]))
+        except (schema.SchemaError, KeyError) as error:
+            problems.append(f"{key}: {error}")
     if problems:
         raise RecipeError(problems)
-    return "\n".join(lines)
+    return known
 
 
 def fail(problems: Sequence[str]) -> NoReturn:
@@ -176,6 +185,9 @@ def user_errors() -> Iterator[None]:
         fail(error.problems)
     except (UserError, DataError) as error:
         message = str(error)
+    except BrokenPipeError:  # whoever reads has seen enough, `| head` for instance
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         if error.errno not in STORAGE:
             raise
@@ -195,6 +207,8 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*")
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    # Every process counts the whole validation split, so what it logs is the same in all.
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*")
     # Frozen encoders stay in eval mode by design.
     warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
     from transformers.utils import logging as transformers_logging

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import zoo
-from zoo import schema
+from zoo import annotations, own_data, schema
 from zoo.errors import UserError
 from zoo.schema import MISSING, TARGET
 from zoo.strict_yaml import StrictLoader
@@ -42,10 +42,12 @@ def folder() -> Path:
 
 def available() -> dict[str, str]:
     """Shipped recipes and the first line of their headers."""
-    return {
-        path.stem: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-        for path in sorted(folder().glob("*.yaml"))
-    }
+    return {path.stem: next(iter(header(path)), "") for path in sorted(folder().glob("*.yaml"))}
+
+
+def header(path: Path) -> list[str]:
+    """The comment lines of a recipe file, without their mark."""
+    return [line.lstrip("# ") for line in path.read_text("utf-8", "replace").splitlines() if line.startswith("#")]
 
 
 def find(name: str) -> Path:
@@ -83,9 +85,7 @@ def compose(name: str, overrides: Sequence[str] = (), *, smoke: bool = False, va
     smoke_layer, layers = base.get("smoke") or {}, base.get("variants") or {}
     if variant is not None and variant not in layers:
         raise RecipeError([f"unknown variant '{variant}'.{schema.nearest(variant, layers)}"])
-    config = base
-    if smoke:
-        config = _layer(config, smoke_layer)
+    config = _layer(base, smoke_layer) if smoke else base
     if variant is not None:
         config = _layer(config, layers[variant])
     config = _words(config, overrides, problems)
@@ -204,12 +204,15 @@ def _words(config: dict[str, Any], overrides: Sequence[str], problems: list[str]
             problems.append(f"'{key}' is given twice")
         else:
             pairs[key] = raw
-    for key in sorted(pairs, key=lambda k: not k.endswith(TARGET)):
+    # Words for whole blocks before those for their keys.
+    for key in sorted(pairs, key=lambda k: (not k.endswith(TARGET), "." in k)):
         path = key.split(".")
         if path[0] not in KEYS or path[0] in ("include", "smoke", "variants"):
             problems.append(f"unknown key '{key}'.{schema.nearest(path[0], list(KEYS[1:-2]))}")
-            continue
-        config = _put(config, path, _value(config, path, pairs[key]))
+        elif (key, pairs[key]) == own_data.WORD:
+            config = own_data.substitute(config, problems)
+        else:
+            config = _put(config, path, _value(config, path, pairs[key]))
     return config
 
 
@@ -232,10 +235,10 @@ def _value(config: dict[str, Any], path: list[str], raw: str) -> Any:
         return parsed
     if known is None:
         return parsed
-    if parsed is None and schema.mismatch(None, known.annotation) is None:
+    if parsed is None and annotations.mismatch(None, known.annotation) is None:
         return None
-    if schema.text_only(known.annotation) or schema.mismatch(parsed, known.annotation):
-        return raw if schema.mismatch(raw, known.annotation) is None else parsed
+    if annotations.text_only(known.annotation) or annotations.mismatch(parsed, known.annotation):
+        return raw if annotations.mismatch(raw, known.annotation) is None else parsed
     return parsed
 
 
@@ -254,8 +257,8 @@ def _check(config: dict[str, Any], problems: list[str], where: str) -> DictConfi
         problems.append(f"the recipe cannot be resolved: {str(error).splitlines()[0]}")
         return OmegaConf.create({})
     assert isinstance(values, dict)
-    if schema.mismatch(values["seed"], "int"):
-        problems.append(f"seed: {schema.mismatch(values['seed'], 'int')}")
+    if annotations.mismatch(values["seed"], "int"):
+        problems.append(f"seed: {annotations.mismatch(values['seed'], 'int')}")
     for key in BLOCKS:
         if values.get(key) is not None:
             _check_block(values[key], key, problems)
@@ -287,10 +290,10 @@ def _check_block(block: Any, path: str, problems: list[str]) -> None:
             problems.append(f"unknown key '{path}.{key}'.{schema.nearest(str(key), known)}")
         elif isinstance(value, dict) and TARGET in value:
             _check_block(value, f"{path}.{key}", problems)
-        elif value != MISSING and (wrong := schema.mismatch(value, known[key].annotation)):
+        elif value != MISSING and (wrong := annotations.mismatch(value, known[key].annotation)):
             hint = "; write true or false" if known[key].annotation == "bool" else ""
             problems.append(f"{path}.{key}: {wrong}{hint}")
     for name, parameter in known.items():
         if block.get(name, MISSING) == MISSING and (name in block or parameter.default is None):
             meaning = f": {parameter.meaning}" if parameter.meaning else ""
-            problems.append(f"missing value '{path}.{name}' ({schema.readable(parameter.annotation)}){meaning}")
+            problems.append(f"missing value '{path}.{name}' ({annotations.readable(parameter.annotation)}){meaning}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from zoo import comparison
 
@@ -35,6 +36,16 @@ def size(count: float) -> str:
 def seconds(value: float | None) -> str:
     """A duration for a reader; "-" where there was none."""
     return "-" if value is None else f"{value:.1f} s"
+
+
+def pairs(rows: Mapping[str, str]) -> Table:
+    """Names in bold, and beside each its text, whatever brackets are in it."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, text in rows.items():
+        table.add_row(Text(name), Text(text))
+    return table
 
 
 def _metrics(record: Mapping[str, Any], title: str) -> Table:

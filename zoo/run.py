@@ -1,13 +1,12 @@
 """The run folder `runs/<recipe>/<time>/` and its manifest: what ran, on what, from which code and data."""
 
 import datetime
-import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +40,32 @@ def last(root: Path, name: str) -> Path:
     runs = sorted(path.parent.parent for path in (root / name).glob("*/checkpoints/last.ckpt"))
     if not runs:
         raise FileNotFoundError(f"resume=true: no run below {root / name} has checkpoints/last.ckpt")
-    if (runs[-1] / "adapter").exists():
-        raise FileNotFoundError(f"resume=true: the newest run, {runs[-1]}, has finished: its adapter is there")
-    return runs[-1]
+    return resumable(runs[-1])
+
+
+def resumable(folder: Path) -> Path:
+    """The same run folder.
+
+    Raises:
+        FileNotFoundError: it has no checkpoint to resume from, or has finished.
+    """
+    if not (folder / "checkpoints" / "last.ckpt").exists():
+        raise FileNotFoundError(f"resume=true: {folder} has no checkpoints/last.ckpt")
+    if (folder / "adapter").exists():
+        raise FileNotFoundError(f"resume=true: {folder} has finished: its adapter is there")
+    return folder
 
 
 def shared_folder() -> Path | None:
-    """The run folder of a process that a launcher started: Lightning's own inherits it, others need it from the user.
+    """The run folder of a process that a launcher started: on one machine it inherits it, else the user tells all.
 
     Raises:
         FileNotFoundError: a launcher such as torchrun started this process without telling where.
     """
-    if not {"RANK", "LOCAL_RANK"} & os.environ.keys():
+    if not {"RANK", "LOCAL_RANK", "NODE_RANK"} & os.environ.keys():
         return None
     if FOLDER not in os.environ:
-        raise FileNotFoundError(f"several processes need one run folder: start the launcher with {FOLDER}=DIR set")
+        raise FileNotFoundError(f"several processes need one run folder: set {FOLDER}=DIR, the same for all")
     folder = Path(os.environ[FOLDER])
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -80,8 +90,15 @@ def git_state() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of this project, Python and the packages that shape a number."""
-    found = {"zoo": zoo.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
+    return {"zoo": zoo.__version__, "python": platform.python_version(), **installed(PACKAGES)}
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are there."""
+    import importlib.metadata  # a tenth of the start of commands that only read, which need no versions
+
+    found = {}
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -8,10 +8,8 @@ import ast
 import difflib
 import importlib.util
 import json
-import operator
-import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 
 MISSING = "???"
 TARGET = "_target_"
+OURS = ("zoo.", "data_modules.")
 
 
 class SchemaError(Exception):
@@ -37,14 +36,17 @@ class Parameter:
     default: str | None
     meaning: str
 
+    @property
+    def value(self) -> Any:
+        """The default as a plain value, or its source text where it is none."""
+        try:
+            return ast.literal_eval(self.default or "None")
+        except ValueError:
+            return self.default
+
     def shown(self, block: Mapping[str, Any]) -> str:
         """`key=value` as a recipe would write it: the block's value, else the default."""
-        value = block.get(self.name, self.default)
-        if self.name not in block and self.default is not None:
-            try:
-                value = ast.literal_eval(self.default)
-            except ValueError:
-                return f"{self.name}={self.default}"
+        value = block.get(self.name, self.value)
         if isinstance(value, str):
             return f"{self.name}={value}"
         return f"{self.name}={json.dumps(value).replace(chr(34), '')}"
@@ -68,18 +70,65 @@ def signature(target: str) -> dict[str, Parameter]:
     Raises:
         SchemaError: no such module or name; the message suggests the nearest.
     """
+    found, tree = definition(target)
+    if isinstance(found, ast.FunctionDef):
+        return _parameters(found, _meanings(ast.get_docstring(found)), tree)
+    return _class(found, tree)
+
+
+def definition(target: str) -> tuple[ast.ClassDef | ast.FunctionDef, ast.Module]:
+    """Source of a class or function, found also where a module only imports it, and the module that it stands in.
+
+    Raises:
+        SchemaError: no such module or name; the message suggests the nearest.
+    """
     module, _, name = target.rpartition(".")
     tree = _tree(module, target)
     found = _definition(tree, name)
     if found is None:
         origin = _imported(tree, name)
         if origin:
-            return signature(f"{origin}.{name}")
+            return definition(origin)
         names = [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name[0] != "_"]
         raise SchemaError(f"module {module} has no '{name}'.{nearest(name, names)}")
-    if isinstance(found, ast.FunctionDef):
-        return _parameters(found, _meanings(ast.get_docstring(found)), tree)
-    return _class(found, tree)
+    return found, tree
+
+
+@cache
+def attributes(target: str) -> dict[str, Any]:
+    """Plain values that a class assigns in its body (`kind = "classification"`), its bases' before its own.
+
+    Raises:
+        SchemaError: no such module or name.
+    """
+    node, tree = definition(target)
+    return _attributes(node, tree)
+
+
+def constant(path: str) -> Any:
+    """Plain value of a module's constant, `data_modules.ave.DISTRIBUTOR` for instance; None where there is none.
+
+    Raises:
+        SchemaError: no such module.
+    """
+    module, _, name = path.rpartition(".")
+    value = _constant(_tree(module, path), name)
+    return ast.literal_eval(value) if value else None
+
+
+def _attributes(node: ast.ClassDef | ast.FunctionDef, tree: ast.Module) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for base in map(ast.unparse, node.bases if isinstance(node, ast.ClassDef) else []):
+        origin = _imported(tree, base) or ""
+        if origin.startswith(OURS):
+            values |= attributes(origin)
+        elif parent := _definition(tree, base):
+            values |= _attributes(parent, tree)
+    for line in node.body:
+        target = line.targets[0] if isinstance(line, ast.Assign) else getattr(line, "target", None)
+        if isinstance(target, ast.Name) and isinstance(value := getattr(line, "value", None), ast.Constant):
+            values[target.id] = value.value
+    return values
 
 
 def _class(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
@@ -95,7 +144,7 @@ def _class(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
             inherited |= _class(parent, tree)
         elif origin := _imported(tree, name):
             try:
-                inherited |= signature(f"{origin}.{name}")
+                inherited |= signature(origin)
             except SchemaError:  # a base of another package, e.g. torch's: it has no settings of ours
                 continue
     decorated = any("dataclass" in ast.unparse(d) for d in node.decorator_list)
@@ -116,9 +165,6 @@ def _class(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
 
 
 def _parameters(node: ast.FunctionDef, meanings: Mapping[str, str], tree: ast.Module) -> dict[str, Parameter]:
-    constants = {
-        n.targets[0].id: n.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)
-    }
     spec = node.args
     if spec.kwonlyargs:
         pairs = list(zip(spec.kwonlyargs, spec.kw_defaults, strict=True))
@@ -129,7 +175,7 @@ def _parameters(node: ast.FunctionDef, meanings: Mapping[str, str], tree: ast.Mo
         a.arg: Parameter(
             a.arg,
             ast.unparse(_Spelled(tree).visit(a.annotation)) if a.annotation else "Any",
-            ast.unparse(constants.get(ast.unparse(default), default)) if default else None,
+            ast.unparse(_constant(tree, ast.unparse(default)) or default) if default else None,
             meanings.get(a.arg, ""),
         )
         for a, default in pairs
@@ -144,14 +190,8 @@ class _Spelled(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         """The alias's own definition, or the name as it is."""
-        tree = self.tree
-        origin = _imported(tree, node.id)
-        if origin and origin.partition(".")[0] in ("zoo", "data_modules"):
-            tree = _tree(origin, origin)
-        for item in tree.body:
-            if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == node.id:
-                return item.value if ast.unparse(item.value).startswith("Literal[") else node
-        return node
+        value = _constant(self.tree, node.id)
+        return value if value and ast.unparse(value).startswith("Literal[") else node
 
 
 def _meanings(docstring: str | None) -> dict[str, str]:
@@ -179,11 +219,22 @@ def _definition(tree: ast.Module, name: str) -> ast.ClassDef | ast.FunctionDef |
 
 
 def _imported(tree: ast.Module, name: str) -> str | None:
-    """Module that `from module import name` names in this file."""
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and any(a.name == name for a in node.names):
-            return node.module
+    """Dotted path of what a name stands for by `from module import ... [as name]`."""
+    for node in (n for n in tree.body if isinstance(n, ast.ImportFrom)):
+        for alias in node.names:
+            if name == (alias.asname or alias.name):
+                return f"{node.module}.{alias.name}"
     return None
+
+
+def _constant(tree: ast.Module, name: str) -> ast.expr | None:
+    """What a module assigns to a name, also where the name is imported from another of our modules."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return node.value
+    origin = _imported(tree, name) or ""
+    module, _, original = origin.rpartition(".")
+    return _constant(_tree(module, origin), original) if origin.startswith(OURS) else None
 
 
 def _tree(module: str, target: str) -> ast.Module:
@@ -214,77 +265,3 @@ def _file(module: str) -> Path:
                 return path
     known = sorted(p.stem for folder in folders for p in folder.joinpath(*rest[:-1]).glob("*.py"))
     raise SchemaError(f"no module '{module}'.{nearest(rest[-1], [k for k in known if k[0] != '_'])}")
-
-
-# --- types ------------------------------------------------------------------------------------------------------------
-
-SIMPLE = {"int": int, "float": float, "bool": bool, "str": str, "Path": str}
-
-
-BOUNDS: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    ">": operator.gt,
-    "<=": operator.le,
-    "<": operator.lt,
-}
-
-
-def mismatch(value: Any, annotation: str) -> str | None:
-    """None when `value` has the annotated type and keeps its bounds, else `expected X, got Y`."""
-    if _fits(value, ast.parse(annotation, mode="eval").body):
-        return None
-    return f"expected {readable(annotation)}, got {value!r} ({type(value).__name__})"
-
-
-def readable(annotation: str) -> str:
-    """An annotation for a reader: `Annotated[int, '>= 1']` becomes `int >= 1`."""
-    return re.sub(
-        r"Annotated\[(\w+), ([^\]]*)\]", lambda m: f"{m[1]} {m[2].replace(', ', ' and ')}".replace("'", ""), annotation
-    )
-
-
-def _fits(value: Any, node: ast.expr) -> bool:
-    if isinstance(node, ast.BinOp):
-        return _fits(value, node.left) or _fits(value, node.right)
-    if isinstance(node, ast.Constant):
-        if isinstance(node.value, str):  # a forward reference
-            return _fits(value, ast.parse(node.value, mode="eval").body)
-        return value is None if node.value is None else True
-    if isinstance(node, ast.Subscript):
-        return _fits_generic(value, ast.unparse(node.value).rpartition(".")[2], node.slice)
-    name = ast.unparse(node).rpartition(".")[2]
-    if name in ("list", "tuple", "Sequence"):
-        return isinstance(value, list)
-    if name in ("dict", "Mapping"):
-        return isinstance(value, dict)
-    if name not in SIMPLE:
-        return True
-    if isinstance(value, bool) or name == "bool":
-        return isinstance(value, bool) and name == "bool"
-    return isinstance(value, (int, float) if name == "float" else SIMPLE[name])
-
-
-def _fits_generic(value: Any, name: str, inner: ast.expr) -> bool:
-    parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-    if name == "Annotated":
-        rules = [p.value for p in parts[1:] if isinstance(p, ast.Constant) and isinstance(p.value, str)]
-        return _fits(value, parts[0]) and all(BOUNDS[op](value, float(b)) for op, b in (r.split() for r in rules))
-    if name == "Literal":
-        return any(isinstance(p, ast.Constant) and type(p.value) is type(value) and p.value == value for p in parts)
-    if name == "Optional":
-        return value is None or _fits(value, parts[0])
-    if name in ("list", "Sequence", "tuple"):
-        if not isinstance(value, list):
-            return False
-        if name == "tuple" and not (isinstance(parts[-1], ast.Constant) and parts[-1].value is ...):
-            return len(value) == len(parts) and all(_fits(v, p) for v, p in zip(value, parts, strict=True))
-        return all(_fits(v, parts[0]) for v in value)
-    if name in ("dict", "Mapping"):
-        return isinstance(value, dict) and all(_fits(k, parts[0]) and _fits(v, parts[1]) for k, v in value.items())
-    return True
-
-
-def text_only(annotation: str) -> bool:
-    """Whether every value of this type is text (or null): a word such as `no` or `012` then stays as it is typed."""
-    parts = {part.strip() for part in annotation.split("|")} - {"None"}
-    return all(part in ("str", "Path") or part.startswith("Literal[") for part in parts)

@@ -1,0 +1,146 @@
+"""From files that came from anywhere to an adapter in the cache: checked as a whole, then renamed into place."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from zoo import adapter, catalog, recipe
+from zoo.backbones.weights import cache_dir
+from zoo.errors import UserError
+from zoo.files import file_hash
+from zoo.recipe import RecipeError
+from zoo.unpack import LIMITS
+
+NAME = re.compile(r"[A-Za-z0-9_][\w.\-]*", re.ASCII)
+
+
+class InstallError(UserError):
+    """What came is no sound adapter, or its name is taken."""
+
+
+def staging() -> "tempfile.TemporaryDirectory[str]":
+    """A folder on the cache's disk that vanishes, for files on their way to `install`."""
+    (cache_dir() / "downloads").mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix="unpack-", dir=cache_dir() / "downloads")
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy an adapter's own files, no others.
+
+    Raises:
+        InstallError: a file is missing or too large.
+    """
+    for name, limit in LIMITS.items():
+        path = source / name
+        if not path.is_file():
+            raise InstallError(f"{source} is no adapter directory: it has no {name}")
+        if path.stat().st_size > limit:
+            raise InstallError(f"{path} has {path.stat().st_size:,} bytes; at most {limit:,} are taken")
+        shutil.copyfile(path, target / name)
+
+
+def inspect(folder: Path) -> None:
+    """Check an adapter directory as far as it can be without torch: checksums, tensors, recipe, metrics.
+
+    Raises:
+        UserError: of which file is wrong, and how.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    adapter.verify(folder)
+    path = folder / "adapter.safetensors"
+    try:
+        with safe_open(path, framework="np") as file:
+            tensors = list(file.keys())
+    except SafetensorError as error:
+        raise InstallError(f"{path} is no safetensors file: {error}") from None
+    if not tensors:
+        raise InstallError(f"{path} holds no tensors")
+    try:
+        recipe.compose(str(folder / "recipe.yaml"))
+    except RecipeError as error:
+        more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+        raise InstallError(
+            f"{folder / 'recipe.yaml'} does not fit this version of the zoo: {error.problems[0]}{more}"
+        ) from None
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InstallError(f"{folder / 'metrics.json'} is no JSON: {error}") from None
+    if not isinstance(metrics, dict):
+        raise InstallError(f"{folder / 'metrics.json'}: expected an object")
+
+
+def install(staged: Path, name: str, *, source: str, replace: bool = False) -> bool:
+    """Check a staged adapter and rename it into the cache.
+
+    Args:
+        staged: from `staging`; gone afterwards.
+        name: what the adapter is called from now on.
+        source: where it came from, for messages.
+        replace: take the place of another adapter of this name.
+
+    Returns:
+        Whether it is new; False where the same adapter was there already.
+
+    Raises:
+        InstallError: not sound, or the name belongs to another adapter.
+    """
+    check_name(name)
+    try:
+        inspect(staged)
+    except UserError as error:
+        raise InstallError(f"{str(error).replace(str(staged), source)}; nothing was installed") from None
+    target = cache_dir() / "adapters" / name
+    taken = catalog.bundled().get(name)
+    if taken and not target.exists() and not replace:
+        if _same(staged, taken):
+            return False
+        raise InstallError(
+            f"{name!r} is the name of an adapter that comes with the zoo, and this one differs: choose another with "
+            "name=..., or put it before the zoo's with replace=true"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged.chmod(0o755)  # a temporary folder is its owner's alone; an adapter is for all who may read the cache
+    while True:
+        try:
+            os.rename(staged, target)
+            return True
+        except OSError:
+            if not target.exists():
+                raise
+        if _same(staged, target):
+            return False
+        if not replace and _sound(target):
+            raise InstallError(
+                f"{name!r} is installed already, with other content: choose another name with name=..., or take its "
+                "place with replace=true"
+            )
+        with staging() as old:  # the name is free for a moment, and never half filled
+            os.rename(target, Path(old) / name)
+
+
+def check_name(name: str) -> None:
+    """Refuse what could not stand in a command or a file name.
+
+    Raises:
+        InstallError: with what a name may be.
+    """
+    if not NAME.fullmatch(name) or len(name) > 100:
+        raise InstallError(f"{name!r} is no name for an adapter: letters, digits, and - _ . inside; say name=...")
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both hold the same adapter; what is damaged is not the same."""
+    return _sound(other) and file_hash(one / "SHA256SUMS") == file_hash(other / "SHA256SUMS")
+
+
+def _sound(folder: Path) -> bool:
+    try:
+        adapter.verify(folder)
+    except (UserError, OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""`python -m zoo.list [task=...] [backbone=...] [method=...] [data=...] [status=...] [--json]`: what the zoo holds.
+
+Two tables, recipes and adapters: pairing, data, what it runs on, size, licences, and the result that is reported beside
+the one that we measured. A narrow terminal shows fewer columns; `python -m zoo.show NAME` and --json tell everything.
+
+    task, backbone, method, data   part of a name, in upper or lower case: method=mantis, backbone=dinov2
+    status                         trained here, reported only or not measured: status=trained
+    --json                         all facts, for programs
+    --readme                       write the tables of README.md anew (in a source checkout)
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+import zoo
+from zoo import catalog, catalog_tables
+from zoo.catalog_tables import ADAPTERS, BEGIN, END, RECIPES
+from zoo.command import fail, parse_words, user_errors
+from zoo.entries import Entry, Holdings
+from zoo.errors import UserError
+from zoo.files import write_whole
+
+FILTERS: dict[str, Callable[[Entry], list[str]]] = {
+    "task": lambda e: [e.task, e.targets["task"]],
+    "backbone": lambda e: [*e.backbones, *(path for key, path in e.targets.items() if key.startswith("backbones."))],
+    "method": lambda e: [e.method, e.targets["method"]],
+    "data": lambda e: [e.data, e.targets["data"]],
+    "status": lambda e: [e.status],
+}
+"""The names by which an entry is found; the first are for a reader, classes stand behind them."""
+PIPE = 160
+"""Columns where the output is no terminal and COLUMNS is not set."""
+
+
+def chosen(entries: Sequence[Entry], words: Mapping[str, str]) -> list[Entry]:
+    """Entries that every filter fits: part of one of their names, whatever its case and its `-`, `_` and spaces."""
+    return [e for e in entries if all(_fits(e, key, word) for key, word in words.items())]
+
+
+def _fits(entry: Entry, key: str, word: str) -> bool:
+    return any(_plain(word) in _plain(name) for name in FILTERS[key](entry))
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("_", " ").replace("-", " ")
+
+
+def _unknown(entries: Sequence[Entry], words: Mapping[str, str]) -> list[str]:
+    """One line for each filter that fits nothing at all: what there is."""
+    lines = []
+    for key, word in words.items():
+        if not chosen(entries, {key: word}):
+            names = {name for entry in entries for name in FILTERS[key](entry) if name not in entry.targets.values()}
+            lines.append(f"{key}={word}: there is none. Known: {'; '.join(sorted(names))}")
+    return lines
+
+
+def readme(holdings: Holdings) -> str:
+    """README.md with its tables made anew.
+
+    Raises:
+        UserError: this is no source checkout, or something of the zoo's own cannot be read.
+    """
+    path = Path(zoo.__file__).parents[1] / "README.md"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if BEGIN not in text or END not in text:
+        raise UserError(f"{path} lacks the lines {BEGIN} and {END}: --readme is for a source checkout")
+    bundled = [entry for entry in holdings.adapters if entry.where == "bundled"]
+    before, _, rest = text.partition(BEGIN)
+    tables = catalog_tables.markdown(holdings.recipes, bundled)
+    return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """List; exit code 2 where a filter fits nothing that there is, 1 where several fit nothing together."""
+    words, _ = parse_words(argv, __doc__ or "", optional=list(FILTERS), flags=("--json", "--readme"))
+    filters = {key: words[key] for key in FILTERS if key in words}
+    holdings = catalog.holdings()
+    if lines := _unknown([*holdings.recipes, *holdings.adapters], filters):
+        fail(lines)
+    shown = Holdings(chosen(holdings.recipes, filters), chosen(holdings.adapters, filters), holdings.problems)
+    with user_errors():
+        if "--readme" in words:
+            write_whole(Path(zoo.__file__).parents[1] / "README.md", readme(holdings))
+        elif "--json" in words:
+            print(json.dumps(shown.facts(), indent=2), flush=True)
+        else:
+            _print(shown)
+        for line in holdings.problems:
+            print(f"cannot be listed: {line}", file=sys.stderr)
+        if not shown.recipes and not shown.adapters:
+            raise UserError(f"nothing is {' and '.join(f'{key}={word}' for key, word in filters.items())}")
+    return 0
+
+
+def _print(shown: Holdings) -> None:
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=PIPE)
+    for title, entries, columns in (("recipes", shown.recipes, RECIPES), ("adapters", shown.adapters, ADAPTERS)):
+        if entries:
+            console.print(catalog_tables.terminal(f"{len(entries)} {title}", entries, columns, console.width), "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
