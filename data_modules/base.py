@@ -1,7 +1,7 @@
 """What every data module shares: three splits of samples, seeded loaders, and a fingerprint of what was read."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +11,38 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data_modules.errors import DataError
-from zoo.batch import SampleSet
+from zoo.batch import Question, SampleSet
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation drawn from (seed, epoch) alone, so that a resumed run sees the order of an uninterrupted one."""
+    """A permutation drawn from (seed, epoch) alone, so that a resumed run sees the order of an uninterrupted one.
 
-    def __init__(self, size: int, seed: int) -> None:
+    Of several processes each takes every n-th row of it, from its rank on: their batches together are the batch that
+    one process with n times the batch size would take. Processes must take equally many steps, so the last
+    `size % processes` rows of the permutation, other samples in every epoch, sit the epoch out.
+
+    Args:
+        size: of the split.
+        seed: of the run.
+        rank: this process among all.
+        processes: all of them.
+    """
+
+    def __init__(self, size: int, seed: int, *, rank: int = 0, processes: int = 1) -> None:
         self.size, self.seed, self.epoch = size, seed, 0
+        self.rank, self.processes = rank, processes
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.size
+        return self.size // self.processes
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(torch.randperm(self.size, generator=generator).tolist())
+        rows = torch.randperm(self.size, generator=generator)[self.rank :: self.processes]
+        return iter(rows[: len(self)].tolist())
 
 
 class DataModule(L.LightningDataModule):
@@ -44,10 +57,14 @@ class DataModule(L.LightningDataModule):
         deterministic: whether a sample is the same every time it is read (else frozen features cannot be cached).
         license: of the data.
         conditions: side inputs that its samples carry.
+        readable: suffixes of a user's files that `read` takes, in lower case.
+        settings: what a user may say beside a file, as `read` takes it.
+        own_files: the class, by its dotted path, that reads a user's own files in its place (`data=folder`).
         remarks: how many samples were left out or have something made up, by reason; stands in the manifest.
+        plan: how samples were divided, where that is not fixed elsewhere; a run writes it down as `splits.json`.
 
     Args:
-        batch_size: samples in a batch.
+        batch_size: samples in a batch of one process.
         num_workers: loader processes.
     """
 
@@ -57,6 +74,9 @@ class DataModule(L.LightningDataModule):
     deterministic: bool = True
     license: str = "not stated"
     conditions: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    own_files: str = ""
 
     def __init__(self, *, batch_size: int = 8, num_workers: int = 0) -> None:
         super().__init__()
@@ -64,6 +84,7 @@ class DataModule(L.LightningDataModule):
         self.seed = 0
         self.sets: dict[str, SampleSet[Any]] = {}
         self.remarks: dict[str, int] = {}
+        self.plan: dict[str, Any] = {}
         self.wrap: Callable[[SampleSet[Any], str], Dataset[Any]] | None = None
         self.collate: Callable[[Any], Any] | None = None
 
@@ -79,11 +100,33 @@ class DataModule(L.LightningDataModule):
         """
         return {}
 
+    def settled(self) -> dict[str, Any]:
+        """Settings that the files decided, once `setup` has run: an adapter's recipe names them."""
+        return {}
+
+    def require(self, settings: Mapping[str, str]) -> None:
+        """Refuse what `read` would refuse whatever the file, before one is read or weights are fetched.
+
+        Raises:
+            DataError: a setting that means nothing to this data set, or a value that is none.
+        """
+        if unknown := [f"{key}=" for key in settings if key not in self.settings]:
+            known = f"it takes {', '.join(f'{key}=' for key in self.settings)}" if self.settings else "it takes none"
+            raise DataError(f"{', '.join(unknown)} means nothing to {self.name}, the data of this adapter; {known}")
+
+    def asked(self, settings: Mapping[str, str]) -> Question | None:
+        """The question among these settings."""
+        return None
+
+    def samples_in(self, path: Path) -> list[Path]:
+        """What to `read` of a file: itself, or FILE#0, FILE#1, ... where it holds several samples."""
+        return [path]
+
     def read(self, path: Path, settings: dict[str, str]) -> tuple[Any, list[str]]:
         """A user's own file as this data set would give it, and notes on what had to be made up.
 
         Args:
-            path: the file.
+            path: the file, or one of its `samples_in`.
             settings: further words of the command line; those used are taken out.
 
         Raises:
@@ -117,13 +160,16 @@ class DataModule(L.LightningDataModule):
         counts = {split: len(samples) for split, samples in self.sets.items()}
         return {**counts, "remarks": self.remarks, "license": self.license}
 
-    def loader(self, samples: SampleSet[Any], split: str, *, shuffle: bool = False) -> DataLoader[Any]:
-        """Batches of a split, or of a probe of it."""
+    def loader(
+        self, samples: SampleSet[Any], split: str, *, sampler: Iterable[int] | None = None, drop_last: bool = False
+    ) -> DataLoader[Any]:
+        """Batches of a split, or of a probe of it: in order, or as the sampler says; the last may be smaller."""
         data: Any = self.wrap(samples, split) if self.wrap else samples
         return DataLoader(
             data,
             batch_size=self.batch_size,
-            sampler=EpochSampler(len(samples), self.seed) if shuffle else None,
+            sampler=sampler,
+            drop_last=drop_last,
             collate_fn=self.collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -131,16 +177,29 @@ class DataModule(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled by (seed, epoch)."""
-        return self.loader(self.sets["train"], "train", shuffle=True)
+        """This process's rows, shuffled by (seed, epoch)."""
+        samples, (rank, processes) = self.sets["train"], self._place("train")
+        sampler = EpochSampler(len(samples), self.seed, rank=rank, processes=processes)
+        return self.loader(samples, "train", sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """In order."""
-        return self.loader(self.sets["val"], "val")
+        """This process's rows, in order; no row is given twice to make shares equal."""
+        samples, (rank, processes) = self.sets["val"], self._place("val")
+        return self.loader(samples, "val", sampler=range(rank, len(samples), processes))
 
     def test_dataloader(self) -> DataLoader[Any]:
         """In order."""
         return self.loader(self.sets["test"], "test")
+
+    def _place(self, split: str) -> tuple[int, int]:
+        """Rank of this process and number of processes; one of one without a trainer."""
+        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if len(self.sets[split]) < processes:
+            raise DataError(
+                f"{self.name}: {processes} processes, but split {split} has {len(self.sets[split])} samples: "
+                "lower trainer.devices or trainer.num_nodes"
+            )
+        return rank, processes
 
 
 def _told(samples: SampleSet[Any], index: int) -> str:

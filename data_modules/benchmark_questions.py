@@ -93,6 +93,7 @@ class QuestionBenchmark(PictureDataModule):
         num_workers: loader processes.
     """
 
+    own_files = "data_modules.folder_pictures.QuestionFolder"
     parts: str
     distributor: str
     fields: tuple[str, ...]

@@ -23,12 +23,15 @@ from torch import Tensor
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
+from data_modules.point_files import READABLE, clouds_in, read_points
 from zoo.batch import Batch, Cloud, SampleSet
 from zoo.errors import SettingError
 from zoo.ops.points import farthest_points
 
 SURPLUS, MOST_COLUMNS, FARTHEST = 1200 / 1024, 32, 1e18
 AXES = {"x": 0, "y": 1, "z": 2}
+MOST_SAMPLED = 100_000
+"""Points of a user's cloud that farthest point sampling looks at: its time grows with their number."""
 Augmentation = Literal["subset", "rotate", "scale_translate", "jitter"]
 
 
@@ -59,6 +62,13 @@ def clean(values: NDArray[Any], where: str, remarks: Counter[str] | None = None)
     if remarks is not None and values.shape[1] > 3:
         remarks["clouds with further columns, which are not used"] += 1
     return points
+
+
+def thin(points: NDArray[Any]) -> NDArray[Any]:
+    """Random rows of [M, columns] in their order, MOST_SAMPLED at most and always the same."""
+    if len(points) <= MOST_SAMPLED:
+        return points
+    return points[np.sort(np.random.default_rng(0).choice(len(points), MOST_SAMPLED, replace=False))]
 
 
 def normalise(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -228,6 +238,8 @@ class CloudDataModule(DataModule):
         num_workers: loader processes.
     """
 
+    readable = READABLE
+    own_files = "data_modules.folder_clouds.CloudFolder"
     up: Literal["x", "y", "z"] = "y"
     unit: bool = True
 
@@ -269,39 +281,24 @@ class CloudDataModule(DataModule):
                     batch.conditions["points"] = flat
         return batch
 
+    def samples_in(self, path: Path) -> list[Path]:
+        """Every cloud of a stack by its number."""
+        return clouds_in(path)
+
     def read(self, path: Path, settings: dict[str, str]) -> tuple[Cloud, list[str]]:
-        """A cloud from a `.txt`, `.xyz`, `.csv` or `.npy` table of three or more columns.
+        """A cloud from any file that `point_files` reads.
 
         Raises:
             DataError: another kind of file, or one that is no cloud.
         """
         remarks: Counter[str] = Counter()
-        points = clean(read_table(path), str(path), remarks)
-        notes = ["columns after the third are not used"] if remarks else []
+        values, notes = read_points(path)
+        points = clean(values, str(path), remarks)
+        notes += ["columns after the third are not used"] if remarks else []
+        if len(points) > MOST_SAMPLED:
+            points = thin(points)
+            notes.append(f"of more than {MOST_SAMPLED:,} points a random {MOST_SAMPLED:,} are used")
         if len(points) < self.points:
             notes.append(f"{len(points)} points are repeated to {self.points}")
         ready = (normalise(points) if self.unit else points).astype(np.float32)
         return Cloud(str(path), ready[sample(ready, self.points)], {}), notes
-
-
-def read_table(path: Path) -> NDArray[Any]:
-    """A numeric table [M, columns], comma- or space-separated, or of NumPy; never unpickled.
-
-    Raises:
-        DataError: naming the file and what is wrong with it.
-    """
-    try:
-        if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-            if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-                raise ValueError("it holds no array of real numbers")
-            return values
-        if path.suffix not in (".txt", ".xyz", ".csv"):
-            raise DataError(f"{path}: expected a .txt, .xyz, .csv or .npy table of coordinates")
-        with path.open(encoding="utf-8") as file:
-            separator = "," if "," in file.readline() else None
-        return np.loadtxt(path, delimiter=separator, ndmin=2)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path} is no table of numbers: {error}") from error

@@ -42,6 +42,7 @@ class GeoScaleVQA(PictureDataModule):
 
     name = "own questions (GeoScale-VQA schema)"
     license = "of the user's own"
+    own_files = "data_modules.folder_pictures.QuestionFolder"
 
     def __init__(
         self,

@@ -113,6 +113,7 @@ class LLP(ClipDataModule):
     classes = CLASSES
     segments, segment_seconds, sample_rate = SEGMENTS, 1.0, 16_000
     license = "none stated"
+    own_files = "data_modules.folder_clips.ParsedClipFolder"
 
     def __init__(
         self,

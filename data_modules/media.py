@@ -1,16 +1,32 @@
 """Decode a media file into one picture and one sound window per segment, cut exactly at the segment borders (PyAV)."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import av
 import numpy as np
 import torch
 import torchaudio
 from numpy.typing import NDArray
+from PIL import Image
 
 from data_modules.errors import DataError
+from data_modules.raster import read_picture
+
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+SOUNDS = (".wav", ".flac", ".ogg")
+FRAMES = (".jpg", ".jpeg", ".png")
+
+
+class Cut(TypedDict):
+    """How clips are cut: see `decode_clip`."""
+
+    segments: int
+    segment_seconds: float
+    sample_rate: int
+    frame_size: int | None
 
 
 class MediaError(DataError):
@@ -57,11 +73,14 @@ def decode_clip(
         MediaError: no such file, no pictures, no sound, or undecodable content.
     """
     if not path.is_file():
-        raise MediaError(f"{path} does not exist")
+        raise MediaError(f"{path} is a folder; expected a file" if path.is_dir() else f"{path} does not exist")
     centres = [(k + 0.5) * segment_seconds for k in range(segments)]
     try:
         with av.open(str(path)) as container:
             pictures, last, waves, rate = _read(container, frame_size, centres, segments * segment_seconds)
+        frames = np.stack(pictures) if pictures else np.empty(0, np.uint8)
+    except PermissionError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror}") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path} cannot be decoded: {error}; it is damaged or no media file") from error
     if not pictures:
@@ -69,12 +88,85 @@ def decode_clip(
     notes: list[str] = []
     if late := sum(centre > last + segment_seconds / 2 for centre in centres):
         notes.append(f"{late} segments after the last picture: it is repeated")
-    frames = np.stack(pictures)
     if not waves:
         _require_sound(path, missing_audio)
         notes.append("no sound: silence")
         return Decoded(frames, np.zeros((segments, round(segment_seconds * sample_rate)), np.float32), notes)
-    return Decoded(frames, _windows(waves, rate, segments, segment_seconds, sample_rate, notes), notes)
+    return Decoded(frames, _windows(path, waves, rate, segments, segment_seconds, sample_rate, notes), notes)
+
+
+def decode_sound_with_frames(
+    path: Path,
+    folder: Path,
+    *,
+    segments: int,
+    segment_seconds: float,
+    sample_rate: int,
+    frame_size: int | None = None,
+) -> Decoded:
+    """A sound file and pictures taken while it sounded, cut into segments as `decode_clip` cuts a video.
+
+    The pictures, in order of the numbers in their names, lie evenly over the sound's whole length: number k of n stands
+    for its share from k / n to (k + 1) / n, whatever rate they were taken at.
+
+    Args:
+        path: of the sound.
+        folder: of the pictures; other files in it are passed over.
+        segments: T.
+        segment_seconds: length of one.
+        sample_rate: of the returned sound, in Hz.
+        frame_size: shorter side of the returned pictures in pixels; None keeps the files'.
+
+    Raises:
+        MediaError: no sound, no pictures, pictures of several sizes, or a damaged file.
+    """
+    waves, rate, heard = _sound(path, segments * segment_seconds)
+    files = sorted((f for f in folder.glob("*") if f.suffix.lower() in FRAMES), key=lambda f: _in_order(f.name))
+    if not files:
+        raise MediaError(f"{path} has no pictures: expected {' or '.join(FRAMES)} in the folder {folder} beside it")
+    notes: list[str] = []
+    centres = (np.arange(segments) + 0.5) * segment_seconds
+    if late := int((centres > heard).sum()):
+        notes.append(f"{late} segments after the last picture: it is repeated")
+    chosen = np.minimum(centres / heard * len(files), len(files) - 1).astype(int).tolist()
+    pictures = {k: _sized(read_picture(files[k], str(files[k]))[0], frame_size) for k in sorted(set(chosen))}
+    if len(sizes := {picture.shape for picture in pictures.values()}) > 1:
+        shown = ", ".join(f"{width} x {height}" for height, width, _ in sorted(sizes))
+        raise MediaError(f"{folder}: pictures of several sizes ({shown}); expected one")
+    frames = np.stack([pictures[k] for k in chosen])
+    return Decoded(frames, _windows(path, waves, rate, segments, segment_seconds, sample_rate, notes), notes)
+
+
+def _sound(path: Path, seconds: float) -> tuple["Pieces", int, float]:
+    """Pieces of the first so many seconds, their rate, and the length in seconds of all there is."""
+    waves, rate, heard = [], 0, 0.0
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(*container.streams.audio[:1]) if container.streams.audio else ():
+                rate = rate or frame.sample_rate
+                if heard < seconds:
+                    waves.append((heard, _mono(frame)))
+                heard += frame.samples / rate
+    except FileNotFoundError:
+        raise MediaError(f"{path} does not exist") from None
+    except PermissionError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror}") from None
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{path} cannot be decoded: {error}; it is damaged or no media file") from error
+    if not heard:
+        raise NoSoundError(f"{path} has no sound")
+    return waves, rate, heard
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """Sorts 9.jpg before 10.jpg."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _sized(image: NDArray[np.uint8], frame_size: int | None) -> NDArray[np.uint8]:
+    scale = frame_size / min(image.shape[:2]) if frame_size else 1.0
+    size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+    return image if scale == 1 else np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
 def _require_sound(path: Path, missing_audio: Literal["error", "silence"]) -> None:
@@ -170,7 +262,7 @@ def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
 
 
 def _windows(
-    waves: Pieces, rate: int, segments: int, seconds: float, sample_rate: int, notes: list[str]
+    path: Path, waves: Pieces, rate: int, segments: int, seconds: float, sample_rate: int, notes: list[str]
 ) -> NDArray[np.float32]:
     """Place the pieces by their timestamps, resample, cut."""
     length = round(segments * seconds * rate)
@@ -180,6 +272,8 @@ def _windows(
         room = max(0, len(track) - end)
         track[end : end + len(piece)] = piece[:room]
         end += len(piece)
+    if not np.isfinite(track).all():
+        raise MediaError(f"{path}: {int((~np.isfinite(track)).sum())} samples of its sound are NaN or infinite")
     if end < length:
         notes.append(f"sound ends {(length - end) / rate:.2f} s early: padded with silence")
     wave = torch.from_numpy(track[:length])

@@ -25,7 +25,7 @@ class MediaSettings(Protocol):
     segments: int
     segment_seconds: float
     sample_rate: int
-    frame_size: int
+    frame_size: int | None
     missing_audio: Literal["error", "silence"]
     on_bad: Literal["error", "skip"]
     remarks: dict[str, int]

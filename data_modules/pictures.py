@@ -7,9 +7,8 @@ for the pixels as they are given: where a picture is shrunk, its GSD grows. NaN 
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +21,7 @@ from torch import Tensor
 from data_modules.base import DataModule
 from data_modules.errors import DataError
 from data_modules.probes import GSD, probes
-from data_modules.raster import header, read_picture
+from data_modules.raster import content_hash, header, read_picture
 from zoo.batch import Picture, Question, SampleSet
 
 PLAUSIBLE = (0.01, 1000.0)
@@ -159,27 +158,6 @@ class PictureSet(SampleSet[Picture]):
         return Picture(shot.id, tuple(images), self.target(index), self.conditions(index), shot.question)
 
 
-def content_hash(source: Path | bytes, where: str) -> str:
-    """sha256 of a picture file or of encoded bytes.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
-    try:
-        state = source.stat()
-    except OSError as error:
-        raise DataError(f"{where}: {source} cannot be read: {error.strerror}") from error
-    return _file_hash(source, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _file_hash(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def resample(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     """The place at a GSD so many times as large, with as many pixels.
 
@@ -212,6 +190,9 @@ class PictureDataModule(DataModule):
         num_workers: loader processes.
     """
 
+    readable = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+    settings = ("gsd", "question", "choices")
+    own_files = "data_modules.folder_pictures.PictureFolder"
     conditions = (GSD,)
     gsd_unit: str = "m"
     """Of the GSD, for pictures and tables: not every set knows more than ratios."""
@@ -243,13 +224,11 @@ class PictureDataModule(DataModule):
         self.remarks |= self.mended
         return super().report()
 
-    def read(self, path: Path, settings: dict[str, str]) -> tuple[Picture, list[str]]:
-        """A picture, with `gsd=METRES`, `question="..."` and `choices="one|two|three"` where they are given.
-
-        The GSD of a GeoTIFF is read from the file unless it is given.
+    def told(self, settings: dict[str, str]) -> tuple[float | None, Question | None]:
+        """What `gsd=METRES`, `question="..."` and `choices="one|two|three"` say; taken out of the settings.
 
         Raises:
-            DataError: no picture, or a GSD that is none.
+            DataError: a GSD that is no number, or choices that are none or without a question.
         """
         told, question, choices = (settings.pop(name, None) for name in ("gsd", "question", "choices"))
         try:
@@ -261,7 +240,26 @@ class PictureDataModule(DataModule):
             raise DataError('choices without a question; expected question="..." beside them')
         if choices and not all(options):
             raise DataError(f"choices: expected words between bars, like 'field|forest|water', got {choices!r}")
-        asked = None if question is None else Question(question, options, instruction=self.instruction)
+        return gsd, None if question is None else Question(question, options, instruction=self.instruction)
+
+    def require(self, settings: Mapping[str, str]) -> None:
+        """Refuse a GSD that is no number or not plausible, and choices that are none."""
+        super().require(settings)
+        gsd, _ = self.told(dict(settings))
+        if gsd is not None:
+            plausible(gsd, "the command", self.bounds)
+
+    def asked(self, settings: Mapping[str, str]) -> Question | None:
+        """The question among these settings."""
+        return self.told(dict(settings))[1]
+
+    def read(self, path: Path, settings: dict[str, str]) -> tuple[Picture, list[str]]:
+        """A picture as `told` of it; the GSD of a GeoTIFF is read from the file unless it is given.
+
+        Raises:
+            DataError: no picture, or a GSD that is none.
+        """
+        gsd, asked = self.told(settings)
         shots = [Shot(str(path), (path,), gsd=gsd, question=asked)]
         # Remarks of its own: those of the data set are of other pictures.
         samples = PictureSet(shots, max_side=self.max_side, bounds=self.bounds)

@@ -13,11 +13,13 @@ how), JPEG, WebP, BMP and GIF by Pillow. What was made up or left out is a note,
   are opened by their classes, which do not ask it.
 """
 
+import hashlib
 import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,27 @@ def read_picture(
                 return image, [*notes, *bands.ground(raster)[1]]
         with _image(source, kind, name) as opened:
             return _pixels(opened, _size(opened.height, opened.width, max_side))
+
+
+def content_hash(source: Path | bytes, where: str) -> str:
+    """sha256 of a picture file or of encoded bytes.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    try:
+        state = source.stat()
+    except OSError as error:
+        raise DataError(f"{where}: {source} cannot be read: {error.strerror}") from error
+    return _file_hash(source, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _file_hash(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -72,6 +72,7 @@ class RSVQA(PictureDataModule):
     """
 
     license = "CC BY 4.0"
+    own_files = "data_modules.folder_pictures.OpenQuestionFolder"
 
     def __init__(
         self,

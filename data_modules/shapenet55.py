@@ -38,6 +38,7 @@ class ShapeNet55(CloudDataModule):
 
     name = "ShapeNet-55"
     license = "ShapeNet's terms of use (research)"
+    own_files = "data_modules.folder_clouds.PlainCloudFolder"
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ The official splits are used as they are: selection on val, where much of the fi
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -89,6 +89,17 @@ def given(points: NDArray[np.float32], category: int) -> dict[str, Tensor]:
     return {"category": torch.tensor(category), "points": torch.from_numpy(points)}
 
 
+def require_category(name: str, categories: Sequence[str]) -> int:
+    """Place of a category among all.
+
+    Raises:
+        DataError: it is none of them.
+    """
+    if name not in categories:
+        raise DataError(f"category={name}: expected the object's category, one of {', '.join(categories)}")
+    return categories.index(name)
+
+
 class ShapeNetPart(CloudDataModule):
     """Parts of the official splits; the object's category is given, as is the custom.
 
@@ -109,6 +120,8 @@ class ShapeNetPart(CloudDataModule):
     categories: list[str] = CATEGORIES
     parts: dict[str, list[int]] = PARTS
     license = "ShapeNet's terms of use (research)"
+    settings = ("category",)
+    own_files = "data_modules.folder_clouds.PartFolder"
 
     def __init__(
         self,
@@ -164,17 +177,20 @@ class ShapeNetPart(CloudDataModule):
             for (split, stored), number in zip(self.stored().items(), PUBLISHED, strict=True)
         ]
 
+    def require(self, settings: Mapping[str, str]) -> None:
+        """Refuse a category that is none of the 16."""
+        super().require(settings)
+        require_category(settings.get("category", ""), self.categories)
+
     def read(self, path: Path, settings: dict[str, str]) -> tuple[Cloud, list[str]]:
         """A cloud from a table; `category=Chair` says what it shows.
 
         Raises:
             DataError: no cloud, or no category of the 16.
         """
-        category = settings.pop("category", "")
-        if category not in CATEGORIES:
-            raise DataError(f"category={category}: expected the object's category, one of {', '.join(CATEGORIES)}")
+        category = require_category(settings.pop("category", ""), self.categories)
         cloud, notes = super().read(path, settings)
-        return Cloud(cloud.id, cloud.points, {}, given(cloud.points, CATEGORIES.index(category))), notes
+        return Cloud(cloud.id, cloud.points, {}, given(cloud.points, category)), notes
 
 
 def read_synsets(path: Path) -> dict[str, str]:

@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.clouds import CloudDataModule, CloudSet, read_table
+from data_modules.clouds import CloudDataModule, CloudSet
 from data_modules.errors import DataError
+from data_modules.point_files import read_table
 from zoo.batch import Cloud, SampleSet
 
 SHOWN = 5

@@ -262,6 +262,7 @@ class SyntheticScenes(PictureDataModule):
     name = "synthetic scenes"
     synthetic = True
     instruction = INSTRUCTION
+    own_files = "data_modules.folder_pictures.QuestionFolder"
     license = "none needed (generated)"
 
     def __init__(

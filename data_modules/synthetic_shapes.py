@@ -198,6 +198,7 @@ class SyntheticShapes(CloudDataModule):
     classes = CLASSES
     synthetic = True
     license = "none needed (generated)"
+    own_files = "data_modules.folder_clouds.PlainCloudFolder"
 
     def __init__(
         self,

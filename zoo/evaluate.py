@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 from omegaconf import DictConfig
 
-from zoo import adapter, card, catalog, evidence, recipe, report, run
+from zoo import adapter, card, catalog, evidence, recipe, report, run, schema
 from zoo.breakdown import branches, breakdown
 from zoo.build import connect
 from zoo.collect import Collect
@@ -143,6 +143,8 @@ def main(argv: list[str] | None = None) -> int:
                 "changes, or no checkout"
             )
         _, pairing = adapter.load(folder, force="--force" in named)
+        if config.data.get("classes") is None and "classes" in schema.signature(config.data[schema.TARGET]):
+            config.data.classes = pairing.classes  # own files may lack some, and must have no other
         result = evaluate(folder, config, pairing)
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         result["verdict"] = verdict(result, stored)

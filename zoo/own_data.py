@@ -7,7 +7,7 @@ for clouds, questions for questions. It is read from the source, as is the whole
 from typing import Any
 
 from zoo import schema
-from zoo.schema import TARGET
+from zoo.schema import MISSING, TARGET
 
 WORD = ("data", "folder")
 """Key and value on the command line."""
@@ -34,4 +34,4 @@ def substitute(config: dict[str, Any], problems: list[str]) -> dict[str, Any]:
         problems.append(f"data=folder: {target} has no attribute own_files, which names the class to read them")
         return config
     kept = {key: block[key] for key in known if key in block and key not in OF_ONE_FOLDER}
-    return {**config, "data": {TARGET: own, **kept}}
+    return {**config, "data": {TARGET: own, "root": MISSING, **kept}}

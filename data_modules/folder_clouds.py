@@ -1,0 +1,246 @@
+"""A user's own point clouds: to be classified, to be parted, or without labels.
+
+Class folders, or a manifest with the columns `path,label`. Where parts are wanted, the class of a cloud is its
+category, and the last of a file's columns, the fourth or a later one, is a part of it in every row: a whole number from
+0 on. Classes are then called Category/part.
+
+`python -m data_modules.folder_clouds --check DIR` says what is in a folder.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_modules.check import check_command
+from data_modules.clouds import MOST_SAMPLED, Augmentation, CloudDataModule, clean, thin
+from data_modules.errors import DataError
+from data_modules.folder import Folder, OwnFiles, require_classes
+from data_modules.folder_rows import Columns, Entry
+from data_modules.lines import Mistakes
+from data_modules.point_files import read_points
+from data_modules.shapenet_part import given, require_category
+from data_modules.stored import Stored, StoredSet
+from zoo.batch import Cloud, SampleSet
+from zoo.errors import SettingError
+
+MOST_PARTS = 100
+
+
+class Files:
+    """One file a cloud, read when it is asked for.
+
+    Args:
+        paths: of the files.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]:
+        return thin(read_points(self.paths[index])[0])
+
+
+class CloudFolder(OwnFiles, CloudDataModule):
+    """Clouds with one class each.
+
+    Args:
+        root: folder of the files.
+        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl where there is one,
+            and class folders elsewhere.
+        classes: class names in label order; by default those found, sorted.
+        up: the axis that points up, about which `augment: [rotate]` turns.
+        points: N, sampled farthest first.
+        augment: what training clouds go through, in every epoch anew.
+        splits: a run's splits.json to follow.
+        val_share: of every class's groups, to select on.
+        test_share: of every class's groups, to measure.
+        group_by: regular expression; files in whose path it finds the same (its first bracket, where it has one) stay
+            together, e.g. "scan[0-9]+".
+        on_bad: a file that cannot be used is an error, or is left out (counted in the manifest).
+        batch_size: clouds in a batch.
+        num_workers: loader processes.
+    """
+
+    own_files = "data_modules.folder_clouds.CloudFolder"
+    columns = Columns(("label",))
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        manifest: str | None = None,
+        classes: tuple[str, ...] | None = None,
+        up: Literal["x", "y", "z"] = "y",
+        points: Annotated[int, ">= 1"] = 1024,
+        augment: tuple[Augmentation, ...] = (),
+        splits: str | None = None,
+        val_share: Annotated[float, ">= 0", "<= 1"] = 0.2,
+        test_share: Annotated[float, ">= 0", "<= 1"] = 0.2,
+        group_by: str | None = None,
+        on_bad: Literal["error", "skip"] = "error",
+        batch_size: Annotated[int, ">= 1"] = 8,
+        num_workers: Annotated[int, ">= 0"] = 0,
+    ) -> None:
+        super().__init__(points=points, augment=augment, batch_size=batch_size, num_workers=num_workers)
+        self.folder = Folder(root, manifest, splits, val_share, test_share, group_by, on_bad)
+        self.wanted, self.up = classes, up
+        self.classes = list(classes or ())
+
+    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+        """Class names; a cloud stands in one line."""
+        mistakes.found += twice(entries)
+        self.classes = require_classes([self.label(entry) for entry in entries], self.wanted, mistakes, least=2)
+
+    def label(self, entry: Entry) -> str:
+        """The class."""
+        return entry.said[0].values["label"]
+
+    def look(self, entry: Entry) -> list[str]:
+        """Of its size; further columns and repeated points are counted where points are sampled.
+
+        Raises:
+            DataError: no cloud, or several in one file.
+        """
+        values, _ = read_points(entry.path)
+        clean(values, str(entry.path))
+        return (
+            [f"clouds of more than {MOST_SAMPLED:,} points, of which so many are used"]
+            if len(values) > MOST_SAMPLED
+            else []
+        )
+
+    def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Cloud]:
+        """Clouds of one split."""
+        return StoredSet(self, split, self.stored(entries, self.classes))
+
+    def stored(self, entries: Sequence[Entry], names: Sequence[str]) -> Stored:
+        """Files of one split, labelled by their place in `names`."""
+        paths = [entry.path for entry in entries]
+        labels = [names.index(self.label(entry)) for entry in entries]
+        return Stored(Files(paths), [entry.name for entry in entries], labels, [str(path) for path in paths])
+
+
+class PlainCloudFolder(CloudFolder):
+    """Clouds to learn from without labels; one folder of them is enough."""
+
+    own_files = "data_modules.folder_clouds.PlainCloudFolder"
+
+    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+        """Names of folders, however many."""
+        self.classes = sorted({self.label(entry) for entry in entries})
+
+
+class PartSet(StoredSet):
+    """One split; `labels` are categories, targets are the parts of the points that were sampled.
+
+    Args:
+        data: its settings and classes are used.
+        split: name of the split.
+        stored: the clouds.
+    """
+
+    def __init__(self, data: "PartFolder", split: str, stored: Stored) -> None:
+        super().__init__(data, split, stored)
+        self.label_of = {name: label for label, name in enumerate(data.classes)}
+        self.categories = data.categories
+        self._parts: dict[int, NDArray[np.int64]] = {}
+
+    def raw(self, index: int) -> NDArray[Any]:
+        """Coordinates [M, 3]; the parts are kept aside."""
+        table, category = super().raw(index), self.categories[self.labels[index]]
+        parts, rows = np.unique(table[:, -1].astype(np.int64), return_inverse=True)
+        self._parts[index] = np.array([self.label_of[f"{category}/{part}"] for part in parts])[rows]
+        return table[:, :3]
+
+    def target(self, index: int) -> dict[str, Tensor]:
+        """`parts`: int64 [N]."""
+        _, rows = self.prepared(index)
+        return {"parts": torch.from_numpy(self._parts[index][rows])}
+
+    def conditions(self, index: int) -> dict[str, Tensor]:
+        """`category`: int64 []; `points`: float32 [N, 3], which per-point features are spread to."""
+        return given(self.prepared(index)[0], self.labels[index])
+
+
+class PartFolder(CloudFolder):
+    """Clouds with a part for every point; the category is known. `classes`, where given, are Category/part."""
+
+    settings = ("category",)
+    own_files = "data_modules.folder_clouds.PartFolder"
+
+    @property
+    def categories(self) -> list[str]:
+        """Names, in label order."""
+        return list(dict.fromkeys(name.rpartition("/")[0] for name in self.classes))
+
+    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+        """Categories; their parts are in the files.
+
+        Raises:
+            SettingError: an augmentation that would part points from their labels.
+        """
+        if "subset" in self.augment:
+            raise SettingError("data.augment: subset would part points from their labels; take it out")
+        mistakes.found += twice(entries)
+        slashed = [entry for entry in entries if "/" in self.label(entry)]
+        mistakes.found += [f"{entry.said[0].where}: category {self.label(entry)!r} holds a /" for entry in slashed]
+        self.parts: dict[str, set[int]] = {}
+
+    def look(self, entry: Entry) -> list[str]:
+        """Nothing odd; its parts are noted.
+
+        Raises:
+            DataError: no cloud, no column of parts, or a part that is no whole number.
+        """
+        table, _ = read_points(entry.path)
+        clean(table, str(entry.path))
+        if table.shape[1] < 4:
+            raise DataError(f"{entry.path} has {table.shape[1]} columns; expected x y z ... part")
+        parts = np.unique(table[:, -1])
+        if (parts != np.floor(parts)).any() or parts[0] < 0 or len(parts) > MOST_PARTS:
+            raise DataError(
+                f"{entry.path}: the last column holds {len(parts)} values from {parts[0]:g} to {parts[-1]:g}; expected "
+                f"parts, whole numbers from 0 on, {MOST_PARTS} at most"
+            )
+        self.parts[entry.name] = set(parts.astype(int).tolist())
+        return []
+
+    def looked(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+        """Classes: the parts of every category."""
+        named = {f"{self.label(e)}/{part}": (self.label(e), part) for e in entries for part in self.parts[e.name]}
+        require_classes(list(named), self.wanted, mistakes, least=2)
+        self.classes = list(self.wanted or sorted(named, key=lambda name: named[name]))
+
+    def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Cloud]:
+        """Clouds of one split, labelled by category."""
+        return PartSet(self, split, self.stored(entries, self.categories))
+
+    def require(self, settings: Mapping[str, str]) -> None:
+        """Refuse a category that is none of the user's."""
+        super().require(settings)
+        require_category(settings.get("category", ""), self.categories)
+
+    def read(self, path: Path, settings: dict[str, str]) -> tuple[Cloud, list[str]]:
+        """A cloud from a table; `category=NAME` says what it shows.
+
+        Raises:
+            DataError: no cloud, or a category that is none of the user's.
+        """
+        category = require_category(settings.pop("category", ""), self.categories)
+        cloud, notes = super().read(path, settings)
+        return Cloud(cloud.id, cloud.points, {}, given(cloud.points, category)), notes
+
+
+def twice(entries: Sequence[Entry]) -> list[str]:
+    """Mistakes: files that stand in two lines, though one label is all they have."""
+    return [f"{e.said[1].where}: {e.name} stands also in {e.said[0].where}" for e in entries if len(e.said) > 1]
+
+
+if __name__ == "__main__":
+    sys.exit(check_command("data_modules.folder_clouds", lambda root: CloudFolder(root=root)))

@@ -1,0 +1,189 @@
+"""A user's own pictures from above: to be classified, or asked about.
+
+To be classified: class folders, or a manifest with the columns `path,label` and, where it is known, `gsd`, the ground
+sampling distance in metres per pixel. Asked about: a manifest alone, with a line a question:
+
+    path,question,choices,answer,gsd,kind
+    a.tif,What is this?,field|forest|water,forest,,land use
+    a.tif,How many roofs are there?,1|2|3 or more,2,0.5,count
+
+The answer is the words of a choice, or its letter; `kind` is a sub-task, of which accuracy is also told one by one.
+Open questions are the same without `choices`. Without `gsd` a GeoTIFF's own counts, else `data.gsd`, else it is not
+known. `python -m data_modules.folder_pictures --check DIR` says what is in a folder of classes.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from data_modules.check import check_command
+from data_modules.errors import DataError
+from data_modules.folder import Folder, OwnFiles, number, require_classes
+from data_modules.folder_clouds import twice
+from data_modules.folder_rows import Columns, Entry, Said
+from data_modules.lines import Mistakes
+from data_modules.pictures import PLAUSIBLE, PictureDataModule, Shot, plausible
+from data_modules.questions import LETTERS, SEVERAL
+from data_modules.raster import header, read_picture
+from zoo.batch import Picture, Question, SampleSet
+
+KIND = "question"
+"""Sub-task of questions that name none."""
+
+
+class PictureFolder(OwnFiles, PictureDataModule):
+    """Pictures with one class each.
+
+    Args:
+        root: folder of the files.
+        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl where there is one,
+            and class folders elsewhere.
+        classes: names of classes (of questions: of their kinds) in label order; by default those found, sorted.
+        gsd: metres per pixel of all pictures for which neither manifest nor GeoTIFF says it; null where nobody knows.
+        max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.
+        gsd_range: metres per pixel outside of which a ground sampling distance is taken for a slip of units.
+        instruction: how to answer questions, in place of the zoo's own words.
+        splits: a run's splits.json to follow.
+        val_share: of every class's groups, to select on.
+        test_share: of every class's groups, to measure.
+        group_by: regular expression; files in whose path it finds the same (its first bracket, where it has one) stay
+            together, e.g. "tile[0-9]+".
+        on_bad: a file that cannot be used is an error, or is left out (counted in the manifest).
+        batch_size: samples in a batch.
+        num_workers: loader processes.
+    """
+
+    own_files = "data_modules.folder_pictures.PictureFolder"
+    columns = Columns(("label",), ("gsd",))
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        manifest: str | None = None,
+        classes: tuple[str, ...] | None = None,
+        gsd: Annotated[float, "> 0"] | None = None,
+        max_side: Annotated[int, ">= 1"] | None = None,
+        gsd_range: tuple[float, float] = PLAUSIBLE,
+        instruction: str = "",
+        splits: str | None = None,
+        val_share: Annotated[float, ">= 0", "<= 1"] = 0.2,
+        test_share: Annotated[float, ">= 0", "<= 1"] = 0.2,
+        group_by: str | None = None,
+        on_bad: Literal["error", "skip"] = "error",
+        batch_size: Annotated[int, ">= 1"] = 8,
+        num_workers: Annotated[int, ">= 0"] = 0,
+    ) -> None:
+        super().__init__(max_side=max_side, gsd_range=gsd_range, batch_size=batch_size, num_workers=num_workers)
+        self.folder = Folder(root, manifest, splits, val_share, test_share, group_by, on_bad)
+        self.wanted, self.classes = classes, list(classes or ())
+        self.gsd, self.instruction = gsd, instruction
+        if gsd is not None:
+            plausible(gsd, "data.gsd", self.bounds)
+        self.shots: dict[str, list[Shot]] = {}
+
+    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+        """Class names and ground sampling distances; a picture stands in one line."""
+        mistakes.found += twice(entries)
+        self.classes = require_classes([self.label(entry) for entry in entries], self.wanted, mistakes, least=2)
+        for entry in entries:
+            with mistakes.catch():
+                label = self.classes.index(self.label(entry)) if self.label(entry) in self.classes else None
+                self.shots[entry.name] = [Shot(entry.name, (entry.path,), label, self.gsd_of(entry.said[0]))]
+
+    def label(self, entry: Entry) -> str:
+        """The class."""
+        return entry.said[0].values["label"]
+
+    def gsd_of(self, said: Said) -> float | None:
+        """The ground sampling distance that a line tells.
+
+        Raises:
+            DataError: no number, or not plausible.
+        """
+        text = said.values.get("gsd", "")
+        return plausible(number(text, "gsd", said.where), said.where, self.bounds) if text else None
+
+    def look(self, entry: Entry) -> list[str]:
+        """Nothing odd; what is mended is counted when pictures are read.
+
+        Raises:
+            DataError: no picture, or a GeoTIFF whose ground sampling distance is not plausible.
+        """
+        found = header(entry.path, str(entry.path))
+        read_picture(entry.path, str(entry.path), max_side=self.max_side)
+        untold = [shot for shot in self.shots[entry.name] if shot.gsd is None]
+        if untold and found.gsd is not None:
+            plausible(found.gsd, str(entry.path), self.bounds)
+        elif untold and self.gsd is not None:
+            told = [shot for shot in self.shots[entry.name] if shot.gsd is not None]
+            self.shots[entry.name] = [*told, *(replace(shot, gsd=self.gsd) for shot in untold)]
+        return []
+
+    def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Picture]:
+        """Pictures, or questions, of one split."""
+        return self.pictures([shot for entry in entries for shot in self.shots[entry.name]])
+
+
+class QuestionFolder(PictureFolder):
+    """Questions with choices. Classes are their kinds."""
+
+    own_files = "data_modules.folder_pictures.QuestionFolder"
+    columns = Columns(("question", "answer", "choices"), ("gsd", "kind"))
+    small, one_label = "pool", False
+
+    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+        """Questions and ground sampling distances; names of kinds."""
+        for entry in entries:
+            self.shots[entry.name] = shots = []
+            for place, said in enumerate(entry.said, 1):
+                with mistakes.catch():
+                    asked = self.question(said)
+                    shots.append(Shot(f"{entry.name}#{place}", (entry.path,), gsd=self.gsd_of(said), question=asked))
+        kinds = [said.values.get("kind") or KIND for entry in entries for said in entry.said]
+        self.classes = require_classes(kinds, self.wanted, mistakes, least=1)
+
+    def question(self, said: Said) -> Question:
+        """The question of a line.
+
+        Raises:
+            DataError: choices that are none, or an answer that is not among them.
+        """
+        words = said.values
+        choices = tuple(choice.strip() for choice in words["choices"].split("|"))
+        if not 2 <= len(choices) <= len(LETTERS) or not all(choices) or len(set(choices)) < len(choices):
+            raise DataError(
+                f"{said.where}: choices {words['choices']!r}; expected 2 to {len(LETTERS)} different texts with bars "
+                "between them, like field|forest|water"
+            )
+        answers = [answer.strip() for answer in words["answer"].split("|")]
+        letters = LETTERS[: len(choices)]
+        right = {letters[choices.index(a)] if a in choices else a for a in answers}
+        if not right <= set(letters):
+            raise DataError(f"{said.where}: answer {words['answer']!r} is none of the choices {', '.join(choices)}")
+        instruction = self.instruction or (SEVERAL if len(right) > 1 else "")
+        kind = words.get("kind") or KIND
+        return Question(words["question"], choices, " ".join(sorted(right)), kind, instruction=instruction)
+
+    def label(self, entry: Entry) -> str:
+        """The commonest kind of question about a picture."""
+        kinds = Counter(said.values.get("kind") or KIND for said in entry.said)
+        return min(kinds, key=lambda kind: (-kinds[kind], kind))
+
+
+class OpenQuestionFolder(QuestionFolder):
+    """Questions without choices, with short answers in words."""
+
+    own_files = "data_modules.folder_pictures.OpenQuestionFolder"
+    columns = Columns(("question", "answer"), ("gsd", "kind"))
+
+    def question(self, said: Said) -> Question:
+        """The question of a line."""
+        words = said.values
+        return Question(words["question"], (), words["answer"], words.get("kind") or KIND, instruction=self.instruction)
+
+
+if __name__ == "__main__":
+    sys.exit(check_command("data_modules.folder_pictures", lambda root: PictureFolder(root=root)))

@@ -1,0 +1,187 @@
+"""`data=folder` in place of a recipe's data, and `init=ADAPTER` in place of fresh tensors."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import own_files
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from zoo import adapter, recipe
+from zoo.adapter import AdapterError
+from zoo.build import build_pairing
+from zoo.catalog import CatalogError
+from zoo.initialise import differing, initialise, starting_point, told
+from zoo.pairing import Pairing
+from zoo.recipe import RecipeError
+from zoo.train import main
+
+CLIPS, CLOUDS, PICTURES = (f"data_modules.folder_{kind}" for kind in ("clips", "clouds", "pictures"))
+READERS = {
+    "EventLocalization": {f"{CLIPS}.ClipFolder"},
+    "VideoParsing": {f"{CLIPS}.ParsedClipFolder"},
+    "Classification": {f"{CLOUDS}.CloudFolder", f"{PICTURES}.PictureFolder"},
+    "PartSegmentation": {f"{CLOUDS}.PartFolder"},
+    "Reconstruction": {f"{CLOUDS}.PlainCloudFolder"},
+    "MultipleChoice": {f"{PICTURES}.QuestionFolder"},
+    "OpenVQA": {f"{PICTURES}.OpenQuestionFolder"},
+}
+"""Which classes give what a task reads."""
+CHECKABLE = "data_modules.check.Checkable"
+CLASSES = ["ball", "plate", "stick"]
+
+
+@pytest.mark.parametrize("name", recipe.available())
+def test_every_recipe_takes_a_users_own_files_of_its_kind(name: str) -> None:
+    config = recipe.compose(name, ["data=folder", "data.root=own"], smoke=True)
+    assert config.data._target_ in READERS[config.task._target_.rpartition(".")[2]]
+    assert config.data.root == "own"
+    points = "points" in config.backbones
+    assert config.data._target_.startswith(CLOUDS) == points
+
+
+def test_settings_that_both_classes_have_are_kept_whatever_the_order_of_words() -> None:
+    words = ["data.root=own", "data.up=z", "data=folder"]
+    data = recipe.compose("mantis", words).data
+    assert data == recipe.compose("mantis", words[::-1]).data
+    assert data == {
+        "_target_": f"{CLOUDS}.CloudFolder",
+        "points": 512,
+        "augment": ["rotate"],
+        "batch_size": 32,
+        "root": "own",
+        "up": "z",
+    }
+
+
+def test_a_root_is_never_taken_over_from_other_data(tmp_path: Path) -> None:
+    first = recipe.compose("scale_earth_rsscn7", ["data=folder", "data.root=mine", "data.classes=[a,b]"])
+    (tmp_path / "stored.yaml").write_text(recipe.to_yaml(first))
+    again = recipe.compose(str(tmp_path / "stored.yaml"), [])
+    assert again.data == first.data
+    with pytest.raises(RecipeError, match=r"missing value 'data.root' \(str\): folder of the files"):
+        recipe.compose(str(tmp_path / "stored.yaml"), ["data=folder"])
+    assert "classes" not in recipe.compose(str(tmp_path / "stored.yaml"), ["data=folder", "data.root=b"]).data
+
+
+def test_data_that_names_no_reader_is_said_with_every_other_mistake(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(f"include: [{recipe.find('mantis').with_suffix('')}]\ndata: {{_target_: {CHECKABLE}}}\n")
+    with pytest.raises(RecipeError) as caught:
+        recipe.compose(str(other), ["data=folder", "method.rnak=3"])
+    assert f"data=folder: {CHECKABLE} has no attribute own_files" in caught.value.problems[0]
+    assert any("method.rnak" in problem for problem in caught.value.problems)
+
+
+# --- init -------------------------------------------------------------------------------------------------------------
+
+
+def composed(*words: str) -> DictConfig:
+    return recipe.compose("mantis", ["data=folder", "data.root=own", *words], smoke=True)
+
+
+def built(*words: str, classes: list[str] = CLASSES) -> tuple[DictConfig, Pairing]:
+    config = composed(*words)
+    return config, build_pairing(config, classes)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter whose tensors are none that a fresh pairing has."""
+    config, pairing = built("seed=7")
+    state = {name: tensor + 1 for name, tensor in pairing.trainable_state().items()}
+    pairing.load_trainable(state, source="the test")
+    metrics: dict[str, Any] = {"manifest": {"recipe": "mantis"}}
+    folder = tmp_path_factory.mktemp("trained") / "known"
+    return adapter.save(pairing, folder, recipe=recipe.to_yaml(config), metrics=metrics, card=lambda _: "a card")
+
+
+def test_all_tensors_are_taken_where_classes_are_the_same(trained: Path) -> None:
+    config, pairing = built()
+    record = initialise(pairing, config, trained)
+    _, stored = adapter.read(trained)
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in pairing.trainable_state().items())
+    assert (record["taken"], record["fresh"], record["settings"]) == (len(stored), [], [])
+    assert record["sha256"] == adapter.checksums(trained)["adapter.safetensors"]
+    assert told(record) == f"init known: {len(stored)} tensors taken"
+
+
+def test_other_classes_get_a_new_head_and_it_is_said(trained: Path) -> None:
+    config, pairing = built(classes=["ball", "cube"])
+    before = {name: tensor.clone() for name, tensor in pairing.trainable_state().items()}
+    record = initialise(pairing, config, trained)
+    _, stored = adapter.read(trained)
+    for name, tensor in pairing.trainable_state().items():
+        assert torch.equal(tensor, stored[name] if name.startswith("method.") else before[name]), name
+    assert set(record["fresh"]) == {name for name in before if name.startswith("task.")}
+    assert "a new head" in told(record)
+    assert told(record).endswith("as its 3 classes are not these 2")
+
+
+def test_the_same_classes_in_another_order_get_a_new_head_and_a_hint(trained: Path) -> None:
+    config, pairing = built(classes=CLASSES[::-1])
+    assert "data.classes=[ball,plate,stick] is the adapter's" in told(initialise(pairing, config, trained))
+
+
+def test_another_head_is_begun_anew_although_classes_are_the_same(trained: Path) -> None:
+    config, pairing = built("task.hidden=[8]")
+    assert "a new head" in told(record := initialise(pairing, config, trained))
+    assert "hidden=[128], here [8]" in record["why_fresh"]
+
+
+def test_settings_that_change_no_tensor_are_said(trained: Path) -> None:
+    config, pairing = built("method.drop_path=0.5")
+    assert told(initialise(pairing, config, trained)).endswith("other settings (drop_path=0.0, here 0.5)")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["method.rank=3"], r"tensors of the method do not fit, e\.g\. method\..*rank=\d+, here 3"),
+        (["method._target_=zoo.methods.frozen.Frozen"], r"do not fit.*methods.mantis.Mantis, here zoo.methods.frozen"),
+        (["backbones.points.source=random:1"], r"the points backbone has other weights"),
+    ],
+)
+def test_another_method_or_backbone_is_an_error_that_says_what_differs(
+    trained: Path, words: list[str], message: str
+) -> None:
+    config, pairing = built(*words)
+    with pytest.raises(AdapterError, match=message):
+        initialise(pairing, config, trained)
+
+
+def test_an_altered_or_unknown_adapter_is_refused_before_its_recipe_is_read(trained: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in trained.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    (copy / "recipe.yaml").write_text("seed: 1\n")
+    with pytest.raises(AdapterError, match=r"recipe\.yaml was altered"):
+        starting_point([f"init={copy}"])
+    with pytest.raises(CatalogError, match="Did you mean 'mantis-furniture'"):
+        starting_point(["init=mantis-furnitur"])
+
+
+def test_defaults_count_where_settings_are_compared() -> None:
+    block = {"_target_": "zoo.methods.mantis.Mantis"}
+    assert differing(block, {**block, "drop_path": 0.1}) == []
+    assert differing(block, {**block, "drop_path": 0.2}) == ["drop_path=0.2, here 0.1"]
+    assert differing(block, {"_target_": "zoo.methods.frozen.Frozen"})[0].startswith("zoo.methods.frozen.Frozen, here")
+
+
+def test_a_training_without_a_recipe_goes_by_the_adapters_own(trained: Path, tmp_path: Path) -> None:
+    root = own_files.clouds(tmp_path / "own", 5, ["ball", "plate"])
+    words = [f"init={trained}", "data=folder", f"data.root={root}", f"runs={tmp_path / 'runs'}"]
+    assert main([*words, "data.num_workers=0"]) == 0
+    (run,) = (tmp_path / "runs" / "mantis").iterdir()
+    manifest = json.loads((run / "metrics.json").read_text())["manifest"]
+    assert manifest["init"]["adapter"] == "known"
+    assert manifest["recipe"] == "mantis"
+    assert manifest["data"]["name"] == "own files (own)"
+    plan = json.loads((run / "splits.json").read_text())
+    assert set(plan["files"]) == {f"{name}/{k}.xyz" for name in ("ball", "plate") for k in range(5)}
+    stored = recipe.compose(str(run / "adapter" / "recipe.yaml"), [])
+    assert stored.data.classes == ["ball", "plate"]
+    assert recipe.compose(str(run / "recipe.yaml"), []).method == stored.method

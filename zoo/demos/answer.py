@@ -1,0 +1,56 @@
+"""One sample through a pairing, as arrays that figures are drawn from."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.asking import answered
+from zoo.pairing import Pairing
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A sample and its answer.
+
+    Attributes:
+        sample: a Clip, a Cloud or a Picture, as it was asked about.
+        said: plain values, the line that `zoo.predict` prints.
+        output: the task's decoded output, without the batch dimension.
+        observed: what the method shows of it, one row a segment.
+        seconds: that it took.
+    """
+
+    sample: Any
+    said: dict[str, Any]
+    output: Arrays
+    observed: Arrays
+    seconds: float
+
+    def truth(self, name: str) -> NDArray[Any] | None:
+        """The sample's label of that name, where it is known."""
+        target: dict[str, Tensor] = self.sample.target
+        return target[name].numpy() if name in target else None
+
+
+def ask(pairing: Pairing, sample: Any) -> Answer:
+    """Answer one decoded sample.
+
+    Raises:
+        SettingError: there is no question where one is needed, or no choices.
+    """
+    start = time.perf_counter()
+    (found,) = answered(pairing, [sample])
+    seconds = time.perf_counter() - start
+    return Answer(sample, found.record, _arrays(found.prediction), _arrays(found.observed), seconds)
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> Arrays:
+    return {
+        name: (value.float() if value.is_floating_point() else value).cpu().numpy() for name, value in tensors.items()
+    }

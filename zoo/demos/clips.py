@@ -1,0 +1,248 @@
+"""Clips on the page: the timeline of events over the pictures, and the gates where a method has them."""
+
+import base64
+import io
+import itertools
+from html import escape
+from typing import TYPE_CHECKING, Any, cast
+
+import gradio as gr
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from PIL import Image
+from plotly.subplots import make_subplots
+
+from zoo.batch import Clip
+from zoo.demos.answer import Answer
+from zoo.demos.style import BACKGROUND, CLASSES, GREY, caption, styled
+from zoo.pairing import Pairing
+
+if TYPE_CHECKING:
+    from data_modules.base import DataModule
+    from data_modules.clips import ClipDataModule
+
+FILES = "a video with sound"
+ROWS = 12
+"""Most classes of a heat map, the likeliest first."""
+FILM, STRIP, ROW, MAP = 78, 34, 24, 130
+"""Heights in pixels: of the pictures, of a line of events, of a class, of the gates of one site."""
+SIDE = 96
+
+
+def fields(data: "DataModule", pairing: Pairing) -> dict[str, gr.components.Component]:
+    """What can be told about a file, by the name of the setting."""
+    choices = [("is refused", "error"), ("is taken for silence", "silence")]
+    return {"missing_audio": gr.Radio(choices, value="error", label="A file without sound")}
+
+
+def filled(clip: Clip) -> dict[str, str]:
+    """Fields of an offered clip."""
+    return {}
+
+
+def retold(clip: Clip, data: "DataModule", settings: dict[str, str]) -> Clip:
+    """An offered clip: there is nothing to tell about it."""
+    return clip
+
+
+def thumbnail(clip: Clip, data: "DataModule") -> NDArray[np.uint8]:
+    """The middle picture."""
+    picture: NDArray[np.uint8] = clip.frames[len(clip.frames) // 2]
+    return picture
+
+
+def outputs() -> list[gr.components.Component]:
+    """Components for `show`."""
+    said = gr.HTML(padding=False)
+    caption("Event timeline")
+    timeline = gr.Plot(show_label=False, elem_id="timeline")
+    caption("What is heard")
+    sound = gr.Audio(show_label=False, interactive=False, buttons=["download"])
+    with gr.Column(visible=False) as gated:
+        caption("Gates", "how far each channel opens, less its mean over the clip")
+        gates = gr.Plot(show_label=False, elem_id="gates")
+    caption("Segment by segment")
+    rows = gr.Dataframe(headers=["seconds", "event", "probability", "next likely"], interactive=False, buttons=[])
+    return [said, timeline, sound, gated, gates, rows]
+
+
+def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
+    """Headline, timeline, sound, gates and table of one answer."""
+    clip, seconds = cast(Clip, answered.sample), cast("ClipDataModule", data).segment_seconds
+    names = [*pairing.classes, "background"]
+    wave = (clip.audio.reshape(-1).clip(-1, 1) * 32767).astype(np.int16)
+    gates = {name: value for name, value in answered.observed.items() if name.startswith("gate/")}
+    return [
+        headline(answered, names, seconds),
+        timeline(answered, names, seconds),
+        (clip.sample_rate, wave),
+        gr.update(visible=bool(gates)),
+        gate_maps(gates, seconds) if gates else None,
+        table(answered, names, seconds),
+    ]
+
+
+def lines(answered: Answer, names: list[str]) -> dict[str, NDArray[np.int64]]:
+    """Labels [T] to draw as a line each: what is true, where it is known, above what is said.
+
+    Where a segment may have several labels by modality, a line a class and modality holds it or background.
+    """
+    if "segments" in answered.output:
+        truth = answered.truth("segments")
+        found = {} if truth is None else {"truth": truth}
+        return found | {"prediction": answered.output["segments"]}
+    none = len(names) - 1
+    return {
+        f"{modality}: {names[k]}": np.where(answered.output[modality][:, k], k, none)
+        for modality in ("audio", "visual")
+        for k in np.flatnonzero(answered.output[modality].any(0)).tolist()
+    }
+
+
+def probabilities(answered: Answer) -> dict[str, NDArray[np.float32]]:
+    """Probabilities [T, K] by modality; one, without a name, where the task does not tell them apart."""
+    found = answered.output["probabilities"]
+    return {"": found} if found.ndim == 2 else dict(zip(("audio", "visual"), found, strict=True))
+
+
+def runs(labels: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """(label, first segment, segment after the last) of every stretch of equal labels."""
+    edges = np.flatnonzero(np.diff(labels, prepend=-1, append=-1)).tolist()
+    return [(int(labels[start]), start, end) for start, end in itertools.pairwise(edges)]
+
+
+def headline(answered: Answer, names: list[str], seconds: float) -> str:
+    """The events with their times, as HTML."""
+    chips = []
+    for line, labels in lines(answered, names).items():
+        modality = line.partition(": ")[0] + ": " if ": " in line else ""
+        chips += [
+            f'<span class="zoo-chip" style="background:{_colour(label, names)}">'
+            f"{escape(modality + names[label])}, {start * seconds:g} to {end * seconds:g} s</span>"
+            for label, start, end in runs(labels)
+            if line != "truth" and label < len(names) - 1
+        ]
+    said = "".join(chips) or '<p class="zoo-said">no event: background all along</p>'
+    truth = answered.truth("segments")
+    right = "" if truth is None else f"{(truth == answered.output['segments']).mean():.0%} of its segments are right. "
+    return f'{said}<p class="zoo-note">{right}Answered in {answered.seconds:.2f} s.</p>'
+
+
+def timeline(answered: Answer, names: list[str], seconds: float) -> go.Figure:
+    """Pictures, lines of events, and probabilities of the likeliest classes, over time."""
+    frames, strips, maps = answered.sample.frames, lines(answered, names), probabilities(answered)
+    chosen = {title: _likely(values) for title, values in maps.items()}
+    heights = [FILM, max(1, len(strips)) * STRIP, *(len(rows) * ROW for rows in chosen.values())]
+    end = len(frames) * seconds
+    figure = make_subplots(
+        rows=len(heights), shared_xaxes=True, vertical_spacing=0.03, row_heights=[h / sum(heights) for h in heights]
+    )
+    for t, frame in enumerate(frames):
+        place = {"x": t * seconds, "y": 1, "sizex": seconds, "sizey": 1, "xref": "x", "yref": "y"}
+        figure.add_layout_image(source=_encoded(frame), sizing="stretch", layer="below", **place)
+    figure.update_yaxes(range=[0, 1], visible=False, row=1)
+    for y, labels in enumerate(reversed(strips.values())):
+        for label, first, last in runs(labels):
+            _block(figure, label, names, (first * seconds, last * seconds), y)
+    ticks = {"tickvals": [y + 0.5 for y in range(len(strips))], "ticktext": list(reversed(strips))}
+    figure.update_yaxes(range=[0, max(1, len(strips))], row=2, **ticks)
+    centres = (np.arange(len(frames)) + 0.5) * seconds
+    for row, (title, values) in enumerate(maps.items(), 3):
+        shown = [f"{title}: {names[k]}" if title else names[k] for k in chosen[title]]
+        figure.add_heatmap(
+            x=centres,
+            y=shown[::-1],
+            z=values[:, chosen[title]].T[::-1],
+            zmin=0,
+            zmax=1,
+            colorscale="Blues",
+            xgap=1,
+            ygap=1,
+            showscale=row == 3,
+            colorbar={"title": "p", "thickness": 10, "len": 0.5, "y": 0.25},
+            hovertemplate="%{y} at %{x:g} s: %{z:.2f}<extra></extra>",
+            row=row,
+            col=1,
+        )
+    figure.update_xaxes(range=[0, end], showgrid=False, zeroline=False)
+    figure.update_yaxes(showgrid=False, zeroline=False, fixedrange=True)
+    figure.update_xaxes(title="seconds", row=len(heights))
+    return styled(figure, height=sum(heights) + 110)
+
+
+def gate_maps(gates: dict[str, NDArray[np.float32]], seconds: float) -> go.Figure:
+    """One map a site and stream: gates [T, r] less each channel's mean over the clip, channels by their peak."""
+    titles = [
+        f"{name.removeprefix('gate/').replace('/', ', ').replace('_', ' ')}: mean {value.mean():.2f}, "
+        f"from {value.min():.2f} to {value.max():.2f}"
+        for name, value in gates.items()
+    ]
+    count = len(gates)
+    figure = make_subplots(rows=count, shared_xaxes=True, subplot_titles=titles, vertical_spacing=0.3 / count)
+    deviations = [value - value.mean(0) for value in gates.values()]
+    reach = max(float(np.abs(value).max()) for value in deviations) or 1.0
+    for row, value in enumerate(deviations, 1):
+        figure.add_heatmap(
+            x=(np.arange(len(value)) + 0.5) * seconds,
+            z=value[:, np.argsort(value.argmax(0), kind="stable")].T,
+            zmin=-reach,
+            zmax=reach,
+            colorscale="RdBu_r",
+            showscale=row == 1,
+            colorbar={"title": "more open", "thickness": 10},
+            hovertemplate="at %{x:g} s: %{z:+.3f}<extra></extra>",
+            row=row,
+            col=1,
+        )
+        figure.update_yaxes(title="channel", showticklabels=False, row=row)
+    figure.update_xaxes(title="seconds", row=count)
+    figure.update_annotations(font_size=12, font_color=GREY)
+    return styled(figure, height=MAP * count + 60)
+
+
+def table(answered: Answer, names: list[str], seconds: float) -> list[list[Any]]:
+    """A row a segment (and modality): its time, its event, the probability of this, and the runner-up."""
+    rows = []
+    for title, values in probabilities(answered).items():
+        for t, row in enumerate(values):
+            first, second = np.argsort(-row)[:2].tolist()
+            time = f"{t * seconds:g} to {(t + 1) * seconds:g}{f' {title}' if title else ''}"
+            rows.append([time, names[first], f"{row[first]:.2f}", f"{names[second]} {row[second]:.2f}"])
+    return rows
+
+
+def _likely(values: NDArray[np.float32]) -> list[int]:
+    """The classes of [T, K] with the highest peaks."""
+    chosen: list[int] = np.argsort(-values.max(0), kind="stable")[:ROWS].tolist()
+    return chosen
+
+
+def _colour(label: int, names: list[str]) -> str:
+    return BACKGROUND if label == len(names) - 1 else CLASSES[label % len(CLASSES)]
+
+
+def _block(figure: go.Figure, label: int, names: list[str], span: tuple[float, float], y: int) -> None:
+    background = label == len(names) - 1
+    box = {"x0": span[0], "x1": span[1], "y0": y + 0.1, "y1": y + 0.9, "line_width": 0}
+    figure.add_shape(type="rect", fillcolor=_colour(label, names), row=2, col=1, **box)
+    figure.add_annotation(
+        x=sum(span) / 2,
+        y=y + 0.5,
+        text="" if background else escape(names[label]),
+        showarrow=False,
+        font={"color": "white", "size": 12},
+        row=2,
+        col=1,
+    )
+
+
+def _encoded(frame: NDArray[np.uint8]) -> str:
+    """The middle square of a picture as a data URI."""
+    height, width = frame.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(frame[top : top + side, left : left + side]).resize((SIDE, SIDE))
+    buffer = io.BytesIO()
+    square.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,187 @@
+"""The page: what the adapter is, samples and fields on the left, the answer on the right."""
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from data_modules.clips import ClipDataModule
+from data_modules.clouds import CloudDataModule
+from data_modules.errors import DataError
+from data_modules.media import SOUNDS
+from data_modules.pictures import PictureDataModule
+from data_modules.probes import GSD
+from zoo.demos import clips, clouds, pictures
+from zoo.demos.answer import ask
+from zoo.demos.offers import Offer, own
+from zoo.demos.style import caption
+from zoo.errors import UserError
+from zoo.pairing import Pairing
+
+if TYPE_CHECKING:
+    from data_modules.base import DataModule
+
+KINDS = {ClipDataModule: clips, CloudDataModule: clouds, PictureDataModule: pictures}
+READING = 20
+"""Seconds that a message stays."""
+BUSY = '<p class="zoo-said">&nbsp;<br>&nbsp;</p>'
+COLUMNS, ROW, MARGIN = 3, 108, 12
+"""Of the samples' pictures; heights in pixels."""
+HINT = '<p class="zoo-said">Nothing asked yet <small>pick a sample or drop a file, then press Answer</small></p>'
+
+
+def kind(data: "DataModule") -> ModuleType:
+    """The module that shows such data.
+
+    Raises:
+        DataError: there is none.
+    """
+    for base, module in KINDS.items():
+        if isinstance(data, base):
+            return module
+    raise DataError(f"{data.name}: there is no page for its samples; expected clips, clouds or pictures")
+
+
+def defaults(data: "DataModule", pairing: Pairing) -> dict[str, str]:
+    """What the fields say before anybody touches them."""
+    fields: dict[str, Any] = kind(data).fields(data, pairing)
+    return {name: field.value for name, field in fields.items() if field.value}
+
+
+class Answerer:
+    """What the page calls: from an offer or a file, and the fields, to the values of the components shown.
+
+    Args:
+        pairing: loaded, in evaluation mode.
+        data: reads files.
+        offers: samples.
+    """
+
+    def __init__(self, pairing: Pairing, data: "DataModule", offers: list[Offer]) -> None:
+        self.pairing, self.data, self.offers, self.kind = pairing, data, offers, kind(data)
+
+    def answer(self, chosen: int | None, upload: str | None, settings: dict[str, str]) -> list[Any]:
+        """Values for the notes, and for `kind.outputs()`.
+
+        Args:
+            chosen: index of an offer; None where a file counts.
+            upload: path of a file.
+            settings: fields that are not empty.
+
+        Raises:
+            UserError: nothing chosen, a field that is wrong, or a file that is no sample; in words for the visitor.
+        """
+        offer = None if chosen is None else self.offers[chosen]
+        path = upload if offer is None else offer.path
+        if path is not None:
+            sample, notes = own(self.data, Path(path), settings)
+        elif offer is not None:
+            sample, notes = self.kind.retold(offer.sample, self.data, settings), []
+        else:
+            raise UserError("pick a sample or drop a file first")
+        answered = ask(self.pairing, sample)
+        shown: list[Any] = self.kind.show(answered, self.data, self.pairing)
+        notes = [*notes, *(f"forced: {line}" for line in self.pairing.forced)]
+        said = "".join(f'<p class="zoo-warning">note: {escape(note)}</p>' for note in notes)
+        return [gr.update(value=said, visible=bool(notes)), *shown]
+
+    def fill(self, chosen: int) -> dict[str, str]:
+        """Values of fields for an offer; empty for a file, which says for itself what it can."""
+        offer = self.offers[chosen]
+        known: dict[str, str] = self.kind.filled(offer.sample)
+        return dict.fromkeys(known, "") if offer.path else known
+
+
+def build(answerer: Answerer, *, heading: str, card: str, window: str, source: str) -> gr.Blocks:
+    """The page.
+
+    Args:
+        answerer: answers.
+        heading: HTML.
+        card: the model card in Markdown.
+        window: its title.
+        source: what the samples are.
+    """
+    data, module = answerer.data, answerer.kind
+    suffixes = [suffix.removeprefix(".") for suffix in data.readable if suffix not in SOUNDS]  # no frames beside them
+    with gr.Blocks(title=window, analytics_enabled=False) as page:
+        gr.HTML(heading)
+        with gr.Accordion("Model card", open=False):
+            gr.Markdown(card)
+        with gr.Row():
+            with gr.Column(scale=2, min_width=330):
+                chosen = gr.State()
+                gallery = _gallery(answerer.offers, data, module, source)
+                caption("A file of your own", f"{module.FILES}: {', '.join(suffixes)}")
+                upload = gr.File(show_label=False, height=130, elem_id="upload")
+                fields: dict[str, Any] = module.fields(data, answerer.pairing)
+                button = gr.Button("Answer", variant="primary", elem_id="answer")
+            with gr.Column(scale=5, min_width=420, elem_id="result"):
+                hint = gr.HTML(HINT, padding=False)
+                with gr.Column(visible=False) as result:
+                    notes = gr.HTML(padding=False)
+                    outputs = module.outputs()
+
+        def pick(event: gr.SelectData) -> list[Any]:
+            known = answerer.fill(event.index)
+            return [event.index, None, *(known.get(name, gr.skip()) for name in fields)]
+
+        def begin() -> list[Any]:
+            return [gr.update(value=BUSY, visible=True), gr.update(visible=False)]
+
+        def answer(index: int | None, path: str | None, *values: str | None) -> list[Any]:
+            settings = {name: value for name, value in zip(fields, values, strict=True) if value and value.strip()}
+            shown = in_words(lambda: answerer.answer(index, path, settings), path)
+            return [gr.update(visible=False), gr.update(visible=True), *shown]
+
+        gallery.select(pick, None, [chosen, upload, *fields.values()], show_progress="hidden")
+        # What was told of the sample before is not told of the file.
+        told = [fields[GSD]] if GSD in fields else []
+        upload.upload(
+            lambda: [None, gr.update(selected_index=None), *("" for _ in told)],
+            None,
+            [chosen, gallery, *told],
+            show_progress="hidden",
+        )
+        # An answer that fails leaves nothing of the one before, and its mark on the hint alone.
+        pressed = button.click(begin, None, [hint, result], show_progress="hidden", queue=False)
+        pressed.then(
+            answer,
+            [chosen, upload, *fields.values()],
+            [hint, result, notes, *outputs],
+            show_progress_on=[hint],
+        )
+    return page
+
+
+def _gallery(offers: list[Offer], data: "DataModule", module: ModuleType, source: str) -> gr.Gallery:
+    if offers:
+        caption("Samples", source)
+    return gr.Gallery(
+        [module.thumbnail(offer.sample, data) for offer in offers],
+        show_label=False,
+        columns=COLUMNS,
+        height=ROW * -(-len(offers) // COLUMNS) + MARGIN,
+        object_fit="cover",
+        allow_preview=False,
+        interactive=False,
+        visible=bool(offers),
+        elem_id="samples",
+        buttons=[],
+    )
+
+
+def in_words(work: Callable[[], list[Any]], path: str | None) -> list[Any]:
+    """The work's result; what is the visitor's to mend is shown in a line, with the name that they know the file by.
+
+    Raises:
+        gr.Error: shown by the page, which goes on.
+    """
+    try:
+        return work()
+    except (UserError, DataError) as error:
+        words = str(error) if path is None else str(error).replace(path, Path(path).name)
+        raise gr.Error(escape(words), duration=READING, print_exception=False) from None

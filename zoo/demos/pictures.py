@@ -1,0 +1,228 @@
+"""Pictures from above on the page: the answer, and the ground sampling distance (GSD) that it rests on."""
+
+import math
+from dataclasses import replace
+from html import escape
+from typing import TYPE_CHECKING, Any, cast
+
+import gradio as gr
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from numpy.typing import NDArray
+
+from data_modules.pictures import plausible
+from data_modules.probes import GSD
+from zoo.backbones.vision_language import LETTERS
+from zoo.batch import Picture, Question
+from zoo.demos.answer import Answer
+from zoo.demos.style import BLUE, GREY, ORANGE, caption, shares, styled, verdict, words
+from zoo.pairing import Pairing
+
+if TYPE_CHECKING:
+    from data_modules.base import DataModule
+    from data_modules.pictures import PictureDataModule
+
+FILES = "a picture"
+SIDE = 300
+"""Height of the picture, in pixels."""
+MOVED = 0.01
+"""Relative difference between the GSD found and the one used that is no matter of rounding."""
+TICKS = [digit * 10.0**decade for decade in range(-3, 4) for digit in (1, 2, 5)]
+FROM = {
+    "metadata": "told, which goes before any estimate",
+    "estimate": "estimated: nobody tells it, and the estimate is sure enough to be trusted",
+    "default": "default: nobody tells it, and the estimate is too unsure to be trusted",
+}
+
+
+def fields(data: "DataModule", pairing: Pairing) -> dict[str, gr.components.Component]:
+    """What can be told about a picture, by the name of the setting: only what this adapter uses."""
+    unit, found = _unit(data), {}
+    if GSD in pairing.method.conditions:
+        label = f"Ground sampling distance of a pixel ({unit})"
+        found[GSD] = gr.Textbox(label=label, placeholder="empty: unknown, or as the GeoTIFF says", max_lines=1)
+    if pairing.task.writes:
+        found["question"] = gr.Textbox(label="Question", lines=2)
+        found["choices"] = gr.Textbox(label="Choices", placeholder="one|two|three", max_lines=1)
+    return found
+
+
+def filled(picture: Picture) -> dict[str, str]:
+    """Fields of an offered picture."""
+    gsd, asked = _known(picture), picture.question
+    return {
+        GSD: "" if gsd is None else f"{gsd:.4g}",
+        "question": asked.text if asked else "",
+        "choices": "|".join(asked.choices) if asked else "",
+    }
+
+
+def retold(picture: Picture, data: "DataModule", settings: dict[str, str]) -> Picture:
+    """An offered picture with the fields as they stand; what was not touched stays exactly what it was.
+
+    Raises:
+        DataError: a GSD that is none, or choices without a question.
+    """
+    module, before = cast("PictureDataModule", data), filled(picture)
+    gsd, asked = module.told(settings)
+    told = "" if gsd is None else f"{gsd:.4g}"
+    if told != before[GSD]:
+        value = math.nan if gsd is None else plausible(gsd, GSD, module.bounds)
+        picture = replace(picture, conditions={**picture.conditions, GSD: torch.tensor(value, dtype=torch.float32)})
+    if asked is None or (asked.text, asked.choices) != _asked(picture):
+        picture = replace(picture, question=asked)
+    return picture
+
+
+def thumbnail(picture: Picture, data: "DataModule") -> NDArray[np.uint8]:
+    """The first image."""
+    return picture.images[0]
+
+
+def outputs() -> list[gr.components.Component]:
+    """Components for `show`."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=260):
+            picture = gr.Image(
+                show_label=False, interactive=False, height=SIDE, buttons=["fullscreen"], elem_id="picture"
+            )
+        with gr.Column(scale=3, min_width=300):
+            said = gr.HTML(padding=False)
+            likely = gr.Label(show_label=False, show_heading=False, num_top_classes=5)
+    with gr.Column(visible=False) as scaled:
+        caption("Ground sampling distance")
+        distance = gr.HTML(padding=False)
+        gates = gr.Plot(show_label=False, elem_id="gsd")
+    return [picture, said, likely, scaled, distance, gates]
+
+
+def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
+    """Picture, answer, probabilities, scale and gates of one answer."""
+    likely = answered.output.get("probabilities")
+    scaled = "gsd" in answered.said
+    curve = pairing.method.curves().get("openness")
+    arrays = None if curve is None else (curve[0].cpu().numpy(), curve[1].cpu().numpy())
+    return [
+        _enlarged(answered.sample.images[0]),
+        headline(answered, pairing),
+        gr.update(visible=False) if likely is None else gr.update(value=shares(pairing.classes, likely), visible=True),
+        gr.update(visible=scaled),
+        scale(answered, _unit(data)) if scaled else "",
+        scale_figure(answered, arrays, _unit(data)) if scaled else None,
+    ]
+
+
+def headline(answered: Answer, pairing: Pairing) -> str:
+    """The class, or what was written, as HTML; with what is right, where that is known."""
+    said, asked, truth = answered.said, answered.sample.question, answered.truth("label")
+    if asked is None:
+        name = pairing.classes[int(answered.output["label"])]
+        true = None if truth is None else pairing.classes[int(truth)]
+        shown = f"{escape(words(name))} <small>p = {answered.output['probabilities'].max():.2f}</small>"
+        judged = "" if true is None else verdict(name == true, f"it is: {words(true)}")
+        return f'<p class="zoo-said">{shown}</p>{_footer(judged, answered)}'
+    written = said["written"].strip()
+    letters = (said.get("letter") or "").split()
+    right = bool(asked.answer) and " ".join(letters) == asked.answer if asked.choices else written == asked.answer
+    judged = verdict(right, f"right is {asked.answer}") if asked.answer else ""
+    shown = ", ".join(asked.choices[LETTERS.index(letter)] for letter in letters) or written or "nothing was written"
+    note = "" if letters or not asked.choices else " This names no choice."
+    return (
+        f'<p class="zoo-line">{escape(asked.text)}</p><p class="zoo-said">{escape(shown)}</p>'
+        f"{_choices(asked, letters)}{_footer(judged, answered, f'It wrote “{escape(written)}”.{note} ')}"
+    )
+
+
+def scale(answered: Answer, unit: str) -> str:
+    """Which GSD was used, where it came from, and the estimate with its interval, as HTML."""
+    said, unit = answered.said, escape(unit)
+    lines = [
+        f'<p class="zoo-said">{said["gsd"]:.3g} {unit} <small>a pixel, {FROM[said["gsd_from"]]}</small></p>',
+    ]
+    estimate = said.get("gsd_estimate")
+    found = {"metadata": _known(answered.sample), "estimate": estimate and estimate["middle"]}.get(said["gsd_from"])
+    if found and abs(math.log(found / said["gsd"])) > MOVED:
+        lines.append(f'<p class="zoo-line">Moved from {found:.3g} {unit} to the border of what training saw.</p>')
+    if estimate:
+        low, middle, high = (f"{estimate[end]:.3g}" for end in ("low", "middle", "high"))
+        lines.append(
+            f'<p class="zoo-line">The method\'s own estimate: <b>{middle} {unit}</b>, 90 % interval <b>{low} to {high} '
+            f"{unit}</b>{_beside(answered)}.</p>"
+        )
+    return "".join(lines)
+
+
+def scale_figure(answered: Answer, curve: tuple[NDArray[Any], NDArray[Any]] | None, unit: str) -> go.Figure:
+    """Openness of the gates over the GSD, with the GSD used and the estimate's interval.
+
+    Args:
+        answered: with a GSD.
+        curve: log10(GSD) [N] and openness [N, r], where the method has gates.
+        unit: of the GSD.
+    """
+    figure, said = go.Figure(), answered.said
+    if curve is not None:
+        metres, gates = 10 ** curve[0], curve[1]
+        for rank, values in enumerate(gates.T):
+            style = {"color": BLUE if values[0] >= values[-1] else ORANGE, "width": 1}
+            hover = f"rank {rank + 1}: %{{y:.2f}} open at %{{x:.3g}} {unit}<extra></extra>"
+            figure.add_scatter(x=metres, y=values, line=style, opacity=0.45, hovertemplate=hover, showlegend=False)
+        for name, colour in (("open to fine scales", BLUE), ("open to coarse scales", ORANGE)):
+            figure.add_scatter(x=[None], y=[None], mode="lines", line={"color": colour}, name=name)
+        figure.add_scatter(x=metres, y=gates.mean(1), line={"color": GREY, "dash": "dash", "width": 2}, name="mean")
+    if estimate := said.get("gsd_estimate"):
+        figure.add_vrect(x0=estimate["low"], x1=estimate["high"], fillcolor=GREY, opacity=0.16, line_width=0)
+        bar = {"mode": "markers", "marker": {"symbol": "square", "size": 12, "color": GREY, "opacity": 0.35}}
+        figure.add_scatter(x=[None], y=[None], name="90 % interval of the estimate", **bar)
+    figure.add_vline(x=said["gsd"], line={"color": "#be123c", "width": 2.5})
+    figure.add_scatter(x=[None], y=[None], mode="lines", line={"color": "#be123c", "width": 2.5}, name="used")
+    figure.update_xaxes(type="log", title=f"ground sampling distance ({unit})", showgrid=False)
+    figure.update_xaxes(tickvals=TICKS, ticktext=[f"{tick:g}" for tick in TICKS])
+    figure.update_yaxes(range=[-0.03, 1.03], title="openness", visible=curve is not None)
+    height = 340 if curve is not None else 180
+    return styled(figure, height=height, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+
+
+def _unit(data: "DataModule") -> str:
+    return cast("PictureDataModule", data).gsd_unit
+
+
+def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A small picture with every pixel drawn several times: what a pixel covers is what this is about."""
+    factor = max(1, SIDE // max(image.shape[:2]))
+    return image.repeat(factor, 0).repeat(factor, 1)
+
+
+def _known(picture: Picture) -> float | None:
+    """The GSD told of a picture."""
+    gsd = float(picture.conditions[GSD]) if GSD in picture.conditions else math.nan
+    return None if math.isnan(gsd) else gsd
+
+
+def _asked(picture: Picture) -> tuple[str, tuple[str, ...]] | None:
+    return None if picture.question is None else (picture.question.text, picture.question.choices)
+
+
+def _beside(answered: Answer) -> str:
+    """Whether the interval holds what is told."""
+    told, estimate = _known(answered.sample), answered.said["gsd_estimate"]
+    if told is None:
+        return ""
+    return (
+        ", which holds what is told" if estimate["low"] <= told <= estimate["high"] else ", which misses what is told"
+    )
+
+
+def _choices(asked: Question, letters: list[str]) -> str:
+    if not asked.choices:
+        return ""
+    rows = [
+        f'<li class="{"chosen" if letter in letters else ""}">{letter}. {escape(words)}</li>'
+        for letter, words in zip(LETTERS, asked.choices, strict=False)
+    ]
+    return f'<ul class="zoo-choices">{"".join(rows)}</ul>'
+
+
+def _footer(judged: str, answered: Answer, more: str = "") -> str:
+    return f'<p class="zoo-note">{judged}{more}Answered in {answered.seconds:.2f} s.</p>'
