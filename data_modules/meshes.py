@@ -1,7 +1,7 @@
 """Meshes and clouds as PLY and OFF: vertices, and triangles where there are faces.
 
 Read here, as what is kept well reads too little: trimesh takes a text cut short for a smaller cloud and refuses binary
-PLY whose faces differ in size; meshio never ends on a PLY cut short; plyfile is under the GPL; Open3D weighs 400 MB.
+PLY whose faces differ in size; plyfile is under the GPL; Open3D weighs 400 MB.
 PLY: text and binary of either byte order, any further elements and properties. OFF: text, with what its variants (COFF,
 NOFF, ...) add to a vertex passed over.
 """

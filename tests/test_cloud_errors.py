@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cloud_files import LAYOUTS, fold_of, ready
 
-from data_modules import clouds
+from data_modules import point_files
 from data_modules.errors import DataError
 
 BG = "main_split/training_objectdataset.h5"
@@ -291,5 +291,5 @@ def test_pickles_are_refused_unopened(tmp_path: Path) -> None:
         fold_of(str(tmp_path)).setup()
     np.save(tmp_path / "cloud.npy", objects, allow_pickle=True)
     with pytest.raises(DataError, match=r"cloud\.npy is no table of numbers"):
-        clouds.read_table(tmp_path / "cloud.npy")
+        point_files.read_table(tmp_path / "cloud.npy")
     assert not trace.exists()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from cloud_files import ids, ready
 
-from data_modules import clouds
+from data_modules import clouds, point_files
 from data_modules.errors import DataError
 from data_modules.modelnet40 import ModelNet40
 from data_modules.scanobjectnn import ScanObjectNN
@@ -78,9 +78,9 @@ def test_map_coordinates_keep_their_millimetres(tmp_path: Path) -> None:
 def test_a_users_file_that_is_no_table_is_named(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=name.replace(".", r"\.")):
-        clouds.read_table(tmp_path / name)
+        point_files.read_table(tmp_path / name)
     with pytest.raises(DataError, match=r"none\.txt does not exist"):
-        clouds.read_table(tmp_path / "none.txt")
+        point_files.read_table(tmp_path / "none.txt")
 
 
 def test_keys_change_with_content_points_and_scale(tmp_path: Path) -> None:

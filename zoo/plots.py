@@ -87,21 +87,21 @@ def confusion(
 def timelines(clips: Sequence[Example], names: Sequence[str], path: Path) -> None:
     """Pictures, truth, prediction and the leading classes' probabilities of some clips."""
     figure = Figure(figsize=(11, 3.5 * len(clips)), layout="constrained")
-    colours = [matplotlib.colormaps["tab20"](i % 20) for i in range(len(names) - 1)] + [to_rgb(BACKGROUND)]
+    colours = event_colours(len(names) - 1)
     grid = figure.add_gridspec(3 * len(clips), 1, height_ratios=[1.1, 0.7, 1.5] * len(clips))
     for row, clip in enumerate(clips):
         length = len(clip.truth)
         film = figure.add_subplot(grid[3 * row])
-        _film(film, clip.frames)
+        draw_film(film, clip.frames)
         film.set_title(clip.id, fontsize=10, loc="left")
         strips = figure.add_subplot(grid[3 * row + 1])
         for y, labels in ((1, clip.truth), (0, clip.prediction)):
-            _strip(strips, y, labels, names, colours)
+            draw_strip(strips, y, labels, names, colours)
         strips.set(xlim=(0, length), ylim=(0, 2), yticks=[0.5, 1.5], yticklabels=["prediction", "truth"], xticks=[])
         strips.tick_params(labelsize=8)
         heat = figure.add_subplot(grid[3 * row + 2])
         wanted = list(dict.fromkeys([*clip.truth.tolist(), *np.argsort(-clip.probabilities.mean(0)).tolist()]))[:5]
-        _heat(heat, clip.probabilities[:, wanted], [names[k] for k in wanted], clip.segment_seconds)
+        draw_heat(heat, clip.probabilities[:, wanted], [names[k] for k in wanted], clip.segment_seconds)
         if row == len(clips) - 1:
             heat.set_xlabel("seconds; colour: probability from 0 (black) to 1 (yellow)", fontsize=8)
     save(figure, path)
@@ -114,14 +114,14 @@ def parsed(clips: Sequence[Example], names: Sequence[str], path: Path) -> None:
     grid = figure.add_gridspec(3 * len(clips), 1, height_ratios=[1.1, 1.4, 1.4] * len(clips))
     for row, clip in enumerate(clips):
         film = figure.add_subplot(grid[3 * row])
-        _film(film, clip.frames)
+        draw_film(film, clip.frames)
         film.set_title(clip.id, fontsize=10, loc="left")
         said = np.logical_or(clip.truth, clip.prediction).max(1)  # [2, K]
         for m, modality in enumerate(("audio", "visual")):
             likely = np.lexsort((-clip.probabilities[m].max(0), ~clip.truth[m].any(0)))  # true classes first
             wanted = [k for k in likely if said[m, k]][:6] or likely[:2]
             heat = figure.add_subplot(grid[3 * row + 1 + m])
-            _heat(heat, clip.probabilities[m][:, wanted], [names[k] for k in wanted], clip.segment_seconds)
+            draw_heat(heat, clip.probabilities[m][:, wanted], [names[k] for k in wanted], clip.segment_seconds)
             for t, y in itertools.product(range(len(clip.frames)), range(len(wanted))):
                 if clip.truth[m, t, wanted[y]]:
                     heat.add_patch(Rectangle((t + 0.03, y + 0.05), 0.94, 0.9, fill=False, ec="#2ca02c", lw=2.5))
@@ -132,13 +132,19 @@ def parsed(clips: Sequence[Example], names: Sequence[str], path: Path) -> None:
     save(figure, path)
 
 
-def _film(axes: Axes, frames: NDArray[np.uint8]) -> None:
+def event_colours(classes: int) -> list[Any]:
+    """A colour for each of K classes and, last, for background."""
+    return [matplotlib.colormaps["tab20"](i % 20) for i in range(classes)] + [to_rgb(BACKGROUND)]
+
+
+def draw_film(axes: Axes, frames: NDArray[np.uint8]) -> None:
+    """Pictures [T, H, W, 3] side by side, each as wide as its segment."""
     strip = np.concatenate([_thumbnail(frame) for frame in frames], axis=1)
     axes.imshow(strip, aspect="auto", extent=(0, len(frames), 0, 1))
     axes.axis("off")
 
 
-def _heat(axes: Axes, values: NDArray[np.float32], names: Sequence[str], segment_seconds: float) -> None:
+def draw_heat(axes: Axes, values: NDArray[np.float32], names: Sequence[str], segment_seconds: float) -> None:
     """Probabilities [T, rows] over seconds."""
     length, rows = values.shape
     axes.imshow(values.T, aspect="auto", cmap="magma", vmin=0, vmax=1, extent=(0, length, rows, 0))
@@ -152,7 +158,8 @@ def _thumbnail(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return frame[::step, ::step]
 
 
-def _strip(axes: Axes, y: int, labels: NDArray[np.int64], names: Sequence[str], colours: Sequence[Any]) -> None:
+def draw_strip(axes: Axes, y: int, labels: NDArray[np.int64], names: Sequence[str], colours: Sequence[Any]) -> None:
+    """Labels [T] as bars in row y; equal neighbours are one."""
     edges = np.flatnonzero(np.diff(labels, prepend=-1, append=-1))
     for start, end in itertools.pairwise(edges.tolist()):
         label = int(labels[start])

@@ -81,7 +81,7 @@ def answers(examples: Sequence[SceneExample], path: Path, *, unit: str = "m") ->
             left = column * panel + GAP / 4
             box = (left, top - PICTURE, PICTURE, PICTURE)
             axes = figure.add_axes(tuple(np.divide(box, (columns * panel, height) * 2)), anchor="N")
-            axes.imshow(_small(examples[k].image))
+            axes.imshow(small(examples[k].image))
             axes.axis("off")
             _write(figure, texts[k], (left + PICTURE + GAP / 2, top))
         top -= tall + GAP
@@ -118,16 +118,16 @@ def _lines(example: SceneExample, wide: int, unit: str) -> list[_Line]:
     probability = "" if example.probability is None else f"  p={example.probability:.2f}"
     found: list[_Line] = []
     if question := example.question:
-        found += [_Line(line, bold=True) for line in _wrapped(question.text, wide - 4, QUESTION)]
+        found += [_Line(line, bold=True) for line in wrapped(question.text, wide - 4, QUESTION)]
         for letter, words in zip(LETTERS, question.choices, strict=False):
             true = letter in example.truth.split()
             mark, colour = ("✓ ", RIGHT) if true else ("   ", "0.25")
-            first, *rest = _wrapped(f"{letter}. {words}", wide - 3, CHOICE)
+            first, *rest = wrapped(f"{letter}. {words}", wide - 3, CHOICE)
             found += [_Line(mark + first, colour), *(_Line(f"     {line}", colour) for line in rest)]
         if not question.choices:
-            found += [_Line(line, RIGHT) for line in _wrapped(f"right: {example.truth}", wide, SAID)]
+            found += [_Line(line, RIGHT) for line in wrapped(f"right: {example.truth}", wide, SAID)]
         said = f"wrote: {example.said.strip() or '(nothing)'}"
-        found += [_Line(line, answer, bold=True) for line in _wrapped(said, wide - 4, SAID)]
+        found += [_Line(line, answer, bold=True) for line in wrapped(said, wide - 4, SAID)]
     else:
         found += [_Line(example.truth, bold=True), _Line(f"said: {example.said}{probability}", answer)]
     if scale := example.scale:
@@ -140,16 +140,16 @@ def _lines(example: SceneExample, wide: int, unit: str) -> list[_Line]:
     return [*found, _Line(name + more, "0.55", 6.5)]
 
 
-def _wrapped(text: str, wide: int, most: int) -> list[str]:
+def wrapped(text: str, wide: int, most: int) -> list[str]:
     """At least one line, at most so many, the last cut off where there is more; what cannot be printed is a blank."""
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     return textwrap.wrap(" ".join(text.split()), wide, max_lines=most, placeholder=" …") or [""]
 
 
-def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """No larger than it is drawn; small ones grow by whole pixels, so that they can be counted."""
+def small(image: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
+    """No larger than it is drawn, on `side` pixels; small ones grow by whole pixels, so that they can be counted."""
     height, width = image.shape[:2]
-    share = SIDE / max(height, width)
+    share = side / max(height, width)
     if share >= 1:
         return image.repeat(max(1, int(share)), 0).repeat(max(1, int(share)), 1)
     size = max(1, round(width * share)), max(1, round(height * share))

@@ -54,7 +54,7 @@ def clouds(examples: Sequence[CloudExample], path: Path, *, up: Up = "y") -> Non
     for axes, cloud in zip(panels, examples, strict=False):
         height = cloud.points[:, AXES.index(up)]
         share = (height - height.min()) / (np.ptp(height) or 1.0)
-        _draw(axes, cloud.points, matplotlib.colormaps["viridis"](0.88 * share), up)  # the last yellow is too pale
+        draw(axes, cloud.points, matplotlib.colormaps["viridis"](0.88 * share), up)  # the last yellow is too pale
         colour = RIGHT if cloud.said == cloud.truth else WRONG
         axes.set_title(f"{cloud.truth}\n", fontsize=10, color="black")
         said = f"said: {cloud.said}  p={cloud.probability:.2f}"
@@ -73,7 +73,7 @@ def parts(examples: Sequence[PartsExample], path: Path, *, up: Up = "y") -> None
     panels = figure.subplots(2, len(examples), squeeze=False)
     for column, cloud in enumerate(examples):
         for axes, labels in zip(panels[:, column], (cloud.truth, cloud.said), strict=True):
-            _draw(axes, cloud.points, matplotlib.colormaps["tab10"](labels % 10), up)
+            draw(axes, cloud.points, matplotlib.colormaps["tab10"](labels % 10), up)
         panels[0, column].set_title(f"{cloud.category}\nIoU {cloud.iou:.2f}", fontsize=10)
         place = {"transform": panels[1, column].transAxes, "ha": "center", "va": "top"}
         panels[1, column].text(0.5, -0.02, _short(cloud.id), fontsize=6, color="0.5", **place)
@@ -120,7 +120,7 @@ def control(
     scale = ScalarMappable(Normalize(values.min(), values.max()), "plasma")
     panels = right.subplots(2, SHOWN // 2, squeeze=False).ravel()
     for axes, index, value in zip(panels, chosen, values, strict=False):
-        _draw(axes, centres[index], scale.to_rgba(value), up, fade=0)
+        draw(axes, centres[index], scale.to_rgba(value), up, fade=0)
         axes.set_title(_short(ids[index]), fontsize=7)
     for axes in panels[len(chosen) :]:
         axes.axis("off")
@@ -130,7 +130,7 @@ def control(
     save(figure, path)
 
 
-def _draw(axes: Axes, points: NDArray[np.float32], colours: NDArray[np.float64], up: Up, *, fade: float = 0.5) -> None:
+def draw(axes: Axes, points: NDArray[np.float32], colours: NDArray[np.float64], up: Up, *, fade: float = 0.5) -> None:
     """A cloud [N, 3] in colours [N, 4], seen from above and aside without perspective, what is far paler by `fade`.
 
     The projection is our own: axes of Matplotlib's 3D kit either cut a cloud's corners off or leave it small.

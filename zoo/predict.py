@@ -1,9 +1,25 @@
-"""`python -m zoo.predict adapter=DIR input=FILE [output=FILE.jsonl] [SETTING=VALUE ...]`: answer for one file.
+"""`python -m zoo.predict adapter=NAME|DIR input=FILE|FOLDER|PATTERN [output=FILE.jsonl] [SETTING=VALUE ...]`: answer.
 
-Prints one JSON line: the class of every segment of a clip, of a cloud, of a cloud's points, or of a picture, with
-probabilities; or what a vision-language model writes about a picture, and the letter of a choice that comes to. The
-file is read as in training; what had to be made up (a picture repeated, silence, points repeated) is said on standard
-error. Settings, where they mean something to the adapter's data:
+One file, every file of a folder (at any depth, in the order of paths) or those that a quoted pattern matches
+('scans/*.ply') is answered: the class of every segment of a clip, of a cloud, of a cloud's points, or of a picture,
+with probabilities; or what a vision-language model writes about a picture, and the letter of a choice that comes to.
+
+    clips     mp4, m4v, mov, mkv, webm, avi; or wav, flac, ogg beside a folder of frames with the sound's name:
+              clip.wav and clip/0001.jpg, clip/0002.jpg, ... (jpg or png, spread evenly over the length of the sound)
+    clouds    txt, xyz, csv, npy, npz, h5, ply, pcd, off; of several clouds in a file each is answered, as FILE#0, ...
+    pictures  jpg, png, tif, webp, bmp, gif
+
+One JSON line an input, in order: `id` and the answer, `notes` on what had to be made up (silence, points repeated),
+`forced` where the adapter would not load without; or `id` and `error`. One bad file does not stop the others.
+
+    output=FILE.jsonl         write there in place of standard output; the same command goes on where it was stopped
+    pictures=DIR              draw every answer, DIR/<path below input>.png
+    batch_size=8              inputs that are answered together; less memory, or more speed
+    questions=FILE.csv|jsonl  a row a question: path (below input=FOLDER) and question, choices, gsd
+    --restart                 write over what output= holds
+    --force                   take an adapter onto other backbones than it was trained on; every answer says so
+
+Settings, where they mean something to the adapter's data:
 
     missing_audio=silence     takes a clip without sound, which is an error otherwise
     category=NAME             of a cloud whose parts are wanted
@@ -11,77 +27,189 @@ error. Settings, where they mean something to the adapter's data:
     question="..."            about a picture; a vision-language adapter needs one
     choices="one|two|three"   of the question
 
-Where a method uses the ground sampling distance, the line says which one, where it came from, and what the method
-estimates.
+Exit code 0: all answered. 3: some inputs could not be read. 1: none could, or the adapter is at fault. 2: a mistake in
+the command. 130: stopped by Ctrl-C, or by who reads standard output.
+
+For other code: `predict(pairing, samples)` gives one dictionary a sample.
 """
 
-import json
+import hashlib
+import os
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from rich.console import Console
+from rich.progress import Progress
 
-from zoo import adapter, recipe
-from zoo.batch import Batch, Question
+from data_modules.errors import DataError
+from zoo import adapter, catalog, inputs, recipe
+from zoo.answers import Answers
+from zoo.asking import Run, answered, picture_of, require_question
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.errors import SettingError
-from zoo.files import write_whole
+from zoo.inputs import Input, Inputs
 from zoo.pairing import Pairing
 
+if TYPE_CHECKING:
+    from data_modules.base import DataModule
+    from zoo.tasks.base import Task
+
 SETTINGS = ("missing_audio", "category", "gsd", "question", "choices")
+SOME_FAILED, STOPPED = 3, 130
 
 
-def predict(pairing: Pairing, samples: list[Any]) -> list[dict[str, object]]:
-    """Answer decoded samples, one dictionary each.
+def predict(pairing: Pairing, samples: Sequence[Any]) -> list[dict[str, Any]]:
+    """Answer decoded samples in one batch, one dictionary each.
 
     Raises:
         SettingError: there is no question where one is needed, or no choices.
     """
-    answers: list[dict[str, object]] = []
-    for sample in samples:
-        question: Question | None = getattr(sample, "question", None)
-        if lacking := pairing.task.lacks(question):
-            raise SettingError(f"{type(pairing.task).__name__} answers questions: say {' and '.join(lacking)}")
-        batch = Batch(
-            ids=[sample.id],
-            inputs={
-                name: pairing.backbones[name].collate([pairing.backbones[name].transform(sample)])
-                for name in pairing.depths
-            },
-            target={},
-            conditions={name: value[None] for name, value in getattr(sample, "conditions", {}).items()},
-            questions=[] if question is None else [question],
-        )
-        with torch.no_grad():
-            output = {name: value[0] for name, value in pairing.predict_step(batch).items()}
-        answer = {"id": sample.id, **pairing.task.answer(output)}
-        answer |= {} if question is None else pairing.task.remarks(output, question)
-        answers.append(answer | pairing.method.remarks(pairing.method.observations()))
-    return answers
+    return [one.record for one in answered(pairing, samples)]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Predict one file; exit code 2 on a mistake in the command, 1 on one in the adapter or the file."""
-    words, _ = parse_words(argv, __doc__ or "", required=("adapter", "input"), optional=("output", *SETTINGS))
-    settings = {key: words[key] for key in SETTINGS if key in words}
+    """Predict; exit codes as the help says."""
+    words, _ = parse_words(
+        argv,
+        __doc__ or "",
+        required=("adapter", "input"),
+        optional=("output", "pictures", "batch_size", "questions", *SETTINGS),
+        flags=("--force", "--restart"),
+    )
+    if not words.get("batch_size", "8").isdecimal() or int(words.get("batch_size", "8")) < 1:
+        fail([f"batch_size: expected a number above 0, got {words['batch_size']!r}"])
+    if "--restart" in words and not words.get("output"):
+        fail(["--restart: there is no output= to write over"])
     quiet()
     with user_errors():
-        config, pairing = adapter.load(Path(words["adapter"]))
+        folder = catalog.resolve(words["adapter"])
+        adapter.verify(folder)
+        config = recipe.compose(str(folder / "recipe.yaml"), [])
         data = recipe.instantiate(config.data)
-        sample, notes = data.read(Path(words["input"]), settings)
-        if settings:
-            fail([f"{key}: means nothing to {data.name}, the data of this adapter" for key in settings])
-        told = {"gsd": "gsd" in pairing.method.conditions, "question": pairing.task.writes > 0}
-        notes += [f"this adapter makes no use of {key}=" for key, used in told.items() if key in words and not used]
-        for note in notes:
-            print(f"note: {words['input']}: {note}", file=sys.stderr)
-        lines = "".join(json.dumps(answer) + "\n" for answer in predict(pairing, [sample]))
-    if output := words.get("output"):
-        write_whole(Path(output), lines)
-    else:
-        print(lines, end="")
+        found = find(words, data, recipe.instantiate(config.task))
+        if sentence := inputs.passed_over(found):
+            print(f"note: {sentence}", file=sys.stderr)
+        pictures = _pictures(words)
+        answers = _answers(words, folder)
+        asked = [item for item in found.items if not _done(item, answers, pictures)]
+        if not asked:
+            print(f"{_number(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
+            return 0
+        _, pairing = adapter.load(folder, force="--force" in words)
+        pairing.to("cuda" if torch.cuda.is_available() else "cpu")
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal or len(asked) == 1) as bar:
+            run = Run(pairing, data, answers, pictures, int(words.get("batch_size", "8")), bar)
+            started = time.perf_counter()
+            stopped = _through(run, asked, [item.id for item in found.items])
+        if stopped:
+            return STOPPED
+        _report(words, found, asked, run, time.perf_counter() - started)
+        if run.failed:
+            return 1 if run.failed == len(found.items) else SOME_FAILED
     return 0
+
+
+def find(words: Mapping[str, str], data: "DataModule", task: "Task") -> Inputs:
+    """The inputs of a command, whose settings are checked before weights are fetched."""
+    settings = {key: words[key] for key in SETTINGS if key in words}
+    try:
+        if "questions" in words:
+            found = inputs.find_questions(words["questions"], words["input"], data, settings)
+        else:
+            data.require(settings)
+            require_question(task, data.asked(settings))
+            found = inputs.find(words["input"], data, settings)
+        for item in found.items if "questions" in words else ():
+            data.require(item.settings)
+            require_question(task, data.asked(item.settings))
+    except (DataError, SettingError, inputs.InputError) as error:
+        fail([str(error)])
+    return found
+
+
+def _answers(words: Mapping[str, str], folder: Path) -> Answers | None:
+    """The output file, if one is wanted."""
+    if not (output := words.get("output")):
+        return None
+    sums = adapter.checksums(folder)
+    run = {
+        "adapter": _sha256(f"{sums['adapter.safetensors']} {sums['recipe.yaml']}".encode()),
+        "forced": "--force" in words,
+        "settings": {key: words[key] for key in SETTINGS if key in words},
+        "questions": _sha256(Path(words["questions"]).expanduser().read_bytes()) if "questions" in words else None,
+    }
+    return Answers(Path(output).expanduser(), run, restart="--restart" in words)
+
+
+def _pictures(words: Mapping[str, str]) -> Path | None:
+    """The folder of drawings, if they are wanted."""
+    if not (word := words.get("pictures")):
+        return None
+    folder = Path(word).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail([f"pictures={word}: {error.strerror}; expected a folder"])
+    return folder
+
+
+def _done(item: Input, answers: Answers | None, pictures: Path | None) -> bool:
+    """Whether an input has its answer in the output and, where they are wanted, its drawing."""
+    drawn = pictures is None or picture_of(item, pictures).exists()
+    return answers is not None and drawn and answers.has(item.id, item.file)
+
+
+def _through(run: Run, asked: Sequence[Input], order: Sequence[str]) -> bool:
+    """Answer inputs; whether that was stopped on the way."""
+    if run.answers:
+        run.answers.begin([item.id for item in asked])
+    try:
+        run.over(asked)
+    except KeyboardInterrupt:
+        again = "; the same command goes on" if run.answers else ""
+        run.say(f"stopped: {run.done} of {_number(asked)} are through{again}")
+        return True
+    except BrokenPipeError:  # who reads standard output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    finally:
+        if run.answers:
+            run.answers.close()
+    if run.answers:
+        run.answers.sort(order)
+    return False
+
+
+def _report(words: Mapping[str, str], found: Inputs, asked: Sequence[Input], run: Run, seconds: float) -> None:
+    """What a run should say at its end, on standard error: notes and, of several inputs, how it went."""
+    told = {"gsd": "gsd" in run.pairing.method.conditions, "question": run.pairing.task.writes > 0}
+    for key, used in told.items():
+        if key in words and not used:
+            print(f"note: this adapter makes no use of {key}=", file=sys.stderr)
+    for note, ids in run.notes.items():
+        where = ids[0] if len(ids) == 1 else f"{len(ids)} inputs, {ids[0]} the first"
+        print(f"note: {where}: {note}", file=sys.stderr)
+    if len(found.items) == 1:
+        return
+    earlier = len(found.items) - len(asked)
+    counts = f"{len(found.items) - run.failed} answered{f' ({earlier} of them earlier)' if earlier else ''}"
+    failed = f", {run.failed} could not be" if run.failed else ""
+    where = f"; {words['output']}" if words.get("output") else ""
+    speed = f"{seconds:.1f} s, {len(asked) / seconds:.3g} a second"
+    print(f"{_number(found.items)}: {counts}{failed}; {speed}{where}", file=sys.stderr)
+
+
+def _number(items: Sequence[Input]) -> str:
+    return f"{len(items)} input{'s' * (len(items) != 1)}"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 if __name__ == "__main__":

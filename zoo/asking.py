@@ -1,0 +1,172 @@
+"""Ask a pairing: decoded samples in a batch, or a whole list of inputs, read ahead and answered a batch at a time."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+from torch import Tensor
+
+from zoo.answers import Answers
+from zoo.batch import Question
+from zoo.errors import SettingError
+from zoo.inputs import Input, Read, ahead
+from zoo.pairing import Pairing
+
+if TYPE_CHECKING:
+    from data_modules.base import DataModule
+    from zoo.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A sample and its answer.
+
+    Attributes:
+        sample: as it was asked about.
+        record: `id` and the answer in plain values.
+        prediction: the task's decoded output, without the batch dimension.
+        observed: what the method shows of it, one row a segment.
+    """
+
+    sample: Any
+    record: dict[str, Any]
+    prediction: dict[str, Tensor]
+    observed: dict[str, Tensor]
+
+
+def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
+    """Answer decoded samples in one batch, with the tensors that answers come from.
+
+    Raises:
+        SettingError: there is no question where one is needed, or no choices.
+    """
+    if not samples:
+        return []
+    questions = [getattr(sample, "question", None) for sample in samples]
+    for question in questions:
+        require_question(pairing.task, question)
+    with torch.no_grad():
+        output = pairing.predict_step(pairing.batch(samples))
+    observed = pairing.method.observations()
+    found = []
+    for row, (sample, question) in enumerate(zip(samples, questions, strict=True)):
+        prediction = {name: value[row] for name, value in output.items()}
+        own = {name: value.unflatten(0, (len(samples), -1))[row] for name, value in observed.items()}
+        record = {"id": sample.id, **pairing.task.answer(prediction)}
+        record |= {} if question is None else pairing.task.remarks(prediction, question)
+        record |= pairing.method.remarks(own)
+        record |= {"forced": pairing.forced} if pairing.forced else {}
+        found.append(Answered(sample, record, prediction, own))
+    return found
+
+
+def require_question(task: "Task", question: Question | None) -> None:
+    """Whether a task can answer about a sample.
+
+    Raises:
+        SettingError: it needs a question, or choices.
+    """
+    if lacking := task.lacks(question):
+        raise SettingError(f"{type(task).__name__} answers questions: say {' and '.join(lacking)}")
+
+
+@dataclass
+class Run:
+    """A pass over inputs: what it needs, and what it counts.
+
+    Attributes:
+        pairing: answers.
+        data: reads.
+        answers: the output file; None prints.
+        pictures: folder of drawings, if wanted.
+        batch_size: inputs answered together.
+        progress: shown on standard error, where that is a terminal.
+        done: inputs that are through.
+        failed: of them, those that could not be answered.
+        notes: by their words, the inputs they hold for.
+    """
+
+    pairing: Pairing
+    data: "DataModule"
+    answers: Answers | None
+    pictures: Path | None
+    batch_size: int
+    progress: Progress
+    done: int = 0
+    failed: int = 0
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+    def over(self, items: Sequence[Input]) -> None:
+        """Answer inputs, a batch at a time."""
+        bar = self.progress.add_task("predict", total=len(items))
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            reads = ahead(self.data, items, pool, most=self.batch_size)
+            while group := list(islice(reads, self.batch_size)):
+                self._write([self._record(one) for one in self._answered(group)])
+                self.done += len(group)
+                self.progress.update(bar, advance=len(group))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _answered(self, group: Sequence[Read]) -> Iterator[tuple[Read, Answered | None]]:
+        found = iter(answered(self.pairing, [one.sample for one in group if not one.error]))
+        return ((one, None if one.error else next(found)) for one in group)
+
+    def _record(self, pair: tuple[Read, Answered | None]) -> dict[str, Any]:
+        """One line of the output; its picture is drawn first."""
+        one, said = pair
+        error = one.error or ("" if said and _finite(said.record) else f"{one.item.id}: its answer is not a number")
+        if said is None or error:
+            self.failed += 1
+            self.say(f"error: {error}")
+            return {"id": one.item.id, "error": error}
+        for note in one.notes:
+            self.notes.setdefault(note, []).append(one.item.id)
+        if self.pictures is not None:
+            self._draw(said, picture_of(one.item, self.pictures))
+        return said.record | ({"notes": one.notes} if one.notes else {})
+
+    def _draw(self, said: Answered, path: Path) -> None:
+        from zoo.plots_predictions import draw
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}")
+        draw(part, said.sample, said.record, _arrays(said.prediction), _arrays(said.observed), self.data)
+        part.replace(path)
+
+    def _write(self, records: Sequence[dict[str, Any]]) -> None:
+        if self.answers:
+            self.answers.write(records)
+        else:
+            print("".join(json.dumps(record) + "\n" for record in records), end="", flush=True)
+
+    def say(self, line: str) -> None:
+        """A line on standard error, above the bar."""
+        self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def picture_of(item: Input, folder: Path) -> Path:
+    """Where the drawing of an input lies."""
+    return folder / f"{item.name}.png"
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    # NumPy knows no bfloat16.
+    return {n: (t.float() if t.is_floating_point() else t).cpu().numpy() for n, t in tensors.items()}
+
+
+def _finite(record: Mapping[str, Any]) -> bool:
+    try:
+        json.dumps(record, allow_nan=False)
+    except ValueError:
+        return False
+    return True
