@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ class Places(PictureDataModule):
 
     def __init__(self, root: str, *, asked: bool = False) -> None:
         super().__init__(batch_size=5)
-        self.root, self.asked = Path(root), asked
+        self.root, self.asks = Path(root), asked
 
     def splits(self) -> dict[str, Any]:
         shots = []
@@ -90,14 +91,14 @@ class Places(PictureDataModule):
             path = self.root / f"{i}.png"
             if not path.exists():
                 picture_files.save(path, picture_files.picture(i, i % 3))
-            question = Question("What?", tuple(LAND), "ABC"[i % 3], ("land", "use")[i % 2]) if self.asked else None
+            question = Question("What?", tuple(LAND), "ABC"[i % 3], ("land", "use")[i % 2]) if self.asks else None
             shots.append(Shot(path.stem, (path,), i % 3, (0.5, 2.0, 8.0)[i // 8], question))
         return dict.fromkeys(("train", "val", "test"), self.pictures(shots))
 
 
 def pairing(data: Places) -> Pairing:
     """With an estimate, but as it starts."""
-    if data.asked:
+    if data.asks:
         method = ScaleEarth(targets={"language": ["q_proj"]}, rank=3)
         made = Pairing({"vlm": vlm_tiny.model("llava")}, method, MultipleChoice(), classes=LAND)
     else:
@@ -174,8 +175,11 @@ def test_probes_stand_beneath_the_metric_that_they_question() -> None:
 
 def answer(monkeypatch: pytest.MonkeyPatch, data: Places, made: Pairing, *words: str) -> int:
     """Of the command, on an adapter already loaded."""
-    monkeypatch.setattr(adapter, "load", lambda folder: (type("C", (), {"data": None})(), made))
-    monkeypatch.setattr(recipe, "instantiate", lambda config: data)
+    config = SimpleNamespace(data=data, task=made.task)
+    monkeypatch.setattr(adapter, "verify", lambda folder: None)
+    monkeypatch.setattr(adapter, "load", lambda folder, force: (config, made))
+    monkeypatch.setattr(recipe, "compose", lambda *_: config)
+    monkeypatch.setattr(recipe, "instantiate", lambda block: block)
     path = data.root / "asked.png"
     picture_files.save(path, picture_files.picture(0, 1))
     return predict.main([f"adapter={data.root}", f"input={path}", *words])

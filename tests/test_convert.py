@@ -280,7 +280,7 @@ def test_a_wrong_file_is_refused_and_nothing_written(tmp_path: Path, message: st
 def test_the_backbone_of_a_pretraining_run(tmp_path: Path, capsys) -> None:
     encoder = Mamba3D(source="random:0", **SIZES)
     pairing = Pairing({"points": encoder}, PointMAE(decoder_depth=1), Reconstruction(), classes=CLASSES)
-    folder = adapter.save(pairing, tmp_path / "run", recipe="a: 1\n", metrics={}, card="# Card\n")
+    folder = adapter.save(pairing, tmp_path / "run", recipe="a: 1\n", metrics={}, card=lambda _: "# Card\n")
     path = tmp_path / "net.safetensors"
     assert convert.main([f"adapter={folder}", f"output={path}"]) == 0
     assert re.search(

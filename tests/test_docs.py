@@ -19,7 +19,9 @@ def test_ci_runs_the_test_command_of_the_readme_and_of_the_contribution_guide() 
     assert command in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("document", ["README.md", *(f"model_cards/{name}.md" for name in recipe.available())])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/scaling.md", *(f"model_cards/{name}.md" for name in recipe.available())]
+)
 def test_every_command_names_a_module_and_a_recipe_that_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     commands = re.findall(r"^(?:\S*/)?python -m (\S+)(.*)$", text, re.MULTILINE)

@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -261,12 +263,16 @@ def test_pulls_at_once_of_one_name_all_succeed(cache: Path, server: FaultyServer
 def test_a_stopped_download_keeps_its_part(cache: Path, server: FaultyServer, archive: bytes) -> None:
     url = server.put("furniture.zip", archive, Fault(keep=CUT, pause=30))
     program = "import sys; from zoo import pull; sys.exit(pull.main(sys.argv[1:]))"
-    process = subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # A shell starts what runs in its background deaf to Ctrl-C, and the deafness is inherited.
+    hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hearing
+    )
     while not list(cache.glob("downloads/*.part")):
         time.sleep(0.02)
     time.sleep(0.2)
-    process.send_signal(2)
-    _, told = process.communicate(timeout=20)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (130, b"stopped\n")
     assert left(cache) == [".part", ".validator"]
     assert code([url]) == 0

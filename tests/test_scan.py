@@ -66,6 +66,13 @@ def test_the_reference_equals_scalar_loops(absent: tuple[str, ...], softplus: bo
     torch.testing.assert_close(found, naive(**tensors, softplus=softplus))
 
 
+@pytest.mark.parametrize("length", [2, 3, 64, 65])
+def test_doubling_gives_what_the_reference_gives(length: int) -> None:
+    found, truth = (run(inputs(length=length), backend, torch.float64) for backend in ("doubling", "reference"))
+    for name in truth:
+        torch.testing.assert_close(found[name], truth[name], msg=name)
+
+
 def test_the_reference_passes_gradcheck_in_float64() -> None:
     leaves = [tensor.double().requires_grad_() for tensor in inputs(1, 4, 3, 2).values()]
 

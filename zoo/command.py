@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from data_modules.errors import DataError
-from zoo import annotations, recipe, schema
+from zoo import annotations, own_data, recipe, schema
 from zoo.errors import UserError
 from zoo.recipe import RecipeError
 from zoo.schema import TARGET
@@ -70,7 +70,7 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
             if "--print" in flags:
                 print(recipe.to_yaml(recipe.compose(request.recipe, request.overrides, smoke=request.smoke)), end="")
             else:
-                print(describe(request.recipe))
+                print(describe(request.recipe, request.overrides))
         except RecipeError as error:
             fail(error.problems)
         sys.exit(0)
@@ -126,17 +126,18 @@ def usage(command: str, extra: Mapping[str, str]) -> str:
     keys = [f"  {key + '=':13} {meaning}" for key, meaning in extra.items()]
     options = [f"  {option:13} {meaning}" for option, meaning in OPTIONS.items()]
     example = f"example: python -m {command} recipe=tb_ava trainer.max_epochs=3 method.rank=16"
-    return "\n".join([first, "", *keys, *options, "", example])
+    own = f"your own files: python -m {command} recipe=tb_ava data=folder data.root=DIR"
+    return "\n".join([first, "", *keys, *options, "", example, own])
 
 
-def describe(name: str) -> str:
-    """Every key of a recipe: value here (or default), type, meaning.
+def describe(name: str, words: Collection[str] = ()) -> str:
+    """Every key of a recipe: value here (or default), type, meaning; with the word `data=folder`, of own files.
 
     Raises:
         RecipeError: the recipe cannot be read, or names a class that does not exist.
     """
     lines = [*recipe.header(recipe.find(name)), ""]
-    for key, (block, known) in blocks(name).items():
+    for key, (block, known) in blocks(name, words).items():
         lines.append(f"{key}  ({block[TARGET]})")
         for parameter in known.values():
             lines.append(f"  {key}.{parameter.shown(block)}  [{annotations.readable(parameter.annotation)}]")
@@ -147,14 +148,20 @@ def describe(name: str) -> str:
     return "\n".join(lines)
 
 
-def blocks(name: str) -> dict[str, tuple[dict[str, Any], dict[str, schema.Parameter]]]:
+def blocks(name: str, words: Collection[str] = ()) -> dict[str, tuple[dict[str, Any], dict[str, schema.Parameter]]]:
     """The blocks of a recipe by their key, `backbones.vision` for instance: what it sets, and all that may be set.
+
+    Args:
+        name: of a recipe.
+        words: of a command; `data=folder` puts the block for own files into the place of the recipe's data.
 
     Raises:
         RecipeError: the recipe cannot be read, or names a class that does not exist.
     """
     problems: list[str] = []
     base = recipe.read(recipe.find(name), problems)
+    if "=".join(own_data.WORD) in words:
+        base = own_data.substitute(base, problems)
     found = {k: base[k] for k in recipe.BLOCKS if isinstance(base.get(k), dict)}
     found |= {f"backbones.{k}": v for k, v in (base.get("backbones") or {}).items() if isinstance(v, dict)}
     known: dict[str, tuple[dict[str, Any], dict[str, schema.Parameter]]] = {}

@@ -12,8 +12,11 @@ from typing import Any, cast
 
 import lightning as L
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
+from zoo import processes
 from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch, stack
 from zoo.errors import UserError
@@ -75,6 +78,16 @@ class Pairing(L.LightningModule):
         self.strict_loading = False
         self.forced: list[str] = []
         """Why this adapter should not have been loaded, where it was all the same: stands in every result."""
+        # Frozen, or kept equal by who owns them: DDP need not send buffers before every forward, which processes with
+        # differing numbers of batches (validation) could not answer.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+        self._counted: list[processes.Counted] = []
+        self._losses: list[Tensor] = []
+
+    def configure_model(self) -> None:
+        """Under `fsdp`, share the weights out."""
+        if self.device_mesh is not None and not isinstance(self, FSDPModule):
+            processes.shard(self, self.backbones.values(), self.device_mesh)
 
     # --- features -------------------------------------------------------------------------------------------------
 
@@ -140,7 +153,7 @@ class Pairing(L.LightningModule):
         loss = torch.stack([term.mean() for term in terms.values()]).sum()
         for name, value in self.method.losses(lambda features: self.task.logits(features, batch)).items():
             loss = loss + value
-            self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch))
+            self._log_mean(f"train/{name}", value, batch)
         if not torch.isfinite(loss):
             raise NonFiniteLossError(
                 f"loss is {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}, "
@@ -148,29 +161,46 @@ class Pairing(L.LightningModule):
                 "Lower optimizer.lr, set trainer.gradient_clip_val, or look at these samples; "
                 "the last good checkpoint is kept (resume=true)"
             )
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch))
+        self._log_mean("train/loss", loss, batch, prog_bar=True)
         return loss
+
+    def _log_mean(self, name: str, value: Tensor, batch: Batch, *, prog_bar: bool = False) -> None:
+        """Log a mean over the samples of all processes."""
+        self.log(name, value, prog_bar=prog_bar, batch_size=len(batch), on_step=False, on_epoch=True, sync_dist=True)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed by epoch and batch, so that a resumed run draws what the uninterrupted one would have drawn.
 
         By epoch alone is not enough: Lightning makes a loader's iterator, which draws a number, before the epoch starts
-        in a resumed run and after it in others.
+        in a resumed run and after it in others. Every process draws its own: the same dropout on the rows of all would
+        make their noise add up where it should average out.
         """
-        torch.manual_seed(hash_seed(self.seed, self.current_epoch, batch_idx))
+        step = batch_idx * self.trainer.world_size + self.trainer.global_rank
+        torch.manual_seed(hash_seed(self.seed, self.current_epoch, step))
 
     seed: int = 0
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
         self.task.reset()
+        processes.hold(self, whole=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one validation batch."""
-        self._evaluate(batch, "val")
+        """Count one validation batch, or keep it until all processes count together."""
+        prediction, batch = self._evaluate(batch)
+        if processes.several():
+            self._counted.append(processes.kept(prediction, batch))
+        else:
+            self.task.update(prediction, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics; `task.monitor` selects the checkpoint."""
+        processes.hold(self, whole=False)
+        if processes.several():
+            for prediction, batch in move_data_to_device(processes.together(self._counted), self.device):
+                self.task.update(prediction, batch)
+            self._counted = []
+        self._log_loss("val")
         self.log_dict({f"val/{name}": value for name, value in self.task.compute().items()}, prog_bar=False)
         self.log("val/selected", self.task.compute()[self.task.monitor], prog_bar=True)
 
@@ -180,21 +210,27 @@ class Pairing(L.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Count one test batch; its predictions go to the callbacks."""
-        return self._evaluate(batch, "test")
+        prediction, batch = self._evaluate(batch)
+        self.task.update(prediction, batch)
+        return prediction
 
     def on_test_epoch_end(self) -> None:
         """Log the test metrics."""
+        self._log_loss("test")
         self.log_dict({f"test/{name}": value for name, value in self.task.compute().items()})
 
-    def _evaluate(self, batch: Batch, split: str) -> dict[str, Tensor]:
+    def _evaluate(self, batch: Batch) -> processes.Counted:
         batch = replace(batch, write=self.task.writes)
         features = self(batch)
         if not batch.write:
-            loss = torch.stack([term.mean() for term in self.task.loss(features, batch).values()]).sum()
-            self.log(f"{split}/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
-        prediction = self.task.predict(features, batch)
-        self.task.update(prediction, batch)
-        return prediction
+            self._losses.append(torch.stack(list(self.task.loss(features, batch).values())).sum(0).detach().cpu())
+        return self.task.predict(features, batch), batch
+
+    def _log_loss(self, split: str) -> None:
+        """Mean over samples: Lightning's own synchronised mean is wrong where processes have different numbers."""
+        if losses := processes.together(self._losses):
+            self.log(f"{split}/loss", torch.cat(losses).double().mean().float())
+        self._losses = []
 
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule over the trainable parameters alone."""
@@ -220,6 +256,12 @@ class Pairing(L.LightningModule):
         Raises:
             ValueError: naming every missing, unexpected and misshapen tensor of `source`.
         """
+        self._check(state, source)
+        with torch.no_grad():
+            for name, parameter in self.trainable_state().items():
+                parameter.copy_(state[name])
+
+    def _check(self, state: Mapping[str, Tensor], source: str) -> None:
         own = self.trainable_state()
         problems = [f"missing {name}" for name in own if name not in state]
         problems += [f"unexpected {name}" for name in state if name not in own]
@@ -230,18 +272,16 @@ class Pairing(L.LightningModule):
         ]
         if problems:
             raise ValueError(f"{source} does not fit this pairing: " + "; ".join(problems))
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(state[name])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep, of what the strategy gathered, the trainable tensors only."""
+        """Keep, of what the strategy gathered, the trainable tensors only; under `fsdp` one process has gathered."""
         gathered = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {name: gathered[name].cpu() for name in self.trainable}
+        checkpoint["state_dict"] = {name: gathered[name].cpu() for name in self.trainable if gathered}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check names and shapes before Lightning copies them without a word."""
-        self.load_trainable(checkpoint["state_dict"], source="the checkpoint")
+        """Check names and shapes, for Lightning copies without a word; under `fsdp` it has copied before."""
+        if "state_dict" in checkpoint:
+            self._check(checkpoint["state_dict"], source="the checkpoint")
 
 
 def hash_seed(seed: int, epoch: int, step: int) -> int:

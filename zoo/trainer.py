@@ -187,7 +187,7 @@ def build_trainer(
     bar = progress and sys.stderr.isatty()
     callbacks.append(Bar() if bar else Lines())
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             default_root_dir=run_dir,
             max_epochs=max_epochs,
             accelerator=accelerator,
@@ -210,6 +210,13 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError) as error:
         raise SettingError(f"trainer: {str(error).splitlines()[0]}") from error
+    started = int(os.environ["WORLD_SIZE"]) if torch.distributed.is_torchelastic_launched() else trainer.world_size
+    if started != trainer.world_size:
+        raise SettingError(
+            f"trainer: torchrun started {started} processes, but trainer.devices x trainer.num_nodes is "
+            f"{trainer.world_size}: each process would train alone"
+        )
+    return trainer
 
 
 def loggers(run_dir: Path) -> list[Logger]:

@@ -50,6 +50,7 @@ class AiSFX(Backbone):
     """
 
     stream = "audio"
+    file_prefix = "embedding_net."
 
     def __init__(self, *, source: str = EMBEDDED) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class AiSFX(Backbone):
         loaded: Any = weights.load_state_dict(weights.resolve(source))
         # The published file is a tuple (state dict, training record).
         state = loaded[0] if isinstance(loaded, tuple) else loaded
-        prefix = "embedding_net."
+        prefix = self.file_prefix
         kept = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(f"{prefix}conv_block")}
         missing, unexpected = self.net.load_state_dict(kept, strict=False)
         if missing or unexpected:

@@ -52,9 +52,12 @@ class Backbone(nn.Module):
         stream: what it reads, "vision", "audio" or "points".
         dims: token width before the first block and after each block: `depth + 1` integers.
         fingerprint: of weights and transform settings; part of cache keys and adapters.
+        file_prefix: what a `file:` source has before the names of `net`'s tensors; None where `source` takes no file
+            of plain tensors.
     """
 
     stream: str
+    file_prefix: str | None = None
     dims: tuple[int, ...]
     fingerprint: Fingerprint
 

@@ -208,6 +208,16 @@ class HFVisionLanguage(VisionLanguage):
             self._replay(replaying)
         return [self.chat.text(_until(row, self.chat.stops)) for row in torch.stack(written, 1).tolist()]
 
+    def prompts(self, seen: Any, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
+        """Questions as tokens padded on the left, int64 [B, L], and the mask, 0 where padded."""
+        return _padded(self._prompts(seen, questions), seen["features"].device)
+
+    def next_token(self, seen: Any, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Probabilities of the token after each prompt of `prompts`, float32 [B, V]."""
+        last = self._read(self._shown(tokens, mask, seen), seen)[:, -1]
+        out: Tensor = self.net.get_output_embeddings()(last).float().softmax(-1)
+        return out
+
     def _chat(self, processor: Any, source: str) -> Chat:
         if processor is None:
             return ByteChat(self.net.config)
@@ -228,11 +238,10 @@ class HFVisionLanguage(VisionLanguage):
         ]
 
     def _prompt(self, rows: Sequence[Sequence[int]], seen: Any) -> Prompt:
-        length = max(map(len, rows))
-        device = seen["features"].device
-        tokens = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=device)
-        lengths = torch.tensor([[len(row)] for row in rows], device=device)
-        mask = (torch.arange(length, device=device) >= length - lengths).long()
+        return self._shown(*_padded(rows, seen["features"].device), seen)
+
+    def _shown(self, tokens: Tensor, mask: Tensor, seen: Any) -> Prompt:
+        """Padded prompts [B, L] with the pictures' features in their places."""
         pictures = (tokens == self.chat.image) & mask.bool()
         embeds = self.net.get_input_embeddings()(tokens)
         embeds = embeds.masked_scatter(pictures[..., None], seen["features"].to(embeds.dtype))
@@ -255,6 +264,14 @@ class HFVisionLanguage(VisionLanguage):
 def means(tokens: Tensor, counts: Tensor) -> Tensor:
     """Mean of every sample's share of [sum of counts, D], float32 [B, D]."""
     return torch.stack([share.float().mean(0) for share in tokens.split(counts.tolist())])
+
+
+def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows of tokens padded on the left, int64 [B, L], and the mask, 0 where padded."""
+    length = max(map(len, rows))
+    tokens = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=device)
+    lengths = torch.tensor([[len(row)] for row in rows], device=device)
+    return tokens, (torch.arange(length, device=device) >= length - lengths).long()
 
 
 def _until(tokens: list[int], stops: frozenset[int]) -> list[int]:

@@ -22,6 +22,7 @@ from zoo.backbones.base import Backbone, fingerprint
 from zoo.backbones.mamba3d_block import Block, Modulation, SecondBranch
 from zoo.batch import Cloud
 from zoo.errors import SettingError
+from zoo.ops.batch_norm import BatchNorm1d
 from zoo.ops.points import farthest_points, gather, nearest
 from zoo.ops.selective_scan import Backend, choose
 
@@ -44,8 +45,8 @@ class PatchEncoder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Linear(3, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 256))
-        self.second = nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, width))
+        self.first = nn.Sequential(nn.Linear(3, 128), BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 256))
+        self.second = nn.Sequential(nn.Linear(512, 512), BatchNorm1d(512), nn.ReLU(), nn.Linear(512, width))
 
     def forward(self, neighbourhoods: Tensor) -> Tensor:
         """[B, G, K, 3] -> [B, G, C]."""
@@ -106,12 +107,13 @@ class Net(nn.Module):
     def tokens(self, neighbourhoods: Tensor, centres: Tensor) -> Tensor:
         """Groups [B, G, K, 3] and centres [B, G, 3] -> tokens [B, 1 + G, C + 3] before the first block."""
         groups = torch.cat([self.encoder(neighbourhoods), centres], dim=-1)
-        special = torch.cat([self.cls_token, self.cls_token.new_zeros(3)]).expand(len(groups), 1, -1)
+        # Not `len`, here and below: it would fix the batch size of an exported graph.
+        special = torch.cat([self.cls_token, self.cls_token.new_zeros(3)]).expand(groups.shape[0], 1, -1)
         return torch.cat([special, groups], dim=1)
 
     def positions(self, centres: Tensor) -> Tensor:
         """Centres [B, G, 3] -> positions [B, 1 + G, C]."""
-        return torch.cat([self.cls_pos.expand(len(centres), 1, -1), self.pos_embed(centres)], dim=1)
+        return torch.cat([self.cls_pos.expand(centres.shape[0], 1, -1), self.pos_embed(centres)], dim=1)
 
 
 class Step(nn.Module):
@@ -165,6 +167,7 @@ class Mamba3D(Backbone):
     """
 
     stream = "points"
+    file_prefix = ""
 
     def __init__(
         self,
@@ -253,7 +256,7 @@ class Mamba3D(Backbone):
         parts = [
             self.net.norm(features),
             centres,
-            *(self.net.norm(tap) for tap in taps.split(width, dim=-1) if self.taps),
+            *(self.net.norm(tap) for tap in (taps.split(width, dim=-1) if self.taps else ())),
         ]
         return torch.cat(parts, dim=-1)
 

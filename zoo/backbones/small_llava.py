@@ -140,7 +140,7 @@ class SmallLLaVA(HFVisionLanguage):
         patches = tokens[:, self.vision.net.num_prefix_tokens :]
         side = self.vision.image_size // PATCH
         grid = patches.unflatten(1, (side // MERGED, MERGED, side // MERGED, MERGED)).transpose(2, 3)
-        merged: Tensor = grid.reshape(len(grid), -1, self.image_dim)
+        merged: Tensor = grid.flatten(1, 2).flatten(2)
         return merged
 
     def look(self, inputs: Any) -> Tensor:
@@ -187,8 +187,16 @@ class SmallLLaVA(HFVisionLanguage):
             shown = self._projected(seen)
         return super().write(shown, questions, tokens, use_cache=use_cache)
 
+    def prompts(self, seen: Any, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
+        """Questions as tokens padded on the left, int64 [B, L], and the mask, 0 where padded."""
+        return super().prompts(self._projected(seen), questions)
+
+    def next_token(self, seen: Any, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Probabilities of the token after each prompt of `prompts`, float32 [B, V]."""
+        return super().next_token(self._projected(seen), tokens, mask)
+
     def _projected(self, seen: Tensor) -> dict[str, Tensor]:
-        counts = torch.ones(len(seen), dtype=torch.long)
+        counts = torch.ones(seen.shape[0], dtype=torch.long)
         features = self.projector(seen.flatten(0, 2))
         return {"features": features, "tokens": counts * seen.shape[2], "images": counts}
 

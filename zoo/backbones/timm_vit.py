@@ -27,6 +27,7 @@ class TimmViT(Backbone):
     """
 
     stream = "vision"
+    file_prefix = ""
 
     def __init__(self, *, model: str, source: str, image_size: int = 224) -> None:
         super().__init__()

@@ -1,15 +1,34 @@
 """The contract of a method: it owns every trainable parameter outside the task's head."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch
+from zoo.errors import SettingError
 
 Backbones = Mapping[str, Backbone]
 Features = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """An update of one frozen layer that is the same for every input: W + scaling * up @ down.
+
+    Attributes:
+        layer: the module that stands at the layer's place in the backbone, the layer itself or what wraps it.
+        down: [r, inputs], or [r, inputs, ...] of a convolution.
+        up: [outputs, r], or [outputs, r, 1, ...].
+        scaling: alpha / r.
+    """
+
+    layer: nn.Module
+    down: Tensor
+    up: Tensor
+    scaling: float
 
 
 class Method(nn.Module):
@@ -23,6 +42,8 @@ class Method(nn.Module):
     """Side inputs of a batch that this method uses, e.g. `("gsd",)`; the data must have them."""
     version: int = 1
     """Part of an adapter: raise it when the same settings and tensors come to compute something else."""
+    unmergeable: str = "it has no low-rank updates of frozen layers"
+    """Why the trained part cannot be folded into the frozen weights, where `low_rank` refuses."""
     feature_dims: dict[str, int]
     """Width of each stream that `forward` returns; known after `attach`."""
 
@@ -48,6 +69,17 @@ class Method(nn.Module):
     def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
         """Auxiliary scalar losses of the last forward, by name; `head` gives the task's logits of further features."""
         return {}
+
+    def low_rank(self, *, gsd: float | None = None) -> list[LowRank]:
+        """All that is trained inside the backbones, as low-rank updates, so that it can be folded into their weights.
+
+        Args:
+            gsd: in metres, for updates that depend on it: those at this one.
+
+        Raises:
+            SettingError: the trained part is something else, or depends on a side input that is not given.
+        """
+        raise SettingError(f"{type(self).__name__} cannot be folded into frozen weights: {self.unmergeable}")
 
     def observations(self) -> dict[str, Tensor]:
         """What a report may show of the last forward, by name, one row per segment: [B * T, ...]."""

@@ -49,9 +49,12 @@ class Condition:
             return None
         owners = self._owners.get(tower)
         if owners is None:
-            if count % len(self._value):
-                raise ValueError(f"{count} rows of {tower or 'the encoder'} for {len(self._value)} samples")
-            return self._value.repeat_interleave(count // len(self._value), dim=0)
+            samples = self._value.shape[0]  # `len` would fix the batch size of an exported graph
+            if count == samples:
+                return self._value
+            if count % samples:
+                raise ValueError(f"{count} rows of {tower or 'the encoder'} for {samples} samples")
+            return self._value.repeat_interleave(count // samples, dim=0)
         if len(owners) % count:
             raise ValueError(f"{count} rows of {tower}, whose backbone names the owners of {len(owners)}")
         return self._value[owners[:: len(owners) // count]]

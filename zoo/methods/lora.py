@@ -5,14 +5,17 @@ or that would never be called, and keeps the blocks before the first wrapped one
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from zoo.backbones.base import TextEncoder
 from zoo.batch import Batch
-from zoo.methods.base import Backbones, Method
+from zoo.methods.base import Backbones, LowRank, Method
 from zoo.methods.sites import describe, find, first_blocks
+
+NAME = "default"
+"""What `peft` calls the one adapter of a layer."""
 
 
 class LoRA(Method):
@@ -45,7 +48,7 @@ class LoRA(Method):
         """
         from peft import LoraConfig, inject_adapter_in_model
 
-        sites = find(backbones, self.targets, self.last)
+        self.sites = sites = find(backbones, self.targets, self.last)
         self.matched = describe(sites)
         for site in sites:
             targets = list(self.targets[site.target])
@@ -61,6 +64,14 @@ class LoRA(Method):
     def describe(self) -> str:
         """Which layers are wrapped."""
         return self.matched
+
+    def low_rank(self, *, gsd: float | None = None) -> list[LowRank]:
+        """Every update; no side input matters."""
+        wrapped: list[Any] = [site.block.get_submodule(path) for site in self.sites for path in site.layers]
+        return [
+            LowRank(layer, layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layer.scaling[NAME])
+            for layer in wrapped
+        ]
 
     def prefix_depths(self) -> dict[str, int | None]:
         """Blocks before the first wrapped one."""

@@ -94,6 +94,8 @@ class Mantis(Method):
         temperature: T of the prediction term.
     """
 
+    unmergeable = "every token makes the control signal that moves its own dt, B and C"
+
     def __init__(
         self,
         *,
@@ -171,8 +173,8 @@ class Mantis(Method):
         for block, adapter, rate in zip(blocks, self.adapters, self.rates, strict=True):
             together = block(together, modulation=adapter, drop_path=rate if self.training else 0.0)
         self._centres = None if self.training else tokens[:, 1:, self.width : self.width + 3]
-        pooled = backbone.pool(backbone.finish(together)).unflatten(0, (-1, 1))
-        features: list[Features] = [{STREAM: part} for part in pooled.chunk(len(views))]
+        pooled = backbone.pool(backbone.finish(together)).unflatten(0, (len(views), -1, 1))
+        features: list[Features] = [{STREAM: part} for part in pooled.unbind()]
         self._views = features[1:]
         return features[0]
 

@@ -26,9 +26,9 @@ from zoo.backbones.base import Backbone, TextEncoder
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Features, Method
+from zoo.methods.base import Backbones, Features, LowRank, Method
 from zoo.methods.condition import Condition
-from zoo.methods.scale_estimate import METADATA, ScaleEstimate, observe, resolve
+from zoo.methods.scale_estimate import METADATA, ScaleEstimate, logarithm, observe, resolve
 from zoo.methods.scale_gate import GatedUpdates
 from zoo.methods.sites import describe, find, first_blocks
 
@@ -186,13 +186,8 @@ class ScaleEarth(Method):
 
     def _log_gsd(self, backbone: Backbone, tokens: Any, batch: Batch) -> Tensor:
         """log10(GSD) that the gates are told, [B], by the rule of three branches; keeps what losses need."""
-        some = next(self.parameters())
-        metres = batch.conditions.get(GSD, torch.full((len(batch),), math.nan)).to(some.device, torch.float32)
-        if bool(((metres <= 0) | metres.isinf()).any()):
-            pairs = zip(batch.ids, metres.tolist(), strict=True)
-            wrong = ", ".join(f"{name} {gsd:g}" for name, gsd in pairs if gsd <= 0 or math.isinf(gsd))
-            raise SettingError(f"gsd of {wrong}: expected positive metres per pixel, or NaN for unknown")
-        told = metres.log10()
+        metres = batch.conditions.get(GSD, torch.full((len(batch),), math.nan))
+        told = logarithm(metres.to(self.low.device, torch.float32), batch.ids)
         if self.training:
             self._widen(told)
         withheld = (
@@ -232,17 +227,19 @@ class ScaleEarth(Method):
             torch.distributed.all_reduce(self.low, torch.distributed.ReduceOp.MIN)
             torch.distributed.all_reduce(self.high, torch.distributed.ReduceOp.MAX)
 
-    def _default(self) -> float:
+    def _default(self) -> Tensor:
         if self.default is not None:
-            return self.default
-        return float(self.low + self.high) / 2 if bool(self.low <= self.high) else 0.0
+            return torch.full_like(self.low, self.default)
+        return torch.where(self.low <= self.high, (self.low + self.high) / 2, 0.0)
+
+    def _at(self, gsd: float) -> Tensor:
+        z = torch.tensor(math.log10(gsd), device=self.low.device)
+        return self._clamp(z, told=torch.ones_like(z, dtype=torch.bool))
 
     def _clamp(self, z: Tensor, *, told: Tensor) -> Tensor:
         """Within the scales of training; said once, where it was not an estimate that left them."""
-        if not bool(self.low <= self.high):
-            return z
-        inside = z.clamp(self.low, self.high)
-        if not self._warned and bool((told & ((inside - z).abs() > 1e-4)).any()):
+        inside = torch.where(self.low <= self.high, z.clamp(self.low, self.high), z)
+        if not (self._warned or torch.compiler.is_exporting()) and bool((told & ((inside - z).abs() > 1e-4)).any()):
             self._warned = True
             low, high = 10 ** float(self.low), 10 ** float(self.high)
             log.warning("a GSD outside of the %.3g to %.3g m of training is moved to their border", low, high)
@@ -278,14 +275,25 @@ class ScaleEarth(Method):
         with torch.no_grad():
             return {"openness": (z, self.updates.openness(z.clamp(low, high)))}
 
+    def low_rank(self, *, gsd: float | None = None) -> list[LowRank]:
+        """The updates at one GSD in metres; without gates, those of every GSD.
+
+        Raises:
+            SettingError: the gates are told no GSD, or the scale comes in as a token.
+        """
+        if self.scale == "token":
+            raise SettingError("method.scale=token: what the scale token does cannot be folded into frozen weights")
+        if self.scale == "gate" and gsd is None:
+            raise SettingError("the gates of ScaleEarth depend on the ground sampling distance: say gsd=METRES")
+        return self.updates.low_rank(None if self.scale == "none" or gsd is None else self._at(gsd))
+
     def merge(self, gsd: float) -> None:
         """Fold the updates at one GSD in metres into the frozen weights; other GSDs then mean nothing.
 
         Raises:
             SettingError: merged already, or a quantised layer, whose weight cannot take an update.
         """
-        z = torch.tensor(math.log10(gsd), device=self.low.device)
-        self.updates.merge(self._clamp(z, told=torch.ones_like(z, dtype=torch.bool)))
+        self.updates.merge(self._at(gsd))
 
     def unmerge(self) -> None:
         """Put the frozen weights back, bit by bit."""

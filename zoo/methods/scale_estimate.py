@@ -5,11 +5,13 @@ Size of the head and bounds of s are our choice, the paper's are not known.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from zoo.errors import SettingError
 
 OCTAVE = math.log10(2)
 BOUNDS = (-8.0, 4.0)
@@ -89,8 +91,22 @@ class ScaleEstimate(nn.Module):
         return found
 
 
+def logarithm(metres: Tensor, ids: Sequence[str]) -> Tensor:
+    """log10 of the ground sampling distances that samples `ids` are told, [B]; NaN where nobody tells it.
+
+    Raises:
+        SettingError: one is not positive, or infinite.
+    """
+    # An exported graph cannot raise: who runs it gives positive metres, or NaN.
+    if not torch.compiler.is_exporting() and bool(((metres <= 0) | metres.isinf()).any()):
+        pairs = zip(ids, metres.tolist(), strict=True)
+        wrong = ", ".join(f"{name} {gsd:g}" for name, gsd in pairs if gsd <= 0 or math.isinf(gsd))
+        raise SettingError(f"gsd of {wrong}: expected positive metres per pixel, or NaN for unknown")
+    return metres.log10()
+
+
 def resolve(
-    told: Tensor, mean: Tensor | None, log_variance: Tensor | None, *, trust: float, default: float
+    told: Tensor, mean: Tensor | None, log_variance: Tensor | None, *, trust: float, default: float | Tensor
 ) -> tuple[Tensor, Tensor]:
     """The rule of three branches: what is told, else an estimate that is sure enough, else the default.
 
@@ -99,7 +115,7 @@ def resolve(
         mean: estimates [B], or None.
         log_variance: of the estimates [B].
         trust: largest deviation, in decades, with which an estimate is used.
-        default: log10(GSD) otherwise.
+        default: log10(GSD) otherwise, a number or [].
 
     Returns:
         log10(GSD) [B], without gradient, and the branch taken, int64 [B]: an index of `BRANCHES`.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import SettingError
+from zoo.methods.base import LowRank
 from zoo.methods.condition import Condition
 from zoo.methods.sites import Site
 
@@ -48,7 +49,8 @@ class GatedLowRank(nn.Module):
         if self.gated:
             assert z is not None
             gate = self.gate(z)
-            hidden = hidden * gate.view(len(gate), *[1] * (x.ndim - 2), -1)
+            # Not `len`, here and below: it would fix the batch size of an exported graph.
+            hidden = hidden * gate.view(gate.shape[0], *[1] * (x.ndim - 2), -1)
         return F.linear(hidden, self.up) * self.scaling
 
     def delta(self, z: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ class GatedUpdates(nn.ModuleDict):
         def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
             if not self.condition.active or self._originals:
                 return None
-            more: Tensor = update(inputs[0], self.condition.rows(tower, len(inputs[0])))
+            more: Tensor = update(inputs[0], self.condition.rows(tower, inputs[0].shape[0]))
             return output + more.to(output.dtype)
 
         return add
@@ -97,6 +99,16 @@ class GatedUpdates(nn.ModuleDict):
     def openness(self, z: Tensor) -> Tensor:
         """Mean openness of every rank dimension over all layers at log10(GSD) z [N]: [N, r]."""
         return torch.stack([cast(GatedLowRank, update).gate(z) for update in self.values()]).mean(0)
+
+    @torch.no_grad()
+    def low_rank(self, z: Tensor | None) -> list[LowRank]:
+        """Every update at one log10(GSD) z [], its open gates taken into `down`; z is of no use without gates."""
+        found = []
+        for path, layer in self.layers.items():
+            update = cast(GatedLowRank, self[path])
+            down = update.down if z is None else update.down * update.gate(z)[:, None]
+            found.append(LowRank(layer, down, update.up, update.scaling))
+        return found
 
     @torch.no_grad()
     def merge(self, z: Tensor) -> None:

@@ -136,6 +136,8 @@ class TBAVA(Method):
         seed: of the two text controls.
     """
 
+    unmergeable = "its gates are opened by what both streams of a sample hold"
+
     def __init__(
         self,
         *,
@@ -185,7 +187,8 @@ class TBAVA(Method):
 
     def _anchors(self, text: TextEncoder, classes: Sequence[str]) -> Tensor:
         """[K + 1, d_t] unit-norm anchors, the last one the background's."""
-        prompts = [[t.format(name) for t in self.templates] for name in classes] + [[BACKGROUND] * len(self.templates)]
+        words = [name.replace("_", " ") for name in classes]
+        prompts = [[t.format(name) for t in self.templates] for name in words] + [[BACKGROUND] * len(self.templates)]
         flat = text.encode([prompt for row in prompts for prompt in row])
         anchors = flat.reshape(len(prompts), len(self.templates), -1).mean(1)
         generator = torch.Generator().manual_seed(self.seed)

@@ -22,7 +22,7 @@ class EventLocalizationMetrics(Metric):
     balanced: Tensor
 
     def __init__(self, *, background: int) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # the pairing brings predictions together
         self.background = background
         # correct, segments, foreground correct, foreground, background correct, background, videos named, videos
         self.add_state("counts", torch.zeros(8, dtype=torch.long), dist_reduce_fx="sum")

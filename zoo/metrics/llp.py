@@ -27,7 +27,7 @@ class VideoParsingMetrics(Metric):
     videos: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # the pairing brings predictions together
         self.add_state("total", torch.zeros(len(LEVELS), len(KINDS), dtype=torch.double), dist_reduce_fx="sum")
         self.add_state("videos", torch.tensor(0), dist_reduce_fx="sum")
 

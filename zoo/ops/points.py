@@ -26,7 +26,8 @@ def farthest_points(points: Tensor, count: int) -> Tensor:
     _check_clouds("points", points)
     _check_count("count", count, points)
     points = points.detach().float()
-    if points.device.type == "cpu":
+    # A graph that is exported can hold torch's operations alone.
+    if points.device.type == "cpu" and not torch.compiler.is_exporting():
         return torch.from_numpy(_farthest_cpu(points.mT.contiguous().numpy(), count))
     return _farthest_loop(points, count)
 
@@ -64,7 +65,8 @@ def gather(values: Tensor, indices: Tensor) -> Tensor:
     if values.ndim != 3:
         raise ValueError(f"values must be [B, N, C], got {list(values.shape)}")
     _check_batch("indices", indices, "values", values)
-    rows = torch.arange(len(values), device=values.device).view(-1, *[1] * (indices.ndim - 1))
+    # Not `len`, which would fix the batch size of an exported graph.
+    rows = torch.arange(values.shape[0], device=values.device).view(-1, *[1] * (indices.ndim - 1))
     return values[rows, indices]
 
 
@@ -94,7 +96,7 @@ def interpolate(points: Tensor, centres: Tensor, values: Tensor) -> Tensor:
     weights = 1 / (distances + 1e-8)
     weights = (weights / weights.sum(-1, keepdim=True)).to(values.dtype)
     # A weighted bag of embeddings never holds the three picked rows of each point [B, N, 3, C].
-    first = centres.shape[1] * torch.arange(len(centres), device=centres.device)[:, None, None]
+    first = centres.shape[1] * torch.arange(centres.shape[0], device=centres.device)[:, None, None]
     spread = F.embedding_bag(
         (indices + first).flatten(0, 1), values.flatten(0, 1), mode="sum", per_sample_weights=weights.flatten(0, 1)
     )
@@ -110,13 +112,16 @@ def _squared(points: Tensor, queries: Tensor) -> Tensor:
 
 
 def _farthest_loop(points: Tensor, count: int) -> Tensor:
-    chosen = torch.zeros(len(points), count, dtype=torch.int64, device=points.device)
-    distances = torch.full(points.shape[:2], torch.inf, device=points.device)
-    for step in range(1, count):
-        last = gather(points, chosen[:, step - 1 : step])
-        distances = torch.minimum(distances, _squared(points, last)[:, 0])
-        chosen[:, step] = distances.argmax(1)  # the first of equals
-    return chosen
+    # One axis after the other, as the CPU kernel does; and an exported graph repeats every operation `count` times.
+    axes = points.unbind(-1)
+    last = torch.zeros(points.shape[0], 1, dtype=torch.int64, device=points.device)
+    chosen, distances = [last], torch.full(points.shape[:2], torch.inf, device=points.device)
+    while len(chosen) < count:
+        x, y, z = ((axis - axis.gather(1, last)).square() for axis in axes)
+        distances = torch.minimum(distances, x + y + z)
+        last = distances.argmax(1, keepdim=True)  # the first of equals
+        chosen.append(last)
+    return torch.cat(chosen, dim=1)
 
 
 # No fast-math: it reorders sums, and indices would depend on the processor.

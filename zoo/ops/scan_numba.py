@@ -276,7 +276,8 @@ def _empty(*shape: int) -> Tensor:
 def _arrays(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Any, z: Any, bias: Any) -> list[Any]:
     """Contiguous float32 arrays; absent D and bias are zero, an absent z is never read."""
     blank = u.new_zeros(u.shape[2], dtype=torch.float32)
-    D, bias = (blank if vector is None else vector for vector in (D, bias))
+    # Parameters are copied: what NumPy looks at can never be resized again, and fsdp lets weights go by resizing.
+    D, bias = (blank if vector is None else vector.detach().clone() for vector in (D, bias))
     tensors = (u, dt, A.T, B, C, D, u[:, :1] if z is None else z, bias)
     return [tensor.detach().float().contiguous().numpy() for tensor in tensors]
 

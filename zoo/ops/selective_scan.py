@@ -17,20 +17,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Backend = Literal["auto", "reference", "numba", "triton", "mamba_ssm"]
-Named = Literal["reference", "numba", "triton", "mamba_ssm"]
+Backend = Literal["auto", "reference", "doubling", "numba", "triton", "mamba_ssm"]
+Named = Literal["reference", "doubling", "numba", "triton", "mamba_ssm"]
 
 
 def choose(device: torch.device, dtype: torch.dtype) -> Named:
     """The fastest backend that serves tensors of this device and type.
 
-    A GPU takes our Triton kernel, a CPU the Numba one. float64, meant for checks, takes the reference everywhere.
+    A GPU takes our Triton kernel, a CPU the Numba one. float64, meant for checks, takes the reference everywhere; a
+    graph that is exported takes `doubling`, which needs nothing but torch's operations.
 
     Raises:
         RuntimeError: a device without a fused kernel; only an explicit `reference` runs there, slowly.
     """
     if dtype == torch.float64:
         return "reference"
+    if torch.compiler.is_exporting():
+        return "doubling"
     if device.type == "cpu":
         return "numba"
     if device.type == "cuda" and importlib.util.find_spec("triton"):
@@ -77,8 +80,8 @@ def selective_scan(
     if backend not in get_args(Backend):
         raise ValueError(f"backend {backend!r}: expected one of {', '.join(get_args(Backend))}")
     named = choose(u.device, u.dtype) if backend == "auto" else backend
-    if named == "reference":
-        return _reference(u, dt, A, B, C, D, z, dt_bias, softplus)
+    if named in ("reference", "doubling"):
+        return _unfused(u, dt, A, B, C, D, z, dt_bias, softplus, by_token=named == "reference")
     if named == "mamba_ssm":
         return _mamba_ssm(u, dt, A, B, C, D, z, dt_bias, softplus)
     if not length:
@@ -105,7 +108,7 @@ def _check(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *more: Tensor
     return size, length, channels
 
 
-def _reference(
+def _unfused(
     u: Tensor,
     dt: Tensor,
     A: Tensor,
@@ -115,23 +118,41 @@ def _reference(
     z: Tensor | None,
     dt_bias: Tensor | None,
     softplus: bool,
+    *,
+    by_token: bool,
 ) -> Tensor:
-    """The equations, token by token: the oracle of every other backend."""
+    """The equations in torch's operations: token by token, the oracle of every other backend, or by `_doubling`."""
     kind = torch.float64 if u.dtype == torch.float64 else torch.float32
     with torch.autocast(u.device.type, enabled=False):
         x, delta, A, B, C = (tensor.to(kind) for tensor in (u, dt, A, B, C))
         delta = delta if dt_bias is None else delta + dt_bias.to(kind)
         delta = F.softplus(delta, threshold=80) if softplus else delta
-        state = x.new_zeros(len(u), *A.shape)  # [B, D, S]
-        rows = []
-        for t in range(u.shape[1]):
-            step = delta[:, t, :, None]
-            state = torch.exp(step * A) * state + step * x[:, t, :, None] * B[:, t, None]
-            rows.append(torch.einsum("bds,bs->bd", state, C[:, t]))
-        y = torch.stack(rows, dim=1) if rows else torch.zeros_like(x)
+        if by_token:
+            state = x.new_zeros(u.shape[0], *A.shape)  # [B, D, S]
+            rows = []
+            for t in range(u.shape[1]):
+                step = delta[:, t, :, None]
+                state = torch.exp(step * A) * state + step * x[:, t, :, None] * B[:, t, None]
+                rows.append(torch.einsum("bds,bs->bd", state, C[:, t]))
+            y = torch.stack(rows, dim=1) if rows else torch.zeros_like(x)
+        else:
+            states = _doubling(torch.exp(delta[..., None] * A), (delta * x)[..., None] * B[:, :, None])
+            y = (states * C[:, :, None]).sum(-1)
         y = y if D is None else y + D.to(kind) * x
         y = y if z is None else y * F.silu(z.to(kind))
         return y.to(u.dtype)
+
+
+def _doubling(decay: Tensor, drive: Tensor) -> Tensor:
+    """h_t = decay_t h_{t-1} + drive_t for every t at once, [B, L, D, S]: in round k a state takes in the one 2^k
+    tokens before it (Hillis and Steele 1986), so that a graph holds log2(L) steps, not L."""
+    reach = 1
+    while reach < decay.shape[1]:
+        back = (0, 0, 0, 0, reach, 0)
+        drive = drive + decay * F.pad(drive[:, :-reach], back)
+        decay = decay * F.pad(decay[:, :-reach], back)
+        reach *= 2
+    return drive
 
 
 def _mamba_ssm(

@@ -22,6 +22,7 @@ class Task(nn.Module):
         unit: "fraction" when metrics lie in [0, 1], "percent" when the benchmark reports them times 100.
         writes: tokens that a language model shall write where the task decodes text; it then has no loss outside of
             training, as likelihood and writing are two passes.
+        conditions: side inputs of a batch that `predict` reads.
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
@@ -29,6 +30,7 @@ class Task(nn.Module):
     monitor: str
     unit: str = "fraction"
     writes: int = 0
+    conditions: tuple[str, ...] = ()
     version: int = 1
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:

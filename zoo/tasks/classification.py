@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from zoo.batch import Batch
 from zoo.metrics.classification import accuracies
+from zoo.ops.batch_norm import BatchNorm1d
 from zoo.tasks.base import Head, Task
 
 
@@ -50,7 +51,7 @@ class Classification(Task):
         else:
             widths, layers = [sum(feature_dims.values()), *self.hidden], []
             for width, out in pairwise(widths):
-                layers += [nn.Linear(width, out), nn.BatchNorm1d(out), nn.ReLU(), nn.Dropout(self.dropout)]
+                layers += [nn.Linear(width, out), BatchNorm1d(out), nn.ReLU(), nn.Dropout(self.dropout)]
             self.head = nn.Sequential(*layers, nn.Linear(widths[-1], len(classes)))
         self.reset()
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.metrics.part_segmentation import mean_ious, shape_iou
+from zoo.ops.batch_norm import BatchNorm1d
 from zoo.ops.points import interpolate
 from zoo.tasks.base import Task
 
@@ -38,6 +39,7 @@ class PartSegmentation(Task):
 
     kind = "part-segmentation"
     monitor = "instance_miou"
+    conditions = ("category", "points")
 
     def __init__(
         self,
@@ -83,7 +85,7 @@ class PartSegmentation(Task):
         """[B, P, K]."""
         points, category = batch.conditions["points"], batch.conditions["category"]
         groups, centres = features[STREAM][:, 0, :, :-3], features[STREAM][:, 0, :, -3:]
-        size = (len(points), points.shape[1])
+        size = points.shape[:2]
         near = torch.cat([points, interpolate(points, centres, groups)], dim=-1)
         label = self.label(F.one_hot(category, len(self.categories)).to(groups.dtype))
         whole = torch.cat([groups.amax(1), groups.mean(1), label], dim=-1)
@@ -145,5 +147,5 @@ def _layers(widths: Sequence[int], activation: nn.Module, *, bias: bool = True) 
     """Linear, batch norm and activation for every step of `widths`; on rows [N, C]."""
     layers: list[nn.Module] = []
     for width, out in pairwise(widths):
-        layers += [nn.Linear(width, out, bias=bias), nn.BatchNorm1d(out), activation]
+        layers += [nn.Linear(width, out, bias=bias), BatchNorm1d(out), activation]
     return nn.Sequential(*layers)

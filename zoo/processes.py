@@ -1,0 +1,112 @@
+"""What the processes of one run do together: count the validation split once, and under `fsdp` hold weights in shares.
+
+Every process takes its rows of the training and validation splits (`data_modules.base`). A metric is rarely a mean
+over processes, so what they predicted is brought together and each of them counts the whole split, every sample once;
+all then agree on which checkpoint is best. Under `fsdp` (PyTorch's fully_shard, for Lightning's own FSDP runs on GPUs
+alone) a process holds its share of every tensor, and gathers a block's weights while the block runs.
+"""
+
+import contextlib
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from zoo.backbones.base import Backbone
+from zoo.batch import Batch
+from zoo.errors import UserError
+
+Item = TypeVar("Item")
+Counted = tuple[dict[str, Tensor], Batch]
+"""One batch's predictions and what they are counted against."""
+
+
+def several() -> bool:
+    """Whether this process is one of a run's several."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+class LostProcessError(UserError):
+    """Another process of this run has stopped."""
+
+
+LOST = re.compile("closed by peer|reset by peer|broken pipe|connection refused|connection closed", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def none_lost() -> Iterator[None]:
+    """What a collective says when another process is gone, in one line: the cause stands in that process's output.
+
+    Raises:
+        LostProcessError: another process has stopped.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (several() and (isinstance(error, distributed.DistError) or LOST.search(str(error)))):
+            raise
+        place = f"process {distributed.get_rank()} of {distributed.get_world_size()} (from 0)"
+        raise LostProcessError(
+            f"{place}: another process of this run has stopped, and its own output says why; once that is mended, the "
+            "same command with resume=true goes on from the last checkpoint"
+        ) from error
+
+
+def kept(prediction: dict[str, Tensor], batch: Batch) -> Counted:
+    """What counting needs of a batch, on the CPU, without the media."""
+
+    def down(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.cpu() for name, tensor in tensors.items()}
+
+    slim = replace(batch, inputs={}, prefix={}, target=down(batch.target), conditions=down(batch.conditions))
+    return down(prediction), slim
+
+
+def together(items: list[Item]) -> list[Item]:
+    """The items of every process, in the order of the processes; the same list in each of them."""
+    if not several():
+        return items
+    gathered: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(gathered, items)
+    return [one for part in gathered for one in part]
+
+
+# --- shares of weights ------------------------------------------------------------------------------------------------
+
+
+def shard(pairing: nn.Module, backbones: Iterable[Backbone], mesh: DeviceMesh) -> None:
+    """Share every parameter out within a machine; machines hold replicas.
+
+    A block of a backbone is gathered and let go as one, and all else, with method and head, as one. Names of parameters
+    do not change.
+
+    Args:
+        pairing: the whole module.
+        backbones: those of it.
+        mesh: machines x devices of one machine.
+    """
+    for backbone in backbones:
+        own = set(backbone.modules())
+        for block in itertools.chain(*backbone.towers.values()):
+            # What a step binds further inputs to is the backbone's own.
+            fully_shard(next(module for module in block.modules() if module in own), mesh=mesh)
+    # The task's head runs after the pairing's forward pass.
+    fully_shard(pairing, mesh=mesh, reshard_after_forward=False)
+
+
+def hold(pairing: nn.Module, *, whole: bool) -> None:
+    """Gather all weights and keep them, or go back to shares.
+
+    Processes that evaluate differ in how many batches they have and how many words they write, so none may wait for
+    another within a forward pass.
+    """
+    for module in pairing.modules():
+        if isinstance(module, FSDPModule):
+            module.set_reshard_after_forward(not whole and module is not pairing, recurse=False)
+            act: Callable[[], Any] = module.unshard if whole else module.reshard
+            act()
