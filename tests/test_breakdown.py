@@ -215,7 +215,7 @@ def test_predict_asks_for_the_question_and_reads_the_letter(
     for words, lacking in (((), 'question="..." and choices='), (("question=What?",), "say choices=")):
         with pytest.raises(SystemExit) as end:
             answer(monkeypatch, data, made, *words)
-        assert end.value.code == 1
+        assert end.value.code == 2
         assert lacking in capsys.readouterr().err
     told = []
 
