@@ -97,7 +97,7 @@ def parity(made: Callable[[], tuple[Pairing, Batch]], folder: Path, *, onnx: boo
     return exported.compare(expected, exported.run_torch(folder / "model.pt2", inputs))
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "parts" else n for n in MADE])
 def test_an_exported_program_gives_what_the_pairing_gives_at_any_batch_size(name: str, tmp_path: Path) -> None:
     found = parity(MADE[name], tmp_path, onnx=False)
     assert found.sizes == (1, 2, 4)
@@ -261,11 +261,13 @@ def test_a_mistake_in_the_command_is_told_before_anything_is_loaded(
     assert re.search(said, capsys.readouterr().err)
 
 
-def test_numbers_that_are_none_on_one_side_alone_are_infinitely_far() -> None:
+def test_numbers_that_are_none_on_one_side_and_labels_without_numbers_are_infinitely_far() -> None:
     nan = torch.tensor([1.0, math.nan])
     assert exported.compare([{"x": nan}], [{"x": nan.clone()}]).max_abs == 0
     assert exported.compare([{"x": nan}], [{"x": torch.tensor([math.nan, 1.0])}]).max_abs == math.inf
-    assert exported.compare([{"x": torch.tensor([1, 2])}], [{"x": torch.tensor([1, 3])}]).decisions == 1
+    labels, others = {"x": torch.tensor([1, 2])}, {"x": torch.tensor([1, 3])}
+    assert exported.compare([labels], [others]) == exported.Parity(math.inf, 1, (2,))
+    assert exported.compare([labels | {"p": nan}], [others | {"p": nan}]) == exported.Parity(0.0, 1, (2,))
     with pytest.raises(ExportError, match="the export gives"):
         exported.compare([{"x": nan}], [{"y": nan}])
 

@@ -4,6 +4,7 @@ Measures an adapter on its test split with the code that measured it in training
 and says whether it reproduces: whether it lies within the interval that the card gives, on the same data. On other data
 (your own: `data=folder data.root=DIR`) there is nothing to reproduce, and the number stands for itself.
 
+    probes=false    leaves out the further looks at pictures (blank, wrong or no scale), which take most of the time
     --update-card   enters the measurement into the adapter's metrics.json and card; from a clean commit only
     --force         takes an adapter whose backbones or structure differ from those it was trained with; results say so
 """
@@ -33,13 +34,16 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
 
 
-def measure(pairing: Pairing, data: "DataModule", trainer: L.Trainer, collect: Collect) -> dict[str, Any]:
+def measure(
+    pairing: Pairing, data: "DataModule", trainer: L.Trainer, collect: Collect, *, probed: bool = True
+) -> dict[str, Any]:
     """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code.
 
-    Its probes (blank pictures, a wrong condition) come first, so that the task's state afterwards is the split's own.
+    Its probes (blank pictures, a wrong condition) come first, so that the task's state afterwards is the split's own;
+    without `probed` they are left out.
     """
     monitor, probes = pairing.task.monitor, {}
-    for name, samples in data.probes(pairing.method.conditions).items():
+    for name, samples in data.probes(pairing.method.conditions).items() if probed else ():
         seen = Collect()
         _run(pairing, trainer, seen, data.loader(samples, "test"))
         probes[name] = _measured(pairing, seen)
@@ -82,7 +86,7 @@ def described(data: "DataModule") -> dict[str, Any]:
     return {"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint(), **data.report()}
 
 
-def evaluate(folder: Path, config: DictConfig, pairing: Pairing) -> dict[str, Any]:
+def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool = True) -> dict[str, Any]:
     """Measure a loaded adapter on the test split of `config.data`; with a manifest, as in training."""
     start = time.perf_counter()
     data = recipe.instantiate(config.data)
@@ -94,7 +98,7 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing) -> dict[str, An
             f"{len(data.classes)} ({', '.join(data.classes[:4])}, ...): they must be the same, in the same order"
         )
     connect(data, pairing, seed=config.seed)
-    measured = measure(pairing, data, single_trainer("auto"), Collect())
+    measured = measure(pairing, data, single_trainer("auto"), Collect(), probed=probed)
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["manifest"]
     manifest = run.manifest(
         recipe=stored["recipe"],
@@ -126,12 +130,14 @@ def main(argv: list[str] | None = None) -> int:
         argv,
         __doc__ or "",
         required=("adapter",),
-        optional=("output",),
+        optional=("output", "probes"),
         flags=("--update-card", "--force"),
         free=True,
     )
     if other := [word for word in overrides if not word.startswith(("data.", "data="))]:
         fail([f"'{word}': an adapter is measured as it was trained; only data.* may be changed" for word in other])
+    if named.get("probes", "true") not in ("true", "false"):
+        fail([f"probes={named['probes']}: expected true or false"])
     quiet()
     with user_errors():
         folder = catalog.resolve(named["adapter"])
@@ -145,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
         _, pairing = adapter.load(folder, force="--force" in named)
         if config.data.get("classes") is None and "classes" in schema.signature(config.data[schema.TARGET]):
             config.data.classes = pairing.classes  # own files may lack some, and must have no other
-        result = evaluate(folder, config, pairing)
+        result = evaluate(folder, config, pairing, probed=named.get("probes") != "false")
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         result["verdict"] = verdict(result, stored)
         report.show(report.evaluation(result, stored))

@@ -184,8 +184,8 @@ def export(
         parity, told = write(Job(config, pairing, batches, folder, gsd))
         if not parity.max_abs <= tolerance:
             raise ExportError(
-                f"what was exported differs from the adapter by {parity.max_abs:.2g}, more than the tolerance of "
-                f"{tolerance:g}; nothing was written"
+                f"what was exported differs from the adapter by {parity.max_abs:.2g} ({parity.decisions} labels), more "
+                f"than the tolerance of {tolerance:g}; nothing was written"
             )
         record = {
             "format": form,

@@ -35,7 +35,8 @@ class Parity:
     """How far an export lies from the pairing.
 
     Attributes:
-        max_abs: largest absolute difference of any number; infinite where one of the two is not a number.
+        max_abs: largest absolute difference of any number; infinite where one of the two is not a number, or where
+            labels differ that stand there without numbers.
         decisions: labels that differ.
         sizes: of the batches compared.
     """
@@ -108,7 +109,7 @@ def to_onnx(graph: Graph, inputs: Tensors, outputs: Sequence[str], file: Path) -
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_shapes=({name: dict(enumerate(sizes)) for name, sizes in graph.free.items()},),
-            # onnxscript's rewriting takes an added 1e-8 for nothing and drops it: 1 / (distance + 1e-8) became infinite.
+            # Rewriting by onnxscript drops an added 1e-8 as if it were 0: 1 / (distance + 1e-8) became infinite.
             optimize=False,
             verbose=False,
         )
@@ -160,6 +161,8 @@ def compare(expected: Sequence[Tensors], found: Sequence[Tensors]) -> Parity:
                 largest = max(largest, _distance(tensor, theirs[name]))
             else:
                 decisions += int((tensor != theirs[name]).sum())
+        if decisions and not any(tensor.is_floating_point() for tensor in ours.values()):
+            largest = math.inf
     return Parity(largest, decisions, tuple(len(next(iter(side.values()))) for side in expected))
 
 

@@ -13,7 +13,8 @@ def verdict(now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]
     """Compare two records of `zoo.evaluate.measure`, each with its manifest.
 
     Returns:
-        `reproduces`: true, false, or null where the data differ; `exact`: every metric is the same; `line`: in words.
+        `reproduces`: true, false, or null where the data differ; `exact`: every metric that both have is the same;
+        `line`: in words.
     """
     metric, unit = stored["monitor"], stored["unit"]
     name, value, was = metric.replace("_", " "), now["metrics"][metric], stored["metrics"][metric]
@@ -22,7 +23,8 @@ def verdict(now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]
     if then != found:
         line = f"{said}: other data than the card's (fingerprint {found[:12]}, there {then[:12]}), nothing to reproduce"
         return {"reproduces": None, "exact": False, "line": line}
-    exact = all(abs(now["metrics"].get(m, float("inf")) - v) < EXACT for m, v in stored["metrics"].items() if v == v)
+    both = [(v, stored["metrics"][m]) for m, v in now["metrics"].items() if m in stored["metrics"]]
+    exact = all(abs(a - b) < EXACT for a, b in both if b == b)
     interval = stored["intervals"].get(metric)
     if interval is None:
         within, bounds = exact, "which gives no interval"
