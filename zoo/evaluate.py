@@ -148,7 +148,8 @@ def main(argv: list[str] | None = None) -> int:
                 "--update-card: a number enters a card from a clean commit only; this is a tree with uncommitted "
                 "changes, or no checkout"
             )
-        _, pairing = adapter.load(folder, force="--force" in named)
+        # With the cache, as in training: probes look at the same pictures, whose frozen part is then computed once.
+        _, pairing = adapter.load(folder, cached=True, force="--force" in named)
         if config.data.get("classes") is None and "classes" in schema.signature(config.data[schema.TARGET]):
             config.data.classes = pairing.classes  # own files may lack some, and must have no other
         result = evaluate(folder, config, pairing, probed=named.get("probes") != "false")
