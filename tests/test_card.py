@@ -126,7 +126,7 @@ def test_a_card_that_drifts_is_named_and_written_anew(
 
 def test_evidence_tells_no_folder_of_the_machine_that_measured() -> None:
     files = [
-        *card.folder().glob("runs/*.json"),
+        *card.folder().glob("evidence/*.json"),
         *(f / n for f in catalog.bundled().values() for n in ("metrics.json", "recipe.yaml")),
     ]
     assert len(files) > 6

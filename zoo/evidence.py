@@ -1,7 +1,7 @@
 """What the measured numbers of a model card come from, and the `model-index` that they make.
 
 Evidence is `runs`, the metrics.json of trainings of the same recipe, one a seed or fold, and `comparisons` with
-controls by name. That of a recipe's card lies beside it in `runs/NAME.json`; that of an adapter's is its metrics.json.
+controls by name. That of a recipe's card lies beside it in `evidence/NAME.json`; that of an adapter's is its metrics.json.
 """
 
 import json
@@ -14,7 +14,9 @@ from zoo import comparison
 
 def file_of(path: Path) -> Path:
     """Where the numbers of a card come from."""
-    return path.with_name("metrics.json") if path.name == "README.md" else path.parent / "runs" / f"{path.stem}.json"
+    return (
+        path.with_name("metrics.json") if path.name == "README.md" else path.parent / "evidence" / f"{path.stem}.json"
+    )
 
 
 def read(path: Path) -> dict[str, Any]:
