@@ -1,7 +1,8 @@
 """What the measured numbers of a model card come from, and the `model-index` that they make.
 
 Evidence is `runs`, the metrics.json of trainings of the same recipe, one a seed or fold, and `comparisons` with
-controls by name. That of a recipe's card lies beside it in `evidence/NAME.json`; that of an adapter's is its metrics.json.
+controls by name. That of a recipe's card lies beside it in `evidence/NAME.json`; that of an adapter's is its
+metrics.json.
 """
 
 import json
