@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tiny import batch, pairing, train_steps
 
 from data_modules.errors import DataError
@@ -91,6 +92,16 @@ def test_a_full_disk_and_a_fault_in_the_data_are_one_line_each(capsys: pytest.Ca
         assert capsys.readouterr().err == line
     with pytest.raises(ZeroDivisionError), user_errors():
         raise ZeroDivisionError
+
+
+def test_a_run_that_is_terminated_does_not_exit_as_if_all_had_gone_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, user_errors():
+        raise SIGTERMException
+    assert end.value.code == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
+    with pytest.raises(SystemExit) as end, user_errors():
+        raise SystemExit(2)
+    assert end.value.code == 2
 
 
 def test_a_run_folder_that_cannot_be_made_is_one_line(

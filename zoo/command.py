@@ -202,6 +202,11 @@ def user_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as error:
+        if type(error).__name__ != "SIGTERMException":  # Lightning's, which would exit as if all had gone well
+            raise
+        print("stopped by SIGTERM", file=sys.stderr)
+        sys.exit(143)
     else:
         return
     print(f"error: {message}", file=sys.stderr)
