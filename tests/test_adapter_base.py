@@ -14,14 +14,20 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from zoo import adapter, card, catalog, evaluate, predict, reproduce, run
+from zoo import adapter, card, catalog, evaluate, former, predict, reproduce, run
 from zoo.backbones.base import Fingerprint, fingerprint, fingerprints_of_format
 from zoo.errors import UserError
 from zoo.files import file_hash
 from zoo.train import main as train
 from zoo.verdict import verdict
 
-OLD = Path(__file__).parent / "data" / "adapter_format_1"
+OLD = {number: Path(__file__).parent / "data" / f"adapter_format_{number}" for number in (1, 2)}
+"""Adapters on random weights as those versions wrote them, on a processor with AVX2."""
+CPU = Path("/proc/cpuinfo")
+AVX2 = pytest.mark.skipif(
+    not CPU.is_file() or "avx2" not in CPU.read_text(),
+    reason="no AVX2: this processor cannot draw the weights that the stored adapters were trained on",
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,27 +106,49 @@ def test_tensors_must_fit_under_force_too(folder: Path) -> None:
         adapter.load(folder, force=True)
 
 
-def test_an_adapter_of_format_1_still_loads_and_answers_as_it_did(capsys: pytest.CaptureFixture[str]) -> None:
-    assert predict.main([f"adapter={OLD}", f"input={OLD / 'cloud.xyz'}"]) == 0
-    found, stored = json.loads(capsys.readouterr().out), json.loads((OLD / "answer.json").read_text())
+@AVX2
+@pytest.mark.parametrize("number", OLD)
+def test_an_adapter_of_a_former_format_still_loads_and_answers_as_it_did(
+    number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict.main([f"adapter={OLD[number]}", f"input={OLD[number] / 'cloud.xyz'}"]) == 0
+    found, stored = json.loads(capsys.readouterr().out), json.loads((OLD[number] / "answer.json").read_text())
     assert found["label"] == stored["label"]
     assert found["likely"] == pytest.approx(stored["likely"], abs=2e-6)
 
 
-def test_an_adapter_of_format_1_on_another_backbone_is_refused(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(OLD, tmp_path / "old"))
+@pytest.mark.parametrize(("number", "said"), [(1, "other weights or settings"), (2, "other weights")])
+def test_an_adapter_of_a_former_format_on_another_backbone_is_refused(number: int, said: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(OLD[number], tmp_path / "old"))
     edit(folder, backbones__points__source="random:1")
-    with pytest.raises(adapter.AdapterError, match="other weights or settings"):
+    with pytest.raises(adapter.AdapterError, match=said):
         adapter.load(folder)
+
+
+@AVX2
+def test_training_starts_from_format_2_where_only_the_rounding_of_positions_differs(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(catalog.bundled()["scale_earth-rsscn7"], tmp_path / "old"))
+    header, _ = adapter.read(folder)
+    changed = json.loads(header["restated"])["format 2"]
+    then = header | {"format": "2", "fingerprints": json.dumps(json.loads(header["fingerprints"]) | changed)}
+    assert json.loads(former.restated(folder / "recipe.yaml", then)["fingerprints"]) == json.loads(
+        header["fingerprints"]
+    )
+    changed["vision"]["weights"] = "0" * 64
+    other = then | {"fingerprints": json.dumps(changed)}
+    assert former.restated(folder / "recipe.yaml", other) == other
+    recipe = OLD[2] / "recipe.yaml"
+    drawn, _ = adapter.read(OLD[2])
+    assert former.restated(recipe, drawn) == drawn
 
 
 def test_a_format_of_the_future_says_to_upgrade(folder: Path) -> None:
     file = folder / "adapter.safetensors"
     with safe_open(file, framework="pt") as opened:
         header = opened.metadata()
-    save_file(load_file(file), file, metadata={**header, "format": "3"})
+    save_file(load_file(file), file, metadata={**header, "format": "4"})
     sign(folder)
-    with pytest.raises(adapter.AdapterError, match=r"format '3' is unknown.*upgrade"):
+    with pytest.raises(adapter.AdapterError, match=r"format '4' is unknown.*upgrade"):
         adapter.load(folder)
 
 

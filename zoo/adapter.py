@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +32,12 @@ from zoo.files import file_hash, write_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from zoo.backbones.base import Fingerprint
     from zoo.pairing import Pairing
 
-FORMAT = 2
-"""Format 1 had one fingerprint a backbone, of weights and settings together, and none of the structure."""
+FORMAT = 3
+"""Format 1 had one fingerprint a backbone, of weights and settings together, and none of the structure. Up to format 2
+the weights that are computed when a backbone is built (random ones, resampled positions) hung on the processor."""
 FILES = ("adapter.safetensors", "recipe.yaml", "metrics.json", "README.md")
 
 
@@ -211,7 +213,7 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
         AdapterError: altered files, an unknown format, other backbone weights, settings or structure, or tensors that
             do not fit; the last is an error under `force` too.
     """
-    from zoo import recipe
+    from zoo import former, recipe
     from zoo.backbones.base import fingerprints_of_format
     from zoo.build import build_pairing
 
@@ -220,7 +222,9 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
     header, tensors = read(folder)
     with fingerprints_of_format(int(header["format"])):
         pairing = build_pairing(config, json.loads(header["classes"]), cached=cached)
-    found = differences(header, pairing)
+    found = differences(header, pairing.fingerprints)
+    if found and int(header["format"]) < 3 and former.known_elsewhere(folder / "recipe.yaml", header):
+        found = []
     told = OmegaConf.to_container(config, resolve=True)
     if header["format"] != "1" and structure(told, pairing) != header["structure"]:
         found.append("the structure of method or task is another one than was trained")
@@ -248,7 +252,7 @@ def read(folder: Path) -> tuple[dict[str, str], dict[str, "Tensor"]]:
     with safe_open(folder / "adapter.safetensors", framework="pt") as file:
         header = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    if header.get("format") not in ("1", str(FORMAT)):
+    if header.get("format") not in [str(number) for number in range(1, FORMAT + 1)]:
         raise AdapterError(
             f"{folder}: format {header.get('format', '')!r} is unknown to this version, which reads formats 1 to "
             f"{FORMAT}; upgrade multimodal-peft-zoo"
@@ -273,12 +277,12 @@ def structure(config: Any, pairing: "Pairing") -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def differences(header: dict[str, str], pairing: "Pairing") -> list[str]:
+def differences(header: dict[str, str], fingerprints: Mapping[str, "Fingerprint"]) -> list[str]:
     """What this machine's backbones differ in from those that the adapter was trained on."""
     found: list[str] = []
     stored = json.loads(header["fingerprints"])
-    for name in sorted(stored.keys() | pairing.fingerprints.keys()):
-        then, now = stored.get(name), pairing.fingerprints.get(name)
+    for name in sorted(stored.keys() | fingerprints.keys()):
+        then, now = stored.get(name), fingerprints.get(name)
         if then is None or now is None:
             found.append(f"the {name} backbone {'is new' if then is None else 'is missing'}")
             continue

@@ -208,7 +208,8 @@ def _facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     config = yaml.load((directory / "recipe.yaml").read_text(encoding="utf-8"), Loader=FastLoader)
     blocks = {name: block for name, block in config["backbones"].items() if block}
     with safe_open(file, framework="np") as tensors:
-        base = json.loads(tensors.metadata()["fingerprints"])
+        header = tensors.metadata()
+        base = json.loads(header["fingerprints"])
         slices = [tensors.get_slice(name) for name in tensors.keys()]  # noqa: SIM118 - not a dictionary
         params = sum(math.prod(part.get_shape()) for part in slices)
         kinds = sorted({part.get_dtype() for part in slices})
@@ -230,10 +231,12 @@ def _facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
             "params": params,
             "trainable_pct": round(100 * manifest["parameters"]["trainable"] / total, 2),
             "dtype": ", ".join(kinds),
+            **({"restated": json.loads(header["restated"])} if "restated" in header else {}),
         },
         "data": {
             key: manifest["data"][key]
-            for key in ("name", "synthetic", "license", "train", "val", "test", "fingerprint")
+            for key in ("name", "synthetic", "license", "train", "val", "test", "fingerprint", "restated")
+            if key in manifest["data"]
         },
         "run": {
             **{key: manifest[key] for key in ("command", "commit", "dirty", "date", "seed", "hardware", "epochs")},

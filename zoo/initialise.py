@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from zoo import adapter, catalog, recipe, schema
+from zoo import adapter, catalog, former, recipe, schema
 from zoo.adapter import AdapterError
 from zoo.schema import TARGET
 
@@ -67,7 +67,9 @@ def initialise(pairing: "Pairing", config: DictConfig, folder: Path) -> dict[str
     how = f"; leave recipe= out to train by the adapter's own recipe, which python -m zoo.show {folder} shows"
     if header["format"] == "1":
         raise AdapterError(f"init={folder}: it was written in format 1, which no training starts from; train it anew")
-    if other := adapter.differences(header, pairing):
+    if header["format"] == "2" and adapter.differences(header, pairing.fingerprints):
+        header = former.restated(folder / "recipe.yaml", header)
+    if other := adapter.differences(header, pairing.fingerprints):
         raise AdapterError(f"init={folder}: {'; '.join(other)}; its tensors mean nothing here{how}")
     misfits = [name for name in sorted(own.keys() | stored.keys()) if misfit(name, own, stored)]
     wrong = [name for name in misfits if name.startswith(METHOD)]

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, fingerprint
+from zoo.backbones.draws import initialising
 from zoo.batch import Clip
 from zoo.ops.fbank import fbank
 
@@ -54,11 +55,7 @@ class AiSFX(Backbone):
 
     def __init__(self, *, source: str = EMBEDDED) -> None:
         super().__init__()
-        parsed = weights.parse(source)
-        if parsed.kind == "random":
-            weights.announce_random(source, "aiSFX")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(parsed.seed if parsed.kind == "random" else 0)
+        with initialising(source, "aiSFX"):
             widths = (1, *WIDTHS)
             self.net = nn.ModuleDict(
                 {
@@ -66,7 +63,7 @@ class AiSFX(Backbone):
                     for i in range(len(WIDTHS))
                 }
             )
-        if parsed.kind != "random":
+        if weights.parse(source).kind != "random":
             self._load(source)
         self.dims = (1, *WIDTHS)
         self.fingerprint = fingerprint(self.net, {"front_end": "aisfx", "peak": "clip"})

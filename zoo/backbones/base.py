@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from zoo.batch import Batch
 
-_FORMAT = ContextVar("format of fingerprints", default=2)
+_FORMAT = ContextVar("format of fingerprints", default=3)
 
 
 @dataclass(frozen=True)
@@ -201,12 +201,21 @@ def fingerprint(module: nn.Module, settings: dict[str, Any]) -> Fingerprint:
 
 @contextlib.contextmanager
 def fingerprints_of_format(number: int) -> Iterator[None]:
-    """Backbones built inside have fingerprints as adapters of this format keep them."""
+    """Backbones built inside have fingerprints as adapters of this format keep them.
+
+    Format 1 has one hash of weights and settings. Up to format 2, weights that are computed when a backbone is built
+    (random ones, resampled positions) are torch's, whose last bits hang on the processor.
+    """
     token = _FORMAT.set(number)
     try:
         yield
     finally:
         _FORMAT.reset(token)
+
+
+def exact_by_processor() -> bool:
+    """Whether weights that are computed must be those of adapters before format 3."""
+    return _FORMAT.get() < 3
 
 
 def _sha256(text: str) -> str:

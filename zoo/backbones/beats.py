@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, Bound, fingerprint
+from zoo.backbones.draws import initialising
 from zoo.batch import Clip
 from zoo.ops.fbank import KALDI_RATE, fbank
 
@@ -115,14 +116,12 @@ class BEATs(Backbone):
         state: dict[str, Tensor] | None = None
         parsed = weights.parse(source)
         if parsed.kind == "random":
-            weights.announce_random(source, "BEATs")
             self.config = BEATsConfig(**cast(dict[str, Any], config or {}))
         else:
             if config:
                 raise weights.WeightsError(f"{source}: config belongs to random: sources; a checkpoint brings its own")
             self.config, state = published(weights.load_state_dict(weights.resolve(source)), source=source)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(parsed.seed if state is None else 0)
+        with initialising(source, "BEATs"):
             self.net = _build(self.config)
         if state is not None:
             missing, unexpected = self.net.load_state_dict(state, strict=False)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, TextEncoder, fingerprint
+from zoo.backbones.draws import initialising
 from zoo.backbones.timm_vit import square
 from zoo.batch import Framed
 
@@ -115,11 +116,9 @@ def _load(source: str, config: dict[str, Any] | None) -> Any:
     """
     parsed = weights.parse(source)
     if parsed.kind == "random":
-        weights.announce_random(source, "CLIP")
         if not config:
             raise weights.WeightsError(f"{source}: a random CLIP needs config with embed_dim, vision_cfg and text_cfg")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(parsed.seed)
+        with initialising(source, "CLIP"):
             return open_clip.model.CLIP(**config)
     if config:
         raise weights.WeightsError(f"{source}: config belongs to random: sources; real weights bring their own sizes")

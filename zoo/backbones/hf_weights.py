@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from zoo.backbones import weights
+from zoo.backbones.draws import initialising
 from zoo.errors import SettingError
 
 Quantization = Literal["none", "4bit"]
@@ -68,11 +69,8 @@ def load(
     Raises:
         WeightsError: `config` was given for real weights, or a tensor of the model is not in the checkpoint.
     """
-    parsed = weights.parse(source)
-    if parsed.kind == "random":
-        weights.announce_random(source, model.__name__)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(parsed.seed)
+    if weights.parse(source).kind == "random":
+        with initialising(source, model.__name__):
             net = model(configuration(**(sizes or {})))
         for parameter in net.parameters():  # and no buffer: rotary frequencies stay float32, as with real weights
             parameter.data = parameter.data.to(dtype)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, fingerprint
+from zoo.backbones.draws import initialising
 from zoo.backbones.mamba3d_block import Block, Modulation, SecondBranch
 from zoo.batch import Cloud
 from zoo.errors import SettingError
@@ -189,11 +190,7 @@ class Mamba3D(Backbone):
         self.scan = scan
         if wrong := [tap for tap in self.taps if not 0 <= tap < depth]:
             raise SettingError(f"backbones.points.taps: {wrong} are none of the blocks 0 to {depth - 1}")
-        parsed = weights.parse(source)
-        if parsed.kind == "random":
-            weights.announce_random(source, "Mamba3D")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(parsed.seed if parsed.kind == "random" else 0)
+        with initialising(source, "Mamba3D"):
             self.net = Net(
                 width=width,
                 depth=depth,
@@ -203,7 +200,7 @@ class Mamba3D(Backbone):
                 whole_batch=compat == "official",
                 scan=scan,
             )
-        if parsed.kind != "random":
+        if weights.parse(source).kind != "random":
             weights.load_exactly(self.net, weights.resolve(source), source)
         tapped = [width * sum(tap < index for tap in self.taps) for index in range(depth + 1)]
         self.dims = tuple(width + 3 + more for more in tapped)

@@ -20,6 +20,7 @@ from zoo.backbones.base import fingerprint
 from zoo.backbones.chat import ByteChat, Chat
 from zoo.backbones.dinov2 import EMBEDDED as VISION
 from zoo.backbones.dinov2 import DINOv2
+from zoo.backbones.draws import initialising
 from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.backbones.vision_language import ask
 from zoo.batch import Framed, Question
@@ -110,15 +111,12 @@ class SmallLLaVA(HFVisionLanguage):
         self.freeze()
 
     def _projector(self, source: str) -> nn.Module:
-        width, parsed = self.net.config.hidden_size, weights.parse(source)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(parsed.seed if parsed.kind == "random" else 0)
+        width = self.net.config.hidden_size
+        with initialising(source, "projector"):
             made = nn.Sequential(
                 nn.LayerNorm(self.image_dim), nn.Linear(self.image_dim, width), nn.GELU(), nn.Linear(width, width)
             )
-        if parsed.kind == "random":
-            weights.announce_random(source, "projector")
-        else:
+        if weights.parse(source).kind != "random":
             weights.load_exactly(made, weights.resolve(source), source)
         return made
 
@@ -208,11 +206,8 @@ def smollm2(source: str) -> tuple[Any, Chat]:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    parsed = weights.parse(source)
-    if parsed.kind == "random":
-        weights.announce_random(source, "SmolLM2")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(parsed.seed)
+    if weights.parse(source).kind == "random":
+        with initialising(source, "SmolLM2"):
             tiny = LlamaForCausalLM(LlamaConfig(**TINY, bos_token_id=256, eos_token_id=257, pad_token_id=258))
         return tiny, ByteChat(SimpleNamespace(image_token_id=259, text_config=tiny.config))
     file = weights.resolve(source)

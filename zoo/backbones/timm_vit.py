@@ -1,6 +1,8 @@
 """Vision transformers of timm behind the stepwise interface: plain ViT, DINOv2, and DINOv3 with rotary positions."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -8,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Backbone, Bound, fingerprint
+from zoo.backbones.base import Backbone, Bound, exact_by_processor, fingerprint
+from zoo.backbones.draws import initialising
 from zoo.batch import Framed
 from zoo.errors import SettingError
+from zoo.ops.resample import bicubic
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,21 +36,11 @@ class TimmViT(Backbone):
     def __init__(self, *, model: str, source: str, image_size: int = 224) -> None:
         super().__init__()
         parsed = weights.parse(source)
-        if parsed.kind == "random":
-            weights.announce_random(source, model)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(parsed.seed)
-                self.net = timm.create_model(model, num_classes=0, img_size=image_size)
-        elif parsed.kind == "timm":
-            try:
-                self.net = timm.create_model(parsed.name, pretrained=True, num_classes=0, img_size=image_size)
-            except OSError as error:
-                raise weights.WeightsError(
-                    f"{source}: the hub cannot be reached and nothing is cached: {error}"
-                ) from error
-        else:
-            self.net = timm.create_model(model, num_classes=0, img_size=image_size)
-            load_timm(self.net, weights.load_state_dict(weights.resolve(source)), source=source)
+        with initialising(source, model):
+            name = parsed.name if parsed.kind == "timm" else model
+            self.net = timm.create_model(name, num_classes=0, img_size=image_size)
+        if parsed.kind != "random":
+            load_timm(self.net, _stored(source), source=source)
         self._finish_setup(image_size)
 
     def _finish_setup(self, image_size: int) -> None:
@@ -115,14 +109,38 @@ def load_timm(net: nn.Module, state: dict[str, Tensor], *, source: str, antialia
     Raises:
         WeightsError: naming what is missing or left over.
     """
-    from timm.layers import resample_abs_pos_embed
-
     if "pos_embed" in state and state["pos_embed"].shape != net.pos_embed.shape:
+        prefix = 0 if getattr(net, "no_embed_class", False) else int(net.num_prefix_tokens)  # type: ignore[arg-type]
         grid = net.patch_embed.grid_size  # type: ignore[union-attr]
-        prefix = 0 if getattr(net, "no_embed_class", False) else net.num_prefix_tokens
-        state = state | {
-            "pos_embed": resample_abs_pos_embed(state["pos_embed"], grid, num_prefix_tokens=prefix, antialias=antialias)
-        }
+        state = state | {"pos_embed": _resampled(state["pos_embed"], grid, prefix, antialias)}
     missing, unexpected = net.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise weights.WeightsError(f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}")
+
+
+def _resampled(positions: Tensor, grid: Any, prefix: int, antialias: bool) -> Tensor:
+    """Learned positions [1, prefix + side^2, D] -> [1, prefix + h w, D] for a grid (h, w)."""
+    if exact_by_processor():
+        from timm.layers import resample_abs_pos_embed
+
+        former: Tensor = resample_abs_pos_embed(positions, grid, num_prefix_tokens=prefix, antialias=antialias)
+        return former
+    side = math.isqrt(positions.shape[1] - prefix)
+    table = bicubic(positions[0, prefix:].unflatten(0, (side, side)), tuple(grid), antialias=antialias)
+    return torch.cat([positions[:, :prefix], table.flatten(0, 1)[None]], 1)
+
+
+def _stored(source: str) -> dict[str, Tensor]:
+    """Tensors in timm's names, of a timm model at the size that it was trained at, or of a file.
+
+    Raises:
+        WeightsError: they cannot be had.
+    """
+    if weights.parse(source).kind != "timm":
+        return weights.load_state_dict(weights.resolve(source))
+    try:
+        published = timm.create_model(weights.parse(source).name, pretrained=True, num_classes=0)
+    except OSError as error:
+        raise weights.WeightsError(f"{source}: the hub cannot be reached and nothing is cached: {error}") from error
+    state: dict[str, Tensor] = published.state_dict()
+    return state
