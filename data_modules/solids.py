@@ -84,6 +84,11 @@ def plate(width: float, depth: float) -> Solid:
     return Solid(width * depth, draw)
 
 
+def nine_digits(value: float) -> float:
+    """The value to nine digits: the last ones of powers, exp and log differ between processors."""
+    return float(f"{value:.9g}")
+
+
 def lathe(*profile: tuple[float, float]) -> Solid:
     """A polyline of (radius, height) turned about y, without further caps; a radius of 0 closes it."""
     radius, height = np.array(profile).T
@@ -165,7 +170,8 @@ def _round(a: float, b: float, c: float, power: float, *, half: bool) -> Solid:
             points[:, 1] = -np.abs(points[:, 1])
         return points
 
-    area = 4 * math.pi * float(spread.mean())
+    # Of two equal parts the last bit of their areas would decide which of them has more points.
+    area = nine_digits(4 * math.pi * float(spread.mean()))
     return Solid(area / 2 if half else area, draw)
 
 

@@ -6,13 +6,14 @@ scale a little where there are such cues, and not at all elsewhere: then nothing
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_modules.solids import nine_digits
 from data_modules.synthetic_scene_cues import LAYOUTS, Colours, Layout, Plane, Rng, Site, box, street
 
 SIDE = 112
@@ -54,6 +55,11 @@ class Scene:
     layout: Layout | None
     marks: tuple[float, ...] = ()
     cars: int | None = None
+
+    @property
+    def told(self) -> "Scene":
+        """The scene with its lengths to nine digits, as it enters a key."""
+        return replace(self, gsd=nine_digits(self.gsd), marks=tuple(map(nine_digits, self.marks)))
 
 
 class Poses(NamedTuple):

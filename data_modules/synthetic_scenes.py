@@ -11,7 +11,7 @@ and catches broken code. It says nothing about real pictures from above.
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -195,7 +195,8 @@ class SceneSet(SampleSet[Picture]):
 
     def key(self, index: int) -> str:
         """Generator version, random stream and record; whether the GSD is told changes no pixel."""
-        text = f"synthetic_scenes|{VERSION}|{self.seed}|{self.split}|{index}|{self.record(index)}"
+        record = self.record(index)
+        text = f"synthetic_scenes|{VERSION}|{self.seed}|{self.split}|{index}|{replace(record, scene=record.scene.told)}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _rng(self, index: int, part: int) -> np.random.Generator:
