@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 import zoo
-from zoo import adapter, card, catalog, catalog_tables, recipe, schema, show, sources
+from zoo import adapter, card, catalog, catalog_tables, recipe, report, schema, show, sources
 from zoo import list as list_command
 from zoo.backbones import origins, weights
 from zoo.batch import Cloud
@@ -319,10 +319,24 @@ def test_show_takes_a_file_and_a_folder_of_ones_own(tmp_path: Path, capsys: pyte
     mine = tmp_path / "mine.yaml"
     mine.write_text("# Mine.\ninclude: [mantis]\n", encoding="utf-8")
     assert show.main([str(mine)]) == 0
-    assert f"python -m zoo.train recipe={mine}" in " ".join(capsys.readouterr().out.split())
+    assert f"  python -m zoo.train recipe={mine}\n" in capsys.readouterr().out
     folder = shutil.copytree(catalog.bundled()["mantis-furniture"], tmp_path / "mine")
     assert show.main([str(folder)]) == 0
-    assert str(folder) in capsys.readouterr().out.replace("\n", "").replace(" ", "")
+    assert f"  {folder}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [20, 60, 100])
+def test_a_command_and_a_path_are_printed_whole_however_narrow_the_terminal(
+    width: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = f"python -m zoo.train recipe=/{'long/' * 30}m_ine.yaml data.root=/data seed=1"
+    path = f"/{'folder-of-mine/' * 20}file"
+    rows = {"run it": command, "folder": path, "about": "many words " * 30}
+    Console(width=width).print(report.Pairs(rows), crop=False)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert f"run it  {command}" in lines
+    assert f"folder  {path}" in lines
+    assert max(len(line) for line in lines if "many" in line) <= max(width, 30)
 
 
 def test_show_suggests_the_nearest_name_of_either_kind(capsys: pytest.CaptureFixture[str]) -> None:

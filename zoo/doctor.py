@@ -183,7 +183,7 @@ def page(here: Machine, verdicts: Sequence[Verdict]) -> Group:
         recipes.add_row(verdict.recipe, Text(verdict.runs, style=style), Text(verdict.reasons()))
     get = {name: how for verdict in verdicts for name, how in verdict.get.items()}
     title = Text("where to get it" if get else "", style="bold")
-    return Group(report.pairs(facts(here)), recipes, title, report.pairs(get))
+    return Group(report.Pairs(facts(here)), recipes, title, report.Pairs(get))
 
 
 def main(argv: list[str] | None = None) -> int:

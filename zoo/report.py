@@ -1,10 +1,11 @@
 """Tables of a run for the terminal: records in, rich renderables out."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +15,7 @@ from zoo import comparison
 def show(renderable: Any) -> None:
     """Print a renderable; a pipe gets plain text, 100 columns wide."""
     console = Console()
-    (console if console.is_terminal else Console(width=100)).print(renderable)
+    (console if console.is_terminal else Console(width=100)).print(renderable, crop=False)
 
 
 def number(value: float | None, unit: str) -> str:
@@ -38,14 +39,33 @@ def seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} s"
 
 
-def pairs(rows: Mapping[str, str]) -> Table:
-    """Names in bold, and beside each its text, whatever brackets are in it."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, text in rows.items():
-        table.add_row(Text(name), Text(text))
-    return table
+class Pairs:
+    """Names in bold, and beside each its text, whatever brackets are in it.
+
+    A command stays on one line and no word is broken, however narrow the terminal: what is printed can be copied.
+
+    Args:
+        rows: text by name.
+    """
+
+    def __init__(self, rows: Mapping[str, str]) -> None:
+        self.rows = rows
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        """Lines for a terminal as wide as the options say."""
+        indent = max(map(len, self.rows), default=0) + 2
+        for name, text in self.rows.items():
+            lines = [part for line in text.splitlines() for part in _wrapped(line, options.max_width - indent)] or [""]
+            for number, line in enumerate(lines):
+                label = (name if number == 0 else "").ljust(indent)
+                yield Text.assemble((label, "bold"), line, no_wrap=True, overflow="ignore")
+
+
+def _wrapped(line: str, room: int) -> list[str]:
+    """Prose in lines of so many characters, where its words allow it."""
+    if "python -m " in line:
+        return [line]
+    return textwrap.wrap(line, max(room, 20), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _metrics(record: Mapping[str, Any], title: str) -> Table:
@@ -121,13 +141,10 @@ def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
         "  adapter": "adapter/ (safetensors, recipe, metrics, card, checksums)",
         "  pictures": ", ".join(sorted(p.name for p in (run_dir / "report").glob("*.png"))),
     }
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    for name, value in rows.items():
-        table.add_row(name, value)
     title = (
         f"{manifest['recipe']} on {manifest['data']['name']} (n = {record['n']}, selected on {manifest['selected_on']})"
     )
-    return Group(_metrics(record, title), *_details(record), table)
+    return Group(_metrics(record, title), *_details(record), Pairs({f"  {name}": text for name, text in rows.items()}))
 
 
 def evaluation(record: Mapping[str, Any], stored: Mapping[str, Any]) -> Group:

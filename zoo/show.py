@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(json.dumps(entry.facts() | told, indent=2), flush=True)
                 return 0
             print(f"{describe(name)}\n")
-            report.show(report.pairs(recipe_summary(entry, holdings)))
+            report.show(report.Pairs(recipe_summary(entry, holdings)))
             return 0
         if name not in adapters and not Path(name).is_dir():
             fail([f"unknown recipe or adapter '{name}'.{schema.nearest(name, known)}"])
@@ -170,7 +170,7 @@ def main(argv: list[str] | None = None) -> int:
             print(json.dumps(entry.facts() | told, indent=2), flush=True)
             return 0
         print(f"# {entry.path}/recipe.yaml, as it was resolved\n{told['resolved']}")
-        report.show(report.pairs(adapter_summary(entry, told)))
+        report.show(report.Pairs(adapter_summary(entry, told)))
     return 0
 
 
