@@ -3,14 +3,13 @@
 import json
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
 from zoo import adapter, catalog, recipe
 from zoo.backbones.weights import cache_dir
 from zoo.errors import UserError
-from zoo.files import file_hash
+from zoo.files import copy_plain, file_hash
 from zoo.recipe import RecipeError
 from zoo.unpack import LIMITS
 
@@ -27,19 +26,23 @@ def staging() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="unpack-", dir=cache_dir() / "downloads")
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy an adapter's own files, no others.
+def copy(source: Path, target: Path, *, cache: Path | None = None) -> None:
+    """Copy an adapter's own files, no others, and nothing that a link leads to.
+
+    Args:
+        source: an adapter directory.
+        target: a folder.
+        cache: the hub's cache, where `source` lies in one: its snapshots are links to files of it.
 
     Raises:
-        InstallError: a file is missing or too large.
+        InstallError: a file is missing.
+        LinkError: one is a link or too large.
     """
     for name, limit in LIMITS.items():
         path = source / name
-        if not path.is_file():
+        if not path.is_symlink() and not path.exists():
             raise InstallError(f"{source} is no adapter directory: it has no {name}")
-        if path.stat().st_size > limit:
-            raise InstallError(f"{path} has {path.stat().st_size:,} bytes; at most {limit:,} are taken")
-        shutil.copyfile(path, target / name)
+        copy_plain(path, target / name, most=limit, cache=cache)
 
 
 def inspect(folder: Path) -> None:
