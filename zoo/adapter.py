@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from zoo import trust
+from zoo import soundness, trust
 from zoo.errors import UserError
 from zoo.files import copy_plain, file_hash, write_whole
 
@@ -165,6 +165,7 @@ def verify(folder: Path) -> None:
     Raises:
         AdapterError: naming the missing or altered file.
         TrustError: naming what its recipe may not.
+        SoundnessError: what the header of its tensors says is not of the kind it should be.
     """
     for name, digest in checksums(folder).items():
         path = folder / name
@@ -173,6 +174,7 @@ def verify(folder: Path) -> None:
         if file_hash(path) != digest:
             raise AdapterError(f"{path} was altered: its sha256 differs from the one in SHA256SUMS")
     trust.check(folder)
+    soundness.require_header(folder / "adapter.safetensors")
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -185,12 +185,19 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         lines: Iterator[tuple[str, Any]] = ((f"{file}, line {reader.line_num}", row) for row in reader)
     else:
         lines = ((f"{file}, line {n}", _object(line)) for n, line in enumerate(text.splitlines(), 1) if line.strip())
-    for where, row in lines:
+    for where, row in _told(file, lines):
         if not isinstance(row, dict) or not row.get("path") or None in row or None in row.values():
             raise InputError(f"{where}: expected path and, where it applies, question, choices, gsd")
         choices = row.get("choices")
         row["choices"] = "|".join(map(str, choices)) if isinstance(choices, list) else choices or ""
         yield where, {key: str(value) for key, value in row.items() if value != ""}
+
+
+def _told(file: Path, lines: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    try:
+        yield from lines
+    except csv.Error as error:
+        raise InputError(f"questions={file}: no CSV ({error})") from None
 
 
 def _object(line: str) -> object:

@@ -1,12 +1,11 @@
 """From files that came from anywhere to an adapter in the cache: checked as a whole, then renamed into place."""
 
-import json
 import os
 import re
 import tempfile
 from pathlib import Path
 
-from zoo import adapter, catalog, recipe
+from zoo import adapter, catalog, recipe, soundness
 from zoo.backbones.weights import cache_dir
 from zoo.errors import UserError
 from zoo.files import copy_plain, file_hash
@@ -51,17 +50,7 @@ def inspect(folder: Path) -> None:
     Raises:
         UserError: of which file is wrong, and how.
     """
-    from safetensors import SafetensorError, safe_open
-
     adapter.verify(folder)
-    path = folder / "adapter.safetensors"
-    try:
-        with safe_open(path, framework="np") as file:
-            tensors = list(file.keys())
-    except SafetensorError as error:
-        raise InstallError(f"{path} is no safetensors file: {error}") from None
-    if not tensors:
-        raise InstallError(f"{path} holds no tensors")
     try:
         recipe.compose(str(folder / "recipe.yaml"))
     except RecipeError as error:
@@ -69,12 +58,7 @@ def inspect(folder: Path) -> None:
         raise InstallError(
             f"{folder / 'recipe.yaml'} does not fit this version of the zoo: {error.problems[0]}{more}"
         ) from None
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InstallError(f"{folder / 'metrics.json'} is no JSON: {error}") from None
-    if not isinstance(metrics, dict):
-        raise InstallError(f"{folder / 'metrics.json'}: expected an object")
+    soundness.require_metrics(folder / "metrics.json")
 
 
 def install(staged: Path, name: str, *, source: str, replace: bool = False) -> bool:

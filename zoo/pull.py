@@ -52,6 +52,8 @@ def pull(word: str, *, name: str = "", sha256: str | None = None, replace: bool 
         install.inspect(known[word])
         print(f"{word} is there already and sound: {known[word]}")
         return word
+    if "://" in word and not word.startswith("hf://"):
+        download.check_address(word, pinned=sha256 is not None)
     name = name or _last(word)
     install.check_name(name)
     with install.staging() as scratch:
@@ -76,7 +78,6 @@ def _fetch(word: str, staged: Path, archive: Path, sha256: str | None) -> str:
         source = weights.snapshot(word.removeprefix("hf://"), tuple(LIMITS), by_hand="pull its folder by path")
         return _copied(source, staged, sha256, word, cache=source.parents[1])  # .../snapshots/COMMIT
     if "://" in word:
-        download.check_address(word, pinned=sha256 is not None)
         if urlsplit(word).path.endswith(SUFFIXES):
             digest = download.fetch(word, archive, limit=sum(LIMITS.values()), sha256=sha256)
             unpack(archive, staged, shown=download.shown(word))
