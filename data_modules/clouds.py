@@ -59,10 +59,8 @@ def clean(values: NDArray[Any], where: str, remarks: Counter[str] | None = None)
         )
     # The squares of what is closer underflow, and scaling to the unit sphere would give NaN.
     if (extent := float(np.ptp(points, axis=0).max())) < NEAREST:
-        raise DataError(
-            f"{where} has no extent: {len(points)} point(s), all at {points[0].tolist()}"
-            + (f" but for {extent:g}" if extent else "")
-        )
+        less = f" but for {extent:g}" if extent else ""
+        raise DataError(f"{where} has no extent: {len(points)} point(s), all at {points[0].tolist()}{less}")
     if remarks is not None and values.shape[1] > 3:
         remarks["clouds with further columns, which are not used"] += 1
     return points

@@ -215,7 +215,11 @@ def _add(entries: dict[str, Entry], root: Path, said: Said, columns: Columns, ki
     path = root / name
     if name.startswith("../"):
         raise DataError(f"{said.where}: {given['path']!r} lies outside of {root}; expected a path below it")
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name of hundreds of letters, for instance
+        raise DataError(f"{said.where}: {given['path'][:80]!r} cannot be read: {error.strerror}") from None
+    if not there:
         raise DataError(f"{said.where}: {path} does not exist")
     if path.suffix.lower() not in kinds.readable:
         raise DataError(f"{said.where}: {given['path']!r} is of another kind; expected {kinds.named}")

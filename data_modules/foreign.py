@@ -83,5 +83,5 @@ def reason(error: Exception) -> str:
         return "it is too large for the memory"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    text = " ".join(str(error).split())
+    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
     return (text if len(text) <= 300 else f"{text[:300]}...") or "it is damaged"

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from data_modules import foreign, point_files
 from data_modules.clouds import CloudDataModule, clean
 from data_modules.errors import DataError
+from data_modules.folder_rows import Columns, Kinds, read_entries
+from data_modules.raster import read_picture
 from zoo import inputs
 
 
@@ -25,13 +27,13 @@ class Clouds(CloudDataModule):
 CLOUD = np.random.default_rng(0).normal(size=(8, 3))
 
 
-def test_every_one_bit_flip_of_an_array_header_is_read_or_refused_by_name(tmp_path: Path) -> None:
+def test_one_bit_flips_of_an_array_header_are_read_or_refused_by_name(tmp_path: Path) -> None:
     """NumPy parses the header as Python: a flip gives errors of its tokenizer and of Python's syntax."""
     np.save(tmp_path / "whole.npy", CLOUD)
     content = (tmp_path / "whole.npy").read_bytes()
     broken, read = tmp_path / "broken.npy", 0
     told, kinds = set(), set()
-    for bit in range(8 * (len(content) - CLOUD.nbytes)):
+    for bit in range(0, 8 * (len(content) - CLOUD.nbytes), 5):
         damaged = bytearray(content)
         damaged[bit // 8] ^= 1 << bit % 8
         broken.write_bytes(damaged)
@@ -98,3 +100,24 @@ def test_a_file_too_large_to_be_read_whole_is_not_opened(tmp_path: Path) -> None
             file.truncate(foreign.LARGEST + 1)
         with pytest.raises(DataError, match=r"has 2,147,483,649 bytes; at most 2,147,483,648 are read"):
             point_files.read_points(path)
+
+
+def test_a_picture_that_claims_billions_of_pixels_is_refused_by_name(tmp_path: Path) -> None:
+    """Pillow's own guard raises an error of a kind of its own, before the size is looked at."""
+    header = b"GIF89a" + (65_000).to_bytes(2, "little") * 2 + b"\x00\x00\x00"
+    (tmp_path / "bomb.gif").write_bytes(header + b"\x2c" + bytes(4) + (65_000).to_bytes(2, "little") * 2 + bytes(20))
+    with pytest.raises(DataError, match=r"bomb\.gif"):
+        read_picture(tmp_path / "bomb.gif", "bomb.gif")
+
+
+def test_a_name_of_hundreds_of_letters_in_a_list_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path,label\n" + "x" * 300 + ".xyz,a\n")
+    with pytest.raises(DataError, match=r"manifest\.csv, line 2: 'x{80}' cannot be read: File name too long"):
+        read_entries(tmp_path, None, Columns(("label",)), Kinds((".xyz",)), {})
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"path": ' + "[" * 100_000])
+def test_a_line_nested_too_deeply_is_told_with_its_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text(text + "\n")
+    with pytest.raises(DataError, match=r"manifest\.jsonl, line 1: no JSON that is read here: it is nested too deeply"):
+        read_entries(tmp_path, None, Columns(("label",)), Kinds((".xyz",)), {})

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -10,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from adapter_files import code, copied, metrics, seal
 from safetensors.numpy import load_file, save_file
 
 from zoo import asking, command, download, predict, recipe, schema, trust, unpack
-from zoo.adapter import verify
+from zoo.adapter import AdapterError, load, verify
 from zoo.inputs import Input, InputError, find_questions
 from zoo.install import inspect
 from zoo.soundness import SoundnessError
@@ -263,6 +265,22 @@ def test_a_header_of_the_wrong_kind_is_refused_by_every_command(
             inspect(folder)
     assert "its header is damaged" in told(capsys, lambda: code([str(folder)]))
     assert "its header is damaged" in told(capsys, lambda: predict.main([f"adapter={folder}", "input=x"]))
+
+
+def test_tensors_of_nan_or_of_another_kind_are_refused(tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    folder = copied(tmp_path / "mine")
+    file = folder / "adapter.safetensors"
+    whole = load_file(file)
+    with safe_open(file, framework="np") as opened:
+        said = opened.metadata()
+    name, tensor = next((name, tensor) for name, tensor in whole.items() if tensor.dtype == np.float32)
+    for changed, words in ((np.full_like(tensor, np.nan), "holds NaN"), (tensor.view(np.int32), "holds torch.int32")):
+        save_file({**whole, name: changed}, file, metadata=said)
+        seal(folder)
+        with pytest.raises(AdapterError, match=f"{re.escape(name)} {words}"):
+            load(folder)
 
 
 WRONG: list[dict[str, Any]] = [{"n": "<b>"}, {"n": -1}, {"n": True}, {"metrics": []}, {"metrics": {"accuracy": "x"}}]

@@ -148,7 +148,7 @@ def read(data: "DataModule", item: Input) -> Read:
     except FileNotFoundError:
         return Read(item, error=f"{item.path} does not exist")
     except Exception as error:
-        return Read(item, error=f"{item.path} cannot be read: {getattr(error, 'strerror', '') or reason(error)}")
+        return Read(item, error=f"{item.path} cannot be read: {reason(error)}")
     return Read(item, sample if sample.id == item.id else replace(sample, id=item.id), notes)
 
 

@@ -270,10 +270,9 @@ class Pairing(L.LightningModule):
             for name in own
             if name in state and state[name].shape != own[name].shape
         ]
+        kinds = {name: (state[name].dtype, own[name].dtype) for name in own if name in state}
         problems += [
-            f"{name} holds {str(state[name].dtype)[6:]}, expected {str(own[name].dtype)[6:]}"
-            for name in own
-            if name in state and state[name].is_floating_point() != own[name].is_floating_point()
+            f"{n} holds {a}, expected {b}" for n, (a, b) in kinds.items() if a.is_floating_point != b.is_floating_point
         ]
         problems += [f"{name} holds NaN" for name, tensor in state.items() if bool(tensor.isnan().any())]
         if problems:

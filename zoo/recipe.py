@@ -22,8 +22,7 @@ from zoo.schema import MISSING, TARGET
 from zoo.strict_yaml import StrictLoader
 
 BLOCKS = ("data", "method", "task", "optimizer", "trainer", "cache")
-SEED = f"Annotated[int, '>= 0', '<= {2**32 - 1}']"
-"""What NumPy and PyTorch take."""
+SEED = f"Annotated[int, '>= 0', '<= {2**32 - 1}']"  # what NumPy and PyTorch take
 KEYS = ("include", "seed", "data", "backbones", "method", "task", "optimizer", "trainer", "cache", "smoke", "variants")
 REQUIRED = ("data", "backbones", "method", "task", "optimizer", "trainer")
 
