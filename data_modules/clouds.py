@@ -28,7 +28,7 @@ from zoo.batch import Batch, Cloud, SampleSet
 from zoo.errors import SettingError
 from zoo.ops.points import farthest_points
 
-SURPLUS, MOST_COLUMNS, FARTHEST = 1200 / 1024, 32, 1e18
+SURPLUS, MOST_COLUMNS, FARTHEST, NEAREST = 1200 / 1024, 32, 1e18, 1e-30
 AXES = {"x": 0, "y": 1, "z": 2}
 MOST_SAMPLED = 100_000
 """Points of a user's cloud that farthest point sampling looks at: its time grows with their number."""
@@ -57,8 +57,10 @@ def clean(values: NDArray[Any], where: str, remarks: Counter[str] | None = None)
             f"{where}: {int(bad.sum())} of {len(points)} points are NaN, infinite or beyond {FARTHEST:g}, the first "
             f"in row {int(bad.argmax())}; remove them from the file"
         )
-    if (points == points[0]).all():
-        raise DataError(f"{where} has no extent: {len(points)} point(s), all at {points[0].tolist()}")
+    # The squares of what is closer underflow, and scaling to the unit sphere would give NaN.
+    if (extent := float(np.ptp(points, axis=0).max())) < NEAREST:
+        less = f" but for {extent:g}" if extent else ""
+        raise DataError(f"{where} has no extent: {len(points)} point(s), all at {points[0].tolist()}{less}")
     if remarks is not None and values.shape[1] > 3:
         remarks["clouds with further columns, which are not used"] += 1
     return points

@@ -22,6 +22,7 @@ from data_modules.base import DataModule
 from data_modules.errors import DataError
 from data_modules.folder_rows import SHOWN, Columns, Entry, Kinds, read_entries
 from data_modules.folder_splits import Fate, Member, Shares, divide, plan
+from data_modules.foreign import reason
 from data_modules.lines import Mistakes
 from zoo.batch import SampleSet
 from zoo.errors import SettingError
@@ -171,8 +172,8 @@ class OwnFiles(DataModule):
                 return _digest(self.files(entry)), self.look(entry), None
             except DataError as error:
                 return "", [], error
-            except OSError as error:
-                return "", [], DataError(f"{entry.path} cannot be read: {error.strerror}")
+            except Exception as error:  # of any decoder: one file that it trips over costs no other
+                return "", [], DataError(f"{entry.path} cannot be read: {reason(error)}")
 
         # Decoders run without Python's lock. Some silence warnings, which none can do for its own thread alone.
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:

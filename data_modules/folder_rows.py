@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_modules.errors import DataError
+from data_modules.foreign import read_text
 from data_modules.lines import Mistakes, json_lines
 
 SPLITS = ("train", "val", "test")
@@ -214,7 +215,11 @@ def _add(entries: dict[str, Entry], root: Path, said: Said, columns: Columns, ki
     path = root / name
     if name.startswith("../"):
         raise DataError(f"{said.where}: {given['path']!r} lies outside of {root}; expected a path below it")
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name of hundreds of letters, for instance
+        raise DataError(f"{said.where}: {given['path'][:80]!r} cannot be read: {error.strerror}") from None
+    if not there:
         raise DataError(f"{said.where}: {path} does not exist")
     if path.suffix.lower() not in kinds.readable:
         raise DataError(f"{said.where}: {given['path']!r} is of another kind; expected {kinds.named}")
@@ -228,7 +233,7 @@ def _add(entries: dict[str, Entry], root: Path, said: Said, columns: Columns, ki
 
 
 def _csv_rows(path: Path, columns: Columns, mistakes: Mistakes) -> Iterator[Said]:
-    text = _text(path)
+    text = read_text(path)
     head = text.partition("\n")[0]
     separator = max(",;\t", key=head.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -244,18 +249,6 @@ def _csv_rows(path: Path, columns: Columns, mistakes: Mistakes) -> Iterator[Said
                 yield Said(where, {name: (value or "").strip() for name, value in row.items()})
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: no CSV ({error})") from None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is no UTF-8; save the file as UTF-8"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _json_rows(path: Path, columns: Columns, mistakes: Mistakes) -> Iterator[Said]:

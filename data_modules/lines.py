@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_modules.errors import DataError
+from data_modules.foreign import require_file
 
+LARGEST_LINE = 16 << 20
+"""Bytes of one line; a question has a few hundred."""
 SHOWN = 10
 """Mistakes in a message."""
 
@@ -65,8 +68,11 @@ def json_lines(path: Path, mistakes: Mistakes) -> Iterator[Line]:
     """
     offset = 0
     try:
+        require_file(path, empty=True)
         with path.open("rb") as file:
-            for number, text in enumerate(file, 1):
+            for number, text in enumerate(iter(lambda: file.readline(LARGEST_LINE + 1), b""), 1):
+                if len(text) > LARGEST_LINE:
+                    raise DataError(f"{path}, line {number} has {len(text):,} bytes; at most {LARGEST_LINE:,} are read")
                 if text.strip():
                     row = None
                     with mistakes.catch():
@@ -81,6 +87,8 @@ def json_lines(path: Path, mistakes: Mistakes) -> Iterator[Line]:
 def _object(text: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(text)
+    except RecursionError:
+        raise DataError(f"{where}: no JSON that is read here: it is nested too deeply") from None
     except ValueError as error:
         cut = "" if text.endswith(b"\n") else "; the file ends here, so it is cut short?"
         raise DataError(f"{where}: no JSON ({error}){cut}") from None

@@ -9,10 +9,9 @@
 Cloud number k of a stack is called FILE#k.
 """
 
+import math
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules import hdf5
 from data_modules.errors import DataError
+from data_modules.foreign import LARGEST, reason, require_file
 from data_modules.meshes import read_off, read_ply, surface
 from data_modules.pcd import read_pcd
 
@@ -33,11 +34,6 @@ NAMES = ("data", "points", "xyz")
 MOST_COLUMNS = 32
 DRAWN = 10_000
 """Points drawn from a surface: as many as the authors of PointNet++ drew from ModelNet's."""
-DAMAGE = (
-    OSError, EOFError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, struct.error, zipfile.BadZipFile,
-    zlib.error,
-)  # fmt: skip
-"""What readers raise over damaged files."""
 
 
 def clouds_in(path: Path) -> list[Path]:
@@ -47,7 +43,7 @@ def clouds_in(path: Path) -> list[Path]:
     try:
         with _array(path) as values:
             return [path] if values.ndim != 3 else [Path(f"{path}#{k}") for k in range(len(values))]
-    except DAMAGE:
+    except Exception:  # of any decoder; reading the file says what is wrong with it
         return [path]
 
 
@@ -65,11 +61,10 @@ def read_points(path: Path) -> tuple[NDArray[Any], list[str]]:
     suffix = file.suffix.lower()
     if place is not None and suffix not in STACKS:
         raise DataError(f"{path}: {suffix or file} holds one cloud, so it has no #{place}")
-    if file.is_dir():
-        raise DataError(f"{file} is a folder; expected a file")
     if suffix not in READABLE:
         raise DataError(f"{file}: expected a cloud as {', '.join(READABLE)}")
     try:
+        require_file(file, most=None if suffix in STACKS else LARGEST)
         if suffix in TABLES:
             return _table(file), []
         if suffix in STACKS:
@@ -90,8 +85,8 @@ def read_points(path: Path) -> tuple[NDArray[Any], list[str]]:
         raise DataError(f"{file} does not exist") from None
     except PermissionError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from None
-    except DAMAGE as error:
-        raise DataError(f"{file} cannot be read as {suffix[1:]}: {error}") from error
+    except Exception as error:  # NumPy's header reader alone raises errors of its tokenizer and of Python's syntax
+        raise DataError(f"{file} cannot be read as {suffix[1:]}: {reason(error)}") from error
 
 
 def _cloud(values: Any, file: Path, place: int | None) -> NDArray[Any]:
@@ -102,6 +97,8 @@ def _cloud(values: Any, file: Path, place: int | None) -> NDArray[Any]:
         raise DataError(f"{file} holds {len(values)} clouds; {file}#0 is the first, {file}#{len(values) - 1} the last")
     if values.ndim == 2 and place:
         raise DataError(f"{file} holds one cloud, so it has no #{place}")
+    if (size := math.prod(values.shape[-2:]) * values.dtype.itemsize) > LARGEST:
+        raise DataError(f"{file} holds a cloud of {size:,} bytes; at most {LARGEST:,} are read")
     return np.asarray(values[place] if values.ndim == 3 else values[:])
 
 
@@ -112,16 +109,26 @@ def _array(path: Path) -> Iterator[Any]:
     Raises:
         DataError: none, or several of which none is called as expected.
     """
+    require_file(path)
     if path.suffix.lower() == ".npy":
         yield _numbers(np.load(path, mmap_mode="r", allow_pickle=False))
     elif path.suffix.lower() == ".npz":
+        require_small(path)
         with np.load(path, allow_pickle=False) as archive:
             yield _chosen({name: archive[name] for name in archive.files}, path)
     else:
-        with h5py.File(path) as file:
+        with hdf5.opened(path) as file:
             found: dict[str, Any] = {}
             file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
             yield _chosen(found, path)
+
+
+def require_small(path: Path) -> None:
+    """Raises DataError: an archive that unpacks to more than is read."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+    if size > LARGEST:
+        raise DataError(f"{path} unpacks to {size:,} bytes; at most {LARGEST:,} are read")
 
 
 def _chosen(arrays: dict[str, Any], path: Path) -> Any:
@@ -176,6 +183,7 @@ def read_table(path: Path) -> NDArray[Any]:
         DataError: naming the file and what is wrong with it.
     """
     try:
+        require_file(path, most=LARGEST)
         if path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)
             return np.asarray(_numbers(values))
@@ -186,5 +194,7 @@ def read_table(path: Path) -> NDArray[Any]:
         return np.loadtxt(path, delimiter=separator, ndmin=2)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path} is no table of numbers: {error}") from error
+    except DataError:
+        raise
+    except Exception as error:  # of any decoder
+        raise DataError(f"{path} is no table of numbers: {reason(error)}") from error

@@ -15,7 +15,6 @@ how), JPEG, WebP, BMP and GIF by Pillow. What was made up or left out is a note,
 
 import hashlib
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,8 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugi
 
 from data_modules import bands
 from data_modules.errors import DataError
+from data_modules.foreign import reason
+from zoo.errors import UserError
 
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -49,8 +50,6 @@ PILLOW: dict[str, type[ImageFile.ImageFile]] = {
 }
 MOST, MOST_WHOLE = 10**9, 8 * 10**7
 """Pixels of a picture that can be read in parts, and of one that cannot."""
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, *bands.ERRORS)
-"""What decoders raise over damaged files."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,11 @@ def _reading(source: Path | bytes, where: str) -> Iterator[tuple[str, str]]:
         raise DataError(f"{name} is no picture: it starts with {start!r}; expected {', '.join((*DRIVERS, *PILLOW))}")
     try:
         yield kind, name
-    except DAMAGE as error:
-        # rasterio says only "see previous exception".
-        raise DataError(f"{name} cannot be read, so it is damaged or cut short: {error.__cause__ or error}") from error
+    except (DataError, UserError):
+        raise
+    except Exception as error:  # of a decoder; rasterio says only "see previous exception"
+        why = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise DataError(f"{name} cannot be read, so it is damaged or cut short: {reason(why)}") from error
 
 
 def _require_size(height: int, width: int, kind: str, name: str) -> None:

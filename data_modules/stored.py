@@ -3,19 +3,18 @@
 Nothing is unpickled: NumPy files are read with `allow_pickle=False`.
 """
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules import hdf5
 from data_modules.clouds import CloudDataModule, CloudSet
 from data_modules.errors import DataError
+from data_modules.foreign import reason, require_file
 from data_modules.point_files import read_table
 from zoo.batch import Cloud, SampleSet
 
@@ -104,7 +103,8 @@ def read_arrays(
         DataError: the file is missing or damaged, lacks a key, or holds pickled objects.
     """
     try:
-        opened = h5py.File(path, "r") if path.suffix == ".h5" else np.load(path, allow_pickle=False)
+        require_file(path)
+        opened = hdf5.opened(path) if path.suffix == ".h5" else np.load(path, allow_pickle=False)
         if isinstance(opened, np.ndarray):
             raise ValueError("it holds one array without a key")
         with opened as file:
@@ -112,8 +112,12 @@ def read_arrays(
             found = {key: np.asarray(file[key]) for key in (*required, *optional) if key in keys}
     except FileNotFoundError:
         raise DataError(f"{path} does not exist. {distributor}") from None
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read, so it is damaged or cut short: {error}. {distributor}") from error
+    except DataError:
+        raise
+    except Exception as error:  # of any decoder
+        raise DataError(
+            f"{path} cannot be read, so it is damaged or cut short: {reason(error)}. {distributor}"
+        ) from error
     if set(required) - set(found):
         raise DataError(f"{path} holds the keys {', '.join(keys)}; expected {', '.join(required)}. {distributor}")
     return found

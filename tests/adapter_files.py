@@ -1,5 +1,6 @@
 """Adapter directories for tests that need no torch: copies of a bundled one, changed and sealed again."""
 
+import json
 import shutil
 import tarfile
 import zipfile
@@ -17,6 +18,12 @@ def copied(folder: Path, changes: dict[str, bytes] | None = None) -> Path:
     for name, content in (changes or {}).items():
         (folder / name).write_bytes(content)
     return seal(folder)
+
+
+def metrics(**changes: object) -> bytes:
+    """metrics.json of the same adapter with some values changed."""
+    record = json.loads((catalog.bundled()["mantis-furniture"] / "metrics.json").read_text(encoding="utf-8"))
+    return json.dumps(record | changes).encode()
 
 
 def seal(folder: Path) -> Path:

@@ -230,7 +230,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "shapenet55 cut short": (
         "shapenet55",
         lambda root: (root / "shapenet_pc" / "02691150-1a0.npy").write_bytes(b"") and None,
-        r"02691150-1a0\.npy is no table of numbers",
+        r"02691150-1a0\.npy is empty",
     ),
     "shapenet55 of words": (
         "shapenet55",

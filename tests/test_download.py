@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -14,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from adapter_files import code, copied, left, zipped
+from adapter_files import code, copied, left, metrics, zipped
 from faulty_server import Fault, FaultyServer, serving
 
 from zoo import catalog, download, install
@@ -162,13 +161,13 @@ def test_a_second_command_goes_on_where_the_first_broke_off(cache: Path, server:
 def test_a_file_that_changed_on_the_server_starts_anew(
     cache: Path, server: FaultyServer, archive: bytes, tmp_path: Path
 ) -> None:
-    changed = zipped(copied(tmp_path / "newer", {"metrics.json": b'{"newer": true}'}), tmp_path / "n.zip")
+    changed = zipped(copied(tmp_path / "newer", {"metrics.json": metrics(newer=True)}), tmp_path / "n.zip")
     for strict in (True, False):  # a server that heeds If-Range, and one that does not
         url = server.put("furniture.zip", archive, *[Fault(keep=1000)] * 5)
         assert code([url, "replace=true"]) == 1
         server.put("furniture.zip", changed.read_bytes(), Fault(strict=strict))
         assert code([url, "replace=true"]) == 0
-        assert json.loads((catalog.installed()["furniture"] / "metrics.json").read_text()) == {"newer": True}
+        assert (catalog.installed()["furniture"] / "metrics.json").read_bytes() == metrics(newer=True)
         assert left(cache) == []
 
 

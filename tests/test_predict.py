@@ -232,9 +232,9 @@ def test_exit_code_1_says_that_no_file_could_be_read(
     said = capsys.readouterr()
     assert json.loads(said.out) == {
         "id": str(tmp_path / "a.ply"),
-        "error": f"{tmp_path / 'a.ply'} cannot be read as ply: it has no PLY header",
+        "error": f"{tmp_path / 'a.ply'} is empty",
     }
-    assert said.err == f"error: {tmp_path / 'a.ply'} cannot be read as ply: it has no PLY header\n"
+    assert said.err == f"error: {tmp_path / 'a.ply'} is empty\n"
 
 
 def test_patterns_folders_and_stacks_mean_the_files_they_should(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from adapter_files import code, copied, left, tarred, zipped
+from adapter_files import code, copied, left, metrics, tarred, zipped
 
 from zoo import catalog
 from zoo.backbones import weights
@@ -45,13 +45,13 @@ def test_a_folder_brings_its_own_files_only(cache: Path, tmp_path: Path, capsys:
 def test_another_adapter_of_the_same_name_needs_a_word(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, other = copied(tmp_path / "one"), copied(tmp_path / "two", {"metrics.json": b"{}"})
+    one, other = copied(tmp_path / "one"), copied(tmp_path / "two", {"metrics.json": metrics(n=7)})
     assert code([str(one), "name=x"]) == 0
     assert code([str(other), "name=x"]) == 1
     assert "'x' is installed already, with other content" in capsys.readouterr().err
-    assert catalog.installed()["x"].joinpath("metrics.json").read_bytes() != b"{}"
+    assert catalog.installed()["x"].joinpath("metrics.json").read_bytes() != metrics(n=7)
     assert code([str(other), "name=x", "replace=true"]) == 0
-    assert catalog.installed()["x"].joinpath("metrics.json").read_bytes() == b"{}"
+    assert catalog.installed()["x"].joinpath("metrics.json").read_bytes() == metrics(n=7)
     assert code([str(other), "name=tb_ava-grid"]) == 1
     assert "is the name of an adapter that comes with the zoo" in capsys.readouterr().err
     (catalog.installed()["x"] / "recipe.yaml").write_text("damaged")

@@ -64,7 +64,11 @@ def test_a_dry_run_lists_every_byte_and_opens_no_connection(
         content = (folder / name).read_bytes()
         total += len(content)
         assert f"  {len(content):>13,}  {hashlib.sha256(content).hexdigest()}  {name}\n" in out
-    assert f"{total:,}  bytes in 5 files\ndry run: nothing was sent\n" in out
+    assert f"{total:,}  bytes in 5 files\n" in out
+    for name in ("recipe.yaml", "metrics.json", "README.md", "SHA256SUMS"):
+        assert f"--- {name}\n{(folder / name).read_text().rstrip()}\n" in out
+    assert "--- adapter.safetensors, header\n{" in out
+    assert out.endswith("\ndry run: nothing was sent\n")
 
 
 def test_a_dry_run_needs_no_token_and_no_torch(folder: Path) -> None:

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from zoo import trust
+from zoo import soundness, trust
 from zoo.errors import UserError
-from zoo.files import file_hash, write_whole
+from zoo.files import copy_plain, file_hash, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +73,7 @@ def save(
 
 
 def share(folder: Path, out: Path, *, card: Callable[[Path], str]) -> Path:
-    """A copy of an adapter directory that tells nothing of this machine: folders in recipe and command become `DIR`.
+    """A copy of an adapter directory that holds only what is public: see `zoo.shareable`.
 
     Args:
         folder: an adapter directory.
@@ -82,18 +82,26 @@ def share(folder: Path, out: Path, *, card: Callable[[Path], str]) -> Path:
 
     Raises:
         AdapterError: the directory is incomplete or altered.
+        LinkError: a file of it is a link.
+        ShareError: it tells of this machine where nothing can be replaced.
     """
-    from zoo import run
+    from zoo import shareable
+    from zoo.unpack import LIMITS
 
-    verify(folder)
-    recipe = _masked(yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")))
-    metrics = run.shareable(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
-    written = (folder / "README.md").read_text(encoding="utf-8")
-    # A card that somebody wrote on stays as it is.
-    page = card if written == card(folder) else lambda _: written
     with _whole(out) as temporary:
-        shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
-        _complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, page)
+        for name, most in LIMITS.items():
+            if not (folder / name).is_symlink() and not (folder / name).exists():
+                verify(folder)  # says what it lacks
+            copy_plain(folder / name, temporary / name, most=most)
+        try:
+            verify(temporary)
+        except UserError as error:
+            raise type(error)(str(error).replace(str(temporary), str(folder))) from None
+        recipe, metrics, written = shareable.contents(temporary, card)
+        _complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, card)
+        page = shareable.card(written, (temporary / "README.md").read_text(encoding="utf-8"))
+        _complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, lambda _: page)
+        shareable.require_silent(temporary)
     return out
 
 
@@ -152,19 +160,6 @@ def _complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable
     write_whole(folder / "SHA256SUMS", "".join(f"{file_hash(folder / name)}  {name}\n" for name in FILES))
 
 
-def _masked(value: Any, *, within: str = "") -> Any:
-    """A recipe's values without folders of this machine; a cache goes back to its default place."""
-    if isinstance(value, dict):
-        return {key: _masked(inner, within=within or key) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_masked(inner, within=within) for inner in value]
-    if isinstance(value, str) and value.startswith("file:"):
-        return f"file:{Path(value).name}"
-    if isinstance(value, str) and value.startswith(("/", "~")):
-        return None if within == "cache" else "DIR"
-    return value
-
-
 def verify(folder: Path) -> None:
     """Check that every file is there and has the listed checksum, and that the recipe names no code but the zoo's.
     Does not import torch.
@@ -172,6 +167,7 @@ def verify(folder: Path) -> None:
     Raises:
         AdapterError: naming the missing or altered file.
         TrustError: naming what its recipe may not.
+        SoundnessError: what the header of its tensors says is not of the kind it should be.
     """
     for name, digest in checksums(folder).items():
         path = folder / name
@@ -180,6 +176,7 @@ def verify(folder: Path) -> None:
         if file_hash(path) != digest:
             raise AdapterError(f"{path} was altered: its sha256 differs from the one in SHA256SUMS")
     trust.check(folder)
+    soundness.require_header(folder / "adapter.safetensors")
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Ask a pairing: decoded samples in a batch, or a whole list of inputs, read ahead and answered a batch at a time."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,10 @@ from zoo.pairing import Pairing
 if TYPE_CHECKING:
     from data_modules.base import DataModule
     from zoo.tasks.base import Task
+
+
+LONGEST = 240
+"""Bytes of a name, which together with those of a temporary one are what file systems take."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,11 @@ class Run:
 
 def picture_of(item: Input, folder: Path) -> Path:
     """Where the drawing of an input lies."""
-    return folder / f"{item.name}.png"
+    name, end = os.fsencode(item.name.name), ".png"
+    if len(name) > LONGEST:
+        end = f"-{hashlib.sha256(name).hexdigest()[:12]}.png"
+        name = name[: LONGEST - len(end)]
+    return folder / item.name.with_name(f"{name.decode(errors='ignore')}{end}")
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:

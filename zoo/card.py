@@ -15,13 +15,14 @@ from typing import Any
 import yaml
 
 import zoo
-from zoo import comparison, evidence, run, sources
+from zoo import card_own, comparison, evidence, public_record, sources
 from zoo.card_tables import results
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
+from zoo.public import OWN
 from zoo.strict_yaml import FastLoader
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+BEGIN, END = card_own.BEGIN, card_own.END
 HEADINGS = (
     "## What it is",
     "## Use it",
@@ -146,7 +147,7 @@ def publish(path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, A
     card = read(path)
     found = {**card.evidence, "comparisons": {**card.evidence["comparisons"], table: _rounded(record)}}
     if table == "main":
-        found["runs"] = [run.shareable(metrics) for metrics in runs]
+        found["runs"] = [public_record.record(metrics) for metrics in runs]
     write(path, replace(card, evidence=found))
 
 
@@ -180,6 +181,12 @@ def for_adapter(directory: Path) -> str:
     (record,) = own["runs"]
     manifest = record["manifest"]
     path = folder() / f"{manifest['recipe']}.md"
+    if manifest["data"]["name"].startswith(OWN):
+        front, body = card_own.made(directory, record, read(path) if path.is_file() else None)
+        front["zoo"] |= _facts(directory, manifest)
+        if found := evidence.index(manifest["recipe"], own):
+            front["model-index"] = found
+        return text(Card(front, body, own))
     scale = comparison.scale(record)
     line = (
         f"{record['monitor'].replace('_', ' ')} {record['metrics'][record['monitor']] * scale:.2f} % "

@@ -196,9 +196,12 @@ def user_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in STORAGE:
+        if error.errno not in STORAGE and error.filename is None:
             raise
-        message = f"{error.filename or 'writing'}: {error.strerror}"
+        message = f"{error.filename or 'writing'}: {error.strerror or error}"
+    except (MemoryError, RuntimeError) as error:
+        if not (message := told(error)):
+            raise
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
@@ -211,6 +214,16 @@ def user_errors() -> Iterator[None]:
         return
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+def told(error: Exception) -> str:
+    """One line of an error that libraries raise over what a user asked for; empty where it is another."""
+    words = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or re.search("not enough memory|can't allocate memory|out of memory", words):
+        size = re.search(r"allocate ([\d.]+ ?\w+)", words)
+        much = f" ({size[1]} in one piece)" if size else ""
+        return f"the memory is too small for what is asked{much}: take smaller widths, ranks or batches"
+    return words if type(error).__name__ == "MisconfigurationException" else ""
 
 
 def quiet() -> None:

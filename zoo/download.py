@@ -91,8 +91,11 @@ def part_file(url: str) -> Path:
 
 def shown(url: str) -> str:
     """An address without what may be secret in it: a query often carries a signature."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    except ValueError:
+        return repr(url.partition("?")[0].rpartition("@")[2])
 
 
 def _persist(url: str, part: Path, *, limit: int, pinned: bool) -> None:
@@ -168,6 +171,8 @@ def _open(url: str, headers: dict[str, str], pinned: bool) -> http.client.HTTPRe
             if error.code not in (301, 302, 303, 307, 308) or not place:
                 raise
             error.close()
+            if wrong := _malformed(url, place):
+                raise DownloadError(f"{shown(asked)} redirects to what is no address: {wrong}") from None
             there = urljoin(url, place)
             if urlsplit(url).scheme == "https" and urlsplit(there).scheme != "https":
                 raise DownloadError(f"{shown(asked)} redirects from https to {shown(there)}: refused") from None
@@ -176,11 +181,13 @@ def _open(url: str, headers: dict[str, str], pinned: bool) -> http.client.HTTPRe
 
 
 def check_address(url: str, *, pinned: bool) -> None:
-    """Refuse what is neither https nor a safe kind of http.
+    """Refuse what is no address, or neither https nor a safe kind of http.
 
     Raises:
         DownloadError: saying what would be taken.
     """
+    if wrong := _malformed(url):
+        raise DownloadError(f"{shown(url)} is no address: {wrong}; expected https://HOST/PATH")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise DownloadError(f"{url!r}: expected https://HOST/PATH; no other kind of address is followed")
@@ -193,6 +200,16 @@ def check_address(url: str, *, pinned: bool) -> None:
             f"{shown(url)} is not encrypted, so anyone on the way could change it: use https, or pin the content with "
             "sha256=..."
         )
+
+
+def _malformed(url: str, place: str = "") -> str:
+    """What keeps a text, or a place relative to it, from being an address; empty where nothing does."""
+    try:
+        whole = urljoin(url, place) if place else url
+        _ = urlsplit(whole).port  # nothing looks at it before it is asked for
+    except ValueError as error:
+        return str(error)
+    return "" if whole.isascii() and whole.isprintable() and " " not in whole else "letters beyond ASCII stand as %XX"
 
 
 def _check_continues(response: http.client.HTTPResponse, part: Path, start: int, known: str) -> None:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 from omegaconf import DictConfig
 
-from zoo import adapter, card, catalog, evidence, recipe, report, run, schema
+from zoo import adapter, card, catalog, evidence, public_record, recipe, report, run, schema
 from zoo.breakdown import branches, breakdown
 from zoo.build import connect
 from zoo.collect import Collect
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.files import file_hash
+from zoo.initialise import plain
 from zoo.pairing import Pairing
 from zoo.verdict import verdict
 
@@ -162,7 +163,8 @@ def main(argv: list[str] | None = None) -> int:
         if output := named.get("output"):
             run.write_json(Path(output), result)
         if "--update-card" in named:
-            adapter.remeasured(folder, run.shareable(result), card=card.for_adapter)
+            public = public_record.record(result, plain(config), pairing.classes)
+            adapter.remeasured(folder, public, card=card.for_adapter)
             print(f"updated: {folder / 'README.md'}")
     return 0
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_modules.errors import DataError
+from data_modules.foreign import is_irregular, read_text, reason, require_file
 from zoo import schema
 from zoo.errors import UserError
 
@@ -64,6 +65,8 @@ def find(word: str, data: "DataModule", settings: Mapping[str, str]) -> Inputs:
     path = Path(word).expanduser()
     # FILE#k is one sample of a file.
     alone = path if path.exists() or "#" not in path.name else Path(str(path).rpartition("#")[0])
+    if is_irregular(alone):
+        raise InputError(f"input={word} is a pipe, a device or a socket; expected a file or a folder")
     if path.is_dir():
         root, files = path, _walk(path)
     elif alone.is_file():
@@ -76,7 +79,9 @@ def find(word: str, data: "DataModule", settings: Mapping[str, str]) -> Inputs:
     found = Inputs()
     for file in files:
         if file.suffix.lower() in data.readable:
-            found.items += [Input(str(p), p, file, p.relative_to(root), settings) for p in data.samples_in(file)]
+            # What is no file is not opened to be counted: it may never end. Reading it says what it is.
+            parts = [file] if is_irregular(file) else data.samples_in(file)
+            found.items += [Input(str(p), p, file, p.relative_to(root), settings) for p in parts]
         elif file.is_file():
             found.others[file.suffix.lower() or "no suffix"] += 1
     if not found.items:
@@ -134,13 +139,16 @@ def ahead(data: "DataModule", items: Iterable[Input], pool: ThreadPoolExecutor, 
 
 
 def read(data: "DataModule", item: Input) -> Read:
-    """Read one input; what is wrong with it is told, not raised."""
+    """Read one input; what is wrong with it is told, not raised: one file that a decoder trips over costs no other."""
     try:
+        require_file(item.file)
         sample, notes = data.read(item.path, dict(item.settings))
     except (DataError, UserError) as error:
         return Read(item, error=" ".join(str(error).split()))
-    except (OSError, MemoryError) as error:
-        return Read(item, error=f"{item.path} cannot be read: {getattr(error, 'strerror', '') or 'too large'}")
+    except FileNotFoundError:
+        return Read(item, error=f"{item.path} does not exist")
+    except Exception as error:
+        return Read(item, error=f"{item.path} cannot be read: {reason(error)}")
     return Read(item, sample if sample.id == item.id else replace(sample, id=item.id), notes)
 
 
@@ -167,9 +175,9 @@ def _fixed(pattern: Path) -> Path:
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Where a row stands, and what it says."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"questions={file} cannot be read: {getattr(error, 'strerror', error)}") from None
+        text = read_text(file)
+    except DataError as error:
+        raise InputError(f"questions={error}") from None
     if file.suffix.lower() not in (".csv", ".jsonl"):
         raise InputError(f"questions={file}: expected a .csv or .jsonl file")
     if file.suffix.lower() == ".csv":
@@ -177,7 +185,7 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         lines: Iterator[tuple[str, Any]] = ((f"{file}, line {reader.line_num}", row) for row in reader)
     else:
         lines = ((f"{file}, line {n}", _object(line)) for n, line in enumerate(text.splitlines(), 1) if line.strip())
-    for where, row in lines:
+    for where, row in _told(file, lines):
         if not isinstance(row, dict) or not row.get("path") or None in row or None in row.values():
             raise InputError(f"{where}: expected path and, where it applies, question, choices, gsd")
         choices = row.get("choices")
@@ -185,10 +193,17 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield where, {key: str(value) for key, value in row.items() if value != ""}
 
 
+def _told(file: Path, lines: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    try:
+        yield from lines
+    except csv.Error as error:
+        raise InputError(f"questions={file}: no CSV ({error})") from None
+
+
 def _object(line: str) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -1,16 +1,14 @@
 """From files that came from anywhere to an adapter in the cache: checked as a whole, then renamed into place."""
 
-import json
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
-from zoo import adapter, catalog, recipe
+from zoo import adapter, catalog, recipe, soundness
 from zoo.backbones.weights import cache_dir
 from zoo.errors import UserError
-from zoo.files import file_hash
+from zoo.files import copy_plain, file_hash
 from zoo.recipe import RecipeError
 from zoo.unpack import LIMITS
 
@@ -27,19 +25,23 @@ def staging() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="unpack-", dir=cache_dir() / "downloads")
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy an adapter's own files, no others.
+def copy(source: Path, target: Path, *, cache: Path | None = None) -> None:
+    """Copy an adapter's own files, no others, and nothing that a link leads to.
+
+    Args:
+        source: an adapter directory.
+        target: a folder.
+        cache: the hub's cache, where `source` lies in one: its snapshots are links to files of it.
 
     Raises:
-        InstallError: a file is missing or too large.
+        InstallError: a file is missing.
+        LinkError: one is a link or too large.
     """
     for name, limit in LIMITS.items():
         path = source / name
-        if not path.is_file():
+        if not path.is_symlink() and not path.exists():
             raise InstallError(f"{source} is no adapter directory: it has no {name}")
-        if path.stat().st_size > limit:
-            raise InstallError(f"{path} has {path.stat().st_size:,} bytes; at most {limit:,} are taken")
-        shutil.copyfile(path, target / name)
+        copy_plain(path, target / name, most=limit, cache=cache)
 
 
 def inspect(folder: Path) -> None:
@@ -48,17 +50,7 @@ def inspect(folder: Path) -> None:
     Raises:
         UserError: of which file is wrong, and how.
     """
-    from safetensors import SafetensorError, safe_open
-
     adapter.verify(folder)
-    path = folder / "adapter.safetensors"
-    try:
-        with safe_open(path, framework="np") as file:
-            tensors = list(file.keys())
-    except SafetensorError as error:
-        raise InstallError(f"{path} is no safetensors file: {error}") from None
-    if not tensors:
-        raise InstallError(f"{path} holds no tensors")
     try:
         recipe.compose(str(folder / "recipe.yaml"))
     except RecipeError as error:
@@ -66,12 +58,7 @@ def inspect(folder: Path) -> None:
         raise InstallError(
             f"{folder / 'recipe.yaml'} does not fit this version of the zoo: {error.problems[0]}{more}"
         ) from None
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InstallError(f"{folder / 'metrics.json'} is no JSON: {error}") from None
-    if not isinstance(metrics, dict):
-        raise InstallError(f"{folder / 'metrics.json'}: expected an object")
+    soundness.require_metrics(folder / "metrics.json")
 
 
 def install(staged: Path, name: str, *, source: str, replace: bool = False) -> bool:

@@ -251,10 +251,10 @@ class Pairing(L.LightningModule):
         return {name: tensors[name].detach() for name in self.trainable}
 
     def load_trainable(self, state: Mapping[str, Tensor], *, source: str) -> None:
-        """Copy tensors in; names and shapes must match exactly.
+        """Copy tensors in; names and shapes must match exactly, and every number must be one.
 
         Raises:
-            ValueError: naming every missing, unexpected and misshapen tensor of `source`.
+            ValueError: naming every missing, unexpected, misshapen or damaged tensor of `source`.
         """
         self._check(state, source)
         with torch.no_grad():
@@ -270,6 +270,11 @@ class Pairing(L.LightningModule):
             for name in own
             if name in state and state[name].shape != own[name].shape
         ]
+        kinds = {name: (state[name].dtype, own[name].dtype) for name in own if name in state}
+        problems += [
+            f"{n} holds {a}, expected {b}" for n, (a, b) in kinds.items() if a.is_floating_point != b.is_floating_point
+        ]
+        problems += [f"{name} holds NaN" for name, tensor in state.items() if bool(tensor.isnan().any())]
         if problems:
             raise ValueError(f"{source} does not fit this pairing: " + "; ".join(problems))
 

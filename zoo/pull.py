@@ -52,6 +52,8 @@ def pull(word: str, *, name: str = "", sha256: str | None = None, replace: bool 
         install.inspect(known[word])
         print(f"{word} is there already and sound: {known[word]}")
         return word
+    if "://" in word and not word.startswith("hf://"):
+        download.check_address(word, pinned=sha256 is not None)
     name = name or _last(word)
     install.check_name(name)
     with install.staging() as scratch:
@@ -74,9 +76,8 @@ def _fetch(word: str, staged: Path, archive: Path, sha256: str | None) -> str:
         if not re.fullmatch(r"[\w.\-]+/[\w.\-]+(@[\w.\-/]+)?", word.removeprefix("hf://")):
             raise PullError(f"{word!r}: expected hf://USER/REPO or hf://USER/REPO@REVISION")
         source = weights.snapshot(word.removeprefix("hf://"), tuple(LIMITS), by_hand="pull its folder by path")
-        return _copied(source, staged, sha256, word)
+        return _copied(source, staged, sha256, word, cache=source.parents[1])  # .../snapshots/COMMIT
     if "://" in word:
-        download.check_address(word, pinned=sha256 is not None)
         if urlsplit(word).path.endswith(SUFFIXES):
             digest = download.fetch(word, archive, limit=sum(LIMITS.values()), sha256=sha256)
             unpack(archive, staged, shown=download.shown(word))
@@ -105,9 +106,9 @@ def _fetch_directory(url: str, staged: Path, sha256: str | None) -> str:
     return digest
 
 
-def _copied(source: Path, staged: Path, sha256: str | None, word: str) -> str:
-    _pinned(source / "SHA256SUMS", sha256, word)
-    install.copy(source, staged)
+def _copied(source: Path, staged: Path, sha256: str | None, word: str, *, cache: Path | None = None) -> str:
+    install.copy(source, staged, cache=cache)
+    _pinned(staged / "SHA256SUMS", sha256, word)
     return file_hash(staged / "SHA256SUMS")
 
 

@@ -1,9 +1,11 @@
 """`python -m zoo.push ADAPTER hf://USER/REPO [KEY=VALUE ...] [--dry-run]`: share an adapter on the Hugging Face hub.
 
 ADAPTER is a name or a directory. It is verified first: checksums, tensors, recipe, model card. Its files go in one
-commit, without the names of folders on this machine; a token that may write comes from `hf auth login` or $HF_TOKEN.
+commit. Of recipe, command, numbers and card goes what is public (numbers, the zoo's own words, class names); folders,
+addresses, names and whatever else was typed are left out. A token that may write comes from `hf auth login` or
+$HF_TOKEN.
 
-    --dry-run               print exactly what would go, and send nothing: the network is not touched
+    --dry-run               print every file as it would go, and send nothing: the network is not touched
     private=false           make a new repository public; by default it is private (one that exists stays as it is)
     message="..."           of the commit
     benchmark=OWNER/NAME    the hub's own data set that the measured numbers belong to: they also go as
@@ -129,6 +131,17 @@ def listing(content: list[Parcel]) -> str:
     return "\n".join([*lines, f"  {sum(len(p.content) for p in content):>13,}  bytes in {len(content)} files"])
 
 
+def shown(content: list[Parcel]) -> str:
+    """Every file that goes, as it goes; of the tensors their header."""
+    parts = []
+    for parcel in content:
+        title, text = parcel.path, parcel.content
+        if parcel.path.endswith(".safetensors"):
+            title, text = f"{title}, header", text[8 : 8 + int.from_bytes(text[:8], "little")].rstrip()
+        parts.append(f"--- {title}\n{text.decode('utf-8', 'replace').rstrip()}")
+    return "\n".join(parts)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Push an adapter; exit code 2 on a mistake in the command, 1 where it is not sound or the hub refuses it."""
     keys = ("adapter", "private", "message", "benchmark")
@@ -144,11 +157,15 @@ def main(argv: list[str] | None = None) -> int:
         folder = catalog.resolve(named["adapter"])
         with tempfile.TemporaryDirectory() as scratch:
             shared = adapter.share(folder, Path(scratch) / folder.name, card=card.for_adapter)
-            content = parcels(shared, named.get("benchmark", ""))
+            try:
+                content = parcels(shared, named.get("benchmark", ""))
+            except UserError as error:
+                raise type(error)(str(error).replace(str(shared), str(folder))) from None
         message = named.get("message") or f"Add {repo.rpartition('/')[2]}"
         print(f"hf://{repo}: {'private' if private else 'public'} if it is new; commit message {message!r}")
         print(listing(content))
         if "--dry-run" in named:
+            print(shown(content))
             print("dry run: nothing was sent")
             return 0
         print(f"pushed: {send(repo, content, private=private, message=message)}")

@@ -22,6 +22,7 @@ from zoo.schema import MISSING, TARGET
 from zoo.strict_yaml import StrictLoader
 
 BLOCKS = ("data", "method", "task", "optimizer", "trainer", "cache")
+SEED = f"Annotated[int, '>= 0', '<= {2**32 - 1}']"  # what NumPy and PyTorch take
 KEYS = ("include", "seed", "data", "backbones", "method", "task", "optimizer", "trainer", "cache", "smoke", "variants")
 REQUIRED = ("data", "backbones", "method", "task", "optimizer", "trainer")
 
@@ -139,7 +140,7 @@ def read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[s
     """One YAML file with what it includes; mistakes are appended to `problems`."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         problems.append(f"{path}: {' '.join(str(error).split())}")
         return {}
     if not isinstance(values, dict):
@@ -220,7 +221,7 @@ def _value(config: dict[str, Any], path: list[str], raw: str) -> Any:
     """A word of the command line as a value of the type its key has."""
     try:
         parsed = yaml.load(raw, Loader=StrictLoader)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         parsed = raw
     holder: Any = config
     for key in path[:-1]:
@@ -253,12 +254,12 @@ def _check(config: dict[str, Any], problems: list[str], where: str) -> DictConfi
     try:
         result = OmegaConf.create({"seed": 0, **{k: v for k, v in config.items() if k in KEYS}})
         values = OmegaConf.to_container(result, resolve=True)
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
+    except (OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         problems.append(f"the recipe cannot be resolved: {str(error).splitlines()[0]}")
         return OmegaConf.create({})
     assert isinstance(values, dict)
-    if annotations.mismatch(values["seed"], "int"):
-        problems.append(f"seed: {annotations.mismatch(values['seed'], 'int')}")
+    if wrong := annotations.mismatch(values["seed"], "int") or annotations.mismatch(values["seed"], SEED):
+        problems.append(f"seed: {wrong}")
     for key in BLOCKS:
         if values.get(key) is not None:
             _check_block(values[key], key, problems)

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -132,23 +132,6 @@ def command() -> list[str]:
     """The running command as a user would type it."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return [spec.name if spec else Path(sys.argv[0]).name, *sys.argv[1:]]
-
-
-def shareable(record: Mapping[str, Any]) -> dict[str, Any]:
-    """metrics.json without folders of this machine, and with the command as its reader would type it."""
-    manifest = record["manifest"]
-    words = manifest["command"].split(" ")
-    told = dict(word.partition("=")[::2] for word in words)
-    shown = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if key == "recipe":
-            value = told.get("card") or (Path(value).name if "/" in value else value)
-        elif equals and value.startswith(("/", "~")):
-            value = "DIR"
-        if key not in ("into", "runs", "card"):
-            shown.append(f"{key}{equals}{value}")
-    return {**record, "manifest": {**manifest, "command": " ".join(shown)}}
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -238,9 +238,15 @@ def _constant(tree: ast.Module, name: str) -> ast.expr | None:
 
 
 def _tree(module: str, target: str) -> ast.Module:
-    if not module:
-        raise SchemaError(f"'{target}' is no dotted path such as zoo.methods.tb_ava.TBAVA")
-    return ast.parse(_file(module).read_text(encoding="utf-8"))
+    if not module or not all(part.isidentifier() for part in target.split(".")):
+        raise SchemaError(f"{target!r} is no dotted path such as zoo.methods.tb_ava.TBAVA")
+    path = _file(module)
+    if path.suffix != ".py" or not path.is_file():  # "frozen" and "built-in" are origins, too
+        raise SchemaError(f"module '{module}' has no source to read; expected a class of the zoo or of your own file")
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise SchemaError(f"{path} is no Python source: {error}") from None
 
 
 @cache
@@ -251,7 +257,7 @@ def _file(module: str) -> Path:
         sys.path.append(str(Path.cwd()))
     try:
         spec = importlib.util.find_spec(top)
-    except ValueError:
+    except (ValueError, ImportError):
         spec = None
     if spec is None:
         raise SchemaError(f"no module '{top}' is installed.{nearest(top, ['zoo', 'data_modules'])}")

@@ -27,6 +27,8 @@ ROOMS = ("zoo.backbones.", "zoo.methods.", "zoo.tasks.", "data_modules.")
 SETTINGS = ("zoo.optimizer.Optimizer", "zoo.trainer.Optimizer", "zoo.trainer.build_trainer", "zoo.prefix.PrefixCache")
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 RESOLVED_AWAY = ("include", "smoke", "variants")
+LARGEST_NUMBER = 2**20
+"""In an adapter's recipe. Of a width of 10^8 a single layer takes hundreds of gigabytes."""
 LARGEST = 2**20
 """Bytes of a recipe; the zoo's are below 10 kB."""
 
@@ -63,6 +65,9 @@ def check(folder: Path, *, pulled: bool | None = None) -> None:
     for key, value in _walk(values, path, set()):
         if isinstance(value, str) and "${" in value:
             raise TrustError(f"{path}: {value!r} is an interpolation; an adapter's recipe is resolved")
+        # Widths and ranks are what memory is asked for; only a seed may be any number.
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER and "seed" not in str(key):
+            raise TrustError(f"{path}: {key or 'a list'} holds {value:,}; expected numbers up to {LARGEST_NUMBER:,}")
         if key == TARGET and not (_defined_here(value) or _allowed(value) or (not pulled and _own(value, folder))):
             raise TrustError(
                 f"{path} names {value!r}, which is no backbone, method, task or data module of this zoo: it is not "

@@ -9,12 +9,12 @@ import gzip
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from data_modules.foreign import reason
 from zoo import adapter
 from zoo.errors import UserError
 
@@ -71,10 +71,12 @@ def unpack(archive: Path, folder: Path, *, shown: str = "") -> None:
                 plain: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
                 with tarfile.TarFile(fileobj=_Sipping(plain, label)) as tar:  # type: ignore[arg-type]
                     _write(_tarred(tar, label), folder, label, room)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, NotImplementedError) as error:
-        raise ArchiveError(
-            f"{label} is damaged, or none of {', '.join(SUFFIXES)}: {' '.join(str(error).split())}"
-        ) from None
+    except ArchiveError:
+        raise
+    except Exception as error:  # tarfile alone raises ValueError, OverflowError and others over headers that lie
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            raise  # of the disk
+        raise ArchiveError(f"{label} is damaged, or none of {', '.join(SUFFIXES)}: {reason(error)}") from None
 
 
 class _Sipping:

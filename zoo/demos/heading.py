@@ -1,16 +1,26 @@
-"""What a page says of its adapter before anybody asks it anything: HTML out of the recipe and metrics.json."""
+"""What a page says of its adapter before anybody asks it anything: HTML out of the recipe and metrics.json.
+
+An adapter's files are foreign text. `Markup.format` escapes whatever is put into it, so no value can be forgotten; the
+card's Markdown may hold no HTML, no link but to a page, and no picture, which would tell its host of every visitor.
+"""
 
 import json
 import re
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 from omegaconf import DictConfig
 
 from zoo.pairing import Pairing, count_parameters
 from zoo.report import number
+
+HEAD = Markup('<div class="zoo-head"><h1>{}</h1><p>{}. {}.</p><p>{}</p>{}</div>')
+WARNING = Markup('<p class="zoo-warning">{}: {}</p>')
+MEASURED = Markup("Measured <b>{}</b> {} on {}, {} split (n = {}){}.{}")
+SYNTHETIC = Markup(' <span class="zoo-badge">synthetic data: not a benchmark result</span>')
 
 
 def heading(name: str, config: DictConfig, pairing: Pairing, record: Mapping[str, Any]) -> str:
@@ -26,28 +36,31 @@ def heading(name: str, config: DictConfig, pairing: Pairing, record: Mapping[str
     trained, total = count_parameters(pairing)
     what = f"{_class(config.method)} on frozen {backbones}, for {pairing.task.kind.replace('-', ' ')}"
     size = f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})"
-    warnings = "".join(f'<p class="zoo-warning">forced: {escape(line)}</p>' for line in pairing.forced)
-    return (
-        f'<div class="zoo-head"><h1>{escape(name)}</h1><p>{escape(what)}. {escape(size)}.</p>'
-        f"<p>{measured(record)}</p>{warnings}</div>"
+    warnings = Markup("").join(WARNING.format("forced", line) for line in pairing.forced)
+    return str(HEAD.format(name, what, size, measured(record), warnings))
+
+
+def measured(record: Mapping[str, Any]) -> Markup:
+    """One sentence: the monitored metric, its interval, on what, and whether that is synthetic."""
+    data, monitor, unit = record["manifest"]["data"], record["monitor"], record["unit"]
+    low, high = record["intervals"].get(monitor, (None, None))
+    interval = "" if low is None else f", 95 % interval {number(low, unit)} to {number(high, unit)}"
+    return MEASURED.format(
+        number(record["metrics"][monitor], unit),
+        monitor.replace("_", " "),
+        data["name"],
+        record["split"],
+        record["n"],
+        interval,
+        SYNTHETIC if data["synthetic"] else "",
     )
 
 
-def measured(record: Mapping[str, Any]) -> str:
-    """One sentence: the monitored metric, its interval, on what, and whether that is synthetic."""
-    data, monitor, unit = record["manifest"]["data"], record["monitor"], record["unit"]
-    value = f"<b>{number(record['metrics'][monitor], unit)}</b> {escape(monitor.replace('_', ' '))}"
-    low, high = record["intervals"].get(monitor, (None, None))
-    interval = "" if low is None else f", 95 % interval {number(low, unit)} to {number(high, unit)}"
-    where = f"{escape(data['name'])}, {escape(record['split'])} split (n = {record['n']})"
-    badge = ' <span class="zoo-badge">synthetic data: not a benchmark result</span>' if data["synthetic"] else ""
-    return f"Measured {value} on {where}{interval}.{badge}"
-
-
 def card(folder: Path) -> str:
-    """The model card in Markdown, without its front matter and comments."""
+    """The model card as HTML, without its front matter and comments."""
     text = (folder / "README.md").read_text(encoding="utf-8")
-    return re.sub(r"<!--.*?-->", "", re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL), flags=re.DOTALL).strip()
+    text = re.sub(r"<!--.*?-->", "", re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL), flags=re.DOTALL).strip()
+    return str(MarkdownIt("js-default").disable("image").render(text))
 
 
 def metrics(folder: Path) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """The page: what the adapter is, samples and fields on the left, the answer on the right."""
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from markupsafe import Markup, escape
 
 from data_modules.clips import ClipDataModule
 from data_modules.clouds import CloudDataModule
@@ -16,6 +16,7 @@ from data_modules.pictures import PictureDataModule
 from data_modules.probes import GSD
 from zoo.demos import clips, clouds, pictures
 from zoo.demos.answer import ask
+from zoo.demos.heading import WARNING
 from zoo.demos.offers import Offer, own
 from zoo.demos.style import caption
 from zoo.errors import UserError
@@ -85,8 +86,8 @@ class Answerer:
         answered = ask(self.pairing, sample)
         shown: list[Any] = self.kind.show(answered, self.data, self.pairing)
         notes = [*notes, *(f"forced: {line}" for line in self.pairing.forced)]
-        said = "".join(f'<p class="zoo-warning">note: {escape(note)}</p>' for note in notes)
-        return [gr.update(value=said, visible=bool(notes)), *shown]
+        said = Markup("").join(WARNING.format("note", note) for note in notes)
+        return [gr.update(value=str(said), visible=bool(notes)), *shown]
 
     def fill(self, chosen: int) -> dict[str, str]:
         """Values of fields for an offer; empty for a file, which says for itself what it can."""
@@ -101,7 +102,7 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
     Args:
         answerer: answers.
         heading: HTML.
-        card: the model card in Markdown.
+        card: the model card as HTML.
         window: its title.
         source: what the samples are.
     """
@@ -110,7 +111,7 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
     with gr.Blocks(title=window, analytics_enabled=False) as page:
         gr.HTML(heading)
         with gr.Accordion("Model card", open=False):
-            gr.Markdown(card)
+            gr.HTML(card)
         with gr.Row():
             with gr.Column(scale=2, min_width=330):
                 chosen = gr.State()
@@ -184,4 +185,4 @@ def in_words(work: Callable[[], list[Any]], path: str | None) -> list[Any]:
         return work()
     except (UserError, DataError) as error:
         words = str(error) if path is None else str(error).replace(path, Path(path).name)
-        raise gr.Error(escape(words), duration=READING, print_exception=False) from None
+        raise gr.Error(str(escape(words)), duration=READING, print_exception=False) from None

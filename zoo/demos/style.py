@@ -75,7 +75,26 @@ def styled(figure: go.Figure, *, height: int, **layout: Any) -> go.Figure:
     )
     figure.update_xaxes(gridcolor=FAINT)
     figure.update_yaxes(gridcolor=FAINT)
+    # Plotly reads HTML in every text: a class of a foreign adapter would be a link.
+    figure.for_each_trace(_literal)
+    for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
+        axis.ticktext = _escaped(axis.ticktext)
     return figure
+
+
+def _literal(trace: Any) -> None:
+    for key in ("name", "x", "y", "text"):
+        if key in trace and (value := trace[key]) is not None:
+            trace[key] = _escaped(value)
+
+
+def _escaped(value: Any) -> Any:
+    """Text escaped, also in a sequence; numbers as they are."""
+    if isinstance(value, str):
+        return escape(value, quote=False)
+    if isinstance(value, tuple | list) or (isinstance(value, np.ndarray) and value.dtype.kind in "OU"):
+        return [_escaped(part) for part in value]
+    return value
 
 
 def shares(classes: list[str], probabilities: NDArray[np.float32]) -> dict[str, float]:
