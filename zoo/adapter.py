@@ -7,17 +7,15 @@
     README.md             the model card
     SHA256SUMS            of the files above; checked before anything is read
 
-The directory is written under a temporary name and renamed, so a half-written adapter never bears the final name.
+The directory is written under a temporary name and renamed, so a half-written adapter never bears the final name; one
+that takes the place of another leaves that whole until its own is in place.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo import trust
 from zoo.errors import UserError
-from zoo.files import file_hash, write_whole
+from zoo.files import exchanged, file_hash, recover, whole_folder, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +62,7 @@ def save(
         "structure": structure(yaml.safe_load(recipe), pairing),
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in pairing.trainable_state().items()}
-    with _whole(folder) as temporary:
+    with whole_folder(folder) as temporary:
         save_file(tensors, temporary / "adapter.safetensors", metadata=header)
         _complete(temporary, recipe, metrics, card)
     return folder
@@ -89,7 +87,7 @@ def share(folder: Path, out: Path, *, card: Callable[[Path], str]) -> Path:
     written = (folder / "README.md").read_text(encoding="utf-8")
     # A card that somebody wrote on stays as it is.
     page = card if written == card(folder) else lambda _: written
-    with _whole(out) as temporary:
+    with whole_folder(out) as temporary:
         shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
         _complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, page)
     return out
@@ -117,29 +115,9 @@ def rewrite(folder: Path, metrics: dict[str, Any], *, card: Callable[[Path], str
     """
     verify(folder)
     recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        new = Path(scratch) / "new"
-        with _whole(new) as temporary:
-            shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
-            _complete(temporary, recipe, metrics, card)
-        os.rename(folder, Path(scratch) / "old")
-        os.rename(new, folder)
-
-
-@contextlib.contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its name once it is filled."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        yield temporary
-        # Temporary files are their owner's alone; what is shared should be readable.
-        temporary.chmod(0o755)
-        (temporary / "adapter.safetensors").chmod(0o644)
-        os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with exchanged(folder) as temporary:
+        shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
+        _complete(temporary, recipe, metrics, card)
 
 
 def _complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable[[Path], str]) -> None:
@@ -171,13 +149,17 @@ def verify(folder: Path) -> None:
         AdapterError: naming the missing or altered file.
         TrustError: naming what its recipe may not.
     """
-    for name, digest in checksums(folder).items():
+    listed = checksums(folder)
+    for name, digest in listed.items():
         path = folder / name
+        if path.is_file() and file_hash(path) == digest:
+            continue
+        if checksums(folder) != listed:  # another process has put a new one in its place meanwhile
+            return verify(folder)
         if not path.is_file():
             raise AdapterError(f"{folder}: {name} is missing")
-        if file_hash(path) != digest:
-            raise AdapterError(f"{path} was altered: its sha256 differs from the one in SHA256SUMS")
-    trust.check(folder)
+        raise AdapterError(f"{path} was altered: its sha256 differs from the one in SHA256SUMS")
+    return trust.check(folder)
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -186,6 +168,7 @@ def checksums(folder: Path) -> dict[str, str]:
     Raises:
         AdapterError: there is no such file, it is none, or it lacks a name.
     """
+    recover(folder)
     listing = folder / "SHA256SUMS"
     if not listing.is_file():
         raise AdapterError(

@@ -1,13 +1,15 @@
-"""Files appear whole or not at all, and are known by their sha256."""
+"""Files and folders appear whole or not at all, take each other's place so, and are known by their sha256."""
 
 import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from zoo import locks
 
 
 def file_hash(path: Path) -> str:
@@ -19,19 +21,33 @@ def file_hash(path: Path) -> str:
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write beside `path` under a temporary name, then rename; an existing file survives a full disk and a kill.
 
+    What a killed process left half-written for `path` is removed.
+
     Raises:
         OSError: with the path that could not be written; nothing is left behind.
     """
+    locks.sweep(path.parent, rf"\.{re.escape(path.name)}\.\d+\.tmp")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        descriptor = None
+        while descriptor is None:  # another process may take it for a dead one's before it is locked
+            temporary.touch()
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = locks.take(temporary, wait=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            locks.release(descriptor)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -42,21 +58,83 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         FileExistsError: there is such a folder already, and it is not empty.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with locks.scratch(folder.parent, f".{folder.name}-") as temporary:
         yield temporary
-        # Temporary files are their owner's alone; what is shared should be readable.
-        for path in (temporary, *temporary.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        os.rename(temporary, folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            raise FileExistsError(error.errno, "exists already", str(folder)) from None
-        raise
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        _readable(temporary)
+        try:
+            os.rename(temporary, folder)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise FileExistsError(error.errno, "exists already", str(folder)) from None
+            raise
+
+
+@contextlib.contextmanager
+def exchanged(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its place at the end; one process at a time.
+
+    At every moment one of both stands whole: the old one under a name of its own, `.NAME.old`, for the instant between
+    two renames. An exception puts it back; after a kill in that instant, `recover` does.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    holder = None
+    while holder is None:
+        recover(folder)
+        try:
+            holder = locks.take(folder, wait=True)
+        except FileNotFoundError:
+            if not _aside(folder).exists():
+                raise
+    try:
+        with locks.scratch(folder.parent, f".{folder.name}-") as space:
+            new, old = space / "new", _aside(folder)
+            new.mkdir()
+            yield new
+            _readable(new)
+            if old.exists():  # of a process that was killed when the new one was in place
+                os.rename(old, space / "older")
+            next_holder = locks.take(new)  # whoever comes now waits for the last step as well
+            assert next_holder is not None
+            try:
+                os.rename(folder, old)
+                os.rename(new, folder)
+                os.rename(old, space / "old")
+            except BaseException:
+                if folder.exists():  # it was all but done
+                    shutil.rmtree(old, ignore_errors=True)
+                else:
+                    os.rename(old, folder)
+                raise
+            finally:
+                locks.release(next_holder)
+    finally:
+        locks.release(holder)
+
+
+def recover(folder: Path) -> None:
+    """Put a folder back that a process was killed in exchanging; where one is at it, wait until it is done."""
+    if not folder.name or folder.exists() or not (old := _aside(folder)).exists():
+        return
+    with contextlib.suppress(FileNotFoundError):
+        holder = locks.take(old, wait=True)
+        assert holder is not None
+        try:
+            if not folder.exists():
+                os.rename(old, folder)
+        finally:
+            locks.release(holder)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _readable(folder: Path) -> None:
+    """Temporary files are their owner's alone; what is shared should be readable."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def checksum_lines(folder: Path) -> str:
