@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo import trust
 from zoo.errors import UserError
-from zoo.files import exchanged, file_hash, recover, whole_folder, write_whole
+from zoo.files import as_it_stands, exchanged, file_hash, whole_folder, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -141,6 +141,7 @@ def _masked(value: Any, *, within: str = "") -> Any:
     return value
 
 
+@as_it_stands
 def verify(folder: Path) -> None:
     """Check that every file is there and has the listed checksum, and that the recipe names no code but the zoo's.
     Does not import torch.
@@ -149,17 +150,13 @@ def verify(folder: Path) -> None:
         AdapterError: naming the missing or altered file.
         TrustError: naming what its recipe may not.
     """
-    listed = checksums(folder)
-    for name, digest in listed.items():
+    for name, digest in checksums(folder).items():
         path = folder / name
-        if path.is_file() and file_hash(path) == digest:
-            continue
-        if checksums(folder) != listed:  # another process has put a new one in its place meanwhile
-            return verify(folder)
         if not path.is_file():
             raise AdapterError(f"{folder}: {name} is missing")
-        raise AdapterError(f"{path} was altered: its sha256 differs from the one in SHA256SUMS")
-    return trust.check(folder)
+        if file_hash(path) != digest:
+            raise AdapterError(f"{path} was altered: its sha256 differs from the one in SHA256SUMS")
+    trust.check(folder)
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -168,7 +165,6 @@ def checksums(folder: Path) -> dict[str, str]:
     Raises:
         AdapterError: there is no such file, it is none, or it lacks a name.
     """
-    recover(folder)
     listing = folder / "SHA256SUMS"
     if not listing.is_file():
         raise AdapterError(

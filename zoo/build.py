@@ -57,11 +57,16 @@ def connect(data: "DataModule", pairing: Pairing, *, seed: int) -> None:
     data.collate = whole
 
 
-def build(config: DictConfig, run_dir: Path) -> tuple["DataModule", Pairing, L.Trainer]:
-    """Data module, pairing and trainer of a composed recipe; data is checked before any weight is fetched."""
+def build_data(config: DictConfig) -> "DataModule":
+    """The recipe's data, read and checked; no weight is fetched before."""
     data: DataModule = instantiate(config.data)
     data.seed = config.seed
     data.setup("fit")
+    return data
+
+
+def build_trained(config: DictConfig, data: "DataModule", run_dir: Path) -> tuple[Pairing, L.Trainer]:
+    """The recipe's pairing, connected to its data, and its trainer."""
     pairing = build_pairing(config, data.classes)
     connect(data, pairing, seed=config.seed)
-    return data, pairing, instantiate(config.trainer, run_dir)
+    return pairing, instantiate(config.trainer, run_dir)

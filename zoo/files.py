@@ -2,14 +2,19 @@
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from zoo import locks
+from zoo.errors import UserError
+
+Result = TypeVar("Result")
 
 
 def file_hash(path: Path) -> str:
@@ -125,6 +130,33 @@ def recover(folder: Path) -> None:
                 os.rename(old, folder)
         finally:
             locks.release(holder)
+
+
+def as_it_stands(look: Callable[[Path], Result]) -> Callable[[Path], Result]:
+    """Make a look at a folder begin anew where another process exchanges the folder under its eyes."""
+
+    @functools.wraps(look)
+    def again(folder: Path) -> Result:
+        while True:
+            recover(folder)
+            before = _identity(folder)
+            try:
+                return look(folder)
+            except (UserError, OSError):
+                recover(folder)
+                if _identity(folder) == before:
+                    raise
+
+    return again
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Of what a path leads to; a rename changes it."""
+    try:
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_ctime_ns
 
 
 def _aside(folder: Path) -> Path:
