@@ -70,6 +70,7 @@ def _train(
     import torch
     from omegaconf import OmegaConf
 
+    from data_modules.base import lone
     from zoo import adapter, card, results, run
     from zoo.build import build_data, build_pairing, build_trained, connect
     from zoo.collect import Collect
@@ -79,7 +80,7 @@ def _train(
     quiet()
     start, run_dir = time.perf_counter(), entered.folder
     data = build_data(config)
-    digests = data.digests() if run_folder.leads() else {}
+    digests = data.sample_digests() if run_folder.leads() else {}
     if run_folder.leads():
         entered.check_data(digests)
     pairing, trainer = build_trained(config, data, run_dir)
@@ -91,6 +92,12 @@ def _train(
         entered.begin(config, digests, name=name, backbones=backbones, init=start_of)
         said = [backbone.describe(trainer.strategy.root_device) for backbone in pairing.backbones.values()]
         said = [f"{trainable:,} of {total:,} parameters train", pairing.method.describe(), *said, f"writing {run_dir}"]
+        rows = len(data.sets["train"])
+        if data.joins and trainer.world_size == 1 and lone(rows, data.batch_size):
+            said.append(
+                f"the last of {rows // data.batch_size} batches has {data.batch_size + 1} samples, as one alone "
+                "has no batch statistics"
+            )
         what = "; ".join(filter(None, said))
         print(f"{name}: {what}", flush=True)
         for line in ([told(start_of)] if start_of else []) + entered.told():
