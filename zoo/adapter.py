@@ -25,7 +25,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo import trust
 from zoo.errors import UserError
-from zoo.files import as_it_stands, exchanged, file_hash, whole_folder, write_whole
+from zoo.exchange import as_it_stands, exchanged
+from zoo.files import file_hash, whole_folder, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,7 +20,7 @@ from zoo import card, comparison, recipe, schema, sources
 from zoo.backbones.weights import cache_dir
 from zoo.entries import Entry, Holdings, Licences, Measured
 from zoo.errors import UserError
-from zoo.files import recover
+from zoo.exchange import recover
 from zoo.strict_yaml import StrictLoader
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from zoo import adapter, catalog, locks, recipe
 from zoo.backbones.weights import cache_dir
 from zoo.errors import UserError
-from zoo.files import exchanged, file_hash
+from zoo.exchange import exchanged
+from zoo.files import file_hash
 from zoo.recipe import RecipeError
 from zoo.unpack import LIMITS
 

@@ -44,6 +44,14 @@ def take(path: Path, *, wait: bool = False) -> int | None:
         os.close(descriptor)
 
 
+def take_new(path: Path, *, wait: bool = False) -> int | None:
+    """Lock a file that is made where it is missing, and that whoever holds it may remove; as `take`."""
+    while True:
+        path.touch()
+        with contextlib.suppress(FileNotFoundError):
+            return take(path, wait=wait)
+
+
 def release(descriptor: int) -> None:
     """Let go of a lock, of the copies that forked processes have of it as well."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
