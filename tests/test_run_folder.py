@@ -28,8 +28,11 @@ class Own(Tiny):
 
     changed: tuple[int, ...] = ()
     fault = ""
+    stop: signal.Signals | None = None
 
     def splits(self) -> dict[str, SampleSet[Any]]:
+        if self.stop:
+            os.kill(os.getpid(), self.stop)
         if self.fault:
             raise DataError(self.fault)
         return {split: Edited(self.kind, one.first, len(one)) for split, one in super().splits().items()}  # type: ignore
@@ -47,7 +50,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("ZOO_TRUST", "tiny,test_run_folder")
     monkeypatch.setattr(results, "pictures", no_pictures)
     yield
-    Own.changed, Own.fault = (), ""
+    Own.changed, Own.fault, Own.stop = (), "", None
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -158,6 +161,10 @@ def test_a_refused_command_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.
     assert command("resume=true") == 2
     assert command("into=d/e", "resume=true") == 2
     assert list(tmp_path.iterdir()) == []
+    for Own.stop, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        assert command("into=a/b/c") == code
+    assert list(tmp_path.iterdir()) == []
+    Own.stop = None
     (tmp_path / "mine").mkdir()
     assert command("into=mine") == 1
     assert command("into=mine/within") == 1

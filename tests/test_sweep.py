@@ -176,7 +176,7 @@ def test_a_killed_trial_is_worth_another_attempt_from_its_checkpoint(
         trial.attempt(tmp_path, "tb_ava", where=tmp_path)
     assert "resume=false" in calls[-1]
     assert trial.said(tmp_path) == "killed by signal 9"
-    trainer("touch run.json && kill -9 $$", monkeypatch)
+    trainer("touch run.json && exit 143", monkeypatch)
     with pytest.raises(trial.KilledError):  # the run has begun, with or without a checkpoint
         trial.attempt(tmp_path, "tb_ava", where=tmp_path)
     calls = trainer("echo '{\"seconds\": 1}' > fit.json", monkeypatch)

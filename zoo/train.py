@@ -11,10 +11,14 @@ for longer: the schedule of the learning rate is then that of the longer trainin
 shorter training had measured and shipped moves to `earlier/`.
 """
 
+import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,11 +83,12 @@ def _train(
 
     quiet()
     start, run_dir = time.perf_counter(), entered.folder
-    data = build_data(config)
-    digests = data.sample_digests() if run_folder.leads() else {}
-    if run_folder.leads():
-        entered.check_data(digests)
-    pairing, trainer = build_trained(config, data, run_dir)
+    with _unwinding():
+        data = build_data(config)
+        digests = data.sample_digests() if run_folder.leads() else {}
+        if run_folder.leads():
+            entered.check_data(digests)
+        pairing, trainer = build_trained(config, data, run_dir)
     trainable, total = count_parameters(pairing)
     start_of = initialise(pairing, config, init) if init else None
     backbones = {name: asdict(known) for name, known in pairing.fingerprints.items()}
@@ -94,10 +99,7 @@ def _train(
         said = [f"{trainable:,} of {total:,} parameters train", pairing.method.describe(), *said, f"writing {run_dir}"]
         rows = len(data.sets["train"])
         if data.joins and trainer.world_size == 1 and lone(rows, data.batch_size):
-            said.append(
-                f"the last of {rows // data.batch_size} batches has {data.batch_size + 1} samples, as one alone "
-                "has no batch statistics"
-            )
+            said.append(f"the last batch has {data.batch_size + 1} samples, as one alone has no batch statistics")
         what = "; ".join(filter(None, said))
         print(f"{name}: {what}", flush=True)
         for line in ([told(start_of)] if start_of else []) + entered.told():
@@ -149,6 +151,25 @@ def _train(
         card=card.for_adapter,
     )
     return record
+
+
+@contextlib.contextmanager
+def _unwinding() -> Iterator[None]:
+    """Let SIGTERM end what goes before a training as Ctrl-C does, so that no empty folder stays; Lightning sees to it
+    in the training itself."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    def stop(*_: object) -> None:
+        raise SIGTERMException
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _fit(

@@ -19,6 +19,8 @@ from zoo.run_folder import RECORD
 
 CONFIG, LOG, FITTED, MEASURED = "config.yaml", "train.log", "fit.json", "metrics.json"
 ATTEMPT = "--- attempt "
+TERMINATED = 143
+"""Exit code of a training that SIGTERM ended."""
 
 
 class KilledError(RuntimeError):
@@ -59,9 +61,10 @@ def attempt(folder: Path, card: str, *, where: Path, test: bool = False) -> dict
                 code = subprocess.run(
                     command, cwd=where, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=[lock], check=False
                 ).returncode
-                if code <= 0 and not outcome.exists():
-                    print(f"killed by signal {-code}", file=log)
-                    raise KilledError(f"{folder.name}: killed by signal {-code}")
+                number = 15 if code == TERMINATED else -code
+                if number >= 0 and not outcome.exists():
+                    print(f"killed by signal {number}", file=log)
+                    raise KilledError(f"{folder.name}: killed by signal {number}")
             if code:
                 raise TrialError(said(folder))
     read: dict[str, Any] = json.loads(outcome.read_text(encoding="utf-8"))
