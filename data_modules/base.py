@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from data_modules.errors import DataError
 from zoo.batch import Question, SampleSet
@@ -43,6 +43,31 @@ class EpochSampler(Sampler[int]):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         rows = torch.randperm(self.size, generator=generator)[self.rank :: self.processes]
         return iter(rows[: len(self)].tolist())
+
+
+class JoinedBatches(BatchSampler):
+    """Batches of a sampler, of which a last one of a single sample joins the one before it: none is left out, and none
+    is alone where statistics over a batch are needed.
+    """
+
+    def __iter__(self) -> Iterator[list[int]]:
+        before: list[int] = []
+        for batch in super().__iter__():
+            if before and len(batch) == 1 < self.batch_size:
+                batch = [*before, *batch]
+            elif before:
+                yield before
+            before = batch
+        if before:
+            yield before
+
+    def __len__(self) -> int:
+        return super().__len__() - lone(len(self.sampler), self.batch_size)  # type: ignore[arg-type]
+
+
+def lone(size: int, batch_size: int) -> bool:
+    """Whether the last of several batches would have one sample."""
+    return size > batch_size > 1 == size % batch_size
 
 
 class DataModule(L.LightningDataModule):
@@ -87,6 +112,8 @@ class DataModule(L.LightningDataModule):
         self.plan: dict[str, Any] = {}
         self.wrap: Callable[[SampleSet[Any], str], Dataset[Any]] | None = None
         self.collate: Callable[[Any], Any] | None = None
+        self.joins = False
+        """Whether a last training batch of one sample joins the one before it; set where batch norm is trained."""
 
     def splits(self) -> dict[str, SampleSet[Any]]:
         """The splits `train`, `val` and `test`."""
@@ -155,6 +182,16 @@ class DataModule(L.LightningDataModule):
                 digest.update(f"{line}\n".encode())
         return digest.hexdigest()
 
+    def sample_digests(self) -> dict[str, dict[str, str]]:
+        """By split and sample id, a hash of all that `fingerprint` covers: by which two readings are compared."""
+        found: dict[str, dict[str, str]] = {}
+        for split, samples in self.sets.items():
+            known = found[split] = {}
+            for i in range(len(samples)):
+                name, told = samples.id(i), f"{samples.key(i)}|{_told(samples, i)}"
+                known[name] = hashlib.sha256(f"{known.get(name, '')}{told}".encode()).hexdigest()[:16]
+        return found
+
     def report(self) -> dict[str, Any]:
         """Counts for the manifest: samples by split, samples left out or mended by reason, licence."""
         counts = {split: len(samples) for split, samples in self.sets.items()}
@@ -164,12 +201,15 @@ class DataModule(L.LightningDataModule):
         self, samples: SampleSet[Any], split: str, *, sampler: Iterable[int] | None = None, drop_last: bool = False
     ) -> DataLoader[Any]:
         """Batches of a split, or of a probe of it: in order, or as the sampler says; the last may be smaller."""
+        chosen: dict[str, Any] = {"batch_size": self.batch_size, "sampler": sampler, "drop_last": drop_last}
+        return self._loader(samples, split, chosen)
+
+    def _loader(self, samples: SampleSet[Any], split: str, chosen: dict[str, Any]) -> DataLoader[Any]:
+        """With the choice of batches as PyTorch's loader takes it."""
         data: Any = self.wrap(samples, split) if self.wrap else samples
         return DataLoader(
             data,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
+            **chosen,
             collate_fn=self.collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -180,6 +220,9 @@ class DataModule(L.LightningDataModule):
         """This process's rows, shuffled by (seed, epoch)."""
         samples, (rank, processes) = self.sets["train"], self._place("train")
         sampler = EpochSampler(len(samples), self.seed, rank=rank, processes=processes)
+        # Of several processes each may have one: statistics are those of all their rows.
+        if self.joins and processes == 1:
+            return self._loader(samples, "train", {"batch_sampler": JoinedBatches(sampler, self.batch_size, False)})
         return self.loader(samples, "train", sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:

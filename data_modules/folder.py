@@ -10,13 +10,11 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-
-from torch.utils.data import DataLoader
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
@@ -227,22 +225,6 @@ class OwnFiles(DataModule):
                 return
             raise DataError(f"{self.name}: split test is empty, so nothing can be measured")
         super().setup(stage)
-
-    def loader(
-        self,
-        samples: SampleSet[Any],
-        split: str,
-        *,
-        sampler: Iterable[int] | None = None,
-        drop_last: bool = False,
-    ) -> DataLoader[Any]:
-        """As in other data sets; but a last training batch of one sample is left out, another one in every epoch.
-
-        Batch norm finds no variance in it.
-        """
-        size = len(sampler) if split == "train" and isinstance(sampler, Sized) else 0
-        alone = size % self.batch_size == 1 < size
-        return super().loader(samples, split, sampler=sampler, drop_last=drop_last or alone)
 
     def settled(self) -> dict[str, Any]:
         """The classes, so that the adapter means the same beside other files, or without any."""

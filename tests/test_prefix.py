@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny import backbones, clip, pairing
 
 from data_modules.synthetic_events import SyntheticEvents
@@ -144,3 +145,60 @@ def test_several_processes_may_fill_one_folder(tmp_path: Path) -> None:
     for index in range(20):
         assert torch.equal(cache.read(cache.key("a", 1, str(index))), torch.full((8, 8, 8), float(index)))
     assert [f for f in tmp_path.rglob("*") if f.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_an_entry_with_one_flipped_bit_or_of_another_name_is_recomputed(
+    tmp_path: Path, dtype: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = PrefixCache(folder=str(tmp_path), dtype=dtype)
+    key, other = cache.key("a", 1, "x"), cache.key("a", 1, "y")
+    tokens = torch.arange(8.0).reshape(2, 2, 2)
+    cache.write(key, tokens)
+    path = cache.path(key)
+    whole = path.read_bytes()
+    size = whole[int.from_bytes(whole[:8], "little") + 8 :]
+    for bit in range(0, 8 * len(size), 5):
+        damaged = bytearray(whole)
+        damaged[len(whole) - len(size) + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        assert cache.read(key) is None
+    assert "was altered" in caplog.text
+    cache.path(other).parent.mkdir(exist_ok=True)
+    cache.path(other).write_bytes(whole)
+    assert cache.read(other) is None
+    save_file({"tokens": tokens}, path)  # of a version without checksums
+    caplog.clear()
+    assert cache.read(key) is None
+    assert not caplog.text
+    cache.write(key, tokens)
+    assert torch.equal(cache.read(key), tokens)
+
+
+def _fill_up(folder: str, first: int) -> None:
+    cache = PrefixCache(folder=folder, max_gib=40_000 / 2**30)
+    for index in range(first, first + 30):
+        cache.write(cache.key("a", 1, str(index)), torch.zeros(8, 8, 8))
+
+
+def test_the_bound_holds_for_all_processes_together(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_fill_up, args=(str(tmp_path), 30 * k)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*.safetensors")]
+    assert 40_000 - 2 * max(sizes) < sum(sizes) <= 40_000
+    assert int((tmp_path / "bytes").read_text()) == sum(sizes)
+
+
+def test_what_a_killed_writer_left_is_removed_and_not_counted(tmp_path: Path) -> None:
+    cache = PrefixCache(folder=str(tmp_path))
+    cache.write(cache.key("a", 1, "x"), torch.zeros(2, 2, 2))
+    (entry,) = tmp_path.rglob("*.safetensors")
+    (entry.parent / ".5f0e").write_bytes(b"half")
+    (tmp_path / "bytes").write_text("123456789")  # counted, and killed before it was there
+    PrefixCache(folder=str(tmp_path)).write(cache.key("a", 1, "y"), torch.zeros(2, 2, 2))
+    assert list(tmp_path.rglob(".*")) == []
+    assert int((tmp_path / "bytes").read_text()) == sum(p.stat().st_size for p in tmp_path.rglob("*.safetensors"))

@@ -7,17 +7,15 @@
     README.md             the model card
     SHA256SUMS            of the files above; checked before anything is read
 
-The directory is written under a temporary name and renamed, so a half-written adapter never bears the final name.
+The directory is written under a temporary name and renamed, so a half-written adapter never bears the final name; one
+that takes the place of another leaves that whole until its own is in place.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +25,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo import soundness, trust
 from zoo.errors import UserError
-from zoo.files import copy_plain, file_hash, write_whole
+from zoo.exchange import as_it_stands, exchanged
+from zoo.files import copy_plain, file_hash, whole_folder, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +65,7 @@ def save(
         "structure": structure(yaml.safe_load(recipe), pairing),
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in pairing.trainable_state().items()}
-    with _whole(folder) as temporary:
+    with whole_folder(folder) as temporary:
         save_file(tensors, temporary / "adapter.safetensors", metadata=header)
         _complete(temporary, recipe, metrics, card)
     return folder
@@ -88,7 +87,7 @@ def share(folder: Path, out: Path, *, card: Callable[[Path], str]) -> Path:
     from zoo import shareable
     from zoo.unpack import LIMITS
 
-    with _whole(out) as temporary:
+    with whole_folder(out) as temporary:
         for name, most in LIMITS.items():
             if not (folder / name).is_symlink() and not (folder / name).exists():
                 verify(folder)  # says what it lacks
@@ -127,29 +126,9 @@ def rewrite(folder: Path, metrics: dict[str, Any], *, card: Callable[[Path], str
     """
     verify(folder)
     recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        new = Path(scratch) / "new"
-        with _whole(new) as temporary:
-            shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
-            _complete(temporary, recipe, metrics, card)
-        os.rename(folder, Path(scratch) / "old")
-        os.rename(new, folder)
-
-
-@contextlib.contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its name once it is filled."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        yield temporary
-        # Temporary files are their owner's alone; what is shared should be readable.
-        temporary.chmod(0o755)
-        (temporary / "adapter.safetensors").chmod(0o644)
-        os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with exchanged(folder) as temporary:
+        shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
+        _complete(temporary, recipe, metrics, card)
 
 
 def _complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable[[Path], str]) -> None:
@@ -160,6 +139,7 @@ def _complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable
     write_whole(folder / "SHA256SUMS", "".join(f"{file_hash(folder / name)}  {name}\n" for name in FILES))
 
 
+@as_it_stands
 def verify(folder: Path) -> None:
     """Check that every file is there and has the listed checksum, and that the recipe names no code but the zoo's.
     Does not import torch.

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from zoo.answers import Answers
 from zoo.batch import Question
+from zoo.contents import Content, content
 from zoo.errors import SettingError
 from zoo.inputs import Input, Read, ahead
 from zoo.pairing import Pairing
@@ -108,19 +109,33 @@ class Run:
     done: int = 0
     failed: int = 0
     notes: dict[str, list[str]] = field(default_factory=dict)
+    _contents: dict[str, Future[Content]] = field(default_factory=dict)
 
     def over(self, items: Sequence[Input]) -> None:
         """Answer inputs, a batch at a time."""
         bar = self.progress.add_task("predict", total=len(items))
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            reads = ahead(self.data, items, pool, most=self.batch_size)
+            reads = ahead(self.data, self._noting(items, pool), pool, most=self.batch_size)
             while group := list(islice(reads, self.batch_size)):
                 self._write([self._record(one) for one in self._answered(group)])
                 self.done += len(group)
                 self.progress.update(bar, advance=len(group))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _noting(self, items: Sequence[Input], pool: ThreadPoolExecutor) -> Iterator[Input]:
+        """The inputs; what each holds is looked at before it is read, where answers are kept."""
+        for item in items:
+            if self.answers:
+                self._contents[item.id] = pool.submit(content, item.file)
+            yield item
+
+    def _content(self, name: str) -> Content:
+        try:
+            return self._contents.pop(name).result()
+        except OSError:  # that it cannot be read is told where it is read
+            return Content("", "")
 
     def _answered(self, group: Sequence[Read]) -> Iterator[tuple[Read, Answered | None]]:
         found = iter(answered(self.pairing, [one.sample for one in group if not one.error]))
@@ -150,7 +165,7 @@ class Run:
 
     def _write(self, records: Sequence[dict[str, Any]]) -> None:
         if self.answers:
-            self.answers.write(records)
+            self.answers.write(records, [self._content(record["id"]) for record in records])
         else:
             print("".join(json.dumps(record) + "\n" for record in records), end="", flush=True)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import lightning as L
 from omegaconf import DictConfig
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.backbones.base import TextEncoder
 from zoo.errors import SettingError
@@ -57,11 +58,33 @@ def connect(data: "DataModule", pairing: Pairing, *, seed: int) -> None:
     data.collate = whole
 
 
-def build(config: DictConfig, run_dir: Path) -> tuple["DataModule", Pairing, L.Trainer]:
-    """Data module, pairing and trainer of a composed recipe; data is checked before any weight is fetched."""
+def build_data(config: DictConfig) -> "DataModule":
+    """The recipe's data, read and checked; no weight is fetched before."""
     data: DataModule = instantiate(config.data)
     data.seed = config.seed
     data.setup("fit")
+    return data
+
+
+def joins(pairing: Pairing) -> bool:
+    """Whether batch norm is trained, so that a last batch of one sample has to join another."""
+    return any(isinstance(part, _BatchNorm) for own in (pairing.method, pairing.task) for part in own.modules())
+
+
+def build_trained(config: DictConfig, data: "DataModule", run_dir: Path) -> tuple[Pairing, L.Trainer]:
+    """The recipe's pairing, connected to its data, and its trainer.
+
+    Raises:
+        SettingError: the head has batch norm, and batches or the training split have one sample.
+    """
     pairing = build_pairing(config, data.classes)
     connect(data, pairing, seed=config.seed)
-    return data, pairing, instantiate(config.trainer, run_dir)
+    data.joins = joins(pairing)
+    least, size = pairing.task.least_batch, len(data.sets["train"])
+    if min(size, data.batch_size) < least:
+        lacking = f"data.batch_size = {data.batch_size}" if size >= least else f"{size} training sample"
+        raise SettingError(
+            f"{lacking}: the head of {type(pairing.task).__name__} has batch norm, which trains on {least} samples a "
+            "batch or more"
+        )
+    return pairing, instantiate(config.trainer, run_dir)

@@ -20,6 +20,7 @@ from zoo import card, comparison, recipe, schema, sources
 from zoo.backbones.weights import cache_dir
 from zoo.entries import Entry, Holdings, Licences, Measured
 from zoo.errors import UserError
+from zoo.exchange import recover
 from zoo.strict_yaml import StrictLoader
 
 
@@ -50,6 +51,8 @@ def resolve(word: str) -> Path:
     Raises:
         CatalogError: neither; the nearest name is suggested.
     """
+    for place in (Path(word).expanduser(), cache_dir() / "adapters" / word):
+        recover(place)
     known = bundled() | installed()
     if word in known:
         return known[word]

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from zoo import recipe, run
+from zoo import recipe, run, run_folder
 from zoo.command import Request, fail, parse_recipe_command, user_errors
 from zoo.comparison import ITSELF, gather
 
@@ -97,12 +97,13 @@ def _configurations(request: Request, rounds: list[str]) -> dict[str, str]:
 
 
 def _train(target: Path, config: str, settings: list[str], name: str) -> int:
-    """Train into `target` unless that is done; an interrupted one starts anew."""
+    """Train into `target` unless that is done; an interrupted one goes on."""
     if (target / "adapter").exists():
         return 0
     target.mkdir(parents=True, exist_ok=True)
     (target / "config.yaml").write_text(config, encoding="utf-8")
     words = [f"recipe={target / 'config.yaml'}", f"into={target}", f"card={name}", *settings]
+    words += ["resume=true"] if (target / run_folder.RECORD).exists() else []
     return subprocess.run([sys.executable, "-m", "zoo.train", *words], check=False).returncode
 
 

@@ -1,15 +1,15 @@
-"""Files appear whole or not at all, and are known by their sha256."""
+"""Files and folders appear whole or not at all, and are known by their sha256."""
 
 import contextlib
 import errno
 import hashlib
 import os
-import shutil
+import re
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from zoo import locks
 from zoo.errors import UserError
 
 
@@ -60,19 +60,30 @@ def copy_plain(source: Path, target: Path, *, most: int, cache: Path | None = No
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write beside `path` under a temporary name, then rename; an existing file survives a full disk and a kill.
 
+    What a killed process left half-written for `path` is removed.
+
     Raises:
         OSError: with the path that could not be written; nothing is left behind.
     """
+    locks.sweep(path.parent, rf"\.{re.escape(path.name)}\.\d+\.tmp")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        descriptor = locks.take_new(temporary, wait=True)
+        assert descriptor is not None
+        try:
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            locks.release(descriptor)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -83,21 +94,21 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         FileExistsError: there is such a folder already, and it is not empty.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with locks.scratch(folder.parent, f".{folder.name}-") as temporary:
         yield temporary
-        # Temporary files are their owner's alone; what is shared should be readable.
-        for path in (temporary, *temporary.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        os.rename(temporary, folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            raise FileExistsError(error.errno, "exists already", str(folder)) from None
-        raise
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        readable(temporary)
+        try:
+            os.rename(temporary, folder)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise FileExistsError(error.errno, "exists already", str(folder)) from None
+            raise
+
+
+def readable(folder: Path) -> None:
+    """Temporary files are their owner's alone; what is shared should be readable."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def checksum_lines(folder: Path) -> str:

@@ -1,13 +1,14 @@
 """From files that came from anywhere to an adapter in the cache: checked as a whole, then renamed into place."""
 
+import contextlib
 import os
 import re
-import tempfile
 from pathlib import Path
 
-from zoo import adapter, catalog, recipe, soundness
+from zoo import adapter, catalog, locks, recipe, soundness
 from zoo.backbones.weights import cache_dir
 from zoo.errors import UserError
+from zoo.exchange import exchanged
 from zoo.files import copy_plain, file_hash
 from zoo.recipe import RecipeError
 from zoo.unpack import LIMITS
@@ -19,10 +20,11 @@ class InstallError(UserError):
     """What came is no sound adapter, or its name is taken."""
 
 
-def staging() -> "tempfile.TemporaryDirectory[str]":
-    """A folder on the cache's disk that vanishes, for files on their way to `install`."""
+def staging() -> contextlib.AbstractContextManager[Path]:
+    """A folder on the cache's disk that vanishes, for files on their way to `install`; with it what killed processes
+    left of theirs."""
     (cache_dir() / "downloads").mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix="unpack-", dir=cache_dir() / "downloads")
+    return locks.scratch(cache_dir() / "downloads", "unpack-")
 
 
 def copy(source: Path, target: Path, *, cache: Path | None = None) -> None:
@@ -106,8 +108,10 @@ def install(staged: Path, name: str, *, source: str, replace: bool = False) -> b
                 f"{name!r} is installed already, with other content: choose another name with name=..., or take its "
                 "place with replace=true"
             )
-        with staging() as old:  # the name is free for a moment, and never half filled
-            os.rename(target, Path(old) / name)
+        with exchanged(target) as new:
+            for path in staged.iterdir():
+                os.rename(path, new / path.name)
+        return True
 
 
 def check_name(name: str) -> None:

@@ -33,6 +33,7 @@ the command. 130: stopped by Ctrl-C, or by who reads standard output.
 For other code: `predict(pairing, samples)` gives one dictionary a sample.
 """
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -85,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     if "--restart" in words and not words.get("output"):
         fail(["--restart: there is no output= to write over"])
     quiet()
-    with user_errors():
+    with user_errors(), contextlib.ExitStack() as held:
         folder = catalog.resolve(words["adapter"])
         adapter.verify(folder)
         config = recipe.compose(str(folder / "recipe.yaml"), [])
@@ -94,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         if sentence := inputs.passed_over(found):
             print(f"note: {sentence}", file=sys.stderr)
         pictures = _pictures(words)
-        answers = _answers(words, folder)
+        answers = held.enter_context(kept) if (kept := _answers(words, folder)) else None
         asked = [item for item in found.items if not _done(item, answers, pictures)]
         if not asked:
             print(f"{_number(found.items)} answered earlier; nothing is left to do", file=sys.stderr)

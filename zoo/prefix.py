@@ -3,25 +3,27 @@
 A backbone's prefix (transform, embed, and the blocks no trainable part precedes) is a pure function of the sample, so
 its tokens may be kept. An entry is named by the content of everything that made it: backbone weights and transform
 settings (the fingerprint), number of blocks, the sample's own key, stored dtype, and a format number. Entries are one
-safetensors file each, written under a temporary name and renamed, so that any number of workers and runs may share a
-folder.
+safetensors file each, which carries a sha256 of its name and content, written under a temporary name and renamed; their
+bytes are counted in one file that writers lock. So any number of workers and runs may share a folder and its bound.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from zoo import locks
 from zoo.backbones.base import Backbone, Fingerprint
 from zoo.backbones.weights import cache_dir
 from zoo.batch import Batch, SampleSet, stack
@@ -37,8 +39,8 @@ class PrefixCache:
 
     Args:
         folder: where entries lie; the zoo's cache folder by default.
-        max_gib: the folder never grows past this; when full, new entries are not stored and are recomputed instead,
-            which is logged once.
+        max_gib: the folder never grows past this, whoever writes; when full, new entries are not stored and are
+            recomputed instead, which is logged once.
         dtype: of the stored tokens. Below float32 the tokens of the first epoch are rounded as well, so that a cached
             and an uncached epoch see the same numbers.
     """
@@ -52,9 +54,9 @@ class PrefixCache:
     ) -> None:
         self.folder = Path(folder) if folder else cache_dir() / "prefix"
         self.limit, self.dtype = int(max_gib * 2**30), dtype
-        self.hits = self.misses = 0
-        self._size: int | None = None
-        self._full = False
+        self.stored = 0
+        """Entries that this process has written."""
+        self._measured = self._full = False
 
     def key(self, fingerprint: Fingerprint, depth: int | None, sample: str) -> str:
         """Name of one entry: sha256 over all that determines its content."""
@@ -65,14 +67,25 @@ class PrefixCache:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def read(self, key: str) -> Tensor | None:
-        """Stored tokens [T, L, D], or None when the entry is absent or unreadable (it is then written anew)."""
+        """Stored tokens [T, L, D], or None when the entry is absent or not as it was written (it is then written anew).
+
+        Entries of versions that kept no checksum count as absent.
+        """
+        path = self.path(key)
         try:
-            return load_file(self.path(key))["tokens"].float()
+            with safe_open(path, framework="pt") as file:
+                digest = (file.metadata() or {}).get("sha256")
+                tokens: Tensor = file.get_tensor("tokens")
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError, KeyError) as error:
-            log.warning("prefix cache: %s is unreadable (%s) and is recomputed", self.path(key), error)
+        except (OSError, SafetensorError) as error:
+            log.warning("prefix cache: %s is unreadable (%s) and is recomputed", path, error)
             return None
+        if digest != _digest(key, tokens):
+            if digest is not None:
+                log.warning("prefix cache: %s was altered (its checksum differs) and is recomputed", path)
+            return None
+        return tokens.float()
 
     def round(self, tokens: Tensor) -> Tensor:
         """The tokens as a later `read` gives them back."""
@@ -82,30 +95,65 @@ class PrefixCache:
         """Store tokens [T, L, D] unless that would pass the limit or the disk refuses; training goes on either way."""
         if self._full:
             return
-        data = save({"tokens": tokens.detach().to(DTYPES[self.dtype]).cpu().contiguous()})
-        if self._measure() + len(data) > self.limit:
-            self._stop(f"its limit of {self.limit / 2**30:g} GiB is reached (cache.max_gib)")
-            return
+        kept = tokens.detach().to(DTYPES[self.dtype]).cpu().contiguous()
+        data = save({"tokens": kept}, metadata={"sha256": _digest(key, kept)})
         path = self.path(key)
         temporary = path.with_name(f".{uuid.uuid4().hex}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
+            with self._counter() as counter:
+                size = self._size(counter)
+                grown = size + len(data) - (path.stat().st_size if path.exists() else 0)
+                if grown > self.limit:
+                    self._stop(f"its limit of {self.limit / 2**30:g} GiB is reached (cache.max_gib)")
+                    return
+                # Counted before it is there: a process that is killed here leaves the count too high, never too low.
+                os.pwrite(counter, b"%20d" % grown, 0)
+                temporary.write_bytes(data)
+                os.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             self._stop(str(error))
             return
-        self._size = self._measure() + len(data)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        self.stored += 1
 
-    def _measure(self) -> int:
-        if self._size is None:
-            self._size = sum(f.stat().st_size for f in self.folder.glob("*/*.safetensors"))
-        return self._size
+    @contextlib.contextmanager
+    def _counter(self) -> Iterator[int]:
+        """The file in which the bytes of all entries are counted, for this process alone."""
+        path = self.folder / "bytes"
+        path.touch()
+        descriptor = locks.take(path, wait=True)
+        assert descriptor is not None
+        try:
+            yield descriptor
+        finally:
+            locks.release(descriptor)
+
+    def _size(self, counter: int) -> int:
+        """Bytes of all entries: looked at once, then as counted by all processes.
+
+        Whoever holds the counter is alone in writing, so any temporary file is a killed process's.
+        """
+        if self._measured:
+            return int(os.pread(counter, 20, 0))
+        for left in self.folder.glob("??/.*"):
+            left.unlink()
+        self._measured = True
+        return sum(entry.stat().st_size for entry in self.folder.glob("??/*.safetensors"))
 
     def _stop(self, why: str) -> None:
         self._full = True
         log.warning("prefix cache: no further entries in %s: %s; the rest is recomputed each epoch", self.folder, why)
+
+
+def _digest(key: str, tokens: Tensor) -> str:
+    """sha256 of an entry: its name, shape, type and bytes."""
+    digest = hashlib.sha256(f"{key}|{list(tokens.shape)}|{tokens.dtype}|".encode())
+    digest.update(tokens.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 class PrefixDataset(Dataset[Batch]):

@@ -31,6 +31,11 @@ def several() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
+def further() -> bool:
+    """Whether this process is not the first of its run."""
+    return several() and distributed.get_rank() > 0
+
+
 class LostProcessError(UserError):
     """Another process of this run has stopped."""
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zoo import adapter, catalog, recipe, run
+from zoo import adapter, catalog, recipe, run, run_folder
 from zoo.command import fail, parse_words, user_errors
 
 FREE = ("data.", "data=", "trainer.", "cache.", "cache=")
@@ -39,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         from zoo.verdict import verdict
 
         run_dir = run.create(Path(named.get("runs", "runs")) / "reproduce", folder.name)
-        record = train(config, run_dir, name=stored["manifest"]["recipe"])
+        with run_folder.not_left_empty([run_dir, run_dir.parent]):
+            record = train(config, run_dir, name=stored["manifest"]["recipe"])
         if record is None:
             return 0
         found = verdict(record, stored)

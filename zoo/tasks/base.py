@@ -23,6 +23,7 @@ class Task(nn.Module):
         writes: tokens that a language model shall write where the task decodes text; it then has no loss outside of
             training, as likelihood and writing are two passes.
         conditions: side inputs of a batch that `predict` reads.
+        least_batch: samples that a training batch must have.
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
@@ -31,6 +32,7 @@ class Task(nn.Module):
     unit: str = "fraction"
     writes: int = 0
     conditions: tuple[str, ...] = ()
+    least_batch: int = 1
     version: int = 1
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:

@@ -53,6 +53,7 @@ class Classification(Task):
             for width, out in pairwise(widths):
                 layers += [nn.Linear(width, out), BatchNorm1d(out), nn.ReLU(), nn.Dropout(self.dropout)]
             self.head = nn.Sequential(*layers, nn.Linear(widths[-1], len(classes)))
+            self.least_batch = 2
         self.reset()
 
     def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:

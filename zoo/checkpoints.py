@@ -1,0 +1,118 @@
+"""Checkpoints of a run: whole or not at all, under fixed names, and known by the run's own record.
+
+`last.ckpt` is where a run goes on; `best.ckpt` is what is tested and shipped. Every checkpoint carries the run's id,
+and the last one the score and sha256 of the best. Paths are no part of that, so a run folder may be moved or copied;
+what lies in it and is another run's, or another file than was recorded, is refused.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from zoo import processes
+from zoo.errors import UserError
+from zoo.files import file_hash, write_whole
+from zoo.run_folder import BEST, LAST
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, or is not the one that the run recorded; the message says which."""
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints appear whole or not at all.
+
+    Lightning's own writer goes through the folder for temporary files; where that is another file system, a full disk
+    or a kill leaves a broken file in the place of the last good one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write one checkpoint."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_whole(Path(path), buffer.getvalue())
+
+
+class Last(ModelCheckpoint):
+    """Where a run goes on: written after every epoch, after `Best`, whose record it carries."""
+
+    def __init__(self, run_dir: Path) -> None:
+        path = run_dir / LAST
+        super().__init__(path.parent, filename=path.stem, enable_version_counter=False, every_n_epochs=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: its name says all."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+class Best(ModelCheckpoint):
+    """The checkpoint of the epoch with the best validation metric, the earliest where several are equal."""
+
+    run = ""
+    """Id of the run that trains."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / BEST
+        self._hashed: tuple[tuple[int, int, int], str] | None = None
+        super().__init__(
+            self.path.parent, filename=self.path.stem, enable_version_counter=False, monitor="val/selected", mode="max"
+        )
+
+    def sha256(self) -> str:
+        """Of the file as it lies there; empty where there is none."""
+        if not self.path.exists():
+            return ""
+        stat = self.path.stat()
+        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if self._hashed is None or self._hashed[0] != stamp:
+            self._hashed = (stamp, file_hash(self.path))
+        return self._hashed[1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The run, its best score and the file's sha256; only the first process writes, so the others need not read."""
+        score = None if self.best_model_score is None else self.best_model_score.detach().cpu()
+        return {"run": self.run, "score": score, "sha256": "" if processes.further() else self.sha256()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Everything is taken up by `on_load_checkpoint`."""
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Go on from the best so far.
+
+        Raises:
+            CheckpointError: the last checkpoint is of another run, or the best one is not the one that it records.
+        """
+        state = self._state(checkpoint, self.path.with_name(Path(LAST).name))
+        if state["score"] is None:
+            return
+        score = state["score"]
+        if (found := self.sha256()) != state["sha256"]:
+            if not found:
+                raise CheckpointError(f"{self.path} is missing: put it back, or begin a new run")
+            other = torch.load(self.path, weights_only=True, map_location="cpu")
+            # A kill between the two writes of an epoch: this one is a step ahead, and its own record goes with it.
+            if self._state(other, self.path)["score"] is None or other["epoch"] <= checkpoint["epoch"]:
+                raise CheckpointError(
+                    f"{self.path} has sha256 {found[:12]}, but the run recorded {state['sha256'][:12]} as its best: "
+                    "put that back, or begin a new run"
+                )
+            score = self._state(other, self.path)["score"]
+        self.best_model_score = self.kth_value = self.current_score = score
+        self.best_model_path = self.kth_best_model_path = str(self.path.resolve())
+        self.best_k_models = {self.best_model_path: score}
+
+    def _state(self, checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+        """This callback's record in a checkpoint of this run."""
+        state: dict[str, Any] = checkpoint.get("callbacks", {}).get(self.state_key, {})
+        if state.get("run") != self.run:
+            raise CheckpointError(f"{path} is a checkpoint of another run than {path.parents[1]}: begin a new run")
+        return state
