@@ -28,6 +28,8 @@ from zoo.batch import Clip
 
 POLICIES = {"missing_audio": ("error", "silence"), "missing_pictures": ("error", "blank")}
 """What a user may say of a file that lacks one of the two."""
+MOST = 10_000
+"""Windows of a file; beyond, its timestamps are damaged sooner than it is a day long."""
 
 
 class ClipDataModule(DataModule):
@@ -68,7 +70,7 @@ class ClipDataModule(DataModule):
             windows = self._windows(min(end, ends(path).length) - start)
         except DataError:
             return [path]  # reading it will tell
-        return [path] if windows == 1 else [Path(f"{path}#{k}") for k in range(windows)]
+        return [path] if windows == 1 or windows > MOST else [Path(f"{path}#{k}") for k in range(windows)]
 
     def _windows(self, seconds: float) -> int:
         return max(1, math.ceil(seconds / self.seconds - self.segment_seconds / self.seconds / 2))
@@ -98,6 +100,8 @@ class ClipDataModule(DataModule):
         windows = self._windows(min(end, length) - start)
         if window is not None and window >= windows:
             raise MediaError(f"{path}: there are {windows} windows of {self.seconds:g} s, #0 the first")
+        if windows > MOST:
+            raise MediaError(f"{file} claims to last {length:.0f} s; end= says how much of it to answer")
         begin = start + (window or 0) * self.seconds
         decoded = decode(file, self.cut, **policy, start=begin)
         notes = list(decoded.notes)

@@ -14,6 +14,8 @@ from PIL import Image
 
 ASPECT = (0.125, 8.0)
 """A sample aspect ratio beyond is a mistake of the file: broadcast and film know 0.5 to 2."""
+LARGEST = 64_000_000
+"""Pixels of a picture; 8K has half of them."""
 TURN = 0.02
 """Share of a matrix outside of its quarter turn below which that is all it does: one degree."""
 
@@ -127,4 +129,7 @@ def sized(image: NDArray[np.uint8], frame_size: int | None) -> NDArray[np.uint8]
 def _stored_size(frame: av.VideoFrame, frame_size: int | None, aspect: float) -> tuple[int, int]:
     """Width and height, before it is turned, that give square pixels and the wanted shorter side."""
     scale = frame_size / min(frame.width * aspect, frame.height) if frame_size else 1.0
-    return max(1, round(frame.width * aspect * scale)), max(1, round(frame.height * scale))
+    size = max(1, round(frame.width * aspect * scale)), max(1, round(frame.height * scale))
+    if size[0] * size[1] > LARGEST:
+        raise ValueError(f"its pictures of {frame.width} x {frame.height} would take {size[0]} x {size[1]} pixels")
+    return size

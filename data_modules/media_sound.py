@@ -4,6 +4,8 @@ Every piece lies where its timestamp says. Timestamps are rounded (Matroska coun
 `JITTER` of where the one before ended follow it without a seam; what is farther off is a hole, which is silent.
 """
 
+import math
+
 import av
 import numpy as np
 import torch
@@ -14,6 +16,10 @@ from data_modules.media_streams import MediaError
 
 JITTER = 0.04
 """Seconds: the length of a picture at 25 a second."""
+FASTEST = 1_000_000
+"""Samples a second; what is recorded stays below."""
+COPRIME = 5_000_000
+"""Products of two rates over their common divisors above which a filter bank of that size is not built."""
 CANCELLED = 0.02
 """Share of the channels' power below which their mean has lost the sound: 1/C at least if only one of C sounds."""
 
@@ -47,6 +53,8 @@ class Sound:
         channels = _channels(frame)
         if self.first is None:
             self.rate = frame.sample_rate
+            if not 0 < self.rate <= FASTEST:
+                raise ValueError(f"its sound has {self.rate} samples a second")
             self.track = np.zeros(round(self.seconds * self.rate), np.float32)
             self.first = self.begin if time is None else time
             self.cursor = self._place(self.first)
@@ -117,7 +125,16 @@ class Sound:
 
 
 def _resampled(wave: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
-    out: NDArray[np.float32] = torchaudio.functional.resample(torch.from_numpy(wave), rate, wanted).numpy()
+    out: NDArray[np.float32]
+    divisor = math.gcd(rate, wanted)
+    if (rate // divisor) * (wanted // divisor) <= COPRIME:
+        out = torchaudio.functional.resample(torch.from_numpy(wave), rate, wanted).numpy()
+        return out
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=wanted)
+    frame = av.AudioFrame.from_ndarray(wave[None], format="flt", layout="mono")
+    frame.sample_rate = rate
+    pieces = [piece.to_ndarray()[0] for piece in (*resampler.resample(frame), *resampler.resample(None))]
+    out = np.concatenate(pieces)
     return out
 
 

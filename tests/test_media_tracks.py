@@ -1,5 +1,6 @@
 """Which track, which way up, at which time: what a container says beside its frames, as a player obeys it."""
 
+import resource
 from fractions import Fraction
 from pathlib import Path
 
@@ -177,3 +178,22 @@ def test_a_name_is_a_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "a.mp4", film=Film(end=1), sounds=[Sound(end=1)]).rename(tmp_path / name)
     assert decode_clip(Path(name), **SETTINGS | {"segments": 1}).frames.shape == (1, 48, 64, 3)
+
+
+@pytest.mark.parametrize("rate", [11_127, 22_255, 44_101])
+def test_a_rate_without_common_divisors_costs_no_memory(tmp_path: Path, rate: int) -> None:
+    """Old sound cards' rates; a filter bank of all phases would take up to 2.8 GB."""
+    path = write(tmp_path / "a.wav", film=None, sounds=[Sound(codec="pcm_s16le", rate=rate)])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    decoded = decode_clip(path, **SETTINGS, missing_pictures="blank")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+    assert heard(decoded.audio) == TONES
+
+
+def test_a_rate_that_nobody_records_at_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", film=None, sounds=[Sound(codec="pcm_s16le", end=1)])
+    content = path.read_bytes()
+    place = content.index(b"fmt ") + 12
+    path.write_bytes(content[:place] + (2**31 - 1).to_bytes(4, "little") + content[place + 4 :])
+    with pytest.raises(MediaError, match=r"a\.wav cannot be decoded: its sound has 2147483647 samples a second"):
+        decode_clip(path, **SETTINGS, missing_pictures="blank")
