@@ -41,6 +41,8 @@ class Pictures:
         self.first: float | None = None
         self.earliest, self.latest, self.end = float("inf"), float("-inf"), begin
         self.odd: list[str] = []
+        self.matrices: dict[int, list[int] | None] = {}
+        """Display matrices by their rotation in degrees."""
 
     def add(self, time: float | None, frame: av.VideoFrame) -> None:
         """Take a frame; one without a time follows the one before."""
@@ -81,10 +83,15 @@ class Pictures:
         return np.stack([done[id(frame)] for frame in frames])
 
     def _upright(self, frame: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
-        picture: NDArray[np.uint8] = frame.reformat(*size, format="rgb24").to_ndarray()
-        if (data := frame.side_data.get("DISPLAYMATRIX")) is None:
+        small = frame.reformat(*size, format="rgb24")
+        picture: NDArray[np.uint8] = small.to_ndarray()
+        if small.rotation not in self.matrices:
+            # A frame that was asked for its side data refers to itself, and waits for the garbage collector.
+            data = small.side_data.get("DISPLAYMATRIX")
+            self.matrices[small.rotation] = None if data is None else np.frombuffer(bytes(data), np.int32)[:9].tolist()
+        if (matrix := self.matrices[small.rotation]) is None:
             return picture
-        picture, exact = upright(picture, np.frombuffer(bytes(data), np.int32)[:9].tolist())
+        picture, exact = upright(picture, matrix)
         if not exact and (note := "turned by the nearest quarter turn, as its own is none") not in self.odd:
             self.odd.append(note)
         return picture

@@ -114,8 +114,8 @@ class Sound:
             found.append("the channels of its sound cancel each other (opposite phase): their mean is all but silent")
         elif not self.track.any():
             found.append("its sound is pure silence")
-        if self.cursor < len(self.track):
-            found.append(f"sound ends {(len(self.track) - self.cursor) / self.rate:.2f} s early: padded with silence")
+        if (early := (len(self.track) - self.cursor) / self.rate) >= 0.005:
+            found.append(f"sound ends {early:.2f} s early: padded with silence")
         return found
 
     @property
