@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
     from data_modules.clips import ClipDataModule
 
-FILES = "a video with sound, of which the first window is answered, from the second that you say"
+FILES = "a video or a sound; of a long one, what follows the second that you say"
 ROWS = 12
 """Most classes of a heat map, the likeliest first."""
 FILM, STRIP, ROW, MAP = 78, 34, 24, 130
