@@ -20,6 +20,7 @@ from torch import Tensor
 from data_modules.check import check_command
 from data_modules.clips import ClipDataModule
 from data_modules.errors import DataError
+from data_modules.media import Policy
 from data_modules.media_set import MediaClips
 from zoo.batch import Clip, SampleSet
 
@@ -85,6 +86,7 @@ class AVE(ClipDataModule):
         root: folder of the layout above.
         drop_train_test_overlap: leave clips whose video is in test out of train.
         missing_audio: a clip without sound is an error, or silence (counted in the manifest).
+        missing_pictures: a clip without pictures is an error, or grey ones (counted in the manifest).
         on_bad: a clip that is missing or damaged is an error, or is left out (counted in the manifest; then every
             file is decoded once at the start to find the damaged ones).
         frame_size: shorter side of decoded pictures, in pixels.
@@ -103,6 +105,7 @@ class AVE(ClipDataModule):
         root: str,
         drop_train_test_overlap: bool = False,
         missing_audio: Literal["error", "silence"] = "error",
+        missing_pictures: Literal["error", "blank"] = "error",
         on_bad: Literal["error", "skip"] = "error",
         frame_size: Annotated[int, ">= 8"] = 224,
         batch_size: Annotated[int, ">= 1"] = 8,
@@ -110,7 +113,8 @@ class AVE(ClipDataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers)
         self.root, self.drop_overlap = Path(root), drop_train_test_overlap
-        self.missing_audio, self.on_bad, self.frame_size = missing_audio, on_bad, frame_size
+        self.policy = Policy(missing_audio=missing_audio, missing_pictures=missing_pictures)
+        self.on_bad, self.frame_size = on_bad, frame_size
 
     def rows(self) -> dict[str, list[Row]]:
         """Annotations by split, as filed."""

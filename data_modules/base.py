@@ -145,8 +145,8 @@ class DataModule(L.LightningDataModule):
         """The question among these settings."""
         return None
 
-    def samples_in(self, path: Path) -> list[Path]:
-        """What to `read` of a file: itself, or FILE#0, FILE#1, ... where it holds several samples."""
+    def samples_in(self, path: Path, settings: Mapping[str, str]) -> list[Path]:
+        """What to `read` of a file: itself, or FILE#0, FILE#1, ... where these settings make it several samples."""
         return [path]
 
     def read(self, path: Path, settings: dict[str, str]) -> tuple[Any, list[str]]:

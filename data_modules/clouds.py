@@ -12,7 +12,7 @@ counted in the manifest; coordinates that are not finite, and clouds without ext
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -283,7 +283,7 @@ class CloudDataModule(DataModule):
                     batch.conditions["points"] = flat
         return batch
 
-    def samples_in(self, path: Path) -> list[Path]:
+    def samples_in(self, path: Path, settings: Mapping[str, str]) -> list[Path]:
         """Every cloud of a stack by its number."""
         return clouds_in(path)
 

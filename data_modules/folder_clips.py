@@ -1,8 +1,8 @@
 """A user's own audio-visual clips: what happens when, for event localisation and for video parsing.
 
 A clip is a video, or a sound file beside a folder of frames with its name, of T segments; what a longer file holds
-after them is not used. Of class folders, a clip is one event from its beginning to its end. A manifest has a line an
-event, and a line without a label for a clip in which nothing happens:
+after them is not learned from. Of class folders, a clip is one event from its beginning to its end. A manifest has a
+line an event, and a line without a label for a clip in which nothing happens:
 
     path,start,end,label
     morning.mp4,2.5,6,dog
@@ -23,17 +23,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import av
 import torch
 from torch import Tensor
 
 from data_modules.check import check_command
-from data_modules.clips import ClipDataModule, decode
+from data_modules.clips import ClipDataModule, decode, frames_beside
 from data_modules.errors import DataError
 from data_modules.folder import Folder, OwnFiles, number, require_classes
 from data_modules.folder_rows import Columns, Entry, Said
 from data_modules.lines import Mistakes
-from data_modules.media import FRAMES, SOUNDS, Cut, probe
+from data_modules.media import FRAMES, READER, Cut, Policy, probe
+from data_modules.media_streams import ends
 from zoo.batch import Clip, SampleSet
 
 MODALITIES = ("audio", "visual")
@@ -57,7 +57,7 @@ class FolderClips(SampleSet[Clip]):
         digests: sha256 of each file's content, by name.
         targets: label tensors of each file.
         cut: how clips are cut.
-        missing_audio: what to do with a clip without sound.
+        policy: what to do with a clip without sound, or without pictures.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class FolderClips(SampleSet[Clip]):
         targets: Sequence[dict[str, Tensor]],
         *,
         cut: Cut,
-        missing_audio: Literal["error", "silence"],
+        policy: Policy,
     ) -> None:
         self.entries, self.digests, self.targets = list(entries), digests, list(targets)
-        self.cut, self.missing_audio = cut, missing_audio
+        self.cut, self.policy = cut, policy
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -81,7 +81,8 @@ class FolderClips(SampleSet[Clip]):
 
     def key(self, index: int) -> str:
         """sha256 over the file's content and how it is cut."""
-        text = f"{self.digests[self.id(index)]}|{sorted(self.cut.items())}|{self.missing_audio}"
+        cut = sorted({**self.cut, **self.policy}.items())
+        text = f"{self.digests[self.id(index)]}|{cut}|reader {READER}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def target(self, index: int) -> dict[str, Tensor]:
@@ -89,7 +90,7 @@ class FolderClips(SampleSet[Clip]):
         return self.targets[index]
 
     def __getitem__(self, index: int) -> Clip:
-        decoded = decode(self.entries[index].path, self.cut, missing_audio=self.missing_audio)
+        decoded = decode(self.entries[index].path, self.cut, **self.policy)
         return Clip(self.id(index), decoded.frames, decoded.audio, self.cut["sample_rate"], self.target(index))
 
 
@@ -106,6 +107,7 @@ class ClipFolder(OwnFiles, ClipDataModule):
         sample_rate: of the sound, in Hz.
         frame_size: shorter side of decoded pictures, in pixels.
         missing_audio: a clip without sound is an error, or silence (counted in the manifest).
+        missing_pictures: a clip without pictures is an error, or grey ones (counted in the manifest).
         splits: a run's splits.json to follow.
         val_share: of every class's groups, to select on.
         test_share: of every class's groups, to measure.
@@ -131,6 +133,7 @@ class ClipFolder(OwnFiles, ClipDataModule):
         sample_rate: Annotated[int, ">= 1000"] = 16_000,
         frame_size: Annotated[int, ">= 8"] = 224,
         missing_audio: Literal["error", "silence"] = "error",
+        missing_pictures: Literal["error", "blank"] = "error",
         splits: str | None = None,
         val_share: Annotated[float, ">= 0", "<= 1"] = 0.2,
         test_share: Annotated[float, ">= 0", "<= 1"] = 0.2,
@@ -143,13 +146,11 @@ class ClipFolder(OwnFiles, ClipDataModule):
         self.folder = Folder(root, manifest, splits, val_share, test_share, group_by, on_bad)
         self.wanted, self.classes = classes, list(classes or ())
         self.segments, self.segment_seconds, self.sample_rate = segments, segment_seconds, sample_rate
-        self.frame_size, self.missing_audio = frame_size, missing_audio
+        self.frame_size, self.policy = (
+            frame_size,
+            Policy(missing_audio=missing_audio, missing_pictures=missing_pictures),
+        )
         self.events: dict[str, list[Event]] = {}
-
-    @property
-    def seconds(self) -> float:
-        """Length of a clip."""
-        return self.segments * self.segment_seconds
 
     def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
         """Events by file, in order of time; class names."""
@@ -216,13 +217,11 @@ class ClipFolder(OwnFiles, ClipDataModule):
         Raises:
             DataError: it cannot be decoded, or an event lies after its end.
         """
-        sound = entry.path.suffix.lower() in SOUNDS
-        remarks = [] if sound else probe(entry.path, seconds=self.seconds, missing_audio=self.missing_audio)
-        if sound or self.folder.on_bad == "skip":
-            notes = decode(entry.path, self.cut, missing_audio=self.missing_audio).notes
-            remarks = remarks or ["clips with something made up, as their sound or pictures end early"] * bool(notes)
-        with av.open(str(entry.path)) as media:
-            length = (media.duration or 0) / av.time_base
+        frames = frames_beside(entry.path)
+        remarks = probe(entry.path, seconds=self.seconds, frames=frames is not None, **self.policy)
+        if frames is not None or self.folder.on_bad == "skip":
+            decode(entry.path, self.cut, **self.policy)
+        length = ends(entry.path).length
         for event in self.events[entry.name]:
             if 0 < length <= event.start:
                 raise DataError(
@@ -234,8 +233,8 @@ class ClipFolder(OwnFiles, ClipDataModule):
 
     def files(self, entry: Entry) -> list[Path]:
         """A video, or a sound file and its frames."""
-        sound = entry.path.suffix.lower() in SOUNDS
-        frames = sorted(entry.path.with_suffix("").glob("*")) if sound else []
+        folder = frames_beside(entry.path)
+        frames = sorted(folder.glob("*")) if folder else []
         return [entry.path, *(path for path in frames if path.suffix.lower() in FRAMES)]
 
     def covered(self, events: Sequence[Event]) -> Tensor:
@@ -262,7 +261,7 @@ class ClipFolder(OwnFiles, ClipDataModule):
         if short:
             self.remarks[f"{split}: events that cover half of no segment, and so are not seen"] = short
         targets = [self.target(entry) for entry in entries]
-        return FolderClips(entries, self.digests, targets, cut=self.cut, missing_audio=self.missing_audio)
+        return FolderClips(entries, self.digests, targets, cut=self.cut, policy=self.policy)
 
 
 class ParsedClipFolder(ClipFolder):

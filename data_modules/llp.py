@@ -20,6 +20,7 @@ from torch import Tensor
 from data_modules.check import check_command
 from data_modules.clips import ClipDataModule
 from data_modules.errors import DataError
+from data_modules.media import Policy
 from data_modules.media_set import MediaClips, locate
 from zoo.batch import Clip, SampleSet
 
@@ -102,6 +103,7 @@ class LLP(ClipDataModule):
     Args:
         root: folder of the layout above.
         missing_audio: a clip without sound is an error, or silence (counted in the manifest).
+        missing_pictures: a clip without pictures is an error, or grey ones (counted in the manifest).
         on_bad: a clip that is missing or damaged is an error, or is left out (counted in the manifest; then every
             file is decoded once at the start to find the damaged ones).
         frame_size: shorter side of decoded pictures, in pixels.
@@ -120,6 +122,7 @@ class LLP(ClipDataModule):
         *,
         root: str,
         missing_audio: Literal["error", "silence"] = "error",
+        missing_pictures: Literal["error", "blank"] = "error",
         on_bad: Literal["error", "skip"] = "error",
         frame_size: Annotated[int, ">= 8"] = 224,
         batch_size: Annotated[int, ">= 1"] = 8,
@@ -127,7 +130,8 @@ class LLP(ClipDataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers)
         self.root = Path(root)
-        self.missing_audio, self.on_bad, self.frame_size = missing_audio, on_bad, frame_size
+        self.policy = Policy(missing_audio=missing_audio, missing_pictures=missing_pictures)
+        self.on_bad, self.frame_size = on_bad, frame_size
 
     def labels(self) -> dict[str, dict[str, dict[str, Tensor]]]:
         """{split: {file name: targets}}: `weak` everywhere, `audio` and `visual` in val and test."""

@@ -1,4 +1,9 @@
-"""Decode a media file into one picture and one sound window per segment, cut exactly at the segment borders (PyAV)."""
+"""Decode a media file into one picture and one sound window per segment, cut exactly at the segment borders (PyAV).
+
+A window may begin anywhere: the file is entered shortly before it and left when it is over, so a film of any length
+costs what its window costs. Where the way in turns out too late for the pictures or the sound of the window (transport
+streams have no index), it is tried from farther back, at last from the beginning: a window is the same whichever way.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -7,17 +12,30 @@ from typing import Literal, TypedDict
 
 import av
 import numpy as np
-import torch
-import torchaudio
 from numpy.typing import NDArray
-from PIL import Image
 
-from data_modules.errors import DataError
+from data_modules.media_pictures import Pictures, sized
+from data_modules.media_sound import Sound
+from data_modules.media_streams import Ends, MediaError, NoPicturesError, NoSoundError, ends, opened
 from data_modules.raster import read_picture
 
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
-SOUNDS = (".wav", ".flac", ".ogg")
+VIDEOS = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".flv",
+    ".f4v", ".wmv", ".asf", ".3gp", ".3g2", ".ogv", ".mxf", ".nut", ".dv", ".mjpg", ".mjpeg", ".y4m", ".h264", ".264",
+    ".hevc", ".h265", ".265", ".ivf", ".obu", ".ism", ".ismv", ".mj2", ".amv", ".rm", ".rmvb",
+)  # fmt: skip
+SOUNDS = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".m4a", ".m4b", ".aac", ".wma", ".aif", ".aiff", ".au",
+    ".caf", ".amr", ".ac3", ".eac3", ".dts", ".mka", ".weba", ".wv", ".tta", ".ape", ".w64", ".voc", ".spx",
+)  # fmt: skip
+"""Suffixes of files that may hold pictures, or sound alone: those looked for in folders. What a file holds decides."""
 FRAMES = (".jpg", ".jpeg", ".png")
+BACK = (1.0, 8.0, 64.0)
+"""Seconds before a window at which a file is entered, in turn; after them the beginning."""
+GREY, SIDE = 128, 224
+"""Of pictures where there are none; their side in pixels where no size is asked for."""
+READER = 2
+"""Of what a file decodes to; part of what names a cached sample. 2: display matrices, timestamps, default tracks."""
 
 
 class Cut(TypedDict):
@@ -29,12 +47,15 @@ class Cut(TypedDict):
     frame_size: int | None
 
 
-class MediaError(DataError):
-    """A media file cannot be decoded; the message names it and says why."""
+MissingAudio = Literal["error", "silence"]
+MissingPictures = Literal["error", "blank"]
 
 
-class NoSoundError(MediaError):
-    """A media file has no sound, and the policy does not allow silence."""
+class Policy(TypedDict):
+    """What to do with a file that lacks one of the two: see `decode_clip`."""
+
+    missing_audio: MissingAudio
+    missing_pictures: MissingPictures
 
 
 @dataclass(frozen=True)
@@ -53,13 +74,15 @@ def decode_clip(
     segment_seconds: float,
     sample_rate: int,
     frame_size: int | None = None,
-    missing_audio: Literal["error", "silence"] = "error",
+    missing_audio: MissingAudio = "error",
+    missing_pictures: MissingPictures = "error",
+    start: float = 0.0,
 ) -> Decoded:
-    """Cut a media file into segments.
+    """Cut a window of a media file into segments.
 
-    Pictures are those nearest to the segments' centres by their timestamps; channels are averaged to mono; both streams
-    start at the file's earliest timestamp. A clip that ends early repeats its last picture and is padded with silence,
-    which `notes` says.
+    Pictures are those nearest to the segments' centres by their timestamps, as a player shows them; sound lies where
+    its timestamps say, channels averaged to mono; both count from the file's earliest timestamp. A file that ends early
+    repeats its last picture and is padded with silence, holes are silent, and `notes` says so.
 
     Args:
         path: anything FFmpeg's libraries read.
@@ -67,32 +90,53 @@ def decode_clip(
         segment_seconds: length of one.
         sample_rate: of the returned sound, in Hz.
         frame_size: shorter side of the returned pictures in pixels; None keeps the file's.
-        missing_audio: what to do with a file that has no (or an empty) sound track.
+        missing_audio: a file that has no (or an empty) sound track is an error, or silent.
+        missing_pictures: a file that has no pictures is an error, or grey.
+        start: of the window, in seconds.
 
     Raises:
         MediaError: no such file, no pictures, no sound, or undecodable content.
     """
-    if not path.is_file():
-        raise MediaError(f"{path} is a folder; expected a file" if path.is_dir() else f"{path} does not exist")
-    centres = [(k + 0.5) * segment_seconds for k in range(segments)]
-    try:
-        with av.open(str(path)) as container:
-            pictures, last, waves, rate = _read(container, frame_size, centres, segments * segment_seconds)
-        frames = np.stack(pictures) if pictures else np.empty(0, np.uint8)
-    except PermissionError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror}") from None
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path} cannot be decoded: {error}; it is damaged or no media file") from error
-    if not pictures:
-        raise MediaError(f"{path} holds no pictures; expected a video of {segments * segment_seconds:g} s")
-    notes: list[str] = []
-    if late := sum(centre > last + segment_seconds / 2 for centre in centres):
-        notes.append(f"{late} segments after the last picture: it is repeated")
-    if not waves:
+    cut = Cut(segments=segments, segment_seconds=segment_seconds, sample_rate=sample_rate, frame_size=frame_size)
+    frames, sound, notes = _window(path, cut, start)
+    if frames is None:
+        _require_pictures(path, missing_pictures)
+        notes.append("no pictures: grey ones")
+        frames = np.full((segments, frame_size or SIDE, frame_size or SIDE, 3), GREY, np.uint8)
+    if sound is None:
         _require_sound(path, missing_audio)
         notes.append("no sound: silence")
         return Decoded(frames, np.zeros((segments, round(segment_seconds * sample_rate)), np.float32), notes)
-    return Decoded(frames, _windows(path, waves, rate, segments, segment_seconds, sample_rate, notes), notes)
+    return Decoded(frames, _heard(path, sound, cut), [*notes, *sound.notes()])
+
+
+def _window(path: Path, cut: Cut, start: float) -> tuple[NDArray[np.uint8] | None, Sound | None, list[str]]:
+    """Pictures and sound of a window, None where the file has none, and notes on the pictures and the tracks."""
+    seconds = cut["segments"] * cut["segment_seconds"]
+    last = ends(path) if start else Ends(float("inf"), float("inf"), float("inf"))
+    for back in (*(back for back in BACK if back < start), None):
+        with opened(path) as media:
+            if back is not None and not media.seek(start - back):
+                continue
+            pictures = Pictures(start, cut["segments"], cut["segment_seconds"], media.between)
+            sound = Sound(start, seconds)
+            until = {
+                "film_until": min(pictures.centres[-1], last.film),
+                "sound_until": min(start + seconds, last.sound),
+            }
+            for time, frame in media.frames(**until, damaged_before=start if back else float("-inf")):
+                (pictures if isinstance(frame, av.VideoFrame) else sound).add(time, frame)
+            # Where the first that came through lies inside of the window, the file may hold others before it.
+            seen = media.film is None or (pictures.first is not None and pictures.first <= pictures.centres[0])
+            heard = last.sound < start or (sound.first is not None and sound.first <= start)
+            if back is not None and not (seen and heard):
+                continue
+            has_sound = media.sound is not None and (sound.first is not None or start > 0)
+            if pictures.first is None:
+                return None, sound if has_sound else None, media.notes
+            frames = pictures.pixels(cut["frame_size"], media.aspect)
+            return frames, sound if has_sound else None, [*media.notes, *pictures.notes()]
+    raise AssertionError("the last way in is the beginning")
 
 
 def decode_sound_with_frames(
@@ -103,6 +147,7 @@ def decode_sound_with_frames(
     segment_seconds: float,
     sample_rate: int,
     frame_size: int | None = None,
+    start: float = 0.0,
 ) -> Decoded:
     """A sound file and pictures taken while it sounded, cut into segments as `decode_clip` cuts a video.
 
@@ -116,46 +161,29 @@ def decode_sound_with_frames(
         segment_seconds: length of one.
         sample_rate: of the returned sound, in Hz.
         frame_size: shorter side of the returned pictures in pixels; None keeps the files'.
+        start: of the window, in seconds.
 
     Raises:
         MediaError: no sound, no pictures, pictures of several sizes, or a damaged file.
     """
-    waves, rate, heard = _sound(path, segments * segment_seconds)
+    cut = Cut(segments=segments, segment_seconds=segment_seconds, sample_rate=sample_rate, frame_size=frame_size)
+    _, sound, notes = _window(path, cut, start)
+    if sound is None:
+        raise NoSoundError(f"{path} has no sound")
     files = sorted((f for f in folder.glob("*") if f.suffix.lower() in FRAMES), key=lambda f: _in_order(f.name))
     if not files:
-        raise MediaError(f"{path} has no pictures: expected {' or '.join(FRAMES)} in the folder {folder} beside it")
-    notes: list[str] = []
-    centres = (np.arange(segments) + 0.5) * segment_seconds
+        _require_pictures(path, "error")
+    centres = start + (np.arange(segments) + 0.5) * segment_seconds
+    heard = ends(path).length
     if late := int((centres > heard).sum()):
         notes.append(f"{late} segments after the last picture: it is repeated")
     chosen = np.minimum(centres / heard * len(files), len(files) - 1).astype(int).tolist()
-    pictures = {k: _sized(read_picture(files[k], str(files[k]))[0], frame_size) for k in sorted(set(chosen))}
+    pictures = {k: sized(read_picture(files[k], str(files[k]))[0], frame_size) for k in sorted(set(chosen))}
     if len(sizes := {picture.shape for picture in pictures.values()}) > 1:
         shown = ", ".join(f"{width} x {height}" for height, width, _ in sorted(sizes))
         raise MediaError(f"{folder}: pictures of several sizes ({shown}); expected one")
     frames = np.stack([pictures[k] for k in chosen])
-    return Decoded(frames, _windows(path, waves, rate, segments, segment_seconds, sample_rate, notes), notes)
-
-
-def _sound(path: Path, seconds: float) -> tuple["Pieces", int, float]:
-    """Pieces of the first so many seconds, their rate, and the length in seconds of all there is."""
-    waves, rate, heard = [], 0, 0.0
-    try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(*container.streams.audio[:1]) if container.streams.audio else ():
-                rate = rate or frame.sample_rate
-                if heard < seconds:
-                    waves.append((heard, _mono(frame)))
-                heard += frame.samples / rate
-    except FileNotFoundError:
-        raise MediaError(f"{path} does not exist") from None
-    except PermissionError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror}") from None
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path} cannot be decoded: {error}; it is damaged or no media file") from error
-    if not heard:
-        raise NoSoundError(f"{path} has no sound")
-    return waves, rate, heard
+    return Decoded(frames, _heard(path, sound, cut), [*notes, *sound.notes()])
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:
@@ -163,123 +191,77 @@ def _in_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _sized(image: NDArray[np.uint8], frame_size: int | None) -> NDArray[np.uint8]:
-    scale = frame_size / min(image.shape[:2]) if frame_size else 1.0
-    size = round(image.shape[1] * scale), round(image.shape[0] * scale)
-    return image if scale == 1 else np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+def _heard(path: Path, sound: Sound, cut: Cut) -> NDArray[np.float32]:
+    try:
+        return sound.windows(cut["segments"], cut["sample_rate"])
+    except MediaError as error:
+        raise MediaError(f"{path}: {error}") from None
 
 
-def _require_sound(path: Path, missing_audio: Literal["error", "silence"]) -> None:
+def _require_sound(path: Path, missing_audio: MissingAudio) -> None:
     if missing_audio == "error":
         raise NoSoundError(f"{path} has no sound; set missing_audio=silence to use silence and count such files")
 
 
-def probe(path: Path, *, seconds: float, missing_audio: Literal["error", "silence"]) -> list[str]:
+def _require_pictures(path: Path, missing_pictures: MissingPictures) -> None:
+    if missing_pictures == "error":
+        raise NoPicturesError(
+            f"{path} has no pictures: expected {' or '.join(FRAMES)} in the folder {path.with_suffix('')} beside it; "
+            "set missing_pictures=blank to use grey ones and count such files"
+        )
+
+
+def probe(
+    path: Path,
+    *,
+    seconds: float,
+    missing_audio: MissingAudio = "error",
+    missing_pictures: MissingPictures = "error",
+    frames: bool = False,
+) -> list[str]:
     """What is odd about a file, without decoding its pictures: what a whole data set can afford before training.
 
     Args:
         path: a media file.
         seconds: length that a clip must have.
         missing_audio: as for `decode_clip`.
+        missing_pictures: as for `decode_clip`.
+        frames: a folder of pictures lies beside it.
 
     Returns:
         Reasons in words, each the same for every file it holds for; empty for a sound clip.
 
     Raises:
-        MediaError: it cannot be opened, holds no pictures, or its sound cannot be decoded.
+        MediaError: it cannot be opened, or its sound cannot be decoded.
+        NoPicturesError: it holds no pictures, and `missing_pictures` is "error".
         NoSoundError: it has no sound, and `missing_audio` is "error".
     """
     remarks: list[str] = []
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise MediaError(f"{path} holds no pictures")
-            pictures, sound = container.streams.video[0], container.streams.audio[:1]
-            if pictures.duration and pictures.duration * float(pictures.time_base or 0) < seconds - 0.5:
+    with opened(path) as media:
+        film, sound = media.film, Sound(0.0, seconds)
+        if film is None and not frames:
+            _require_pictures(path, missing_pictures)
+            remarks.append("no pictures: grey ones are used")
+        elif film is not None and film.duration:
+            end = float((film.duration + (film.start_time or 0)) * film.time_base) - media.start
+            if end < seconds - 0.5:
                 remarks.append("pictures end early: the last one is repeated")
-            heard, loudest = 0.0, 0.0
-            for frame in container.decode(*sound) if sound else ():
-                heard += frame.samples / frame.sample_rate
-                loudest = max(loudest, float(np.abs(_mono(frame)).max(initial=0)))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path} cannot be decoded: {error}; it is damaged or no media file") from error
-    if not heard:
+        if media.notes:
+            remarks.append("several tracks of pictures or sound: the default one, or the first, is used")
+        media.streams = [media.sound] if media.sound else []
+        for time, frame in media.frames(film_until=0.0, sound_until=seconds):
+            sound.add(time, frame)
+    if sound.first is None:
         _require_sound(path, missing_audio)
         return [*remarks, "no sound: silence is used"]
-    if not loudest:
+    if sound.cancelled:
+        remarks.append("sound whose channels cancel each other (opposite phase)")
+    elif not sound.track.any():
         remarks.append("a sound track of pure silence")
-    if heard < seconds - 0.5:
+    if sound.holes:
+        remarks.append("holes in the sound: silent")
+    if sound.first > 0.5:
+        remarks.append("sound begins late: silence before")
+    if sound.cursor < len(sound.track) - 0.5 * sound.rate:
         remarks.append("sound ends early: padded with silence")
     return remarks
-
-
-Pieces = list[tuple[float, NDArray[np.float32]]]
-
-
-def _read(
-    container: av.container.InputContainer, frame_size: int | None, centres: list[float], seconds: float
-) -> tuple[list[NDArray[np.uint8]], float, Pieces, int]:
-    """The picture nearest to each centre, the last picture's time, timestamped sound pieces and their rate."""
-    streams = [*container.streams.video[:1], *container.streams.audio[:1]]
-    if not streams:
-        raise ValueError("it has neither pictures nor sound")
-    start = (container.start_time or 0) / av.time_base
-    nearest: list[av.VideoFrame | None] = [None] * len(centres)
-    distance = [float("inf")] * len(centres)
-    last, rate, waves = float("-inf"), 0, []
-    for frame in container.decode(*streams):
-        if frame.time is None or (time := frame.time - start) > seconds + 1:
-            continue
-        if isinstance(frame, av.VideoFrame):
-            last = max(last, time)
-            for k, centre in enumerate(centres):
-                if abs(time - centre) < distance[k]:
-                    nearest[k], distance[k] = frame, abs(time - centre)
-        else:
-            rate = frame.sample_rate
-            waves.append((time, _mono(frame)))
-    return [_pixels(frame, frame_size) for frame in nearest if frame is not None], last, waves, rate
-
-
-def _pixels(frame: av.VideoFrame, frame_size: int | None) -> NDArray[np.uint8]:
-    scale = frame_size / min(frame.width, frame.height) if frame_size else 1.0
-    small = frame.reformat(round(frame.width * scale), round(frame.height * scale), format="rgb24")
-    pixels: NDArray[np.uint8] = small.to_ndarray()
-    return pixels
-
-
-def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
-    """A sound frame of any sample format to float32 [n], the mean of its channels."""
-    raw = frame.to_ndarray()
-    if not frame.format.is_planar:
-        raw = raw.reshape(-1, frame.layout.nb_channels).T
-    if raw.dtype == np.uint8:
-        raw = raw.astype(np.float32) / 128 - 1
-    elif np.issubdtype(raw.dtype, np.integer):
-        raw = raw.astype(np.float32) / np.float32(-float(np.iinfo(raw.dtype).min))
-    mono: NDArray[np.float32] = raw.mean(0, dtype=np.float32)
-    return mono
-
-
-def _windows(
-    path: Path, waves: Pieces, rate: int, segments: int, seconds: float, sample_rate: int, notes: list[str]
-) -> NDArray[np.float32]:
-    """Place the pieces by their timestamps, resample, cut."""
-    length = round(segments * seconds * rate)
-    track = np.zeros(length + rate, np.float32)
-    end = max(0, round(waves[0][0] * rate))
-    for _, piece in waves:  # pieces follow each other without gaps; timestamps of later ones are rounded
-        room = max(0, len(track) - end)
-        track[end : end + len(piece)] = piece[:room]
-        end += len(piece)
-    if not np.isfinite(track).all():
-        raise MediaError(f"{path}: {int((~np.isfinite(track)).sum())} samples of its sound are NaN or infinite")
-    if end < length:
-        notes.append(f"sound ends {(length - end) / rate:.2f} s early: padded with silence")
-    wave = torch.from_numpy(track[:length])
-    if rate != sample_rate:
-        wave = torchaudio.functional.resample(wave, rate, sample_rate)
-    size = round(seconds * sample_rate)
-    out = torch.zeros(segments * size)
-    out[: len(wave)] = wave[: segments * size]
-    return out.reshape(segments, size).numpy()

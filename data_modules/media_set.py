@@ -11,11 +11,13 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
-from data_modules.media import MediaError, NoSoundError, decode_clip, probe
+from data_modules.media import READER, Policy, decode_clip, probe
+from data_modules.media_streams import MediaError, NoPicturesError, NoSoundError
 from zoo.batch import Clip, SampleSet
 
 log = logging.getLogger(__name__)
 SHOWN = 5
+LACKING = {NoSoundError: "no sound", NoPicturesError: "no pictures"}
 
 
 class MediaSettings(Protocol):
@@ -26,7 +28,7 @@ class MediaSettings(Protocol):
     segment_seconds: float
     sample_rate: int
     frame_size: int | None
-    missing_audio: Literal["error", "silence"]
+    policy: Policy
     on_bad: Literal["error", "skip"]
     remarks: dict[str, int]
 
@@ -66,12 +68,13 @@ class MediaClips(SampleSet[Clip]):
         folders: Sequence[Path],
         distributor: str,
     ) -> None:
+        self.policy = data.policy
         self.settings: dict[str, Any] = {
             "segments": data.segments,
             "segment_seconds": data.segment_seconds,
             "sample_rate": data.sample_rate,
             "frame_size": data.frame_size,
-            "missing_audio": data.missing_audio,
+            **data.policy,
         }
         found = [(name, locate(file, folders), target) for name, file, target in entries]
         missing = [file for (_, path, _), (_, file, _) in zip(found, entries, strict=True) if path is None]
@@ -92,7 +95,7 @@ class MediaClips(SampleSet[Clip]):
         reasons = ["missing file: left out"] * len(missing)
         for _, path, _ in kept:
             fault = looks[path].fault
-            what = "no sound" if isinstance(fault, NoSoundError) else "cannot be decoded"
+            what = next((words for kind, words in LACKING.items() if isinstance(fault, kind)), "cannot be decoded")
             reasons += [f"{what}: left out"] if fault else looks[path].remarks
         for reason, number in Counter(reasons).items():
             data.remarks[f"{split}: {reason}"] = number
@@ -110,7 +113,7 @@ class MediaClips(SampleSet[Clip]):
             try:
                 if whole:
                     decode_clip(path, **self.settings)
-                remarks = probe(path, seconds=seconds, missing_audio=self.settings["missing_audio"])
+                remarks = probe(path, seconds=seconds, **self.policy)
             except MediaError as error:
                 return Look(digest, [], error)
             return Look(digest, remarks, None)
@@ -128,7 +131,7 @@ class MediaClips(SampleSet[Clip]):
 
     def key(self, index: int) -> str:
         """sha256 over the file's content and how it is cut."""
-        text = f"{self.digests[self.entries[index][1]]}|{sorted(self.settings.items())}"
+        text = f"{self.digests[self.entries[index][1]]}|{sorted(self.settings.items())}|reader {READER}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def target(self, index: int) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import media_files
 import numpy as np
 import pytest
 import tiny
@@ -74,6 +75,19 @@ def test_a_file_that_is_no_cloud_is_named_as_its_owner_knows_it(tmp_path: Path) 
     assert len(page.answer(None, str(bad), {})) == 7
 
 
+def test_a_film_is_answered_from_the_second_that_is_said(tmp_path: Path) -> None:
+    film = media_files.write(tmp_path / "film.mkv", film=media_files.Film(size=(16, 16)))
+    data = Clips()
+    data.frame_size = 4
+    page = Answerer(hear(), data, [])
+    notes, headline, timeline, *_, rows = page.answer(None, str(film), {"start": "4"})
+    assert "the first of" in notes["value"]
+    assert rows[0][0] == "4 to 4.5"
+    assert rows[-1][0].endswith(f"to {4 + data.seconds:g}")
+    assert tuple(timeline.layout.xaxis.range) == (4, 4 + data.seconds)
+    assert "0 to" not in headline
+
+
 def test_pressing_without_a_choice_says_what_to_do() -> None:
     with pytest.raises(UserError, match="pick a sample"):
         Answerer(feel(), Clouds(points=40), []).answer(None, None, {})
@@ -131,7 +145,7 @@ def test_the_page_builds_and_its_button_fills_every_output(pairing: Any, data: A
     page = build(answerer, heading="<h1>x</h1>", card="card", window="x", source="somewhere")
     (press,) = [found for found in page.fns.values() if found.name == "answer"]
     fields = pictures.filled(sample) if data.name == "tiny pictures" else {}
-    shown = press.fn(0, None, *fields.values(), *(["error"] if data.name == "tiny clips" else []))
+    shown = press.fn(0, None, *fields.values(), *(["error", "error", ""] if data.name == "tiny clips" else []))
     assert len(shown) == len(press.outputs)
     for component, value in zip(press.outputs, shown, strict=True):
         if not (isinstance(value, dict) and "__type__" in value):

@@ -99,3 +99,52 @@ def test_the_four_real_clips_equal_an_independent_decode(shared_data: Path) -> N
             theirs = wave[k * 16_000 : (k + 1) * 16_000]
             # Two resamplers differ at the window's edges, and where a full-scale sample overshoots.
             assert np.corrcoef(ours.audio[k][200:-200], theirs[200:-200])[0, 1] > 0.99, (path.name, k)
+
+
+def test_the_real_clips_turned_by_their_header_alone_come_turned(shared_data: Path, tmp_path: Path) -> None:
+    """Packets are copied as they are; a phone writes such a header when it is held upright."""
+    for path in sorted((shared_data / "clips").glob("*.mp4")):
+        turned = tmp_path / path.name
+        with av.open(str(path)) as source, av.open(str(turned), "w") as out:
+            streams = {
+                s.index: out.add_stream_from_template(s) for s in (source.streams.video[0], source.streams.audio[0])
+            }
+            streams[source.streams.video[0].index].set_display_rotation(-90)
+            for packet in source.demux(source.streams.video[0], source.streams.audio[0]):
+                if packet.dts is not None:
+                    packet.stream = streams[packet.stream.index]
+                    out.mux(packet)
+        plain, shown = decode_clip(path, **SETTINGS), decode_clip(turned, **SETTINGS)
+        assert (shown.frames == np.rot90(plain.frames, -1, (1, 2))).all(), path.name
+        assert np.corrcoef(shown.audio.ravel(), plain.audio.ravel())[0, 1] > 0.999
+
+
+def test_a_window_of_the_real_clips_equals_an_independent_decode(shared_data: Path) -> None:
+    """Everything is decoded here from the beginning, without the module's code."""
+    for path in sorted((shared_data / "clips").glob("*.mp4")):
+        ours = decode_clip(path, **SETTINGS | {"segments": 3}, start=5.25)
+        with av.open(str(path)) as container:
+            start = container.start_time / 1e6
+            pictures = [(f.time - start, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+        for k in range(3):
+            nearest = min(pictures, key=lambda item: abs(item[0] - (k + 5.75)))[1]
+            assert (ours.frames[k] == nearest).all(), (path.name, k)
+        with av.open(str(path)) as container:
+            pieces = [frame.to_ndarray().mean(0) for frame in container.decode(audio=0)]
+            rate = container.streams.audio[0].rate
+        wave, at = np.concatenate(pieces), round(5.25 * rate)
+        cut = decode_clip(path, **SETTINGS | {"segments": 3, "sample_rate": rate}, start=5.25).audio.ravel()
+        # One of the clips has timestamps that waver by up to 0.8 ms.
+        apart = {k: float(np.abs(cut - wave[at + k : at + k + len(cut)]).max()) for k in range(-45, 46)}
+        assert min(apart.values()) < 1e-3, path.name  # AAC fills bands with noise of its own
+
+
+def test_a_real_sound_is_heard_without_pictures(shared_data: Path) -> None:
+    import soundfile
+
+    path = sorted((shared_data / "esc10").rglob("*.ogg"))[0]
+    wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    segments = len(wave) // rate
+    settings = SETTINGS | {"segments": segments, "sample_rate": rate}
+    ours = decode_clip(path, **settings, missing_pictures="blank")
+    np.testing.assert_allclose(ours.audio.ravel(), wave.mean(1)[: segments * rate], atol=1e-4)

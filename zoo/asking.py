@@ -16,7 +16,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from zoo.answers import Answers
-from zoo.batch import Question
+from zoo.batch import Clip, Question
 from zoo.contents import Content, content
 from zoo.errors import SettingError
 from zoo.inputs import Input, Read, ahead
@@ -66,7 +66,8 @@ def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
     for row, (sample, question) in enumerate(zip(samples, questions, strict=True)):
         prediction = {name: value[row] for name, value in output.items()}
         own = {name: value.unflatten(0, (len(samples), -1))[row] for name, value in observed.items()}
-        record = {"id": sample.id, **pairing.task.answer(prediction)}
+        place = {"start": round(sample.start, 6), "end": round(sample.end, 6)} if isinstance(sample, Clip) else {}
+        record = {"id": sample.id, **place, **pairing.task.answer(prediction)}
         record |= {} if question is None else pairing.task.remarks(prediction, question)
         record |= pairing.method.remarks(own)
         record |= {"forced": pairing.forced} if pairing.forced else {}

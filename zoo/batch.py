@@ -22,6 +22,7 @@ class Clip:
         audio: float32 [T, S] mono in [-1, 1], one window per segment, cut exactly at the segment borders.
         sample_rate: of `audio`, in Hz.
         target: label tensors by name, e.g. `{"segments": int64 [T]}`; what a task reads is in the task's docstring.
+        start: of the first segment, in seconds from the beginning of the file.
     """
 
     id: str
@@ -29,6 +30,12 @@ class Clip:
     audio: np.ndarray
     sample_rate: int
     target: dict[str, Tensor]
+    start: float = 0.0
+
+    @property
+    def end(self) -> float:
+        """Of the last segment, in seconds from the beginning of the file."""
+        return self.start + self.audio.size / self.sample_rate
 
 
 @dataclass(frozen=True)

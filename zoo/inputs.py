@@ -70,7 +70,7 @@ def find(word: str, data: "DataModule", settings: Mapping[str, str]) -> Inputs:
     if path.is_dir():
         root, files = path, _walk(path)
     elif alone.is_file():
-        parts = data.samples_in(path) if alone == path else [path]
+        parts = data.samples_in(path, settings) if alone == path else [path]
         return Inputs([Input(str(p), p, alone, Path(p.name), settings) for p in parts])
     elif has_magic(word):
         root, files = _fixed(path), [Path(name) for name in sorted(glob(str(path), recursive=True))]
@@ -80,7 +80,7 @@ def find(word: str, data: "DataModule", settings: Mapping[str, str]) -> Inputs:
     for file in files:
         if file.suffix.lower() in data.readable:
             # What is no file is not opened to be counted: it may never end. Reading it says what it is.
-            parts = [file] if is_irregular(file) else data.samples_in(file)
+            parts = [file] if is_irregular(file) else data.samples_in(file, settings)
             found.items += [Input(str(p), p, file, p.relative_to(root), settings) for p in parts]
         elif file.is_file():
             found.others[file.suffix.lower() or "no suffix"] += 1

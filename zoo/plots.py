@@ -144,13 +144,15 @@ def draw_film(axes: Axes, frames: NDArray[np.uint8]) -> None:
     axes.axis("off")
 
 
-def draw_heat(axes: Axes, values: NDArray[np.float32], names: Sequence[str], segment_seconds: float) -> None:
-    """Probabilities [T, rows] over seconds."""
+def draw_heat(
+    axes: Axes, values: NDArray[np.float32], names: Sequence[str], segment_seconds: float, *, start: float = 0.0
+) -> None:
+    """Probabilities [T, rows] over seconds, from `start` on."""
     length, rows = values.shape
     axes.imshow(values.T, aspect="auto", cmap="magma", vmin=0, vmax=1, extent=(0, length, rows, 0))
     axes.set_yticks(np.arange(rows) + 0.5, names, fontsize=8)
     ticks = np.arange(0, length + 1, 2)
-    axes.set_xticks(ticks, [f"{t * segment_seconds:g}" for t in ticks], fontsize=8)
+    axes.set_xticks(ticks, [f"{start + t * segment_seconds:g}" for t in ticks], fontsize=8)
 
 
 def _thumbnail(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

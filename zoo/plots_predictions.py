@@ -81,7 +81,7 @@ def _clip(sample: Clip, prediction: Arrays, observed: Arrays, data: "ClipDataMod
         values = prediction["probabilities"]
         values = values[("audio", "visual").index(modality)] if by_modality else values
         wanted = np.argsort(-values.max(0), kind="stable")[:LIKELY]
-        plots.draw_heat(axes, values[:, wanted], [names[k] for k in wanted], seconds)
+        plots.draw_heat(axes, values[:, wanted], [names[k] for k in wanted], seconds, start=sample.start)
         for (t, row), value in np.ndenumerate(values[:, wanted]):
             axes.text(
                 t + 0.5,
@@ -98,13 +98,13 @@ def _clip(sample: Clip, prediction: Arrays, observed: Arrays, data: "ClipDataMod
             segments, places = np.nonzero(said)
             axes.plot(segments + 0.12, places + 0.2, "o", color="#17becf", ms=5)
     if gates:
-        _gates(rows.pop(0), gates, seconds)
+        _gates(rows.pop(0), gates, seconds, sample.start)
     dots = "dot: predicted; " if by_modality else ""
     figure.supxlabel(f"seconds; {dots}colour and number: probability", fontsize=8)
     return figure
 
 
-def _gates(axes: Axes, gates: Arrays, seconds: float) -> None:
+def _gates(axes: Axes, gates: Arrays, seconds: float, start: float) -> None:
     """What opens when: every channel of every site [T, r], less its mean over the clip, ordered by when it opens."""
     blocks = []
     for value in gates.values():
@@ -113,7 +113,7 @@ def _gates(axes: Axes, gates: Arrays, seconds: float) -> None:
     edges = np.cumsum([0, *map(len, blocks)])
     change = np.concatenate(blocks)
     reach = float(np.abs(change).max()) or 1.0
-    extent = (0, change.shape[1] * seconds, edges[-1], 0)
+    extent = (start, start + change.shape[1] * seconds, edges[-1], 0)
     image = axes.imshow(change, aspect="auto", cmap="RdBu_r", vmin=-reach, vmax=reach, extent=extent)
     for edge in edges[1:-1]:
         axes.axhline(edge, color="black", lw=0.8)

@@ -4,13 +4,15 @@ One file, every file of a folder (at any depth, in the order of paths) or those 
 ('scans/*.ply') is answered: the class of every segment of a clip, of a cloud, of a cloud's points, or of a picture,
 with probabilities; or what a vision-language model writes about a picture, and the letter of a choice that comes to.
 
-    clips     mp4, m4v, mov, mkv, webm, avi; or wav, flac, ogg beside a folder of frames with the sound's name:
-              clip.wav and clip/0001.jpg, clip/0002.jpg, ... (jpg or png, spread evenly over the length of the sound)
+    clips     mp4, mov, mkv, webm, avi, gif, ts, mts, mpg, flv, wmv, 3gp, ...; or wav, flac, ogg, mp3, m4a, opus, aac,
+              ... beside a folder of frames with the sound's name: clip.wav and clip/0001.jpg, clip/0002.jpg, ... (jpg
+              or png, spread evenly over the sound's length); of a longer film every window is answered, as FILE#0, ...
     clouds    txt, xyz, csv, npy, npz, h5, ply, pcd, off; of several clouds in a file each is answered, as FILE#0, ...
     pictures  jpg, png, tif, webp, bmp, gif
 
 One JSON line an input, in order: `id` and the answer, `notes` on what had to be made up (silence, points repeated),
-`forced` where the adapter would not load without; or `id` and `error`. One bad file does not stop the others.
+`forced` where the adapter would not load without; or `id` and `error`. One bad file does not stop the others. Of clips
+`start` and `end`, in seconds of the file, say what the segments divide evenly.
 
     output=FILE.jsonl         write there in place of standard output; the same command goes on where it was stopped
     pictures=DIR              draw every answer, DIR/<path below input>.png
@@ -21,7 +23,10 @@ One JSON line an input, in order: `id` and the answer, `notes` on what had to be
 
 Settings, where they mean something to the adapter's data:
 
-    missing_audio=silence     takes a clip without sound, which is an error otherwise
+    missing_audio=silence     takes a clip without sound, which is an error otherwise; the answer says so
+    missing_pictures=blank    takes a sound without pictures, likewise, with grey ones
+    start=SECONDS             of a film: where the first window begins
+    end=SECONDS               where no further window begins
     category=NAME             of a cloud whose parts are wanted
     gsd=METRES                ground sampling distance of a picture, per pixel; a GeoTIFF says it itself
     question="..."            about a picture; a vision-language adapter needs one
@@ -59,7 +64,7 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
     from zoo.tasks.base import Task
 
-SETTINGS = ("missing_audio", "category", "gsd", "question", "choices")
+SETTINGS = ("missing_audio", "missing_pictures", "start", "end", "category", "gsd", "question", "choices")
 SOME_FAILED, STOPPED = 3, 130
 
 

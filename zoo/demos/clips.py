@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
     from data_modules.clips import ClipDataModule
 
-FILES = "a video with sound"
+FILES = "a video or a sound; of a long one, what follows the second that you say"
 ROWS = 12
 """Most classes of a heat map, the likeliest first."""
 FILM, STRIP, ROW, MAP = 78, 34, 24, 130
@@ -32,8 +32,13 @@ SIDE = 96
 
 def fields(data: "DataModule", pairing: Pairing) -> dict[str, gr.components.Component]:
     """What can be told about a file, by the name of the setting."""
-    choices = [("is refused", "error"), ("is taken for silence", "silence")]
-    return {"missing_audio": gr.Radio(choices, value="error", label="A file without sound")}
+    silence = [("is refused", "error"), ("is taken for silence", "silence")]
+    blank = [("is refused", "error"), ("is shown as grey", "blank")]
+    return {
+        "missing_audio": gr.Radio(silence, value="error", label="A file without sound"),
+        "missing_pictures": gr.Radio(blank, value="error", label="A file without pictures"),
+        "start": gr.Textbox(label="Begin at second", placeholder="empty: at the beginning", max_lines=1),
+    }
 
 
 def filled(clip: Clip) -> dict[str, str]:
@@ -78,7 +83,7 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
         timeline(answered, names, seconds),
         (clip.sample_rate, wave),
         gr.update(visible=bool(gates)),
-        gate_maps(gates, seconds) if gates else None,
+        gate_maps(gates, seconds, clip.start) if gates else None,
         table(answered, names, seconds),
     ]
 
@@ -114,12 +119,12 @@ def runs(labels: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 
 def headline(answered: Answer, names: list[str], seconds: float) -> str:
     """The events with their times, as HTML."""
-    chips = []
+    chips, begin = [], answered.sample.start
     for line, labels in lines(answered, names).items():
         modality = line.partition(": ")[0] + ": " if ": " in line else ""
         chips += [
             f'<span class="zoo-chip" style="background:{_colour(label, names)}">'
-            f"{escape(modality + names[label])}, {start * seconds:g} to {end * seconds:g} s</span>"
+            f"{escape(modality + names[label])}, {begin + start * seconds:g} to {begin + end * seconds:g} s</span>"
             for label, start, end in runs(labels)
             if line != "truth" and label < len(names) - 1
         ]
@@ -134,20 +139,20 @@ def timeline(answered: Answer, names: list[str], seconds: float) -> go.Figure:
     frames, strips, maps = answered.sample.frames, lines(answered, names), probabilities(answered)
     chosen = {title: _likely(values) for title, values in maps.items()}
     heights = [FILM, max(1, len(strips)) * STRIP, *(len(rows) * ROW for rows in chosen.values())]
-    end = len(frames) * seconds
+    begin = answered.sample.start
     figure = make_subplots(
         rows=len(heights), shared_xaxes=True, vertical_spacing=0.03, row_heights=[h / sum(heights) for h in heights]
     )
     for t, frame in enumerate(frames):
-        place = {"x": t * seconds, "y": 1, "sizex": seconds, "sizey": 1, "xref": "x", "yref": "y"}
+        place = {"x": begin + t * seconds, "y": 1, "sizex": seconds, "sizey": 1, "xref": "x", "yref": "y"}
         figure.add_layout_image(source=_encoded(frame), sizing="stretch", layer="below", **place)
     figure.update_yaxes(range=[0, 1], visible=False, row=1)
     for y, labels in enumerate(reversed(strips.values())):
         for label, first, last in runs(labels):
-            _block(figure, label, names, (first * seconds, last * seconds), y)
+            _block(figure, label, names, (begin + first * seconds, begin + last * seconds), y)
     ticks = {"tickvals": [y + 0.5 for y in range(len(strips))], "ticktext": list(reversed(strips))}
     figure.update_yaxes(range=[0, max(1, len(strips))], row=2, **ticks)
-    centres = (np.arange(len(frames)) + 0.5) * seconds
+    centres = begin + (np.arange(len(frames)) + 0.5) * seconds
     for row, (title, values) in enumerate(maps.items(), 3):
         shown = [f"{title}: {names[k]}" if title else names[k] for k in chosen[title]]
         figure.add_heatmap(
@@ -165,13 +170,13 @@ def timeline(answered: Answer, names: list[str], seconds: float) -> go.Figure:
             row=row,
             col=1,
         )
-    figure.update_xaxes(range=[0, end], showgrid=False, zeroline=False)
+    figure.update_xaxes(range=[begin, begin + len(frames) * seconds], showgrid=False, zeroline=False)
     figure.update_yaxes(showgrid=False, zeroline=False, fixedrange=True)
     figure.update_xaxes(title="seconds", row=len(heights))
     return styled(figure, height=sum(heights) + 110)
 
 
-def gate_maps(gates: dict[str, NDArray[np.float32]], seconds: float) -> go.Figure:
+def gate_maps(gates: dict[str, NDArray[np.float32]], seconds: float, begin: float = 0.0) -> go.Figure:
     """One map a site and stream: gates [T, r] less each channel's mean over the clip, channels by their peak."""
     titles = [
         f"{name.removeprefix('gate/').replace('/', ', ').replace('_', ' ')}: mean {value.mean():.2f}, "
@@ -184,7 +189,7 @@ def gate_maps(gates: dict[str, NDArray[np.float32]], seconds: float) -> go.Figur
     reach = max(float(np.abs(value).max()) for value in deviations) or 1.0
     for row, value in enumerate(deviations, 1):
         figure.add_heatmap(
-            x=(np.arange(len(value)) + 0.5) * seconds,
+            x=begin + (np.arange(len(value)) + 0.5) * seconds,
             z=value[:, np.argsort(value.argmax(0), kind="stable")].T,
             zmin=-reach,
             zmax=reach,
@@ -203,11 +208,11 @@ def gate_maps(gates: dict[str, NDArray[np.float32]], seconds: float) -> go.Figur
 
 def table(answered: Answer, names: list[str], seconds: float) -> list[list[Any]]:
     """A row a segment (and modality): its time, its event, the probability of this, and the runner-up."""
-    rows = []
+    rows, begin = [], answered.sample.start
     for title, values in probabilities(answered).items():
         for t, row in enumerate(values):
             first, second = np.argsort(-row)[:2].tolist()
-            time = f"{t * seconds:g} to {(t + 1) * seconds:g}{f' {title}' if title else ''}"
+            time = f"{begin + t * seconds:g} to {begin + (t + 1) * seconds:g}{f' {title}' if title else ''}"
             rows.append([time, names[first], f"{row[first]:.2f}", f"{names[second]} {row[second]:.2f}"])
     return rows
 

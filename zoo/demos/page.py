@@ -11,7 +11,6 @@ from markupsafe import Markup, escape
 from data_modules.clips import ClipDataModule
 from data_modules.clouds import CloudDataModule
 from data_modules.errors import DataError
-from data_modules.media import SOUNDS
 from data_modules.pictures import PictureDataModule
 from data_modules.probes import GSD
 from zoo.demos import clips, clouds, pictures
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
 
 KINDS = {ClipDataModule: clips, CloudDataModule: clouds, PictureDataModule: pictures}
+SHOWN = 16
+"""Suffixes of files that are named."""
 READING = 20
 """Seconds that a message stays."""
 BUSY = '<p class="zoo-said">&nbsp;<br>&nbsp;</p>'
@@ -107,7 +108,8 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
         source: what the samples are.
     """
     data, module = answerer.data, answerer.kind
-    suffixes = [suffix.removeprefix(".") for suffix in data.readable if suffix not in SOUNDS]  # no frames beside them
+    suffixes = [suffix.removeprefix(".") for suffix in data.readable]
+    kinds = ", ".join(suffixes[:SHOWN]) + ", ..." * (len(suffixes) > SHOWN)
     with gr.Blocks(title=window, analytics_enabled=False) as page:
         gr.HTML(heading)
         with gr.Accordion("Model card", open=False):
@@ -116,7 +118,7 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
             with gr.Column(scale=2, min_width=330):
                 chosen = gr.State()
                 gallery = _gallery(answerer.offers, data, module, source)
-                caption("A file of your own", f"{module.FILES}: {', '.join(suffixes)}")
+                caption("A file of your own", f"{module.FILES}: {kinds}")
                 upload = gr.File(show_label=False, height=130, elem_id="upload")
                 fields: dict[str, Any] = module.fields(data, answerer.pairing)
                 button = gr.Button("Answer", variant="primary", elem_id="answer")
