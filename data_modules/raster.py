@@ -106,11 +106,11 @@ def read_picture(
         if kind in DRIVERS:
             with bands.opened(source, DRIVERS[kind]) as raster:
                 _require_size(raster.height, raster.width, kind, name)
-                image, notes = bands.pixels(raster, _size(raster.height, raster.width, max_side), name, look)
+                image, notes = bands.pixels(raster, size_as_read(raster.height, raster.width, max_side), name, look)
                 notes += ground(raster)[1]
         else:
             with _image(source, kind, name) as opened:
-                image, notes = _pixels(opened, _size(opened.height, opened.width, max_side), name)
+                image, notes = _pixels(opened, size_as_read(opened.height, opened.width, max_side), name)
         if (held := _held(source, kind)) != 1:
             image = upright.upright(image, held)
             notes.append(upright.TURNED)
@@ -199,7 +199,7 @@ def _require_size(height: int, width: int, kind: str, name: str) -> None:
         raise DataError(f"{name}: {height} x {width} pixels; expected up to {most:g} in {kind}; {advice}")
 
 
-def _size(height: int, width: int, max_side: int | None) -> tuple[int, int]:
+def size_as_read(height: int, width: int, max_side: int | None) -> tuple[int, int]:
     """Height and width as read."""
     shrunk = 1.0 if max_side is None else max(1.0, max(height, width) / max_side)
     return max(1, round(height / shrunk)), max(1, round(width / shrunk))

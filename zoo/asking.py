@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor
 
+from zoo import ground
 from zoo.answers import Answers
 from zoo.batch import Question
 from zoo.errors import SettingError
@@ -62,7 +63,8 @@ def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
         own = {name: value.unflatten(0, (len(samples), -1))[row] for name, value in observed.items()}
         record = {"id": sample.id, **pairing.task.answer(prediction)}
         record |= {} if question is None else pairing.task.remarks(prediction, question)
-        record |= pairing.method.remarks(own)
+        record |= ground.remarks(pairing, sample, own)
+        record |= {"notes": notes} if (notes := ground.unseen(pairing, sample)) else {}
         record |= {"forced": pairing.forced} if pairing.forced else {}
         found.append(Answered(sample, record, prediction, own))
     return found
@@ -129,11 +131,12 @@ class Run:
             self.failed += 1
             self.say(f"error: {error}")
             return {"id": one.item.id, "error": error}
-        for note in one.notes:
+        notes = [*one.notes, *said.record.get("notes", [])]
+        for note in notes:
             self.notes.setdefault(note, []).append(one.item.id)
         if self.pictures is not None:
             self._draw(said, picture_of(one.item, self.pictures))
-        return said.record | ({"notes": one.notes} if one.notes else {})
+        return said.record | ({"notes": notes} if notes else {})
 
     def _draw(self, said: Answered, path: Path) -> None:
         from zoo.plots_predictions import draw

@@ -41,7 +41,7 @@ from zoo.pairing import Pairing
 
 SIZES = (1, 2, 4)
 """Of the batches that are compared."""
-SETTINGS = ("gsd", "missing_audio", "category", "question", "choices")
+SETTINGS = ("gsd", "missing_audio", "category", "question", "choices", "bands", "stretch")
 PACKAGES = {"peft": ("peft",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 

@@ -75,7 +75,7 @@ def find(word: str, data: "DataModule", settings: Mapping[str, str]) -> Inputs:
         raise InputError(f"input={word}: there is no such file or folder")
     found = Inputs()
     for file in files:
-        if file.suffix.lower() in data.readable:
+        if file.suffix.lower() in (*data.readable, *data.refused):
             found.items += [Input(str(p), p, file, p.relative_to(root), settings) for p in data.samples_in(file)]
         elif file.is_file():
             found.others[file.suffix.lower() or "no suffix"] += 1

@@ -89,7 +89,7 @@ def train(
         torch.distributed.destroy_process_group()
         if not trainer.is_global_zero:
             return None
-        pairing = build_pairing(config, data.classes)
+        pairing = build_pairing(config, data.classes, scale=pairing.ground)
         connect(data, pairing, seed=config.seed)
     best = run_dir / "checkpoints" / "best.ckpt"
     pairing.load_trainable(load_checkpoint(best), source=str(best))
