@@ -29,7 +29,7 @@ from data_modules.picture_set import PLAUSIBLE, Shot, plausible
 from data_modules.pictures import PictureDataModule
 from data_modules.questions import LETTERS, SEVERAL
 from data_modules.raster import header, read_picture
-from zoo.batch import Picture, Question, SampleSet
+from zoo.batch import METRES, Picture, Question, SampleSet
 
 KIND = "question"
 """Sub-task of questions that name none."""
@@ -44,6 +44,8 @@ class PictureFolder(OwnFiles, PictureDataModule):
             and class folders elsewhere.
         classes: names of classes (of questions: of their kinds) in label order; by default those found, sorted.
         gsd: metres per pixel of all pictures for which neither manifest nor GeoTIFF says it; null where nobody knows.
+        gsd_unit: of all ground sampling distances; any other words than m say what they are relative to, and then no
+            file's own metres count.
         side: shorter side in pixels that ground sampling distances are told for, where an encoder resizes all pictures
             to one square; null takes the middle one of the training pictures.
         max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.
@@ -73,6 +75,7 @@ class PictureFolder(OwnFiles, PictureDataModule):
         manifest: str | None = None,
         classes: tuple[str, ...] | None = None,
         gsd: Annotated[float, "> 0"] | None = None,
+        gsd_unit: str = METRES,
         side: Annotated[int, ">= 1"] | None = None,
         max_side: Annotated[int, ">= 1"] | None = None,
         gsd_range: tuple[float, float] = PLAUSIBLE,
@@ -95,12 +98,12 @@ class PictureFolder(OwnFiles, PictureDataModule):
             batch_size=batch_size,
             num_workers=num_workers,
         )
-        self.side = side
+        self.gsd_unit, self.side = gsd_unit, side
         self.folder = Folder(root, manifest, splits, val_share, test_share, group_by, on_bad)
         self.wanted, self.classes = classes, list(classes or ())
         self.gsd, self.instruction = gsd, instruction
         if gsd is not None:
-            plausible(gsd, "data.gsd", self.bounds)
+            plausible(gsd, "data.gsd", self.bounds, gsd_unit)
         self.shots: dict[str, list[Shot]] = {}
 
     def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
@@ -123,7 +126,7 @@ class PictureFolder(OwnFiles, PictureDataModule):
             DataError: no number, or not plausible.
         """
         text = said.values.get("gsd", "")
-        return plausible(number(text, "gsd", said.where), said.where, self.bounds) if text else None
+        return plausible(number(text, "gsd", said.where), said.where, self.bounds, self.gsd_unit) if text else None
 
     def look(self, entry: Entry) -> list[str]:
         """Nothing odd; what is mended is counted when pictures are read.
@@ -134,7 +137,7 @@ class PictureFolder(OwnFiles, PictureDataModule):
         found = header(entry.path, str(entry.path))
         read_picture(entry.path, str(entry.path), max_side=self.max_side, look=self.showing)
         untold = [shot for shot in self.shots[entry.name] if shot.gsd is None]
-        if untold and found.gsd is not None:
+        if untold and found.gsd is not None and self.gsd_unit == METRES:
             plausible(found.gsd, str(entry.path), self.bounds)
         elif untold and self.gsd is not None:
             told = [shot for shot in self.shots[entry.name] if shot.gsd is not None]

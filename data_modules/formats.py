@@ -29,7 +29,7 @@ READABLE = (
 )
 REFUSED_SUFFIXES = (
     *(".vrt", ".heic", ".heif", ".jxl", ".psd", ".img", ".ntf", ".nitf", ".nc", ".hdf", ".grib", ".fits", ".svg"),
-    *(".ecw", ".sid"),
+    *(".ecw", ".sid", ".dcm", ".nii"),
 )
 """Of pictures that are refused."""
 CONVERT = "write it as GeoTIFF, e.g. rio convert FILE FILE.tif"
@@ -49,6 +49,8 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"<svg", f"a drawing (SVG), which has no pixels; {EXPORT}"),
     (b"PK\x03\x04", "a zip archive; unpack it and name the pictures inside (of a Sentinel-2 product: IMG_DATA/*.jp2)"),
 )
+MEDICAL = ((128, b"DICM", "DICOM"), (344, b"n+1\0", "NIfTI"), (344, b"ni1\0", "NIfTI"))
+"""Of volumes: where their mark stands."""
 BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
 """Of files in boxes (ISO base media): the four bytes after `ftyp`."""
 START = 512
@@ -80,6 +82,9 @@ def kind_of(start: bytes, name: str) -> Kind:
     for signature, what in REFUSED:
         if text.startswith(signature):
             raise DataError(f"{name} is {what}")
+    for at, mark, what in MEDICAL:
+        if start[at : at + len(mark)] == mark:
+            raise DataError(f"{name} is {what}; export its slices as PNG or TIFF, 16 bits where values matter")
     known = ", ".join(dict.fromkeys(SIGNATURES.values()))
     raise DataError(f"{name} is no picture: it starts with {start[:16]!r}; expected {known} or AVIF")
 

@@ -77,8 +77,8 @@ class PictureDataModule(DataModule):
         return GroundScale(self.gsd_unit, self.side)
 
     def measured_in(self, ground: GroundScale) -> None:
-        """Take GSDs as told in an adapter's unit, which may be another than that of these files."""
-        self.gsd_unit = ground.unit
+        """Take GSDs as an adapter does, which may have learned of pictures in another unit or of another size."""
+        self.gsd_unit, self.side = ground.unit, ground.side
         for samples in self.sets.values():
             if isinstance(samples, PictureSet):
                 samples.unit = ground.unit

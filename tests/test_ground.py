@@ -18,7 +18,7 @@ from test_scale_earth import encoder
 from data_modules.folder_pictures import PictureFolder
 from data_modules.pictures import PictureDataModule
 from data_modules.rsscn7 import RSSCN7
-from zoo import adapter, catalog, predict, recipe
+from zoo import adapter, catalog, predict, recipe, train
 from zoo.backbones.square import unseen
 from zoo.batch import GroundScale
 from zoo.build import connect
@@ -294,3 +294,37 @@ def test_real_pictures_enlarged_to_400_pixels_and_told_honestly_answer_as_before
     print(f"{len(shots)} pictures: right {right}, the same answer {agree}")
     assert agree >= 0.95 * len(shots)
     assert abs(right["file"] - right["large"]) <= 0.02 * len(shots)
+
+
+def sized(root: Path, side: int) -> Path:
+    for label in ("field", "water"):
+        for k in range(5):
+            own_files.picture(root / label / f"{k}.png", k + 9 * (label == "water"), side)
+    return root
+
+
+def test_a_training_states_its_side_and_one_that_starts_from_it_keeps_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data=folder", "data.gsd=2", "trainer.max_epochs=1"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    start = ["recipe=scale_earth_rsscn7", "--smoke", f"data.root={sized(tmp_path / 'small', 32)}", f"into={first}"]
+    assert train.main([*start, *words]) == 0
+    again = [f"init={first / 'adapter'}", f"data.root={sized(tmp_path / 'large', 64)}", f"into={second}"]
+    assert train.main([*again, *words]) == 0
+    for run, low in ((first, 2.0), (second, 2.0)):
+        stored = recipe.compose(str(run / "adapter" / "recipe.yaml"), [])
+        assert of_recipe(stored.data) == GroundScale("m", 32)
+        _, pairing = adapter.load(run / "adapter")
+        assert 10 ** float(pairing.method.low) == pytest.approx(low)
+    assert 10 ** float(pairing.method.high) == pytest.approx(4.0), "64 pixels at 2 m are what 32 at 4 m are"
+    capsys.readouterr()
+    other = predict_files.untrained("scale_earth_rsscn7", tmp_path / "relative", "data.root=DIR")
+    words += ["recipe=scale_earth_rsscn7", "--smoke", f"init={other}", f"data.root={tmp_path / 'small'}"]
+    with pytest.raises(SystemExit) as stopped:
+        train.main([*words, f"into={tmp_path / 'third'}"])
+    assert stopped.value.code == 1
+    assert f"are in '{RATIO}', those of the data in 'm'" in capsys.readouterr().err
+    assert train.main([*words, f"data.gsd_unit={RATIO}", f"into={tmp_path / 'fourth'}"]) == 0
+    stored = recipe.compose(str(tmp_path / "fourth" / "adapter" / "recipe.yaml"), [])
+    assert of_recipe(stored.data) == GroundScale(RATIO, 256)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 from omegaconf import DictConfig
 
 from zoo.backbones.base import TextEncoder
-from zoo.batch import GroundScale
+from zoo.batch import GroundScale, SampleSet
 from zoo.errors import SettingError
 from zoo.ground import GSD, measure_in, of_recipe
 from zoo.pairing import Pairing
@@ -66,8 +66,12 @@ def connect(data: "DataModule", pairing: Pairing, *, seed: int) -> None:
     data.measured_in(pairing.ground)
     backbones = {name: pairing.backbones[name] for name in pairing.depths}
     data.seed = seed
-    scale = pairing.ground if GSD in pairing.method.conditions else None
-    data.wrap = lambda samples, split: PrefixDataset(samples, backbones, pairing.depths, pairing.cache, scale)
+
+    def wrap(samples: SampleSet[Any], split: str) -> PrefixDataset:
+        scale = pairing.ground if GSD in pairing.method.conditions else None
+        return PrefixDataset(samples, backbones, pairing.depths, pairing.cache, scale)
+
+    data.wrap = wrap
     data.collate = whole
 
 

@@ -69,6 +69,7 @@ def train(
     data, pairing, trainer = build(config, run_dir)
     trainable, total = count_parameters(pairing)
     start_of = initialise(pairing, config, init) if init else None
+    data.measured_in(pairing.ground)  # an adapter to start from brings its own
     if trainer.is_global_zero:
         write_whole(run_dir / "recipe.yaml", recipe.to_yaml(config))
         said = [backbone.describe(trainer.strategy.root_device) for backbone in pairing.backbones.values()]
