@@ -66,11 +66,21 @@ SAMPLED = 1000
 """Rows and columns at most that percentiles are taken of."""
 
 
+ALWAYS = ("GTiff", "PNG")
+"""Drivers of every GDAL."""
+
+
 @contextmanager
 def opened(source: Path | bytes, driver: Driver) -> Iterator[Any]:
     """A rasterio data set, of a file or of its bytes; opened for every read, so that no process or thread shares it."""
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(**OPTIONS))
+        environment = stack.enter_context(rasterio.Env(**OPTIONS))
+        if driver not in ALWAYS and driver not in environment.drivers():
+            where = "a picture" if isinstance(source, bytes) else source
+            raise DataError(
+                f"{where}: this GDAL was built without {driver}; pip install --force-reinstall --only-binary :all: "
+                "rasterio brings one with it, or write it as GeoTIFF"
+            )
         # That a picture has no coordinate system is no news, and told by a GSD that is not known.
         stack.enter_context(warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning))
         if isinstance(source, bytes):

@@ -303,6 +303,7 @@ def sized(root: Path, side: int) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_training_states_its_side_and_one_that_starts_from_it_keeps_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

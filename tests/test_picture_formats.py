@@ -93,6 +93,8 @@ FOREIGN = {
     "a.jxl": (b"\xff\x0a\0\0", "is JPEG XL; export"),
     "a.img": (b"EHFA_HEADER_TAG\0", "is Erdas Imagine; write it as GeoTIFF, e.g. rio convert"),
     "a.nc": (b"\x89HDF\r\n\x1a\n", "is HDF5 or netCDF; write"),
+    "scan.dcm": (bytes(128) + b"DICM" + bytes(99), "is DICOM; export its slices as PNG or TIFF, 16 bits where values"),
+    "scan.nii": (b"\x5c\x01" + bytes(342) + b"n+1\0" + bytes(99), "is NIfTI; export its slices"),
     "S2A.zip": (b"PK\x03\x04", r"is a zip archive; unpack it .* IMG_DATA/\*\.jp2"),
 }
 
@@ -100,6 +102,13 @@ FOREIGN = {
 def test_a_virtual_raster_is_refused_as_it_only_names_other_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is a virtual raster \(VRT\), which only names other files; write it as Geo"):
         read_picture(vrt(tmp_path), "a")
+
+
+def test_jpeg_2000_without_its_driver_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = jpeg2000(tmp_path / "a.jp2", RGB.transpose(2, 0, 1))
+    monkeypatch.setattr(rasterio.Env, "drivers", lambda self: {"GTiff": "GeoTIFF"})
+    with pytest.raises(DataError, match=r"a\.jp2: this GDAL was built without JP2OpenJPEG; pip install --force-rein"):
+        read_picture(path, str(path))
 
 
 @pytest.mark.parametrize("name", FOREIGN)

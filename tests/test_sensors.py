@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from picture_files import UTM, geotiff
+from PIL import Image
 from rasterio.control import GroundControlPoint
 
 from data_modules import bands
@@ -164,8 +165,21 @@ def test_percentiles_of_a_picture_are_taken_by_request_or_with_a_note(tmp_path: 
     assert notes == []
     each, _ = read_picture(path, "", look=parse(None, "0..510,0..255,0..1020"))
     assert each.max((0, 1)).tolist() == [128, 255, 64]
+    Image.fromarray(ramp[0]).save(tmp_path / "a.png")  # 16 bits
+    assert read_picture(tmp_path / "a.png", "", look=parse(None, "0..510"))[0].max() == 128
     eight = geotiff(tmp_path / "b.tif", np.repeat(ramp, 3, 0).astype(np.uint8))
     assert read_picture(eight, "", look=parse(None, "0..51"))[0].max() == 255
+
+
+def test_the_same_tissue_of_two_slices_is_the_same_grey_whatever_else_is_in_them(tmp_path: Path) -> None:
+    """40 Hounsfield units are 40 beside an implant of 3000 as well; percentiles of each slice say 255 and 67."""
+    greys = []
+    for name, most in (("plain", 60), ("implant", 3000)):
+        values = np.full((1, SIDE, SIDE), -1000, np.int16)
+        values[:, 4:12, 4:12], values[:, 12:, 12:] = 40, most
+        path = geotiff(tmp_path / f"{name}.tif", values)
+        greys.append(read_picture(path, "", look=parse(None, "-160..240"))[0][6, 6].tolist())
+    assert greys[0] == greys[1] == [grey(40, -160, 240)] * 3
 
 
 NOTHING = {
