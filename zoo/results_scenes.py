@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo import ground, plots_answers, plots_scenes
+from zoo import plots_answers, plots_scenes
 from zoo.backbones.vision_language import decode
 from zoo.batch import Picture
 from zoo.chosen import telling
@@ -82,9 +82,7 @@ def _examples(
                 id=sample.id,
                 image=sample.images[0],
                 right=bool(right[i]),
-                scale=_scale(
-                    ground.remarks(pairing, sample, {name: value[i : i + 1] for name, value in observed.items()})
-                )
+                scale=_scale(pairing.method.remarks({name: value[i : i + 1] for name, value in observed.items()}))
                 if observed
                 else None,
                 further=len(sample.images) - 1,
