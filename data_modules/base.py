@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from data_modules.errors import DataError
-from zoo.batch import Question, SampleSet
+from zoo.batch import GroundScale, Question, SampleSet
 
 
 class EpochSampler(Sampler[int]):
@@ -83,6 +83,8 @@ class DataModule(L.LightningDataModule):
         license: of the data.
         conditions: side inputs that its samples carry.
         readable: suffixes of a user's files that `read` takes, in lower case.
+        refused: suffixes of files of the same kind that `read` refuses, saying what to do: in a folder they are no
+            strangers that are passed over.
         settings: what a user may say beside a file, as `read` takes it.
         own_files: the class, by its dotted path, that reads a user's own files in its place (`data=folder`).
         remarks: how many samples were left out or have something made up, by reason; stands in the manifest.
@@ -100,6 +102,7 @@ class DataModule(L.LightningDataModule):
     license: str = "not stated"
     conditions: tuple[str, ...] = ()
     readable: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     own_files: str = ""
 
@@ -140,6 +143,14 @@ class DataModule(L.LightningDataModule):
         if unknown := [f"{key}=" for key in settings if key not in self.settings]:
             known = f"it takes {', '.join(f'{key}=' for key in self.settings)}" if self.settings else "it takes none"
             raise DataError(f"{', '.join(unknown)} means nothing to {self.name}, the data of this adapter; {known}")
+
+    @property
+    def ground(self) -> GroundScale:
+        """What ground sampling distances are measured in, where samples have one."""
+        return GroundScale()
+
+    def measured_in(self, ground: GroundScale) -> None:
+        """Take ground sampling distances in the unit of an adapter, where samples have one."""
 
     def asked(self, settings: Mapping[str, str]) -> Question | None:
         """The question among these settings."""

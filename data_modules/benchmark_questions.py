@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from data_modules.errors import DataError
 from data_modules.lines import Mistakes
 from data_modules.packed import Packed, PackedSet, packed_lines
-from data_modules.pictures import PLAUSIBLE, PictureDataModule, Shot
+from data_modules.picture_set import PLAUSIBLE, Shot
+from data_modules.pictures import PictureDataModule
 from data_modules.questions import LETTERS, counted, letters, own_questions
 from zoo.batch import Picture, Question, SampleSet
 

@@ -17,7 +17,8 @@ from typing import Annotated, Literal
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.listed import SPLITS, compared, listed_shots
-from data_modules.pictures import PictureDataModule, Shot, require_factors, view
+from data_modules.picture_set import Shot, require_factors, view
+from data_modules.pictures import PictureDataModule
 from zoo.batch import Picture, SampleSet
 
 Version = Literal["rgb", "ms"]
@@ -60,6 +61,7 @@ class EuroSAT(PictureDataModule):
     name = "EuroSAT"
     classes = CLASSES
     license = "MIT"
+    side = 64
 
     def __init__(
         self,

@@ -16,7 +16,8 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from statistics import median_high
+from typing import Annotated, Any, Literal
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
@@ -24,10 +25,11 @@ from data_modules.folder import Folder, OwnFiles, number, require_classes
 from data_modules.folder_clouds import twice
 from data_modules.folder_rows import Columns, Entry, Said
 from data_modules.lines import Mistakes
-from data_modules.pictures import PLAUSIBLE, PictureDataModule, Shot, plausible
+from data_modules.picture_set import PLAUSIBLE, Shot, plausible
+from data_modules.pictures import PictureDataModule
 from data_modules.questions import LETTERS, SEVERAL
 from data_modules.raster import header, read_picture
-from zoo.batch import Picture, Question, SampleSet
+from zoo.batch import METRES, Picture, Question, SampleSet
 
 KIND = "question"
 """Sub-task of questions that name none."""
@@ -42,8 +44,16 @@ class PictureFolder(OwnFiles, PictureDataModule):
             and class folders elsewhere.
         classes: names of classes (of questions: of their kinds) in label order; by default those found, sorted.
         gsd: metres per pixel of all pictures for which neither manifest nor GeoTIFF says it; null where nobody knows.
+        gsd_unit: of all ground sampling distances; any other words than m say what they are relative to, and then no
+            file's own metres count.
+        side: shorter side in pixels that ground sampling distances are told for, where an encoder resizes all pictures
+            to one square; null takes the middle one of the training pictures.
         max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.
         gsd_range: metres per pixel outside of which a ground sampling distance is taken for a slip of units.
+        bands: a sensor (sentinel-2-l2a, naip, ...), or the bands to show as red, green and blue, e.g. "3,2,1"; null as
+            the files say.
+        stretch: values that become black and white in all pictures, e.g. "0..3000", or percentile; null as the sensor
+            has it, or by percentiles of each picture.
         instruction: how to answer questions, in place of the zoo's own words.
         splits: a run's splits.json to follow.
         val_share: of every class's groups, to select on.
@@ -65,8 +75,12 @@ class PictureFolder(OwnFiles, PictureDataModule):
         manifest: str | None = None,
         classes: tuple[str, ...] | None = None,
         gsd: Annotated[float, "> 0"] | None = None,
+        gsd_unit: str = METRES,
+        side: Annotated[int, ">= 1"] | None = None,
         max_side: Annotated[int, ">= 1"] | None = None,
         gsd_range: tuple[float, float] = PLAUSIBLE,
+        bands: str | None = None,
+        stretch: str | None = None,
         instruction: str = "",
         splits: str | None = None,
         val_share: Annotated[float, ">= 0", "<= 1"] = 0.2,
@@ -76,12 +90,20 @@ class PictureFolder(OwnFiles, PictureDataModule):
         batch_size: Annotated[int, ">= 1"] = 8,
         num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(max_side=max_side, gsd_range=gsd_range, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(
+            max_side=max_side,
+            gsd_range=gsd_range,
+            bands=bands,
+            stretch=stretch,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
+        self.gsd_unit, self.side = gsd_unit, side
         self.folder = Folder(root, manifest, splits, val_share, test_share, group_by, on_bad)
         self.wanted, self.classes = classes, list(classes or ())
         self.gsd, self.instruction = gsd, instruction
         if gsd is not None:
-            plausible(gsd, "data.gsd", self.bounds)
+            plausible(gsd, "data.gsd", self.bounds, gsd_unit)
         self.shots: dict[str, list[Shot]] = {}
 
     def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
@@ -104,7 +126,7 @@ class PictureFolder(OwnFiles, PictureDataModule):
             DataError: no number, or not plausible.
         """
         text = said.values.get("gsd", "")
-        return plausible(number(text, "gsd", said.where), said.where, self.bounds) if text else None
+        return plausible(number(text, "gsd", said.where), said.where, self.bounds, self.gsd_unit) if text else None
 
     def look(self, entry: Entry) -> list[str]:
         """Nothing odd; what is mended is counted when pictures are read.
@@ -113,9 +135,9 @@ class PictureFolder(OwnFiles, PictureDataModule):
             DataError: no picture, or a GeoTIFF whose ground sampling distance is not plausible.
         """
         found = header(entry.path, str(entry.path))
-        read_picture(entry.path, str(entry.path), max_side=self.max_side)
+        read_picture(entry.path, str(entry.path), max_side=self.max_side, look=self.showing)
         untold = [shot for shot in self.shots[entry.name] if shot.gsd is None]
-        if untold and found.gsd is not None:
+        if untold and found.gsd is not None and self.gsd_unit == METRES:
             plausible(found.gsd, str(entry.path), self.bounds)
         elif untold and self.gsd is not None:
             told = [shot for shot in self.shots[entry.name] if shot.gsd is not None]
@@ -123,8 +145,16 @@ class PictureFolder(OwnFiles, PictureDataModule):
         return []
 
     def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Picture]:
-        """Pictures, or questions, of one split."""
-        return self.pictures([shot for entry in entries for shot in self.shots[entry.name]])
+        """Pictures, or questions, of one split; the training's decide what ground sampling distances are told for."""
+        found = self.pictures([shot for entry in entries for shot in self.shots[entry.name]])
+        if split == "train" and self.side is None:
+            sides = [min(size) for index in range(len(found)) if (size := found.picture_size(index))]
+            self.side = median_high(sides) if sides else None
+        return found
+
+    def settled(self) -> dict[str, Any]:
+        """The classes, and the side."""
+        return {**super().settled(), "side": self.side}
 
 
 class QuestionFolder(PictureFolder):

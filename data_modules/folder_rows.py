@@ -47,10 +47,11 @@ class Columns(NamedTuple):
 
 
 class Kinds(NamedTuple):
-    """Suffixes in lower case: of files that can be read, and of files that lie beside those and go with them."""
+    """Suffixes in lower case: of files that are read, that lie beside those, and that are refused with what to do."""
 
     readable: tuple[str, ...]
     beside: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def named(self) -> str:
@@ -174,7 +175,7 @@ def _media(folder: Path, kinds: Kinds) -> tuple[list[Path], list[Path]]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
             suffix = path.suffix.lower()
-            if suffix in kinds.readable:
+            if suffix in (*kinds.readable, *kinds.refused):
                 found.append(path)
             elif suffix not in kinds.beside:
                 others.append(path)
@@ -221,7 +222,7 @@ def _add(entries: dict[str, Entry], root: Path, said: Said, columns: Columns, ki
         raise DataError(f"{said.where}: {given['path'][:80]!r} cannot be read: {error.strerror}") from None
     if not there:
         raise DataError(f"{said.where}: {path} does not exist")
-    if path.suffix.lower() not in kinds.readable:
+    if path.suffix.lower() not in (*kinds.readable, *kinds.refused):
         raise DataError(f"{said.where}: {given['path']!r} is of another kind; expected {kinds.named}")
     entry = entries.setdefault(name, Entry(name, path, [], split, given.get("group", "")))
     for key, before in (("split", entry.split), ("group", entry.group)):

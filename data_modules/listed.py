@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_modules.errors import DataError
-from data_modules.pictures import Shot
+from data_modules.picture_set import Shot
 from data_modules.stored import read_lines, require, require_apart
 
 SPLITS = ("train", "val", "test")

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 from data_modules.errors import DataError
 from data_modules.lines import Mistakes, json_lines
-from data_modules.pictures import PLAUSIBLE, PictureSet, Shot
-from zoo.batch import Picture
+from data_modules.picture_set import PLAUSIBLE, PictureSet, Shot
+from zoo.batch import Origin, Picture
 
 IMAGE = "image"
 REFERENCE = 64
@@ -229,8 +229,13 @@ class PackedSet(PictureSet):
         told = f"packed 1 {self.max_side} {' '.join(self.packed[index].hashes)}"
         return hashlib.sha256(told.encode()).hexdigest()
 
-    def _find_gsd(self, index: int) -> float:
-        return math.nan
+    def picture_size(self, index: int) -> tuple[int, int] | None:
+        """Not known before it is decoded; nor is the GSD, which it would be needed for."""
+        return None
+
+    def gsd(self, index: int) -> tuple[float, Origin]:
+        """Nobody tells it."""
+        return math.nan, "told"
 
     def __getitem__(self, index: int) -> Picture:
         packed = self.packed[index]

@@ -39,6 +39,10 @@ class Probe(SampleSet[Picture]):
         """Of the sample behind, marked where it is blank."""
         return ("blank " if self.blank else "") + self.samples.key(self.rows[index])
 
+    def picture_size(self, index: int) -> tuple[int, int] | None:
+        """Of the picture behind."""
+        return self.samples.picture_size(self.rows[index])
+
     def target(self, index: int) -> dict[str, Tensor]:
         """Of the sample behind."""
         return self.samples.target(self.rows[index])

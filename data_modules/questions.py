@@ -27,7 +27,8 @@ from typing import Any
 from data_modules.check import Checkable
 from data_modules.errors import DataError
 from data_modules.lines import Line, Mistakes, json_lines
-from data_modules.pictures import Shot, plausible, split
+from data_modules.picture_set import Shot, plausible
+from data_modules.pictures import split
 from data_modules.probes import Probe
 from data_modules.raster import content_hash
 from zoo.batch import Question, SampleSet

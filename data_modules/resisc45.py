@@ -17,7 +17,8 @@ from typing import Annotated
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.listed import compared, listed_shots
-from data_modules.pictures import PictureDataModule, Shot
+from data_modules.picture_set import Shot
+from data_modules.pictures import PictureDataModule
 from zoo.batch import Picture, SampleSet
 
 FOLDER = "NWPU-RESISC45"
@@ -49,6 +50,7 @@ class RESISC45(PictureDataModule):
     name = "NWPU-RESISC45"
     classes = CLASSES
     license = "CC BY-NC 4.0 as TorchGeo states it; its authors state none"
+    side = 256
 
     def __init__(
         self, *, root: str, batch_size: Annotated[int, ">= 1"] = 32, num_workers: Annotated[int, ">= 0"] = 0

@@ -20,7 +20,8 @@ from typing import Annotated
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.pictures import PictureDataModule, Shot, require_factors, split, view
+from data_modules.picture_set import Shot, require_factors, view
+from data_modules.pictures import PictureDataModule, split
 from zoo.batch import Picture, SampleSet
 
 CLASSES = ["field", "forest", "grass", "industry", "parking", "residential", "river_lake"]
@@ -55,7 +56,8 @@ class RSSCN7(PictureDataModule):
     name = "RSSCN7"
     classes = CLASSES
     license = "research use"
-    gsd_unit = "x the finest"
+    gsd_unit = "x the finest (1:700 = 1)"
+    side = 256
 
     def __init__(
         self,

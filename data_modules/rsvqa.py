@@ -22,7 +22,8 @@ from typing import Annotated, Any, Literal, get_args
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.lines import Mistakes
-from data_modules.pictures import PLAUSIBLE, PictureDataModule, PictureSet, Shot
+from data_modules.picture_set import PLAUSIBLE, PictureSet, Shot
+from data_modules.pictures import PictureDataModule
 from data_modules.questions import PerPicture, counted
 from zoo.batch import Picture, Question, SampleSet
 

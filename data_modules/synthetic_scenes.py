@@ -41,7 +41,6 @@ BINS = ((4.0, 8.0), (9.0, 20.0), (21.0, 45.0), (46.0, 100.0))
 """Answers to `pixels`."""
 HOUSES = (10.0, 22.0)
 """Pixels of the rectangles to be counted, at any scale."""
-
 INSTRUCTION = "Letter:"  # a small model on a CPU pays for every token
 
 Kind = Literal["object", "width", "count", "land_use", "car_visible", "pixels"]
@@ -265,6 +264,7 @@ class SyntheticScenes(PictureDataModule):
     instruction = INSTRUCTION
     own_files = "data_modules.folder_pictures.QuestionFolder"
     license = "none needed (generated)"
+    side = 112
 
     def __init__(
         self,

@@ -16,7 +16,8 @@ from test_pictures import HISTORY
 from test_scene_pictures import counted
 from torch import Tensor
 
-from data_modules.pictures import PictureDataModule, Shot
+from data_modules.picture_set import Shot
+from data_modules.pictures import PictureDataModule
 from zoo import adapter, predict, recipe, report, results
 from zoo.backbones.timm_vit import TimmViT
 from zoo.backbones.vision_language import encode
@@ -192,12 +193,12 @@ def test_predict_says_which_scale_it_used(
     made = pairing(data)
     assert answer(monkeypatch, data, made, "gsd=0.5") == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["gsd"], said["gsd_from"]) == (0.5, "metadata")
+    assert (said["gsd"], said["gsd_unit"], said["gsd_from"]) == (0.5, "m", "told")
     assert set(said["gsd_estimate"]) == {"low", "middle", "high"}
     assert said["label"] in LAND
     assert answer(monkeypatch, data, made) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["gsd_from"] in ("estimate", "default")
+    assert json.loads(out)["gsd_from"] in ("estimated", "default")
     assert "gsd=METRES" in err
     made = Pairing(made.backbones, Frozen(), Classification(hidden=()), classes=LAND).eval()
     assert answer(monkeypatch, data, made, "gsd=0.5", "question=What?") == 0

@@ -39,7 +39,7 @@ RECORD: dict[str, Any] = {
 def test_an_offered_picture_is_asked_as_the_fields_say() -> None:
     sample, data = picture(0.5), Pictures()
     fields = pictures.filled(sample)
-    assert fields == {"gsd": "0.5", "question": "How many <cars>?", "choices": "one|two"}
+    assert fields == {"gsd": "0.5", "question": "How many <cars>?", "choices": "one|two", "bands": "", "stretch": ""}
     same = pictures.retold(sample, data, dict(fields))
     assert same.question is sample.question
     assert same.conditions is sample.conditions
@@ -50,6 +50,8 @@ def test_an_offered_picture_is_asked_as_the_fields_say() -> None:
     emptied = pictures.retold(sample, data, {})
     assert torch.isnan(emptied.conditions["gsd"])
     assert emptied.question is None
+    with pytest.raises(DataError, match="bands: this sample is read already; expected a file of your own"):
+        pictures.retold(sample, data, fields | {"bands": "naip"})
 
 
 @pytest.mark.parametrize("fields", [{"gsd": "wide"}, {"gsd": "-1"}, {"choices": "a|b"}])
@@ -112,7 +114,7 @@ def test_what_a_file_says_of_itself_is_not_overruled_by_the_fields(tmp_path: Pat
     Image.fromarray(picture().images[0]).save(tmp_path / "a.png")
     data = Pictures()
     page = Answerer(look(), data, from_folder(data, tmp_path, defaults(data, look())))
-    assert page.fill(0) == {"gsd": "", "question": "", "choices": ""}
+    assert page.fill(0) == dict.fromkeys(("gsd", "question", "choices", "bands", "stretch"), "")
 
 
 def test_the_heading_names_pairing_number_and_that_data_are_synthetic() -> None:

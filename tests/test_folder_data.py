@@ -294,7 +294,8 @@ def test_what_a_data_set_is_asked_for_is_answered(tmp_path: Path, kind: type[Own
     assert data.license == "of the user's own"
     assert not data.synthetic
     assert data.deterministic
-    assert data.settled() == {"classes": data.classes}
+    side = {"side": 16} if isinstance(data, PictureFolder) else {}
+    assert data.settled() == {"classes": data.classes} | side
     assert len(data.fingerprint()) == 64
     assert set(data.plan) == {"rule", "files"}
     assert data.check()[-1].startswith("classes: ")

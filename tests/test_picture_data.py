@@ -13,7 +13,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from data_modules.errors import DataError
-from data_modules.pictures import PictureDataModule, PictureSet, Shot, probes, resample, split, view
+from data_modules.picture_set import PictureSet, Shot, resample, view
+from data_modules.pictures import PictureDataModule, split
+from data_modules.probes import probes
 from data_modules.raster import read_picture
 from zoo.batch import Question
 

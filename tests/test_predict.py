@@ -274,7 +274,7 @@ def test_a_list_of_questions_asks_each_its_own(
     found = records(tmp_path / "q.csv.out")
     assert found == records(tmp_path / "q.jsonl.out")
     assert [record["id"] for record in found] == [f"{tmp_path}/in/{name}" for name in ("0.png#0", "1.png", "0.png#1")]
-    assert [record["gsd_from"] == "metadata" for record in found] == [True, False, False]
+    assert [record["gsd_from"] == "told" for record in found] == [True, False, False]
     assert run(*words[:1], f"input={tmp_path / 'in' / '1.png'}", "question=Is it wet?", "choices=yes|no") == 0
     alone = json.loads(capsys.readouterr().out)
     assert same(alone, found[1])

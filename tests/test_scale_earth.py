@@ -242,7 +242,7 @@ def test_each_answer_says_which_branch_it_took_and_the_default_is_the_middle_of_
     pairing(pictures(2.0, UNKNOWN))
     observed = pairing.method.observations()
     first, second = ({n: v[i : i + 1] for n, v in observed.items()} for i in (0, 1))
-    assert pairing.method.remarks(first)["gsd_from"] == "metadata"
+    assert pairing.method.remarks(first)["gsd_from"] == "told"
     assert pairing.method.remarks(first)["gsd"] == pytest.approx(2)
     told = pairing.method.remarks(second)
     assert told["gsd_from"] == "default"

@@ -162,7 +162,7 @@ def test_a_run_of_classified_pictures(tmp_path: Path, monkeypatch: pytest.Monkey
     low, high = (10 ** (-1 + 8 / 11 + 0.1 + k * 0.2 * 1.6448536) for k in (-1, 1))
     scale = shown[0].scale
     assert scale is not None
-    assert scale.branch == "estimate"
+    assert scale.branch == "estimated"
     assert (scale.used, *scale.interval) == pytest.approx((10 ** (-1 + 8 / 11), low, high), rel=1e-3)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor
 
+from zoo import ground
 from zoo.answers import Answers
 from zoo.batch import Clip, Question
 from zoo.contents import Content, content
@@ -69,7 +70,8 @@ def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
         place = {"start": round(sample.start, 6), "end": round(sample.end, 6)} if isinstance(sample, Clip) else {}
         record = {"id": sample.id, **place, **pairing.task.answer(prediction)}
         record |= {} if question is None else pairing.task.remarks(prediction, question)
-        record |= pairing.method.remarks(own)
+        record |= ground.remarks(pairing, sample, own)
+        record |= {"notes": notes} if (notes := ground.unseen(pairing, sample)) else {}
         record |= {"forced": pairing.forced} if pairing.forced else {}
         found.append(Answered(sample, record, prediction, own))
     return found
@@ -150,11 +152,12 @@ class Run:
             self.failed += 1
             self.say(f"error: {error}")
             return {"id": one.item.id, "error": error}
-        for note in one.notes:
+        notes = [*one.notes, *said.record.get("notes", [])]
+        for note in notes:
             self.notes.setdefault(note, []).append(one.item.id)
         if self.pictures is not None:
             self._draw(said, picture_of(one.item, self.pictures))
-        return said.record | ({"notes": one.notes} if one.notes else {})
+        return said.record | ({"notes": notes} if notes else {})
 
     def _draw(self, said: Answered, path: Path) -> None:
         from zoo.plots_predictions import draw

@@ -5,7 +5,7 @@ tensor per stream, and those are stacked. Nothing here knows a data set or a mod
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -76,6 +76,27 @@ class Question(NamedTuple):
     instruction: str = ""
 
 
+METRES = "m"
+Origin = Literal["told", "file"]
+
+
+@dataclass(frozen=True)
+class GroundScale:
+    """What the condition `gsd` of an adapter is measured in.
+
+    An encoder that resizes every picture to one square sees other pixels than the file has. A GSD that is told for the
+    file's pixels means the same to the adapter only for files of one size, so the condition is the GSD that a picture
+    would have, had it as many pixels as those of the training: GSD x shorter side / `side`.
+
+    Attributes:
+        unit: of a pixel's side: metres, or words that say what it is relative to.
+        side: shorter side in pixels of the training's pictures; None where nobody knows, and GSDs are taken as told.
+    """
+
+    unit: str = METRES
+    side: int | None = None
+
+
 @dataclass(frozen=True)
 class Picture:
     """One or more pictures of a place, and what is asked about them: a sample of a single segment (T = 1).
@@ -84,9 +105,10 @@ class Picture:
         id: unique within its data set; the prefix cache and every report use it.
         images: uint8 [H, W, 3] RGB each; encoders take the first, vision-language models all.
         target: label tensors by name, e.g. `{"label": int64 []}`.
-        conditions: side inputs, e.g. `{"gsd": float32 []}`, the ground sampling distance in metres per pixel of the
-            images as given here, NaN where it is not known.
+        conditions: side inputs, e.g. `{"gsd": float32 []}`, the ground sampling distance of the pixels of the images as
+            given here, NaN where it is not known.
         question: where there is one.
+        origin: who says the ground sampling distance: whoever gave the picture, or its file.
     """
 
     id: str
@@ -94,6 +116,7 @@ class Picture:
     target: dict[str, Tensor] = field(default_factory=dict)
     conditions: dict[str, Tensor] = field(default_factory=dict)
     question: Question | None = None
+    origin: Origin = "told"
 
     @property
     def frames(self) -> np.ndarray:
@@ -135,6 +158,10 @@ class SampleSet(Protocol[Sample]):
     def conditions(self, index: int) -> dict[str, Tensor]:
         """Side inputs of sample `index`; most sets have none."""
         return {}
+
+    def picture_size(self, index: int) -> tuple[int, int] | None:
+        """Height and width of a picture as it is given, without decoding it; None of other samples."""
+        return None
 
     def question(self, index: int) -> Question | None:
         """What is asked about sample `index`, without decoding its media; most sets ask nothing."""

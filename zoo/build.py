@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 from omegaconf import DictConfig
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.backbones.base import TextEncoder
+from zoo.batch import GroundScale, SampleSet
 from zoo.errors import SettingError
+from zoo.ground import GSD, measure_in, of_recipe
 from zoo.pairing import Pairing
 from zoo.prefix import PrefixDataset, whole
 from zoo.recipe import instantiate
@@ -18,8 +20,17 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
 
 
-def build_pairing(config: DictConfig, classes: Sequence[str], *, cached: bool = True) -> Pairing:
-    """The recipe's pairing for these classes, with freshly initialised trainable parts (seeded by `config.seed`)."""
+def build_pairing(
+    config: DictConfig, classes: Sequence[str], *, cached: bool = True, scale: GroundScale | None = None
+) -> Pairing:
+    """The recipe's pairing for these classes, with freshly initialised trainable parts (seeded by `config.seed`).
+
+    Args:
+        config: the recipe.
+        classes: in label order.
+        cached: keep the recipe's prefix cache.
+        scale: what ground sampling distances are measured in, where files settled it; else as the recipe says.
+    """
     encoders = {name: instantiate(block) for name, block in config.backbones.items() if block is not None}
     # After the encoders: how many random numbers they draw must not change the method's initialisation.
     L.seed_everything(config.seed, verbose=False)
@@ -33,6 +44,7 @@ def build_pairing(config: DictConfig, classes: Sequence[str], *, cached: bool = 
         cache=instantiate(config.cache) if cached and config.get("cache") else None,
     )
     pairing.seed = config.seed
+    measure_in(pairing, of_recipe(config.get("data")) if scale is None else scale)
     return pairing
 
 
@@ -52,9 +64,15 @@ def connect(data: "DataModule", pairing: Pairing, *, seed: int) -> None:
         raise SettingError(
             f"cache: {data.name} draws its samples anew each time, so frozen features cannot be kept; set cache=null"
         )
+    data.measured_in(pairing.ground)
     backbones = {name: pairing.backbones[name] for name in pairing.depths}
     data.seed = seed
-    data.wrap = lambda samples, split: PrefixDataset(samples, backbones, pairing.depths, pairing.cache)
+
+    def wrap(samples: SampleSet[Any], split: str) -> PrefixDataset:
+        scale = pairing.ground if GSD in pairing.method.conditions else None
+        return PrefixDataset(samples, backbones, pairing.depths, pairing.cache, scale)
+
+    data.wrap = wrap
     data.collate = whole
 
 
@@ -77,7 +95,7 @@ def build_trained(config: DictConfig, data: "DataModule", run_dir: Path) -> tupl
     Raises:
         SettingError: the head has batch norm, and batches or the training split have one sample.
     """
-    pairing = build_pairing(config, data.classes)
+    pairing = build_pairing(config, data.classes, scale=data.ground)
     connect(data, pairing, seed=config.seed)
     data.joins = joins(pairing)
     least, size = pairing.task.least_batch, len(data.sets["train"])

@@ -41,7 +41,8 @@ from zoo.pairing import Pairing
 
 SIZES = (1, 2, 4)
 """Of the batches that are compared."""
-SETTINGS = ("gsd", "missing_audio", "missing_pictures", "start", "end", "category", "question", "choices")
+MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch")
+SETTINGS = (*MEDIA, *PICTURES, "category", "question", "choices")
 PACKAGES = {"peft": ("peft",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 

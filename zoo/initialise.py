@@ -78,6 +78,7 @@ def initialise(pairing: "Pairing", config: DictConfig, folder: Path) -> dict[str
         raise AdapterError(
             f"init={folder}: {len(wrong)} tensors of the method do not fit, e.g. {wrong[0]} ({settings}){how}"
         )
+    _take_scale(pairing, config, folder)
     fresh = [name for name in own if not name.startswith(METHOD)]
     why = reason(json.loads(header["classes"]), pairing.classes)
     if not why and misfits:
@@ -92,6 +93,27 @@ def initialise(pairing: "Pairing", config: DictConfig, folder: Path) -> dict[str
         "why_fresh": why if fresh else "",
         "settings": changed["method"],
     }
+
+
+def _take_scale(pairing: "Pairing", config: DictConfig, folder: Path) -> None:
+    """Ground sampling distances go on meaning what they meant to the adapter, unless the recipe names another side.
+
+    Raises:
+        AdapterError: the data's are in another unit.
+    """
+    from zoo.ground import GSD, measure_in, of_recipe
+
+    if GSD not in pairing.method.conditions:
+        return
+    then = of_recipe(recipe.compose(str(folder / "recipe.yaml")).data)
+    if then.unit != pairing.ground.unit:
+        raise AdapterError(
+            f"init={folder}: its ground sampling distances are in {then.unit!r}, those of the data in "
+            f"{pairing.ground.unit!r}, so that its gates would open at other scales; train without init=, or tell "
+            f"those of own files in its unit: data.gsd_unit='{then.unit}'"
+        )
+    if then.side and not config.data.get("side"):
+        measure_in(pairing, then)
 
 
 def told(record: dict[str, Any]) -> str:

@@ -78,7 +78,7 @@ def find(word: str, data: "DataModule", settings: Mapping[str, str]) -> Inputs:
         raise InputError(f"input={word}: there is no such file or folder")
     found = Inputs()
     for file in files:
-        if file.suffix.lower() in data.readable:
+        if file.suffix.lower() in (*data.readable, *data.refused):
             # What is no file is not opened to be counted: it may never end. Reading it says what it is.
             parts = [file] if is_irregular(file) else data.samples_in(file, settings)
             found.items += [Input(str(p), p, file, p.relative_to(root), settings) for p in parts]

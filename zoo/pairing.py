@@ -18,8 +18,9 @@ from torch.distributed.fsdp import FSDPModule
 
 from zoo import processes
 from zoo.backbones.base import Backbone, TextEncoder
-from zoo.batch import Batch, stack
+from zoo.batch import Batch, GroundScale, stack
 from zoo.errors import UserError
+from zoo.ground import told_to
 from zoo.methods.base import Method
 from zoo.optimizer import Optimizer
 from zoo.prefix import PrefixCache
@@ -76,6 +77,7 @@ class Pairing(L.LightningModule):
         # Lightning compares checkpoint keys with all of the module's, backbones included; ours are checked exactly
         # in `on_load_checkpoint`.
         self.strict_loading = False
+        self.ground = GroundScale()
         self.forced: list[str] = []
         """Why this adapter should not have been loaded, where it was all the same: stands in every result."""
         # Frozen, or kept equal by who owns them: DDP need not send buffers before every forward, which processes with
@@ -130,7 +132,7 @@ class Pairing(L.LightningModule):
                 for name in self.depths
             },
             target={},
-            conditions=stack([getattr(sample, "conditions", {}) for sample in samples]),
+            conditions=stack([told_to(self, sample) for sample in samples]),
             questions=[asked for sample in samples if (asked := getattr(sample, "question", None)) is not None],
         )
         moved: Batch = self.transfer_batch_to_device(batch, self.device, 0)

@@ -131,7 +131,7 @@ def _lines(example: SceneExample, wide: int, unit: str) -> list[_Line]:
     else:
         found += [_Line(example.truth, bold=True), _Line(f"said: {example.said}{probability}", answer)]
     if scale := example.scale:
-        found += [_Line(""), _Line(f"GSD {scale.used:.3g} {unit}, from {scale.branch}", "0.25", 8)]
+        found += [_Line(""), _Line(f"GSD {scale.used:.3g} {unit}, {scale.branch}", "0.25", 8)]
         if scale.interval:
             low, high = (f"{end:.3g}" for end in scale.interval)
             found.append(_Line(f"estimate {low} to {high} {unit} (90 %)", "0.25", 8))

@@ -24,6 +24,8 @@ Arrays = Mapping[str, NDArray[Any]]
 LIKELY = 5
 """Classes whose probabilities are drawn over time."""
 ACCENT, GREY, NOTE = "#2b6cb0", "0.8", "0.4"
+SAID = {"told": "as told", "file": "as its file says", "estimated": "estimated", "default": "the default"}
+"""Who says a ground sampling distance."""
 WIDE = 46
 """Letters of a line of text."""
 
@@ -51,7 +53,7 @@ def draw(
     elif isinstance(sample, Cloud):
         figure = _cloud(sample, record, prediction, data)
     else:
-        figure = _picture(sample, record, getattr(data, "gsd_unit", "m"))
+        figure = _picture(sample, record)
     title = "\n".join([_name(sample.id), *(f"forced: {line}" for line in record.get("forced", ()))])
     colour = plots_clouds.WRONG if "forced" in record else "black"
     figure.suptitle(title, fontsize=10, x=0.02, ha="left", color=colour, parse_math=False)
@@ -149,7 +151,7 @@ def _cloud(sample: Cloud, record: Mapping[str, Any], prediction: Arrays, data: "
     return figure
 
 
-def _picture(sample: Picture, record: Mapping[str, Any], unit: str) -> Figure:
+def _picture(sample: Picture, record: Mapping[str, Any]) -> Figure:
     """The picture beside what was asked and said, and its scale."""
     figure = Figure(figsize=(9.6, 5.0), layout="constrained")
     left, side = figure.subplots(1, 2, width_ratios=[1.15, 1])
@@ -171,15 +173,18 @@ def _picture(sample: Picture, record: Mapping[str, Any], unit: str) -> Figure:
             ]
         said = wrapped(f"wrote: {record['written'].strip() or '(nothing)'}", WIDE - 4, 6)
         lines += [("", "black", False), *((line, ACCENT, True) for line in said)]
-    _write(side, [*lines, ("", "black", False), *((line, NOTE, False) for line in scale(record, unit))])
+    _write(side, [*lines, ("", "black", False), *((line, NOTE, False) for line in scale(record))])
     return figure
 
 
-def scale(record: Mapping[str, Any], unit: str) -> list[str]:
+def scale(record: Mapping[str, Any]) -> list[str]:
     """What an answer says of the ground sampling distance it used, in sentences; none where its method uses none."""
     if "gsd" not in record:
         return []
-    found = wrapped(f"ground sampling distance {record['gsd']:.3g} {unit}, from {record['gsd_from']}", WIDE, 3)
+    unit, clamped = record["gsd_unit"], ", clamped to what training saw" if record.get("gsd_clamped") else ""
+    found = wrapped(
+        f"ground sampling distance {record['gsd']:.3g} {unit}, {SAID[record['gsd_from']]}{clamped}", WIDE, 3
+    )
     if estimate := record.get("gsd_estimate"):
         middle, low, high = (f"{estimate[end]:.3g}" for end in ("middle", "low", "high"))
         found.append(f"estimate {middle} {unit}, {low} to {high} in 90 of 100 cases")

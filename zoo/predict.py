@@ -8,7 +8,7 @@ with probabilities; or what a vision-language model writes about a picture, and 
               ... beside a folder of frames with the sound's name: clip.wav and clip/0001.jpg, clip/0002.jpg, ... (jpg
               or png, spread evenly over the sound's length); of a longer film every window is answered, as FILE#0, ...
     clouds    txt, xyz, csv, npy, npz, h5, ply, pcd, off; of several clouds in a file each is answered, as FILE#0, ...
-    pictures  jpg, png, tif, webp, bmp, gif
+    pictures  jpg, png, tif, jp2, webp, avif, bmp, gif
 
 One JSON line an input, in order: `id` and the answer, `notes` on what had to be made up (silence, points repeated),
 `forced` where the adapter would not load without; or `id` and `error`. One bad file does not stop the others. Of clips
@@ -28,7 +28,11 @@ Settings, where they mean something to the adapter's data:
     start=SECONDS             of a film: where the first window begins
     end=SECONDS               where no further window begins
     category=NAME             of a cloud whose parts are wanted
-    gsd=METRES                ground sampling distance of a picture, per pixel; a GeoTIFF says it itself
+    gsd=METRES                ground sampling distance of a picture, per pixel of the file; a GeoTIFF says it itself.
+                              An adapter whose scale is relative takes its own unit, and no metres of a file
+    bands=SENSOR or 3,2,1     of a picture of many bands: sentinel-2-l2a, landsat-8-l2, hls, naip, planetscope,
+                              sentinel-1, ..., or those to show as red, green and blue
+    stretch=LOW..HIGH         values that become black and white; or percentile, of each picture alone
     question="..."            about a picture; a vision-language adapter needs one
     choices="one|two|three"   of the question
 
@@ -64,7 +68,8 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
     from zoo.tasks.base import Task
 
-SETTINGS = ("missing_audio", "missing_pictures", "start", "end", "category", "gsd", "question", "choices")
+MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch")
+SETTINGS = (*MEDIA, *PICTURES, "category", "question", "choices")
 SOME_FAILED, STOPPED = 3, 130
 
 

@@ -26,7 +26,8 @@ from torch.utils.data import Dataset
 from zoo import locks
 from zoo.backbones.base import Backbone, Fingerprint
 from zoo.backbones.weights import cache_dir
-from zoo.batch import Batch, SampleSet, stack
+from zoo.batch import Batch, GroundScale, SampleSet, stack
+from zoo.ground import seen
 
 FORMAT = 1
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -168,8 +169,10 @@ class PrefixDataset(Dataset[Batch]):
         backbones: Mapping[str, Backbone],
         depths: Mapping[str, int | None],
         cache: PrefixCache | None,
+        ground: GroundScale | None = None,
     ) -> None:
         self.samples, self.cache = samples, cache
+        self.backbones, self.ground = [backbones[name] for name in depths], ground
         self.depths = dict(depths)
         self.transforms = {name: backbones[name].transform for name in depths}
         self.collates = {name: backbones[name].collate for name in depths}
@@ -188,7 +191,7 @@ class PrefixDataset(Dataset[Batch]):
             inputs={},
             target=stack([self.samples.target(i) for i in indices]),
             keys=[self.samples.key(i) for i in indices],
-            conditions=stack([self.samples.conditions(i) for i in indices]),
+            conditions=stack([self._conditions(i) for i in indices]),
             questions=[question for i in indices if (question := self.samples.question(i)) is not None],
         )
         if self.cache is not None and (prefix := self._cached(batch.keys)) is not None:
@@ -199,6 +202,13 @@ class PrefixDataset(Dataset[Batch]):
             for name, transform in self.transforms.items()
         }
         return replace(batch, inputs=inputs)
+
+    def _conditions(self, index: int) -> dict[str, Tensor]:
+        """Side inputs of a sample; the GSD as the method takes it, where it takes one."""
+        told = self.samples.conditions(index)
+        if self.ground is None:
+            return told
+        return seen(told, self.samples.picture_size(index), self.backbones, self.ground)
 
     def _cached(self, keys: Sequence[str]) -> dict[str, Tensor] | None:
         assert self.cache is not None

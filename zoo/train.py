@@ -92,6 +92,7 @@ def _train(
     trainable, total = count_parameters(pairing)
     start_of = initialise(pairing, config, init) if init else None
     backbones = {name: asdict(known) for name, known in pairing.fingerprints.items()}
+    data.measured_in(pairing.ground)  # an adapter to start from brings its own
     if trainer.is_global_zero:
         start_of = entered.check_start(backbones, start_of)
         entered.begin(config, digests, name=name, backbones=backbones, init=start_of)
@@ -116,7 +117,7 @@ def _train(
         torch.distributed.destroy_process_group()
         if not trainer.is_global_zero:
             return None
-        pairing = build_pairing(config, data.classes)
+        pairing = build_pairing(config, data.classes, scale=pairing.ground)
         connect(data, pairing, seed=config.seed)
     best = entered.best(fitted)
     pairing.load_trainable(load_checkpoint(best), source=str(best))

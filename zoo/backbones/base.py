@@ -99,6 +99,26 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
+    def coarsens(self, height: int, width: int, side: int | None) -> float | None:
+        """How many times the ground sampling distance of what it sees is that of a picture of this size.
+
+        An encoder that resizes to one square cannot say so alone: its adapters learned for pictures of one size, and it
+        compares with these.
+
+        Args:
+            height: of the picture as it is given.
+            width: of the picture.
+            side: shorter side of the pictures that ground sampling distances are told for, where that is known.
+
+        Returns:
+            None where it sees no pictures.
+        """
+        return None
+
+    def unseen(self, height: int, width: int) -> list[str]:
+        """What it does not see of a picture, or clip, of this size, in sentences for whoever reads the answer."""
+        return []
+
     def collate(self, samples: Sequence[Any]) -> Any:
         """Transformed samples -> the batch's inputs, [B, T, ...]."""
         return torch.stack(list(samples))

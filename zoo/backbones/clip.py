@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Backbone, TextEncoder, fingerprint
+from zoo.backbones.base import TextEncoder, fingerprint
 from zoo.backbones.draws import initialising
-from zoo.backbones.timm_vit import square
+from zoo.backbones.square import SquareBackbone, square
 from zoo.batch import Framed
 
 
-class CLIPVision(Backbone):
+class CLIPVision(SquareBackbone):
     """CLIP's vision transformer; `pool` is the projected class token.
 
     Args:

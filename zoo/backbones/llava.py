@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.hf_vision_language import HFVisionLanguage, means
+from zoo.backbones.square import coarsens, unseen
 
 
 class LLaVA(HFVisionLanguage):
@@ -31,6 +32,14 @@ class LLaVA(HFVisionLanguage):
         from transformers import CLIPImageProcessor
 
         return CLIPImageProcessor(**self._square())
+
+    def coarsens(self, height: int, width: int, side: int | None) -> float:
+        """Shorter side as given / that of the training's pictures: it sees one square."""
+        return coarsens(height, width, side)
+
+    def unseen(self, height: int, width: int) -> list[str]:
+        """Borders of a wide or high picture, which are cropped."""
+        return unseen(height, width, int(self.net.config.vision_config.image_size))
 
     def width(self) -> int:
         """Width of the hidden layers that the projector reads, side by side."""
@@ -84,6 +93,18 @@ class LLaVANext(LLaVA):
         from transformers import LlavaNextImageProcessor
 
         return LlavaNextImageProcessor(image_grid_pinpoints=self.net.config.image_grid_pinpoints, **self._square())
+
+    def coarsens(self, height: int, width: int, side: int | None) -> float:
+        """Pixels of the picture, along a side, that become one in its tiles."""
+        from transformers.image_processing_utils import select_best_resolution
+
+        rows, columns = select_best_resolution((height, width), self.images.image_grid_pinpoints)
+        coarser: float = max(height / rows, width / columns)
+        return coarser
+
+    def unseen(self, height: int, width: int) -> list[str]:
+        """Nothing: its tiles hold the whole picture, padded."""
+        return []
 
     def unpack(self, value: Tensor, name: str) -> Tensor:
         """Tiles [1, tiles, 3, S, S] -> [tiles, 3, S, S]."""

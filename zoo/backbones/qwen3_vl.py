@@ -1,5 +1,6 @@
 """Qwen3-VL (arXiv 2511.21631), through transformers: images of any shape, packed as one sequence of patches."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -72,6 +73,19 @@ class Qwen3VL(HFVisionLanguage):
             image_mean=[0.5] * 3,
             image_std=[0.5] * 3,
         )
+
+    def coarsens(self, height: int, width: int, side: int | None) -> float:
+        """Pixels of the picture, along a side, that become one, as its own processor resizes it."""
+        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+        rows, columns = smart_resize(
+            height,
+            width,
+            factor=self.images.patch_size * self.images.merge_size,
+            min_pixels=self.images.size["shortest_edge"],
+            max_pixels=self.images.size["longest_edge"],
+        )
+        return math.sqrt(height * width / (rows * columns))
 
     def look(self, inputs: Any) -> dict[str, Any]:
         """Merged features, a list of those of earlier blocks, and each image's grid of patches int64 [N, 3]."""

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Backbone, Bound, TextEncoder, fingerprint
+from zoo.backbones.base import Bound, TextEncoder, fingerprint
 from zoo.backbones.hf_weights import load
-from zoo.backbones.timm_vit import square
+from zoo.backbones.square import SquareBackbone, square
 from zoo.batch import Framed
 
 MEAN = STD = (0.5, 0.5, 0.5)
 TEXT_LENGTH = 64
 
 
-class SigLIPVision(Backbone):
+class SigLIPVision(SquareBackbone):
     """SigLIP's vision transformer: no class token; `pool` is its attention-pooling head.
 
     Args:

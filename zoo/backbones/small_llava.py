@@ -126,6 +126,14 @@ class SmallLLaVA(HFVisionLanguage):
         """The first image of a picture, float32 [1, 3, S, S]."""
         return self.vision.transform(sample)
 
+    def coarsens(self, height: int, width: int, side: int | None) -> float:
+        """As its vision tower, which sees a square."""
+        return self.vision.coarsens(height, width, side)
+
+    def unseen(self, height: int, width: int) -> list[str]:
+        """As its vision tower."""
+        return self.vision.unseen(height, width)
+
     def collate(self, samples: Sequence[Any]) -> Any:
         """[B, 1, 3, S, S]."""
         return torch.stack(list(samples))

@@ -7,11 +7,11 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Backbone, Bound, exact_by_processor, fingerprint
+from zoo.backbones.base import Bound, exact_by_processor, fingerprint
 from zoo.backbones.draws import initialising
+from zoo.backbones.square import SquareBackbone, square
 from zoo.batch import Framed
 from zoo.errors import SettingError
 from zoo.ops.resample import bicubic
@@ -20,7 +20,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class TimmViT(Backbone):
+class TimmViT(SquareBackbone):
     """A timm vision transformer.
 
     Args:
@@ -83,18 +83,6 @@ class TimmViT(Backbone):
     def pool(self, tokens: Tensor) -> Tensor:
         """Mean of the patch tokens; class and register tokens are left out."""
         return tokens[:, self.net.num_prefix_tokens :].mean(1)
-
-
-def square(frames: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """[T, 3, H, W] in [0, 1] -> [T, 3, size, size], resized, centre-cropped, normalised."""
-    height, width = frames.shape[-2:]
-    scale = size / min(height, width)
-    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
-    if shape != (height, width):
-        frames = F.interpolate(frames, shape, mode="bilinear", antialias=True, align_corners=False)
-    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-    frames = frames[..., top : top + size, left : left + size]
-    return (frames - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
 def load_timm(net: nn.Module, state: dict[str, Tensor], *, source: str, antialias: bool = True) -> None:

@@ -11,10 +11,11 @@ import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
 
-from data_modules.pictures import plausible
+from data_modules.errors import DataError
+from data_modules.picture_set import plausible
 from data_modules.probes import GSD
 from zoo.backbones.vision_language import LETTERS
-from zoo.batch import Picture, Question
+from zoo.batch import METRES, Picture, Question
 from zoo.demos.answer import Answer
 from zoo.demos.style import BLUE, GREY, ORANGE, caption, shares, styled, verdict, words
 from zoo.pairing import Pairing
@@ -26,25 +27,29 @@ if TYPE_CHECKING:
 FILES = "a picture"
 SIDE = 300
 """Height of the picture, in pixels."""
-MOVED = 0.01
-"""Relative difference between the GSD found and the one used that is no matter of rounding."""
 TICKS = [digit * 10.0**decade for decade in range(-3, 4) for digit in (1, 2, 5)]
 FROM = {
-    "metadata": "told, which goes before any estimate",
-    "estimate": "estimated: nobody tells it, and the estimate is sure enough to be trusted",
+    "told": "told, which goes before any estimate",
+    "file": "as the file says, which goes before any estimate",
+    "estimated": "estimated: nobody tells it, and the estimate is sure enough to be trusted",
     "default": "default: nobody tells it, and the estimate is too unsure to be trusted",
 }
 
 
 def fields(data: "DataModule", pairing: Pairing) -> dict[str, gr.components.Component]:
     """What can be told about a picture, by the name of the setting: only what this adapter uses."""
-    unit, found = _unit(data), {}
+    unit, found = pairing.ground.unit, {}
     if GSD in pairing.method.conditions:
         label = f"Ground sampling distance of a pixel ({unit})"
-        found[GSD] = gr.Textbox(label=label, placeholder="empty: unknown, or as the GeoTIFF says", max_lines=1)
+        empty = "empty: unknown, or as the GeoTIFF says" if unit == METRES else "empty: unknown"
+        found[GSD] = gr.Textbox(label=label, placeholder=empty, max_lines=1)
     if pairing.task.writes:
         found["question"] = gr.Textbox(label="Question", lines=2)
         found["choices"] = gr.Textbox(label="Choices", placeholder="one|two|three", max_lines=1)
+    found["bands"] = gr.Textbox(
+        label="Bands", placeholder="empty: as the file says; or sentinel-2-l2a, 3,2,1", max_lines=1
+    )
+    found["stretch"] = gr.Textbox(label="Stretch", placeholder="empty: as the sensor's; or 0..3000", max_lines=1)
     return found
 
 
@@ -55,6 +60,8 @@ def filled(picture: Picture) -> dict[str, str]:
         GSD: "" if gsd is None else f"{gsd:.4g}",
         "question": asked.text if asked else "",
         "choices": "|".join(asked.choices) if asked else "",
+        "bands": "",
+        "stretch": "",
     }
 
 
@@ -65,13 +72,15 @@ def retold(picture: Picture, data: "DataModule", settings: dict[str, str]) -> Pi
         DataError: a GSD that is none, or choices without a question.
     """
     module, before = cast("PictureDataModule", data), filled(picture)
-    gsd, asked = module.told(settings)
-    told = "" if gsd is None else f"{gsd:.4g}"
-    if told != before[GSD]:
-        value = math.nan if gsd is None else plausible(gsd, GSD, module.bounds)
-        picture = replace(picture, conditions={**picture.conditions, GSD: torch.tensor(value, dtype=torch.float32)})
-    if asked is None or (asked.text, asked.choices) != _asked(picture):
-        picture = replace(picture, question=asked)
+    if reads := [name for name in ("bands", "stretch") if settings.get(name)]:
+        raise DataError(f"{' and '.join(reads)}: this sample is read already; expected a file of your own beside them")
+    told = module.told(settings)
+    if ("" if told.gsd is None else f"{told.gsd:.4g}") != before[GSD]:
+        gsd = math.nan if told.gsd is None else plausible(told.gsd, GSD, module.bounds, module.gsd_unit)
+        given = {**picture.conditions, GSD: torch.tensor(gsd, dtype=torch.float32)}
+        picture = replace(picture, conditions=given, origin="told")
+    if told.question is None or (told.question.text, told.question.choices) != _asked(picture):
+        picture = replace(picture, question=told.question)
     return picture
 
 
@@ -108,8 +117,8 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
         headline(answered, pairing),
         gr.update(visible=False) if likely is None else gr.update(value=shares(pairing.classes, likely), visible=True),
         gr.update(visible=scaled),
-        scale(answered, _unit(data)) if scaled else "",
-        scale_figure(answered, arrays, _unit(data)) if scaled else None,
+        scale(answered, pairing.ground.unit) if scaled else "",
+        scale_figure(answered, arrays, pairing.ground.unit) if scaled else None,
     ]
 
 
@@ -141,8 +150,8 @@ def scale(answered: Answer, unit: str) -> str:
         f'<p class="zoo-said">{said["gsd"]:.3g} {unit} <small>a pixel, {FROM[said["gsd_from"]]}</small></p>',
     ]
     estimate = said.get("gsd_estimate")
-    found = {"metadata": _known(answered.sample), "estimate": estimate and estimate["middle"]}.get(said["gsd_from"])
-    if found and abs(math.log(found / said["gsd"])) > MOVED:
+    if said.get("gsd_clamped"):
+        found = estimate["middle"] if estimate and said["gsd_from"] == "estimated" else _known(answered.sample)
         lines.append(f'<p class="zoo-line">Moved from {found:.3g} {unit} to the border of what training saw.</p>')
     if estimate:
         low, middle, high = (f"{estimate[end]:.3g}" for end in ("low", "middle", "high"))
@@ -158,12 +167,14 @@ def scale_figure(answered: Answer, curve: tuple[NDArray[Any], NDArray[Any]] | No
 
     Args:
         answered: with a GSD.
-        curve: log10(GSD) [N] and openness [N, r], where the method has gates.
+        curve: log10(GSD) [N] and openness [N, r], where the method has gates; of the GSD that the encoder sees.
         unit: of the GSD.
     """
     figure, said = go.Figure(), answered.said
     if curve is not None:
-        metres, gates = 10 ** curve[0], curve[1]
+        # Over the GSD of this picture's own pixels, as everything else here.
+        times = said["gsd"] / 10 ** float(answered.observed["gsd/used"].item())
+        metres, gates = 10 ** curve[0] * times, curve[1]
         for rank, values in enumerate(gates.T):
             style = {"color": BLUE if values[0] >= values[-1] else ORANGE, "width": 1}
             hover = f"rank {rank + 1}: %{{y:.2f}} open at %{{x:.3g}} {unit}<extra></extra>"
@@ -182,10 +193,6 @@ def scale_figure(answered: Answer, curve: tuple[NDArray[Any], NDArray[Any]] | No
     figure.update_yaxes(range=[-0.03, 1.03], title="openness", visible=curve is not None)
     height = 340 if curve is not None else 180
     return styled(figure, height=height, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
-
-
-def _unit(data: "DataModule") -> str:
-    return cast("PictureDataModule", data).gsd_unit
 
 
 def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -225,4 +232,5 @@ def _choices(asked: Question, letters: list[str]) -> str:
 
 
 def _footer(judged: str, answered: Answer, more: str = "") -> str:
-    return f'<p class="zoo-note">{judged}{more}Answered in {answered.seconds:.2f} s.</p>'
+    seen = "".join(f"{escape(note[0].upper() + note[1:])}. " for note in answered.said.get("notes", []))
+    return f'<p class="zoo-note">{judged}{more}{seen}Answered in {answered.seconds:.2f} s.</p>'

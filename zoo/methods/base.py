@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.backbones.base import Backbone, TextEncoder
-from zoo.batch import Batch
+from zoo.batch import Batch, GroundScale
 from zoo.errors import SettingError
 
 Backbones = Mapping[str, Backbone]
@@ -40,6 +40,8 @@ class Method(nn.Module):
 
     conditions: tuple[str, ...] = ()
     """Side inputs of a batch that this method uses, e.g. `("gsd",)`; the data must have them."""
+    ground: GroundScale = GroundScale()
+    """What ground sampling distances are measured in."""
     version: int = 1
     """Part of an adapter: raise it when the same settings and tensors come to compute something else."""
     unmergeable: str = "it has no low-rank updates of frozen layers"

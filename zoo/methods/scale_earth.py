@@ -28,7 +28,7 @@ from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Features, LowRank, Method
 from zoo.methods.condition import Condition
-from zoo.methods.scale_estimate import METADATA, ScaleEstimate, logarithm, observe, resolve
+from zoo.methods.scale_estimate import METADATA, MOVED, ScaleEstimate, logarithm, observe, resolve
 from zoo.methods.scale_gate import GatedUpdates
 from zoo.methods.sites import describe, find, first_blocks
 
@@ -239,10 +239,10 @@ class ScaleEarth(Method):
     def _clamp(self, z: Tensor, *, told: Tensor) -> Tensor:
         """Within the scales of training; said once, where it was not an estimate that left them."""
         inside = torch.where(self.low <= self.high, z.clamp(self.low, self.high), z)
-        if not (self._warned or torch.compiler.is_exporting()) and bool((told & ((inside - z).abs() > 1e-4)).any()):
+        if not (self._warned or torch.compiler.is_exporting()) and bool((told & ((inside - z).abs() > MOVED)).any()):
             self._warned = True
-            low, high = 10 ** float(self.low), 10 ** float(self.high)
-            log.warning("a GSD outside of the %.3g to %.3g m of training is moved to their border", low, high)
+            low, high, unit = 10 ** float(self.low), 10 ** float(self.high), self.ground.unit
+            log.warning("a GSD outside of the %.3g to %.3g %s of training is moved to their border", low, high, unit)
         return inside
 
     # --- losses, reports, merging ---------------------------------------------------------------------------------

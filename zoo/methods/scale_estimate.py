@@ -17,6 +17,10 @@ OCTAVE = math.log10(2)
 BOUNDS = (-8.0, 4.0)
 METADATA, ESTIMATE, DEFAULT = 0, 1, 2
 BRANCHES = ("metadata", "estimate", "default")
+ORIGINS = ("told", "estimated", "default")
+"""Of the branches, in answers: what is called metadata in measurements is told to the method, by whomever."""
+MOVED = 1e-4
+"""Decades that are no matter of rounding."""
 NINETY = 1.6448536
 """Half the width of a Gaussian's central 90 % interval, in deviations."""
 
@@ -79,15 +83,17 @@ class ScaleEstimate(nn.Module):
 
     @staticmethod
     def remarks(observed: Mapping[str, Tensor]) -> dict[str, Any]:
-        """`gsd`, `gsd_from` and, where it is estimated, `gsd_estimate` with its 90 % interval, all in metres."""
-        found: dict[str, Any] = {
-            "gsd": float(f"{10 ** observed['gsd/used'].item():.4g}"),
-            "gsd_from": BRANCHES[int(observed["gsd/branch"].item())],
-        }
+        """`gsd`, `gsd_from` (told, estimated, default), `gsd_clamped` where training saw none so fine or coarse, and
+        `gsd_estimate` with its 90 % interval where there is one."""
+        used, branch = observed["gsd/used"].item(), int(observed["gsd/branch"].item())
+        found: dict[str, Any] = {"gsd": 10**used, "gsd_from": ORIGINS[branch]}
+        source = {METADATA: "gsd/told", ESTIMATE: "gsd/mean"}.get(branch)
+        if source and abs(observed[source].item() - used) > MOVED:
+            found["gsd_clamped"] = True
         if "gsd/mean" in observed:
             mean, deviation = observed["gsd/mean"].item(), observed["gsd/deviation"].item()
             ends = {"low": -NINETY, "middle": 0.0, "high": NINETY}
-            found["gsd_estimate"] = {name: float(f"{10 ** (mean + k * deviation):.4g}") for name, k in ends.items()}
+            found["gsd_estimate"] = {name: 10 ** (mean + k * deviation) for name, k in ends.items()}
         return found
 
 

@@ -1,0 +1,99 @@
+"""The condition `gsd`: from the ground sampling distance of a picture's pixels to that of what the encoder sees, and
+back to what an answer says of it."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+from torch import Tensor
+
+from zoo import schema
+from zoo.backbones.base import Backbone
+from zoo.batch import METRES, GroundScale, Picture
+
+if TYPE_CHECKING:
+    from zoo.pairing import Pairing
+
+GSD = "gsd"
+CLOSE = 1e-6
+
+
+def of_recipe(data: DictConfig | None) -> GroundScale:
+    """What a recipe's data are measured in: its own setting, else what their class says."""
+    if data is None:
+        return GroundScale()
+    says = schema.attributes(str(data[schema.TARGET]))
+    return GroundScale(
+        str(data.get("gsd_unit") or says.get("gsd_unit") or METRES), data.get("side") or says.get("side")
+    )
+
+
+def measure_in(pairing: "Pairing", ground: GroundScale) -> None:
+    """Let a pairing take ground sampling distances so."""
+    pairing.ground = pairing.method.ground = ground
+
+
+def times(size: tuple[int, int] | None, backbones: Iterable[Backbone], ground: GroundScale) -> float:
+    """What the GSD of a picture of this height and width is multiplied by; 1 of other samples."""
+    if size is None:
+        return 1.0
+    found = (backbone.coarsens(*size, ground.side) for backbone in backbones)
+    return next((factor for factor in found if factor is not None), 1.0)
+
+
+def seen(
+    conditions: dict[str, Tensor], size: tuple[int, int] | None, backbones: Iterable[Backbone], ground: GroundScale
+) -> dict[str, Tensor]:
+    """Side inputs of a sample as a method takes them."""
+    factor = times(size, backbones, ground)
+    if GSD not in conditions or abs(factor - 1) < CLOSE:
+        return conditions
+    return {**conditions, GSD: conditions[GSD] * factor}
+
+
+def told_to(pairing: "Pairing", sample: Any) -> dict[str, Tensor]:
+    """Side inputs of a decoded sample as the pairing's method takes them."""
+    told: dict[str, Tensor] = getattr(sample, "conditions", {})
+    if GSD not in pairing.method.conditions:
+        return told
+    return seen(told, _size(sample), _looking(pairing), pairing.ground)
+
+
+def remarks(pairing: "Pairing", sample: Any, observed: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What an answer should say of how it came about; the GSD of the sample's own pixels, its unit, and who said it.
+
+    Args:
+        pairing: that answered.
+        sample: about which.
+        observed: what the method shows of it alone.
+    """
+    found = pairing.method.remarks(observed)
+    if GSD not in found:
+        return found
+    factor = times(_size(sample), _looking(pairing), pairing.ground)
+    found = {GSD: _rounded(found.pop(GSD) / factor), "gsd_unit": pairing.ground.unit, **found}
+    if found["gsd_from"] == "told" and isinstance(sample, Picture):
+        found["gsd_from"] = sample.origin
+    if estimate := found.get("gsd_estimate"):
+        found["gsd_estimate"] = {end: _rounded(value / factor) for end, value in estimate.items()}
+    return found
+
+
+def unseen(pairing: "Pairing", sample: Any) -> list[str]:
+    """What the encoders do not see of a picture or clip, in sentences."""
+    if not hasattr(sample, "frames"):
+        return []
+    height, width = sample.frames.shape[1:3]
+    return list(dict.fromkeys(note for one in _looking(pairing) for note in one.unseen(height, width)))
+
+
+def _size(sample: Any) -> tuple[int, int] | None:
+    return sample.images[0].shape[:2] if isinstance(sample, Picture) else None
+
+
+def _looking(pairing: "Pairing") -> list[Backbone]:
+    return [pairing.backbones[name] for name in pairing.depths]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
