@@ -9,6 +9,7 @@ category, and the last of a file's columns, the fourth or a later one, is a part
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.check import check_command
-from data_modules.clouds import MOST_SAMPLED, Augmentation, CloudDataModule, clean, thin
+from data_modules.cloud_preparation import MOST_SAMPLED, clean
+from data_modules.clouds import Augmentation, CloudDataModule
 from data_modules.errors import DataError
 from data_modules.folder import Folder, OwnFiles, require_classes
 from data_modules.folder_rows import Columns, Entry
@@ -43,7 +45,7 @@ class Files:
         self.paths = list(paths)
 
     def __getitem__(self, index: int, /) -> NDArray[Any]:
-        return thin(read_points(self.paths[index])[0])
+        return read_points(self.paths[index])[0]
 
 
 class CloudFolder(OwnFiles, CloudDataModule):
@@ -234,7 +236,7 @@ class PartFolder(CloudFolder):
         """
         category = require_category(settings.pop("category", ""), self.categories)
         cloud, notes = super().read(path, settings)
-        return Cloud(cloud.id, cloud.points, {}, given(cloud.points, category)), notes
+        return replace(cloud, conditions=given(cloud.points, category)), notes
 
 
 def twice(entries: Sequence[Entry]) -> list[str]:

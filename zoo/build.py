@@ -53,6 +53,9 @@ def connect(data: "DataModule", pairing: Pairing, *, seed: int) -> None:
         )
     backbones = {name: pairing.backbones[name] for name in pairing.depths}
     data.seed = seed
+    pairing.prepare = data.prepare
+    if pairing.preparation is None:  # it is about to be trained
+        pairing.preparation = data.preparation
     data.wrap = lambda samples, split: PrefixDataset(samples, backbones, pairing.depths, pairing.cache)
     data.collate = whole
 

@@ -63,7 +63,7 @@ SOME_FAILED, STOPPED = 3, 130
 
 
 def predict(pairing: Pairing, samples: Sequence[Any]) -> list[dict[str, Any]]:
-    """Answer decoded samples in one batch, one dictionary each.
+    """Answer decoded samples in one batch, one dictionary each; raw ones are prepared as the adapter's data are.
 
     Raises:
         SettingError: there is no question where one is needed, or no choices.
@@ -100,6 +100,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{_number(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
             return 0
         _, pairing = adapter.load(folder, force="--force" in words)
+        for note in pairing.notes:
+            print(f"note: {note}", file=sys.stderr)
         pairing.to("cuda" if torch.cuda.is_available() else "cpu")
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal or len(asked) == 1) as bar:

@@ -26,7 +26,8 @@ def heading(name: str, config: DictConfig, pairing: Pairing, record: Mapping[str
     trained, total = count_parameters(pairing)
     what = f"{_class(config.method)} on frozen {backbones}, for {pairing.task.kind.replace('-', ' ')}"
     size = f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})"
-    warnings = "".join(f'<p class="zoo-warning">forced: {escape(line)}</p>' for line in pairing.forced)
+    told = [*(f"forced: {line}" for line in pairing.forced), *(f"note: {line}" for line in pairing.notes)]
+    warnings = "".join(f'<p class="zoo-warning">{escape(line)}</p>' for line in told)
     return (
         f'<div class="zoo-head"><h1>{escape(name)}</h1><p>{escape(what)}. {escape(size)}.</p>'
         f"<p>{measured(record)}</p>{warnings}</div>"
