@@ -142,6 +142,12 @@ def _hash(points: NDArray[np.float64]) -> NDArray[np.uint64]:
     return mixed
 
 
+def copies(points: NDArray[Any]) -> int:
+    """How often the commonest point of [M, >= 3] stands there."""
+    hashes = _hash(points[:, :3].astype(np.float64) + 0.0)
+    return int(np.unique(hashes, return_counts=True)[1].max()) if len(hashes) else 0
+
+
 def normalise(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean at the origin, farthest point at distance one: [M, 3] -> [M, 3]."""
     centred = points - points.mean(0)

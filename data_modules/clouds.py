@@ -13,7 +13,7 @@ errors. How a cloud comes to N points is said in `cloud_preparation`.
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.base import DataModule
+from data_modules.cloud_notes import AXES, Axis, upright
 from data_modules.cloud_preparation import MOST_SAMPLED, VERSION, Preparation
 from data_modules.errors import DataError
-from data_modules.point_files import READABLE, clouds_in, read_points
+from data_modules.point_files import READABLE, REFUSED, clouds_in, read_points
 from zoo.batch import Batch, Cloud, SampleSet
 from zoo.errors import SettingError
 
 SURPLUS = 1200 / 1024
-AXES = {"x": 0, "y": 1, "z": 2}
 Augmentation = Literal["subset", "rotate", "scale_translate", "jitter"]
 
 
@@ -105,6 +105,24 @@ def few(labels: Sequence[int], shots: int, seed: int) -> list[int]:
             raise DataError(f"shots = {shots}: class {label} has only {len(members)} training samples")
         chosen += rng.choice(members, shots, replace=False).tolist()
     return sorted(chosen)
+
+
+def standing(path: Path, told: str | None, up: Axis) -> tuple[NDArray[Any], list[str]]:
+    """A file's cloud [M, >= 3] with the axis `up` pointing up, and notes: as users' files and folders are read.
+
+    Args:
+        path: a file, or FILE#k.
+        told: up axis of the file, where its owner says so.
+        up: that of the data.
+
+    Raises:
+        DataError: naming the file and what is wrong with it.
+    """
+    values, notes = read_points(path)
+    if values.ndim != 2 or values.shape[1] < 3:
+        return values, notes  # `clean` tells of it
+    values, turned = upright(values, path, told, up)
+    return values, [*notes, *turned]
 
 
 class CloudSet(SampleSet[Cloud]):
@@ -182,11 +200,12 @@ class CloudDataModule(DataModule):
         num_workers: loader processes.
     """
 
-    readable = READABLE
+    readable = (*READABLE, *REFUSED)
+    settings: tuple[str, ...] = ("up",)
     own_files = "data_modules.folder_clouds.CloudFolder"
     preparation = f"clouds {VERSION}"
     former = "copies of a point were kept, and sampling began at the first point stored"
-    up: Literal["x", "y", "z"] = "y"
+    up: Axis = "y"
     unit: bool = True
 
     def __init__(
@@ -227,17 +246,23 @@ class CloudDataModule(DataModule):
                     batch.conditions["points"] = flat
         return batch
 
+    def require(self, settings: Mapping[str, str]) -> None:
+        """Refuse an up axis that is none."""
+        super().require(settings)
+        if (up := settings.get("up", self.up)) not in AXES:
+            raise DataError(f"up={up}: expected the axis that points up in the file, one of {', '.join(AXES)}")
+
     def samples_in(self, path: Path) -> list[Path]:
         """Every cloud of a stack by its number."""
         return clouds_in(path)
 
     def read(self, path: Path, settings: dict[str, str]) -> tuple[Cloud, list[str]]:
-        """A cloud from any file that `point_files` reads.
+        """A cloud from any file that `point_files` reads; `up=x|y|z` says which axis points up in it.
 
         Raises:
             DataError: another kind of file, or one that is no cloud.
         """
-        values, notes = read_points(path)
+        values, notes = standing(path, settings.pop("up", None), self.up)
         preparation = Preparation(self.points, self.unit)
         ready, _, distinct = preparation(values, str(path))
         notes += ["columns after the third are not used"] if values.shape[1] > 3 else []

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.check import check_command
+from data_modules.cloud_notes import Axis
 from data_modules.cloud_preparation import MOST_SAMPLED, clean
-from data_modules.clouds import Augmentation, CloudDataModule
+from data_modules.clouds import Augmentation, CloudDataModule, standing
 from data_modules.errors import DataError
 from data_modules.folder import Folder, OwnFiles, require_classes
 from data_modules.folder_rows import Columns, Entry
@@ -39,13 +40,14 @@ class Files:
 
     Args:
         paths: of the files.
+        up: the axis that shall point up; the formats that name another are turned.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
+    def __init__(self, paths: Sequence[Path], up: Axis) -> None:
+        self.paths, self.up = list(paths), up
 
     def __getitem__(self, index: int, /) -> NDArray[Any]:
-        return read_points(self.paths[index])[0]
+        return standing(self.paths[index], None, self.up)[0]
 
 
 class CloudFolder(OwnFiles, CloudDataModule):
@@ -78,7 +80,7 @@ class CloudFolder(OwnFiles, CloudDataModule):
         root: str,
         manifest: str | None = None,
         classes: tuple[str, ...] | None = None,
-        up: Literal["x", "y", "z"] = "y",
+        up: Axis = "y",
         points: Annotated[int, ">= 1"] = 1024,
         augment: tuple[Augmentation, ...] = (),
         splits: str | None = None,
@@ -125,7 +127,7 @@ class CloudFolder(OwnFiles, CloudDataModule):
         """Files of one split, labelled by their place in `names`."""
         paths = [entry.path for entry in entries]
         labels = [names.index(self.label(entry)) for entry in entries]
-        return Stored(Files(paths), [entry.name for entry in entries], labels, [str(path) for path in paths])
+        return Stored(Files(paths, self.up), [entry.name for entry in entries], labels, [str(path) for path in paths])
 
 
 class PlainCloudFolder(CloudFolder):
@@ -173,7 +175,7 @@ class PartSet(StoredSet):
 class PartFolder(CloudFolder):
     """Clouds with a part for every point; the category is known. `classes`, where given, are Category/part."""
 
-    settings = ("category",)
+    settings = ("category", "up")
     own_files = "data_modules.folder_clouds.PartFolder"
 
     @property

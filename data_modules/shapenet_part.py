@@ -121,7 +121,7 @@ class ShapeNetPart(CloudDataModule):
     categories: list[str] = CATEGORIES
     parts: dict[str, list[int]] = PARTS
     license = "ShapeNet's terms of use (research)"
-    settings = ("category",)
+    settings = ("category", "up")
     own_files = "data_modules.folder_clouds.PartFolder"
 
     def __init__(

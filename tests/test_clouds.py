@@ -74,7 +74,7 @@ def test_map_coordinates_keep_their_millimetres(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("x.txt", "1 2 3\n4 5\n"), ("x.csv", "x,y,z\n1,2,3\n"), ("x.ply", "ply\n")]
+    ("name", "content"), [("x.txt", "1 2 3\n4 5\n"), ("x.csv", "x,y,z\none,2,3\n"), ("x.ply", "ply\n")]
 )
 def test_a_users_file_that_is_no_table_is_named(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)

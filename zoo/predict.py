@@ -6,7 +6,8 @@ with probabilities; or what a vision-language model writes about a picture, and 
 
     clips     mp4, m4v, mov, mkv, webm, avi; or wav, flac, ogg beside a folder of frames with the sound's name:
               clip.wav and clip/0001.jpg, clip/0002.jpg, ... (jpg or png, spread evenly over the length of the sound)
-    clouds    txt, xyz, csv, npy, npz, h5, ply, pcd, off; of several clouds in a file each is answered, as FILE#0, ...
+    clouds    txt, xyz, csv, pts, asc, npy, npz, h5, ply, pcd, las, laz, off, obj, stl, glb, bin (KITTI); of several
+              clouds in a file each is answered, as FILE#0, ...
     pictures  jpg, png, tif, webp, bmp, gif
 
 One JSON line an input, in order: `id` and the answer, `notes` on what had to be made up (silence, points repeated),
@@ -23,6 +24,7 @@ Settings, where they mean something to the adapter's data:
 
     missing_audio=silence     takes a clip without sound, which is an error otherwise
     category=NAME             of a cloud whose parts are wanted
+    up=x|y|z                  axis that points up in a cloud; that of the adapter's data, unless the format says another
     gsd=METRES                ground sampling distance of a picture, per pixel; a GeoTIFF says it itself
     question="..."            about a picture; a vision-language adapter needs one
     choices="one|two|three"   of the question
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
     from zoo.tasks.base import Task
 
-SETTINGS = ("missing_audio", "category", "gsd", "question", "choices")
+SETTINGS = ("missing_audio", "category", "up", "gsd", "question", "choices")
 SOME_FAILED, STOPPED = 3, 130
 
 
