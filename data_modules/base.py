@@ -87,6 +87,8 @@ class DataModule(L.LightningDataModule):
             strangers that are passed over.
         settings: what a user may say beside a file, as `read` takes it.
         own_files: the class, by its dotted path, that reads a user's own files in its place (`data=folder`).
+        preparation: name and version of what `prepare` does; an adapter keeps that which it was trained with.
+        former: in what the preparation of earlier versions differed.
         remarks: how many samples were left out or have something made up, by reason; stands in the manifest.
         plan: how samples were divided, where that is not fixed elsewhere; a run writes it down as `splits.json`.
 
@@ -105,6 +107,8 @@ class DataModule(L.LightningDataModule):
     refused: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     own_files: str = ""
+    preparation: str = ""
+    former: str = ""
 
     def __init__(self, *, batch_size: int = 8, num_workers: int = 0) -> None:
         super().__init__()
@@ -171,6 +175,14 @@ class DataModule(L.LightningDataModule):
             DataError: the file is no such sample.
         """
         raise NotImplementedError
+
+    def prepare(self, sample: Any) -> Any:
+        """A decoded sample as this data set would give it; one that is prepared already is returned as it is.
+
+        Raises:
+            DataError: it is no such sample.
+        """
+        return sample
 
     def setup(self, stage: str | None = None) -> None:
         """Read the splits once.

@@ -1,12 +1,13 @@
-"""What data modules of point clouds share: cleaning, sampling to N points, augmentation, and holding objects out.
+"""What data modules of point clouds share: preparation, augmentation, reading a user's file, holding objects out.
 
 Sampling and augmentation follow Point-MAE's fine-tuning practice as Mantis uses it: farthest point sampling to N, and
 in training to 1.17 N (1200 for 1024, 2400 for 2048), of which a random N are taken anew in every epoch. Augmentations
 draw from a generator seeded by run, epoch and batch, so that a resumed run sees what an uninterrupted one would have
 seen.
 
-Policy for imperfect clouds: fewer points than N are repeated and further columns (normals, colours) are left out, both
-counted in the manifest; coordinates that are not finite, and clouds without extent, are errors.
+Policy for imperfect clouds: copies of a point are left out, fewer points than N are repeated, further columns (normals,
+colours) are not used, all counted in the manifest; coordinates that are not finite, and clouds without extent, are
+errors. How a cloud comes to N points is said in `cloud_preparation`.
 """
 
 import hashlib
@@ -22,68 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.base import DataModule
+from data_modules.cloud_notes import AXES, Axis, upright
+from data_modules.cloud_preparation import MOST_SAMPLED, VERSION, Preparation
 from data_modules.errors import DataError
-from data_modules.point_files import READABLE, clouds_in, read_points
+from data_modules.point_files import READABLE, REFUSED, clouds_in, read_points
 from zoo.batch import Batch, Cloud, SampleSet
 from zoo.errors import SettingError
-from zoo.ops.points import farthest_points
 
-SURPLUS, MOST_COLUMNS, FARTHEST, NEAREST = 1200 / 1024, 32, 1e18, 1e-30
-AXES = {"x": 0, "y": 1, "z": 2}
-MOST_SAMPLED = 100_000
-"""Points of a user's cloud that farthest point sampling looks at: its time grows with their number."""
+SURPLUS = 1200 / 1024
 Augmentation = Literal["subset", "rotate", "scale_translate", "jitter"]
-
-
-def clean(values: NDArray[Any], where: str, remarks: Counter[str] | None = None) -> NDArray[np.float64]:
-    """The coordinates [M, 3] of a cloud [M, >= 3]; float64, as map coordinates lose decimetres in float32.
-
-    Args:
-        values: coordinates in the first three columns.
-        where: the cloud, for messages.
-        remarks: counts what was passed over.
-
-    Raises:
-        DataError: not a table of three columns, no point, a coordinate that is not finite, or no extent.
-    """
-    # Very many columns are a table that lies on its side.
-    if values.ndim != 2 or not 3 <= values.shape[1] <= MOST_COLUMNS or not len(values):
-        raise DataError(f"{where} has shape {list(values.shape)}; expected [points, 3 to {MOST_COLUMNS} columns]")
-    points = np.ascontiguousarray(values[:, :3], dtype=np.float64)
-    # Squares of what is farther away overflow float32; NaN is not nearer either.
-    bad = ~(np.abs(points) < FARTHEST).all(1)
-    if bad.any():
-        raise DataError(
-            f"{where}: {int(bad.sum())} of {len(points)} points are NaN, infinite or beyond {FARTHEST:g}, the first "
-            f"in row {int(bad.argmax())}; remove them from the file"
-        )
-    # The squares of what is closer underflow, and scaling to the unit sphere would give NaN.
-    if (extent := float(np.ptp(points, axis=0).max())) < NEAREST:
-        less = f" but for {extent:g}" if extent else ""
-        raise DataError(f"{where} has no extent: {len(points)} point(s), all at {points[0].tolist()}{less}")
-    if remarks is not None and values.shape[1] > 3:
-        remarks["clouds with further columns, which are not used"] += 1
-    return points
-
-
-def thin(points: NDArray[Any]) -> NDArray[Any]:
-    """Random rows of [M, columns] in their order, MOST_SAMPLED at most and always the same."""
-    if len(points) <= MOST_SAMPLED:
-        return points
-    return points[np.sort(np.random.default_rng(0).choice(len(points), MOST_SAMPLED, replace=False))]
-
-
-def normalise(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean at the origin, farthest point at distance one: [M, 3] -> [M, 3]."""
-    centred = points - points.mean(0)
-    scaled: NDArray[np.float64] = centred / np.linalg.norm(centred, axis=1).max()
-    return scaled
-
-
-def sample(points: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Indices [count] of farthest points of [M, 3], starting with the first; repeated in that order where M < count."""
-    chosen = farthest_points(torch.from_numpy(points)[None], min(count, len(points)))[0].numpy()
-    return np.resize(chosen, count)
 
 
 def rotation(angles: Tensor, axis: int) -> Tensor:
@@ -159,6 +107,24 @@ def few(labels: Sequence[int], shots: int, seed: int) -> list[int]:
     return sorted(chosen)
 
 
+def standing(path: Path, told: str | None, up: Axis) -> tuple[NDArray[Any], list[str]]:
+    """A file's cloud [M, >= 3] with the axis `up` pointing up, and notes: as users' files and folders are read.
+
+    Args:
+        path: a file, or FILE#k.
+        told: up axis of the file, where its owner says so.
+        up: that of the data.
+
+    Raises:
+        DataError: naming the file and what is wrong with it.
+    """
+    values, notes = read_points(path)
+    if values.ndim != 2 or values.shape[1] < 3:
+        return values, notes  # `clean` tells of it
+    values, turned = upright(values, path, told, up)
+    return values, [*notes, *turned]
+
+
 class CloudSet(SampleSet[Cloud]):
     """One split of clouds, each read and prepared when first asked for, and kept in memory.
 
@@ -167,18 +133,15 @@ class CloudSet(SampleSet[Cloud]):
     Args:
         ids: of the samples.
         labels: class of each.
-        count: points to give; the rest of the cloud is dropped by farthest point sampling.
+        count: points to give, as `Preparation` does.
         unit: scale every cloud into the unit sphere.
         remarks: counts clouds that needed mending.
     """
 
-    version = 1
-    """Part of every key: raise it when preparation changes."""
-
     def __init__(
         self, ids: Sequence[str], labels: Sequence[int], *, count: int, unit: bool, remarks: Counter[str] | None = None
     ) -> None:
-        self.ids, self.labels, self.count, self.unit = list(ids), list(labels), count, unit
+        self.ids, self.labels, self.preparation = list(ids), list(labels), Preparation(count, unit)
         self.remarks: Counter[str] = Counter() if remarks is None else remarks
         self._prepared: dict[int, tuple[NDArray[np.float32], NDArray[np.int64], str]] = {}
 
@@ -209,13 +172,9 @@ class CloudSet(SampleSet[Cloud]):
         """Points, rows and key out of one reading: twelve thousand text files are not read twice."""
         if index not in self._prepared:
             values = self.raw(index)
-            points = clean(values, self.where(index), self.remarks)
-            if len(points) < self.count:
-                self.remarks[f"clouds of fewer than {self.count} points, which are repeated"] += 1
-            ready = (normalise(points) if self.unit else points).astype(np.float32)
-            rows = sample(ready, self.count)
-            text = f"cloud {self.version} {self.count} {self.unit} {values.dtype} {values.shape}".encode()
-            self._prepared[index] = ready[rows], rows, hashlib.sha256(text + values.tobytes()).hexdigest()
+            points, rows, _ = self.preparation(values, self.where(index), self.remarks)
+            text = f"{self.preparation.name} {values.dtype} {values.shape}".encode()
+            self._prepared[index] = points, rows, hashlib.sha256(text + values.tobytes()).hexdigest()
         return self._prepared[index]
 
     def target(self, index: int) -> dict[str, Tensor]:
@@ -223,7 +182,8 @@ class CloudSet(SampleSet[Cloud]):
         return {"label": torch.tensor(self.labels[index])}
 
     def __getitem__(self, index: int) -> Cloud:
-        return Cloud(self.ids[index], self.prepared(index)[0], self.target(index), self.conditions(index))
+        points, target, conditions = self.prepared(index)[0], self.target(index), self.conditions(index)
+        return Cloud(self.ids[index], points, target, conditions, prepared=self.preparation.name)
 
 
 class CloudDataModule(DataModule):
@@ -240,9 +200,12 @@ class CloudDataModule(DataModule):
         num_workers: loader processes.
     """
 
-    readable = READABLE
+    readable, refused = READABLE, tuple(REFUSED)
+    settings: tuple[str, ...] = ("up",)
     own_files = "data_modules.folder_clouds.CloudFolder"
-    up: Literal["x", "y", "z"] = "y"
+    preparation = f"clouds {VERSION}"
+    former = "copies of a point were kept, and sampling began at the first point stored"
+    up: Axis = "y"
     unit: bool = True
 
     def __init__(
@@ -283,24 +246,48 @@ class CloudDataModule(DataModule):
                     batch.conditions["points"] = flat
         return batch
 
+    def require(self, settings: Mapping[str, str]) -> None:
+        """Refuse an up axis that is none."""
+        super().require(settings)
+        if (up := settings.get("up", self.up)) not in AXES:
+            raise DataError(f"up={up}: expected the axis that points up in the file, one of {', '.join(AXES)}")
+
     def samples_in(self, path: Path, settings: Mapping[str, str]) -> list[Path]:
         """Every cloud of a stack by its number."""
         return clouds_in(path)
 
     def read(self, path: Path, settings: dict[str, str]) -> tuple[Cloud, list[str]]:
-        """A cloud from any file that `point_files` reads.
+        """A cloud from any file that `point_files` reads; `up=x|y|z` says which axis points up in it.
 
         Raises:
             DataError: another kind of file, or one that is no cloud.
         """
-        remarks: Counter[str] = Counter()
-        values, notes = read_points(path)
-        points = clean(values, str(path), remarks)
-        notes += ["columns after the third are not used"] if remarks else []
-        if len(points) > MOST_SAMPLED:
-            points = thin(points)
+        values, notes = standing(path, settings.pop("up", None), self.up)
+        preparation = Preparation(self.points, self.unit)
+        ready, _, distinct = preparation(values, str(path))
+        notes += ["columns after the third are not used"] if values.shape[1] > 3 else []
+        if copies := len(values) - distinct:
+            notes.append(f"{copies:,} of {len(values):,} points are copies of others and are left out")
+        if distinct > MOST_SAMPLED:
             notes.append(f"of more than {MOST_SAMPLED:,} points a random {MOST_SAMPLED:,} are used")
-        if len(points) < self.points:
-            notes.append(f"{len(points)} points are repeated to {self.points}")
-        ready = (normalise(points) if self.unit else points).astype(np.float32)
-        return Cloud(str(path), ready[sample(ready, self.points)], {}), notes
+        if distinct < self.points:
+            notes.append(f"{distinct} points are repeated to {self.points}")
+        return Cloud(str(path), ready, {}, prepared=preparation.name), notes
+
+    def prepare(self, sample: Cloud) -> Cloud:
+        """A cloud of any number of points as the data's own are; what is told of its points goes along with them.
+
+        Raises:
+            DataError: it is no cloud.
+        """
+        preparation = Preparation(self.points, self.unit)
+        if sample.prepared == preparation.name:
+            return sample
+        points, rows, _ = preparation(np.asarray(sample.points), sample.id)
+        picked = torch.from_numpy(rows)
+        of_points = {n: t[picked] for n, t in sample.target.items() if t.ndim and len(t) == len(sample.points)}
+        # Where features are spread to points, these are the points.
+        spread = {"points": torch.from_numpy(points)} if "category" in sample.conditions else {}
+        return Cloud(
+            sample.id, points, sample.target | of_points, sample.conditions | spread, prepared=preparation.name
+        )

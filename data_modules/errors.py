@@ -3,3 +3,7 @@
 
 class DataError(RuntimeError):
     """A data set is incomplete or malformed; the message names the file, what was expected, and what to do."""
+
+
+class DamagedError(ValueError):
+    """A file is not what its name says; the message is for its owner, unlike what a library says of its own matters."""

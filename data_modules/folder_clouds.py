@@ -9,6 +9,7 @@ category, and the last of a file's columns, the fourth or a later one, is a part
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.check import check_command
-from data_modules.clouds import MOST_SAMPLED, Augmentation, CloudDataModule, clean, thin
+from data_modules.cloud_notes import Axis
+from data_modules.cloud_preparation import MOST_SAMPLED, clean
+from data_modules.clouds import Augmentation, CloudDataModule, standing
 from data_modules.errors import DataError
 from data_modules.folder import Folder, OwnFiles, require_classes
 from data_modules.folder_rows import Columns, Entry
@@ -37,13 +40,14 @@ class Files:
 
     Args:
         paths: of the files.
+        up: the axis that shall point up; the formats that name another are turned.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
+    def __init__(self, paths: Sequence[Path], up: Axis) -> None:
+        self.paths, self.up = list(paths), up
 
     def __getitem__(self, index: int, /) -> NDArray[Any]:
-        return thin(read_points(self.paths[index])[0])
+        return standing(self.paths[index], None, self.up)[0]
 
 
 class CloudFolder(OwnFiles, CloudDataModule):
@@ -76,7 +80,7 @@ class CloudFolder(OwnFiles, CloudDataModule):
         root: str,
         manifest: str | None = None,
         classes: tuple[str, ...] | None = None,
-        up: Literal["x", "y", "z"] = "y",
+        up: Axis = "y",
         points: Annotated[int, ">= 1"] = 1024,
         augment: tuple[Augmentation, ...] = (),
         splits: str | None = None,
@@ -123,7 +127,7 @@ class CloudFolder(OwnFiles, CloudDataModule):
         """Files of one split, labelled by their place in `names`."""
         paths = [entry.path for entry in entries]
         labels = [names.index(self.label(entry)) for entry in entries]
-        return Stored(Files(paths), [entry.name for entry in entries], labels, [str(path) for path in paths])
+        return Stored(Files(paths, self.up), [entry.name for entry in entries], labels, [str(path) for path in paths])
 
 
 class PlainCloudFolder(CloudFolder):
@@ -171,7 +175,7 @@ class PartSet(StoredSet):
 class PartFolder(CloudFolder):
     """Clouds with a part for every point; the category is known. `classes`, where given, are Category/part."""
 
-    settings = ("category",)
+    settings = ("category", "up")
     own_files = "data_modules.folder_clouds.PartFolder"
 
     @property
@@ -234,7 +238,7 @@ class PartFolder(CloudFolder):
         """
         category = require_category(settings.pop("category", ""), self.categories)
         cloud, notes = super().read(path, settings)
-        return Cloud(cloud.id, cloud.points, {}, given(cloud.points, category)), notes
+        return replace(cloud, conditions=given(cloud.points, category)), notes
 
 
 def twice(entries: Sequence[Entry]) -> list[str]:

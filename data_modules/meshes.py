@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.errors import DamagedError
+
 Triangles = NDArray[np.int64]
 SCALARS = {
     **dict.fromkeys(("char", "int8"), "i1"),
@@ -50,7 +52,7 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], Triangles]:
     """Vertices [V, 3], and triangles [F, 3] that index them; no triangles in a cloud.
 
     Raises:
-        ValueError: no PLY, no coordinates, or fewer values than the header says.
+        DamagedError: no PLY, no coordinates, or fewer values than the header says.
     """
     elements, order, body = _header(path.read_bytes())
     if not order:
@@ -63,7 +65,7 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], Triangles]:
         rows, start = _rows(body, start, element, order)
         if element.name == "vertex":
             if missing := [axis for axis in "xyz" if axis not in rows]:
-                raise ValueError(f"its vertices have no {', '.join(missing)}")
+                raise DamagedError(f"its vertices have no {', '.join(missing)}")
             vertices = np.stack([np.asarray(rows[axis], np.float64) for axis in "xyz"], axis=1)
         elif element.name == "face" and element.number:
             faces = next((rows[name] for name in CORNERS if name in rows), None)
@@ -75,7 +77,7 @@ def _header(content: bytes) -> tuple[list[Element], str, bytes]:
     """Elements, byte order (empty for text), and what follows."""
     head, mark, rest = content.partition(b"end_header")
     if not head.startswith(b"ply") or not mark:
-        raise ValueError("it has no PLY header")
+        raise DamagedError("it has no PLY header")
     # The line may end as in Windows; binary values begin after it.
     body = rest.partition(b"\n")[2]
     order, elements = None, []
@@ -90,7 +92,7 @@ def _header(content: bytes) -> tuple[list[Element], str, bytes]:
             case ["property", kind, name] if elements:
                 elements[-1].properties.append(Property(name, SCALARS[kind]))
     if order is None:
-        raise ValueError(f"its format is none of {', '.join(ORDERS)}")
+        raise DamagedError(f"its format is none of {', '.join(ORDERS)}")
     return elements, order, body
 
 
@@ -114,7 +116,7 @@ def _rows(body: bytes, start: int, element: Element, order: str) -> tuple[dict[s
         if all((table[f"{name} length"] == table.dtype[name].shape[0]).all() for name in lists if fields):
             return {p.name: table[p.name] for p in element.properties if fields}, start + table.nbytes
     if not lists:
-        raise ValueError(f"it ends early: its header says {element.number} of {element.name}")
+        raise DamagedError(f"it ends early: its header says {element.number} of {element.name}")
     columns: dict[str, Any] = {p.name: [] for p in element.properties}
     for _ in range(element.number):
         for p in element.properties:
@@ -138,25 +140,25 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], Triangles]:
     """Vertices [V, 3], and triangles [F, 3] that index them.
 
     Raises:
-        ValueError: no OFF, a binary one, or fewer lines than it says.
+        DamagedError: no OFF, a binary one, or fewer lines than it says.
     """
     text = path.read_text(encoding="utf-8", errors="strict")
     lines = [words for line in text.splitlines() if (words := line.partition("#")[0].split())]
     if not lines or "OFF" not in lines[0][0]:
-        raise ValueError("it does not start with OFF")
+        raise DamagedError("it does not start with OFF")
     # ModelNet has files whose counts follow in the first line, some without a space.
     first = [lines[0][0].partition("OFF")[2], *lines[0][1:]]
     counts = [word for word in first if word] or lines.pop(1)
     vertices, faces = int(counts[0]), int(counts[1])
     body = lines[1:]
     if len(body) < vertices + faces:
-        raise ValueError(f"it ends early: {len(body)} lines for {vertices} vertices and {faces} faces")
+        raise DamagedError(f"it ends early: {len(body)} lines for {vertices} vertices and {faces} faces")
     points = np.array([words[:3] for words in body[:vertices]], dtype=np.float64).reshape(-1, 3)
     corners = []
     for words in body[vertices : vertices + faces]:
         corners.append([int(word) for word in words[1 : int(words[0]) + 1]])
         if len(corners[-1]) < int(words[0]):
-            raise ValueError(f"a face of {words[0]} corners names {len(corners[-1])}")
+            raise DamagedError(f"a face of {words[0]} corners names {len(corners[-1])}")
     return points, within(fan(corners), vertices)
 
 
@@ -174,10 +176,10 @@ def within(triangles: Triangles, vertices: int) -> Triangles:
     """The triangles themselves.
 
     Raises:
-        ValueError: one names a vertex that is not there.
+        DamagedError: one names a vertex that is not there.
     """
     if len(triangles) and not 0 <= triangles.min() <= triangles.max() < vertices:
-        raise ValueError(f"a face names vertex {triangles.max()} or {triangles.min()} of {vertices}")
+        raise DamagedError(f"a face names vertex {triangles.max()} or {triangles.min()} of {vertices}")
     return triangles
 
 
@@ -185,13 +187,13 @@ def surface(vertices: NDArray[np.float64], triangles: Triangles, count: int) -> 
     """Points [count, 3] drawn evenly by area from triangles [F, 3], the same ones every time.
 
     Raises:
-        ValueError: the triangles have no area, or a corner of theirs is not finite.
+        DamagedError: the triangles have no area, or a corner of theirs is not finite.
     """
     corners = vertices[triangles]  # [F, 3, 3]
     origin, right, up = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     areas = np.linalg.norm(np.cross(right, up), axis=1)
     if not 0 < areas.sum() < math.inf:
-        raise ValueError("its faces have no area, or corners that are not finite")
+        raise DamagedError("its faces have no area, or corners that are not finite")
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(areas), count, p=areas / areas.sum())
     a, b = rng.random((2, count, 1))

@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.errors import DamagedError
+
 KINDS = {"F": "f", "I": "i", "U": "u"}
 MOST = 88
 """Bytes that LZF makes of one, at most: 264 of three."""
@@ -23,15 +25,15 @@ def read_pcd(path: Path) -> NDArray[np.float64]:
     """Coordinates [M, 3]; NaN where a sensor measured nothing, as the format has it.
 
     Raises:
-        ValueError: no PCD, no coordinates, or fewer values than the header says.
+        DamagedError: no PCD, no coordinates, or fewer values than the header says.
     """
     content = path.read_bytes()
     header, start = _header(content)
     if missing := [key for key in NEEDED if not header.get(key)]:
-        raise ValueError(f"its header has no {', '.join(missing)}")
+        raise DamagedError(f"its header has no {', '.join(missing)}")
     body, number, names = content[start:], int(header["POINTS"][0]), header["FIELDS"]
     if absent := [axis for axis in "xyz" if axis not in names]:
-        raise ValueError(f"its points have no {', '.join(absent)}")
+        raise DamagedError(f"its points have no {', '.join(absent)}")
     axes = [names.index(axis) for axis in "xyz"]
     counts = [int(count) for count in header.get("COUNT") or ["1"] * len(names)]
     kinds = [f"<{KINDS[kind]}{int(size)}" for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)]
@@ -41,26 +43,28 @@ def read_pcd(path: Path) -> NDArray[np.float64]:
         case "ascii":
             values = np.array(body.split(), dtype=np.float64)
             if len(values) < number * sum(counts):
-                raise ValueError(f"it ends early: {len(values)} values for {number} points of {sum(counts)}")
+                raise DamagedError(f"it ends early: {len(values)} values for {number} points of {sum(counts)}")
             first = np.cumsum([0, *counts])
             return values[: number * sum(counts)].reshape(number, -1)[:, first[axes]]
         case "binary":
             if len(body) < number * row.itemsize:
-                raise ValueError(f"it ends early: {len(body)} bytes for {number} points of {row.itemsize}")
+                raise DamagedError(f"it ends early: {len(body)} bytes for {number} points of {row.itemsize}")
             table = np.frombuffer(body, row, number)
             return _doubles([table[str(k)] for k in axes], number)
         case "binary_compressed":
             packed, size = struct.unpack_from("<II", body)
             if len(body) - 8 < packed:
-                raise ValueError(f"it ends early: {len(body) - 8} of {packed} bytes")
+                raise DamagedError(f"it ends early: {len(body) - 8} of {packed} bytes")
             if size != number * row.itemsize or size > MOST * packed:
-                raise ValueError(f"{packed} bytes are said to hold {size}; expected {number} points of {row.itemsize}")
+                raise DamagedError(
+                    f"{packed} bytes are said to hold {size}; expected {number} points of {row.itemsize}"
+                )
             # Compressed fields stand one after the other, each of all points.
-            plain = inflated(body[8 : 8 + packed], size)
+            plain = _plain(body[8 : 8 + packed], size)
             ends = number * np.cumsum([0, *(row[k].itemsize for k in range(len(names)))])
             return _doubles([np.frombuffer(plain[ends[k] : ends[k + 1]], row[k].base) for k in axes], number)
         case other:
-            raise ValueError(f"its data are {other}; expected ascii, binary or binary_compressed")
+            raise DamagedError(f"its data are {other}; expected ascii, binary or binary_compressed")
 
 
 def _doubles(columns: Sequence[NDArray[Any]], number: int) -> NDArray[np.float64]:
@@ -80,11 +84,21 @@ def _header(content: bytes) -> tuple[dict[str, list[str]], int]:
     return header, start
 
 
+def _plain(packed: bytes, size: int) -> bytes:
+    """The points' bytes, packed or, as some writers leave what LZF makes no smaller, as they are."""
+    try:
+        return inflated(packed, size)
+    except DamagedError:
+        if len(packed) == size:
+            return packed
+        raise
+
+
 def inflated(packed: bytes, size: int) -> bytes:
     """The `size` bytes that LZF packed: HDF5 has the filter, so the packed ones become a chunk of a file in memory.
 
     Raises:
-        ValueError: they are not so many bytes.
+        DamagedError: they are not so many bytes.
     """
     try:
         with h5py.File.in_memory() as file:
@@ -93,4 +107,4 @@ def inflated(packed: bytes, size: int) -> bytes:
             plain: bytes = chunk[()].tobytes()
             return plain
     except OSError as error:
-        raise ValueError(f"its compressed points are damaged: {error}") from error
+        raise DamagedError(f"its compressed points are damaged: they do not unpack to {size} bytes") from error

@@ -1,16 +1,21 @@
 """A user's point clouds as files: which can be read, how many clouds one holds, and the points of each.
 
-    .txt .xyz .csv       a table of numbers, x y z first; a line of names may stand on top, and then says which they are
+    .txt .xyz .csv        a table of numbers, x y z first; a line of names on top says which they are; a
+    .pts .asc             line with the number of points may stand there, too
     .npy .npz .h5 .hdf5   an array [M, 3 to 32], or a stack of them [K, M, 3 to 32]; of several arrays the one called
                           data, points or xyz
-    .ply .off             vertices, or points drawn from the surface where there are faces
-    .pcd                  without the points that the sensor did not measure
+    .ply .off .obj        vertices, or points drawn from the surface where there are faces
+    .stl .glb
+    .las .laz .pcd        the points
+    .bin                  32-bit floats x y z reflectance, as KITTI's; with a fifth column, as nuScenes'
+
+Points that a sensor did not measure are left out, which is noted. A few formats without a reader here are refused with
+what to do.
 
 Cloud number k of a stack is called FILE#k.
 """
 
 import math
-import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,14 +27,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules import hdf5
-from data_modules.errors import DataError
+from data_modules.cloud_notes import lost_digits, measured
+from data_modules.errors import DamagedError, DataError
 from data_modules.foreign import LARGEST, reason, require_file
+from data_modules.lidar import read_floats, read_las
+from data_modules.mesh_files import read_mesh
 from data_modules.meshes import read_off, read_ply, surface
+from data_modules.number_table import read_numbers
 from data_modules.pcd import read_pcd
 
-TABLES, STACKS = (".txt", ".xyz", ".csv"), (".npy", ".npz", ".h5", ".hdf5")
-MESHES: dict[str, Callable[[Path], Any]] = {".ply": read_ply, ".off": read_off}
-READABLE = (*TABLES, *STACKS, *MESHES, ".pcd")
+TABLES, STACKS = (".txt", ".xyz", ".csv", ".pts", ".asc"), (".npy", ".npz", ".h5", ".hdf5")
+MESHES: dict[str, Callable[[Path], Any]] = {
+    ".ply": read_ply, ".off": read_off, ".obj": read_mesh, ".stl": read_mesh, ".glb": read_mesh,
+}  # fmt: skip
+POINTS: dict[str, Callable[[Path], Any]] = {
+    **dict.fromkeys(TABLES, read_numbers), ".pcd": read_pcd, ".las": read_las, ".laz": read_las, ".bin": read_floats,
+}  # fmt: skip
+READABLE = (*TABLES, *STACKS, *MESHES, ".pcd", ".las", ".laz", ".bin")
+CONVERTED = "save it as .laz, .ply or .pcd (CloudCompare and PDAL do)"
+REFUSED = {
+    **dict.fromkeys((".e57", ".ptx", ".rcp", ".rcs", ".fls"), CONVERTED),
+    **dict.fromkeys((".gltf", ".fbx", ".dae", ".3ds"), "save it as .glb, .obj or .ply (Blender and MeshLab do)"),
+}
+"""Formats of clouds and meshes that have no reader here, and what to do."""
 NAMES = ("data", "points", "xyz")
 MOST_COLUMNS = 32
 DRAWN = 10_000
@@ -61,24 +81,17 @@ def read_points(path: Path) -> tuple[NDArray[Any], list[str]]:
     suffix = file.suffix.lower()
     if place is not None and suffix not in STACKS:
         raise DataError(f"{path}: {suffix or file} holds one cloud, so it has no #{place}")
+    if suffix in REFUSED:
+        raise DataError(f"{file}: {suffix} files cannot be read here; {REFUSED[suffix]}")
     if suffix not in READABLE:
         raise DataError(f"{file}: expected a cloud as {', '.join(READABLE)}")
     try:
         require_file(file, most=None if suffix in STACKS else LARGEST)
-        if suffix in TABLES:
-            return _table(file), []
-        if suffix in STACKS:
-            with _array(file) as values:
-                return _cloud(values, file, place), []
-        if suffix == ".pcd":
-            points = read_pcd(file)
-            measured = ~np.isnan(points).all(1)
-            missing = len(points) - int(measured.sum())
-            return points[measured], [f"{missing} points without coordinates are left out"] if missing else []
-        points, triangles = MESHES[suffix](file)
-        if not len(triangles):
-            return points, []
-        return surface(points, triangles, DRAWN), [f"a mesh: {DRAWN:,} points are drawn from its surface"]
+        values, notes = _read(file, suffix, place)
+        if values.ndim != 2 or values.shape[1] < 3 or not len(values):
+            return values, notes
+        values, left_out = measured(values)
+        return values, [*notes, *left_out, *lost_digits(values)]
     except DataError:
         raise
     except FileNotFoundError:
@@ -86,7 +99,29 @@ def read_points(path: Path) -> tuple[NDArray[Any], list[str]]:
     except PermissionError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from None
     except Exception as error:  # NumPy's header reader alone raises errors of its tokenizer and of Python's syntax
-        raise DataError(f"{file} cannot be read as {suffix[1:]}: {reason(error)}") from error
+        raise DataError(f"{file} cannot be read as {suffix[1:]}: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file; what a library says of its own matters helps nobody."""
+    told = isinstance(error, DamagedError | MemoryError | RecursionError)
+    return reason(error) if told else "it is damaged, cut short or no such file"
+
+
+def _read(file: Path, suffix: str, place: int | None) -> tuple[NDArray[Any], list[str]]:
+    """Rows of a file as they are stored, and notes."""
+    if suffix in STACKS:
+        with _array(file) as values:
+            return _cloud(values, file, place), []
+    if suffix in POINTS:
+        rows = POINTS[suffix](file)
+        known = ~np.isnan(rows).all(1) if suffix == ".pcd" else np.ones(len(rows), np.bool_)
+        missing = len(rows) - int(known.sum())
+        return rows[known], [f"{missing} points without coordinates are left out"] if missing else []
+    points, triangles = MESHES[suffix](file)
+    if not len(triangles):
+        return points, []
+    return surface(points, triangles, DRAWN), [f"a mesh: {DRAWN:,} points are drawn from its surface"]
 
 
 def _cloud(values: Any, file: Path, place: int | None) -> NDArray[Any]:
@@ -149,31 +184,8 @@ def _chosen(arrays: dict[str, Any], path: Path) -> Any:
 
 def _numbers(values: Any) -> Any:
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise ValueError("it holds no array of real numbers")
+        raise DamagedError("it holds no array of real numbers")
     return values
-
-
-def _table(path: Path) -> NDArray[np.float64]:
-    """Numbers between commas, semicolons or blanks; x, y and z first, where a line of names says which they are."""
-    with path.open(encoding="utf-8-sig") as file:
-        first, second = file.readline(), file.readline()
-    words = [word.lower() for word in re.split(r"[,;\s]+", first.strip().lstrip("#/ ")) if word]
-    named = bool(words) and not any(map(_is_number, words))
-    line = second if named else first
-    separator = next((mark for mark in ",;" if mark in line), None)
-    table = np.loadtxt(path, delimiter=separator, ndmin=2, skiprows=int(named), encoding="utf-8-sig")
-    if not named or not {"x", "y", "z"} <= set(words) or len(words) != table.shape[1]:
-        return table
-    front = [words.index(axis) for axis in "xyz"]
-    return table[:, [*front, *(k for k in range(len(words)) if k not in front)]]
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def read_table(path: Path) -> NDArray[Any]:
@@ -189,12 +201,10 @@ def read_table(path: Path) -> NDArray[Any]:
             return np.asarray(_numbers(values))
         if path.suffix not in (".txt", ".xyz", ".csv"):
             raise DataError(f"{path}: expected a .txt, .xyz, .csv or .npy table of coordinates")
-        with path.open(encoding="utf-8") as file:
-            separator = "," if "," in file.readline() else None
-        return np.loadtxt(path, delimiter=separator, ndmin=2)
+        return read_numbers(path)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except DataError:
         raise
     except Exception as error:  # of any decoder
-        raise DataError(f"{path} is no table of numbers: {reason(error)}") from error
+        raise DataError(f"{path} is no table of numbers: {_why(error)}") from error

@@ -13,6 +13,7 @@ The official splits are used as they are: selection on val, where much of the fi
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -120,7 +121,7 @@ class ShapeNetPart(CloudDataModule):
     categories: list[str] = CATEGORIES
     parts: dict[str, list[int]] = PARTS
     license = "ShapeNet's terms of use (research)"
-    settings = ("category",)
+    settings = ("category", "up")
     own_files = "data_modules.folder_clouds.PartFolder"
 
     def __init__(
@@ -190,7 +191,7 @@ class ShapeNetPart(CloudDataModule):
         """
         category = require_category(settings.pop("category", ""), self.categories)
         cloud, notes = super().read(path, settings)
-        return Cloud(cloud.id, cloud.points, {}, given(cloud.points, category)), notes
+        return replace(cloud, conditions=given(cloud.points, category)), notes
 
 
 def read_synsets(path: Path) -> dict[str, str]:

@@ -53,7 +53,7 @@ class GeneratedClouds(CloudSet):
 
     def key(self, index: int) -> str:
         """Everything a cloud depends on; nothing is drawn for it."""
-        text = f"{self.generator}|{self.version}|{self.seed}|{self.split}|{index}|{self.count}|{self.unit}"
+        text = f"{self.generator}|{self.preparation.name}|{self.seed}|{self.split}|{index}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def rng(self, index: int) -> Rng:
@@ -141,7 +141,7 @@ class ScanSet(GeneratedClouds):
         """Cloud `index` [RAW or more, 3]."""
         rng = self.rng(index)
         parts = FURNITURE[CLASSES[self.labels[index]]](rng)
-        return sensed(rng, parts, max(RAW, self.count)).astype(np.float32)
+        return sensed(rng, parts, max(RAW, self.preparation.points)).astype(np.float32)
 
 
 class SyntheticScans(CloudDataModule):

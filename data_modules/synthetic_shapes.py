@@ -179,7 +179,7 @@ class ShapeSet(GeneratedClouds):
 
     def raw(self, index: int) -> NDArray[np.float32]:
         """Cloud `index` [RAW or more, 3]."""
-        return shape(self.rng(index), max(RAW, self.count)).astype(np.float32)
+        return shape(self.rng(index), max(RAW, self.preparation.points)).astype(np.float32)
 
 
 class SyntheticShapes(CloudDataModule):

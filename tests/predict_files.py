@@ -17,7 +17,9 @@ from zoo.build import build_pairing
 def untrained(name: str, folder: Path, *words: str) -> Path:
     """The adapter directory of a recipe's smoke block as it is before training."""
     config = recipe.compose(name, list(words), smoke=True)
-    pairing = build_pairing(config, recipe.instantiate(config.data).classes, cached=False)
+    data = recipe.instantiate(config.data)
+    pairing = build_pairing(config, data.classes, cached=False)
+    pairing.preparation = data.preparation
     return adapter.save(
         pairing, folder, recipe=recipe.to_yaml(config), metrics={}, card=lambda _: "# nothing was trained\n"
     )

@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from zoo import adapter, card, catalog, evaluate, former, predict, reproduce, run
 from zoo.backbones.base import Fingerprint, fingerprint, fingerprints_of_format
+from zoo.batch import Cloud
 from zoo.errors import UserError
 from zoo.files import file_hash
+from zoo.ops.points import farthest_points
 from zoo.train import main as train
 from zoo.verdict import verdict
 
@@ -108,11 +110,18 @@ def test_tensors_must_fit_under_force_too(folder: Path) -> None:
 
 @AVX2
 @pytest.mark.parametrize("number", OLD)
-def test_an_adapter_of_a_former_format_still_loads_and_answers_as_it_did(
-    number: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert predict.main([f"adapter={OLD[number]}", f"input={OLD[number] / 'cloud.xyz'}"]) == 0
-    found, stored = json.loads(capsys.readouterr().out), json.loads((OLD[number] / "answer.json").read_text())
+def test_an_adapter_of_a_former_format_still_loads_and_answers_as_it_did(number: int) -> None:
+    _, pairing = adapter.load(OLD[number])
+    assert pairing.forced == []
+    assert "copies of a point were kept" in pairing.notes[0]
+    # Clouds were then prepared in another way: farthest points from the first one of the file.
+    points = np.loadtxt(OLD[number] / "cloud.xyz")
+    points = points - points.mean(0)
+    points = (points / np.linalg.norm(points, axis=1).max()).astype(np.float32)
+    chosen = points[farthest_points(torch.from_numpy(points)[None], 64)[0].numpy()]
+    now = pairing.prepare(Cloud("now", chosen, {})).prepared
+    (found,) = predict.predict(pairing, [Cloud("then", chosen, {}, prepared=now)])
+    stored = json.loads((OLD[number] / "answer.json").read_text())
     assert found["label"] == stored["label"]
     assert found["likely"] == pytest.approx(stored["likely"], abs=2e-6)
 

@@ -390,7 +390,8 @@ def test_a_loaded_adapter_answers_by_name_and_by_path() -> None:
     with torch.no_grad():
         answers = [pairing.predict_step(batch) for pairing in (by_name, by_path)]
     for name, value in answers[0].items():
-        assert torch.equal(value, answers[1][name])
+        # Kernels round by where their memory lies.
+        torch.testing.assert_close(value, answers[1][name], rtol=1e-5, atol=1e-6)
     assert by_name.forced == []
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from cloud_files import LAYOUTS, fold_of, ids, labels, ready
 
-from data_modules import clouds, scanobjectnn
+from data_modules import scanobjectnn
+from data_modules.cloud_preparation import normalise
 from data_modules.dales_objects import DalesObjects
 from data_modules.errors import DataError
 from data_modules.modelnet40_fewshot import draw
@@ -179,7 +180,7 @@ def test_part_labels_are_those_of_the_sampled_points(tmp_path: Path) -> None:
         assert torch.equal(cloud.conditions["points"], torch.from_numpy(cloud.points))
         assert cloud.target["parts"].dtype == torch.int64
         # Each prepared point is the stored one of its label.
-        unit = clouds.normalise(table[:, :3])
+        unit = normalise(table[:, :3])
         nearest = np.linalg.norm(unit[None] - cloud.points[:, None], axis=-1).argmin(1)
         assert cloud.target["parts"].tolist() == table[nearest, -1].astype(int).tolist()
         assert set(cloud.target["parts"].tolist()) <= set(data.parts[category])

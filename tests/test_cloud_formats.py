@@ -91,6 +91,14 @@ def test_compressed_points_are_what_the_library_that_defines_them_packs() -> Non
     assert inflated(cloud_formats.lzf(plain.tobytes()), len(plain)) == plain.tobytes()
 
 
+def test_points_that_are_called_compressed_but_left_as_they_are_are_read(tmp_path: Path) -> None:
+    """As pypcd4 leaves what LZF makes no smaller."""
+    columns = POINTS.astype("<f4").T.tobytes()
+    header = "FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nPOINTS 60\nDATA binary_compressed\n"
+    (tmp_path / "scan.pcd").write_bytes(header.encode() + np.array([len(columns)] * 2, "<u4").tobytes() + columns)
+    np.testing.assert_array_equal(read_points(tmp_path / "scan.pcd")[0], POINTS)
+
+
 @pytest.mark.parametrize(
     "name", ["ascii.ply", "binary_little_endian.ply", "binary_big_endian.ply", "a.off", "joined.off"]
 )
@@ -124,7 +132,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "words.ply": (
         lambda p: p.write_text("ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\none\n"),
-        "could not convert",
+        "cannot be read as ply: it is damaged",
     ),
     "empty.ply": (lambda p: p.write_bytes(b""), "is empty"),
     "other.pcd": (lambda p: p.write_text("hello\n"), "its header has no FIELDS"),
@@ -138,7 +146,24 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder.ply": (lambda p: p.mkdir(), "is a folder; expected a file"),
     "lost.pcd": (lambda p: p.symlink_to("/nowhere/at/all"), "does not exist"),
     "stack.npy": (lambda p: np.save(p, np.stack([POINTS] * 3)), r"holds 3 clouds; .*#0 is the first, .*#2 the last"),
-    "scan.las": (lambda p: p.write_bytes(b"LASF"), "expected a cloud as"),
+    "scan.las": (lambda p: p.write_bytes(b"LASF"), "cannot be read as las: it is damaged"),
+    "scan.e57": (lambda p: p.write_bytes(b"ASTM-E57"), r"\.e57 files cannot be read here; save it as \.laz, \.ply or"),
+    "scan.ptx": (lambda p: p.write_text("2\n2\n"), r"\.ptx files cannot be read here; save it as \.laz"),
+    "thing.gltf": (lambda p: p.write_text("{}"), r"\.gltf files cannot be read here; save it as \.glb, \.obj"),
+    "scan.docx": (lambda p: p.write_text("x"), r"expected a cloud as \.txt, .*\.laz, \.bin"),
+    "grid.asc": (lambda p: p.write_text("ncols 4\nnrows 2\n1 2 3 4\n"), "a raster in ESRI's text format"),
+    "lines.txt": (
+        lambda p: p.write_text("1 2 3\n4 5 6\n7 8\n"),
+        r"line 3 \('7 8'\) has 2 numbers; the lines before it",
+    ),
+    "words.txt": (lambda p: p.write_text("1 2 3\n4 five 6\n"), r"line 2 \('4 five 6'\) is no row of numbers"),
+    "counted.xyz": (lambda p: p.write_text("3\n1 2 3\n4 5 6\n"), "a line says 3 points, 2 lines follow"),
+    "binary.xyz": (lambda p: p.write_bytes(bytes(range(128, 256)) * 9), "it is no text"),
+    "model.bin": (lambda p: p.write_bytes(np.full(800, 1e9, "<f4").tobytes()), "it is no table of 32-bit numbers"),
+    "odd.bin": (lambda p: p.write_bytes(bytes(17)), "it is no table of 32-bit numbers"),
+    "page.obj": (lambda p: p.write_text("<!DOCTYPE html>"), "it holds no vertex"),
+    "few.obj": (lambda p: p.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n"), "cannot be read as obj"),
+    "empty.glb": (lambda p: p.write_bytes(b""), "damaged, cut short or no GLB"),
 }
 
 

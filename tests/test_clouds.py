@@ -10,6 +10,7 @@ import torch
 from cloud_files import ids, ready
 
 from data_modules import clouds, point_files
+from data_modules.cloud_preparation import clean
 from data_modules.errors import DataError
 from data_modules.modelnet40 import ModelNet40
 from data_modules.scanobjectnn import ScanObjectNN
@@ -42,7 +43,7 @@ def spoiled(value: float) -> np.ndarray:
 )
 def test_what_is_no_cloud_is_refused(values: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        clouds.clean(values, "it")
+        clean(values, "it")
 
 
 def test_mended_clouds_are_counted_in_the_manifest(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_mended_clouds_are_counted_in_the_manifest(tmp_path: Path) -> None:
     for _ in range(2):
         assert data.report()["remarks"] == {
             "clouds with further columns, which are not used": 29,
-            "clouds of fewer than 32 points, which are repeated": 1,
+            "clouds of fewer than 32 distinct points, which are repeated": 1,
         }
     split = next(split for split in data.sets if "bed_0000" in ids(data, split))
     points = data.sets[split][ids(data, split).index("bed_0000")].points
@@ -73,7 +74,7 @@ def test_map_coordinates_keep_their_millimetres(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("x.txt", "1 2 3\n4 5\n"), ("x.csv", "x,y,z\n1,2,3\n"), ("x.ply", "ply\n")]
+    ("name", "content"), [("x.txt", "1 2 3\n4 5\n"), ("x.csv", "x,y,z\none,2,3\n"), ("x.ply", "ply\n")]
 )
 def test_a_users_file_that_is_no_table_is_named(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
@@ -102,15 +103,6 @@ def test_keys_change_with_content_points_and_scale(tmp_path: Path) -> None:
     again = ready("bg", root)
     assert [i for i in range(30) if again.sets["test"].key(i) != keys["test", i]] == [3]
     assert again.fingerprint() != data.fingerprint()
-
-
-def test_sampling_takes_the_farthest_and_repeats_in_order() -> None:
-    rows = clouds.sample(GOOD, 20)
-    assert rows[0] == 0
-    assert len(set(rows.tolist())) == 20
-    gaps = np.linalg.norm(GOOD[rows][:, None] - GOOD[rows][None], axis=-1) + 99 * np.eye(20)
-    assert gaps.min() > np.sort(np.linalg.norm(GOOD[:, None] - GOOD[None], axis=-1) + 99 * np.eye(64), None)[0]
-    assert clouds.sample(GOOD[:5], 12).tolist() == (clouds.sample(GOOD[:5], 5).tolist() * 3)[:12]
 
 
 def test_holding_out_is_by_object_and_by_class() -> None:

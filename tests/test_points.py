@@ -32,8 +32,10 @@ def squared(a: Tensor, b: Tensor) -> np.float32:
 def farthest(points: Tensor, count: int) -> list[int]:
     chosen = [0]
     while len(chosen) < count:
-        distances = [min(squared(point, points[i]) for i in chosen) for point in points]
-        chosen.append(distances.index(max(distances)))
+        distances = {
+            k: min(squared(point, points[i]) for i in chosen) for k, point in enumerate(points) if k not in chosen
+        }
+        chosen.append(max(distances, key=lambda k: distances[k]))  # the first of equals
     return chosen
 
 
@@ -73,9 +75,9 @@ def test_farthest_points_takes_any_memory_layout_and_dtype_and_changes_nothing()
     torch.testing.assert_close(points.detach(), before, rtol=0, atol=0)
 
 
-def test_farthest_points_repeats_index_0_when_the_distinct_points_are_used_up() -> None:
+def test_farthest_points_takes_no_index_twice_when_the_distinct_points_are_used_up() -> None:
     points = torch.tensor([[[0.0, 0, 0], [0, 0, 0], [1, 0, 0], [1, 0, 0]]])
-    assert farthest_points(points, 4).tolist() == _farthest_loop(points, 4).tolist() == [[0, 2, 0, 0]]
+    assert farthest_points(points, 4).tolist() == _farthest_loop(points, 4).tolist() == [[0, 2, 1, 3]]
 
 
 def test_farthest_points_does_not_skip_the_origin_as_the_official_kernel_does() -> None:

@@ -1,4 +1,4 @@
-"""Damaged, huge and foreign files are clear errors or read in little memory; readers share nothing."""
+"""DamagedError, huge and foreign files are clear errors or read in little memory; readers share nothing."""
 
 import io
 import struct

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from data_modules import solids
-from data_modules.clouds import normalise
+from data_modules.cloud_preparation import normalise
 from data_modules.furniture import FURNITURE
 from data_modules.solids import Part, Points, scan, turned, visible
 from data_modules.synthetic_scans import CLASSES, ScanSet, SyntheticScans, sensed

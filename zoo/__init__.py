@@ -5,6 +5,7 @@ zoo.list_adapters()                # what there is, without importing torch
 pairing = zoo.load("tb_ava-grid")  # a LightningModule in eval mode, with the transforms of its backbones
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ def load(name: str | Path, *, force: bool = False) -> "Pairing":
         name: of a bundled or installed adapter, or its folder.
         force: load onto other backbones than it was trained on; `pairing.forced` then says what differs.
 
+    Warns:
+        UserWarning: its data were prepared in another way than this version prepares them.
+
     Raises:
         CatalogError: there is no such adapter.
         AdapterError: it is altered, or does not fit these backbones.
@@ -36,4 +40,7 @@ def load(name: str | Path, *, force: bool = False) -> "Pairing":
     """
     from zoo import adapter, catalog
 
-    return adapter.load(catalog.resolve(str(name)), force=force)[1]
+    pairing = adapter.load(catalog.resolve(str(name)), force=force)[1]
+    for note in pairing.notes:
+        warnings.warn(note, stacklevel=2)
+    return pairing

@@ -1,14 +1,14 @@
 """An adapter directory: the trainable tensors of a run and all that is needed to trust and reuse them.
 
     adapter.safetensors   trainable tensors; its header carries format, classes, and fingerprints of every backbone's
-                          weights and settings and of the structure of method and task
+                          weights and settings and of the structure of method and task, and how samples were prepared
     recipe.yaml           the resolved, replayable recipe
     metrics.json          what was measured, with the run's manifest
     README.md             the model card
     SHA256SUMS            of the files above; checked before anything is read
 
-The directory is written under a temporary name and renamed, so a half-written adapter never bears the final name; one
-that takes the place of another leaves that whole until its own is in place.
+It is written under a temporary name and renamed, so a half-written adapter never bears the final name; one that takes
+the place of another leaves that whole until its own is in place.
 """
 
 import hashlib
@@ -63,6 +63,7 @@ def save(
         "classes": json.dumps(pairing.classes),
         "fingerprints": json.dumps({name: asdict(f) for name, f in sorted(pairing.fingerprints.items())}),
         "structure": structure(yaml.safe_load(recipe), pairing),
+        "preparation": pairing.preparation or "",
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in pairing.trainable_state().items()}
     with whole_folder(folder) as temporary:
@@ -214,6 +215,13 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
     except ValueError as error:
         raise AdapterError(str(error)) from None
     pairing.forced = found
+    data = recipe.instantiate(config.data)
+    pairing.prepare, pairing.preparation = data.prepare, header.get("preparation", "")
+    if pairing.preparation != data.preparation:
+        pairing.notes.append(
+            f"{folder.name} was trained on samples as an earlier version prepared them ({data.former}), and its card's "
+            "numbers hold for those; measure it again (zoo.evaluate) or train it again"
+        )
     pairing.eval()
     return config, pairing
 

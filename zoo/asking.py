@@ -37,7 +37,7 @@ class Answered:
     """A sample and its answer.
 
     Attributes:
-        sample: as it was asked about.
+        sample: as it was asked about, prepared.
         record: `id` and the answer in plain values.
         prediction: the task's decoded output, without the batch dimension.
         observed: what the method shows of it, one row a segment.
@@ -57,6 +57,7 @@ def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
     """
     if not samples:
         return []
+    samples = [pairing.prepare(sample) for sample in samples]
     questions = [getattr(sample, "question", None) for sample in samples]
     for question in questions:
         require_question(pairing.task, question)

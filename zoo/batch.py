@@ -44,15 +44,18 @@ class Cloud:
 
     Attributes:
         id: unique within its data set; the prefix cache and every report use it.
-        points: float32 [N, 3].
+        points: float [N, 3].
         target: label tensors by name, e.g. `{"label": int64 []}` or `{"parts": int64 [N]}`.
         conditions: what a task is told beside the points, e.g. `{"category": int64 []}`.
+        prepared: how the points were prepared (`Preparation.name`); empty for points as a sensor or a file gives them,
+            which a pairing prepares before it answers.
     """
 
     id: str
     points: np.ndarray
     target: dict[str, Tensor]
     conditions: dict[str, Tensor] = field(default_factory=dict)
+    prepared: str = ""
 
 
 class Question(NamedTuple):

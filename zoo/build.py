@@ -72,6 +72,9 @@ def connect(data: "DataModule", pairing: Pairing, *, seed: int) -> None:
         scale = pairing.ground if GSD in pairing.method.conditions else None
         return PrefixDataset(samples, backbones, pairing.depths, pairing.cache, scale)
 
+    pairing.prepare = data.prepare
+    if pairing.preparation is None:  # it is about to be trained
+        pairing.preparation = data.preparation
     data.wrap = wrap
     data.collate = whole
 

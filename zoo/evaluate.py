@@ -160,6 +160,8 @@ def main(argv: list[str] | None = None) -> int:
         print(result["verdict"]["line"])
         for line in pairing.forced:
             print(f"forced: {line}")
+        for line in pairing.notes:
+            print(f"note: {line}")
         if output := named.get("output"):
             run.write_json(Path(output), result)
         if "--update-card" in named:

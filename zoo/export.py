@@ -42,7 +42,7 @@ from zoo.pairing import Pairing
 SIZES = (1, 2, 4)
 """Of the batches that are compared."""
 MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch")
-SETTINGS = (*MEDIA, *PICTURES, "category", "question", "choices")
+SETTINGS = (*MEDIA, *PICTURES, "category", "up", "question", "choices")
 PACKAGES = {"peft": ("peft",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 

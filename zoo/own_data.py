@@ -25,7 +25,8 @@ def substitute(config: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     block = config.get("data") or {}
     target = str(block.get(TARGET, ""))
     try:
-        own = schema.attributes(target).get("own_files")
+        given = schema.attributes(target)
+        own = given.get("own_files")
         known = schema.signature(own) if own else {}
     except schema.SchemaError as error:
         problems.append(f"data=folder: the recipe's own data: {error}")
@@ -33,5 +34,6 @@ def substitute(config: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     if not own:
         problems.append(f"data=folder: {target} has no attribute own_files, which names the class to read them")
         return config
-    kept = {key: block[key] for key in known if key in block and key not in OF_ONE_FOLDER}
+    told = {key: given[key] for key in ("up",) if key in given} | block  # what the class itself says of its data
+    kept = {key: told[key] for key in known if key in told and key not in OF_ONE_FOLDER}
     return {**config, "data": {TARGET: own, "root": MISSING, **kept}}

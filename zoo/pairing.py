@@ -6,7 +6,7 @@ loss     = sum(task.loss(features, batch)) + sum(method.losses(head))
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -83,6 +83,9 @@ class Pairing(L.LightningModule):
         # Frozen, or kept equal by who owns them: DDP need not send buffers before every forward, which processes with
         # differing numbers of batches (validation) could not answer.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+        self.prepare: Callable[[Any], Any] = _as_it_is  # to what the adapter's data would give of a raw sample
+        self.preparation: str | None = None  # name of that which it was trained with, once known
+        self.notes: list[str] = []  # what everybody who uses its answers should know
         self._counted: list[processes.Counted] = []
         self._losses: list[Tensor] = []
 
@@ -124,7 +127,8 @@ class Pairing(L.LightningModule):
         return features
 
     def batch(self, samples: Sequence[Any]) -> Batch:
-        """Decoded samples (`Clip`, `Cloud`, `Picture`) as the backbones take them, on this pairing's device."""
+        """Decoded samples (`Clip`, `Cloud`, `Picture`), raw or prepared, as the backbones take them, on this device."""
+        samples = [self.prepare(sample) for sample in samples]
         batch = Batch(
             ids=[sample.id for sample in samples],
             inputs={
@@ -289,6 +293,10 @@ class Pairing(L.LightningModule):
         """Check names and shapes, for Lightning copies without a word; under `fsdp` it has copied before."""
         if "state_dict" in checkpoint:
             self._check(checkpoint["state_dict"], source="the checkpoint")
+
+
+def _as_it_is(sample: Any) -> Any:
+    return sample
 
 
 def hash_seed(seed: int, epoch: int, step: int) -> int:

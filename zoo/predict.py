@@ -7,7 +7,8 @@ with probabilities; or what a vision-language model writes about a picture, and 
     clips     mp4, mov, mkv, webm, avi, gif, ts, mts, mpg, flv, wmv, 3gp, ...; or wav, flac, ogg, mp3, m4a, opus, aac,
               ... beside a folder of frames with the sound's name: clip.wav and clip/0001.jpg, clip/0002.jpg, ... (jpg
               or png, spread evenly over the sound's length); of a longer film every window is answered, as FILE#0, ...
-    clouds    txt, xyz, csv, npy, npz, h5, ply, pcd, off; of several clouds in a file each is answered, as FILE#0, ...
+    clouds    txt, xyz, csv, pts, asc, npy, npz, h5, ply, pcd, las, laz, off, obj, stl, glb, bin (KITTI); of several
+              clouds in a file each is answered, as FILE#0, ...
     pictures  jpg, png, tif, jp2, webp, avif, bmp, gif
 
 One JSON line an input, in order: `id` and the answer, `notes` on what had to be made up (silence, points repeated),
@@ -28,6 +29,7 @@ Settings, where they mean something to the adapter's data:
     start=SECONDS             of a film: where the first window begins
     end=SECONDS               where no further window begins
     category=NAME             of a cloud whose parts are wanted
+    up=x|y|z                  axis that points up in a cloud; that of the adapter's data, unless the format says another
     gsd=METRES                ground sampling distance of a picture, per pixel of the file; a GeoTIFF says it itself.
                               An adapter whose scale is relative takes its own unit, and no metres of a file
     bands=SENSOR or 3,2,1     of a picture of many bands: sentinel-2-l2a, landsat-8-l2, hls, naip, planetscope,
@@ -69,12 +71,12 @@ if TYPE_CHECKING:
     from zoo.tasks.base import Task
 
 MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch")
-SETTINGS = (*MEDIA, *PICTURES, "category", "question", "choices")
+SETTINGS = (*MEDIA, *PICTURES, "category", "up", "question", "choices")
 SOME_FAILED, STOPPED = 3, 130
 
 
 def predict(pairing: Pairing, samples: Sequence[Any]) -> list[dict[str, Any]]:
-    """Answer decoded samples in one batch, one dictionary each.
+    """Answer decoded samples in one batch, one dictionary each; raw ones are prepared as the adapter's data are.
 
     Raises:
         SettingError: there is no question where one is needed, or no choices.
@@ -111,6 +113,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{_number(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
             return 0
         _, pairing = adapter.load(folder, force="--force" in words)
+        for note in pairing.notes:
+            print(f"note: {note}", file=sys.stderr)
         pairing.to("cuda" if torch.cuda.is_available() else "cpu")
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal or len(asked) == 1) as bar:

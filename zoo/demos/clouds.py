@@ -30,10 +30,13 @@ EYE = {"x": 1.35, "y": -1.6, "z": 0.8}
 
 def fields(data: "DataModule", pairing: Pairing) -> dict[str, gr.components.Component]:
     """What can be told about a file, by the name of the setting."""
+    as_known = f"as its format says, else {_up(data)}"
+    up = gr.Dropdown([(as_known, ""), *AXES], value="", label="Axis that points up in a file of your own")
     if not isinstance(pairing.task, PartSegmentation):
-        return {}
+        return {"up": up}
     categories = pairing.task.categories
-    return {"category": gr.Dropdown(categories, value=categories[0], label="What a file of your own shows")}
+    category = gr.Dropdown(categories, value=categories[0], label="What a file of your own shows")
+    return {"category": category, "up": up}
 
 
 def filled(cloud: Cloud) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Farthest point sampling, neighbours, gathering and interpolation on batches of point clouds [B, N, 3].
 
 Sources: the kernels of `pointnet2_ops` and PointNet++ (Qi et al., NeurIPS 2017). What differs: the official sampling
-kernel skips points within sqrt(1e-3) of the origin and breaks ties by thread; ours skips none and takes the lowest
-index. Distances are float32 sums of squared differences, never a matrix product, which would lose the small ones; and
-interpolation weighs by them as `Pointnet_Pointnet2_pytorch` does, while `pointnet2_ops` weighs by their roots.
+kernel skips points within sqrt(1e-3) of the origin, breaks ties by thread, and repeats the first index once all
+distinct points are taken; ours skips none, and takes the lowest index and none twice. Distances are float32 sums of
+squared differences, never a matrix product, which would lose the small ones; and interpolation weighs by them as
+`Pointnet_Pointnet2_pytorch` does, while `pointnet2_ops` weighs by their roots.
 """
 
 import numpy as np
@@ -17,8 +18,8 @@ from torch.nn import functional as F
 def farthest_points(points: Tensor, count: int) -> Tensor:
     """Farthest point sampling: [B, N, 3] -> int64 indices [B, count], the first of which is 0.
 
-    Each next index is the point farthest from those chosen; the lowest one of equals. Once every distinct point is
-    chosen all distances are 0, so that 0 is repeated.
+    Each next index is the point farthest from those chosen; the lowest one of equals. None is chosen twice: where every
+    distinct point is taken, copies follow in their order.
 
     Raises:
         ValueError: another shape, or `count` outside 1 to N.
@@ -118,7 +119,7 @@ def _farthest_loop(points: Tensor, count: int) -> Tensor:
     chosen, distances = [last], torch.full(points.shape[:2], torch.inf, device=points.device)
     while len(chosen) < count:
         x, y, z = ((axis - axis.gather(1, last)).square() for axis in axes)
-        distances = torch.minimum(distances, x + y + z)
+        distances = torch.minimum(distances, x + y + z).scatter(1, last, -1.0)  # never again
         last = distances.argmax(1, keepdim=True)  # the first of equals
         chosen.append(last)
     return torch.cat(chosen, dim=1)
@@ -141,6 +142,7 @@ def _farthest_cpu(clouds: NDArray[np.float32], count: int) -> NDArray[np.int64]:
                 dx, dy, dz = x[i] - last_x, y[i] - last_y, z[i] - last_z
                 squared = dx * dx + dy * dy + dz * dz
                 distances[i] = squared if squared < distances[i] else distances[i]
+            distances[last] = -1  # never again
             last = 0
             for i in range(1, size):
                 if distances[i] > distances[last]:
