@@ -18,7 +18,7 @@ from test_scale_earth import encoder
 from data_modules.folder_pictures import PictureFolder
 from data_modules.pictures import PictureDataModule
 from data_modules.rsscn7 import RSSCN7
-from zoo import adapter, catalog, predict, recipe, train
+from zoo import adapter, catalog, predict, recipe, show, train
 from zoo.backbones.square import unseen
 from zoo.batch import GroundScale
 from zoo.build import connect
@@ -329,3 +329,20 @@ def test_a_training_states_its_side_and_one_that_starts_from_it_keeps_it(
     assert train.main([*words, f"data.gsd_unit={RATIO}", f"into={tmp_path / 'fourth'}"]) == 0
     stored = recipe.compose(str(tmp_path / "fourth" / "adapter" / "recipe.yaml"), [])
     assert of_recipe(stored.data) == GroundScale(RATIO, 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        ("scale_earth-rsscn7", f"in {RATIO}; told for pictures whose shorter side has 256 pixels, converted for others"),
+        ("scale_earth-scenes", "in m; told for pictures whose shorter side has 112 pixels, converted for others"),
+        ("mantis-furniture", ""),
+    ],
+)
+def test_an_adapter_states_what_its_scale_is_measured_in(
+    name: str, scale: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert show.main([name]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert (f"ground sampling distance {scale}" in said) == bool(scale)
+    assert ("ground sampling distance in" in said) == bool(scale)
