@@ -49,7 +49,7 @@ class PictureDataModule(DataModule):
     settings = ("gsd", "question", "choices", "bands", "stretch")
     own_files = "data_modules.folder_pictures.PictureFolder"
     conditions = (GSD,)
-    gsd_unit: str = METRES
+    gsd_unit: str = "m"  # a literal, as it is read from the source
     """Of the GSD: not every set knows more than ratios."""
     side: int | None = None
     """Shorter side of the pictures that the GSD is told for, where all are alike: see `zoo.batch.GroundScale`."""

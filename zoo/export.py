@@ -11,7 +11,8 @@ an error, and then nothing is left behind. export.json records the difference an
 every file.
 
     tolerance=NUMBER   largest absolute difference of any output, 1e-4 unless said otherwise
-    gsd=METRES         merged, peft: where updates depend on the ground sampling distance, the one to fold them at
+    gsd=METRES         merged, peft: where updates depend on the ground sampling distance, the one to fold them at, of a
+                       picture of the training's size
     input=FILE         a sample of your own to compare on, instead of four of the test split; gsd= and the other
                        settings of zoo.predict tell about it
     data.KEY=VALUE     where the data lie, for instance data.root=DIR
@@ -192,6 +193,8 @@ def export(
             "format": form,
             **about,
             **told,
+            # Whoever runs the export converts the GSD of pictures of another size himself.
+            **({"gsd_of": asdict(pairing.ground)} if "gsd" in pairing.method.conditions else {}),
             "classes": pairing.classes,
             "backbones": {name: asdict(known) for name, known in pairing.fingerprints.items()},
             "parity": {key: parity.max_abs, "labels_differing": parity.decisions, "tolerance": tolerance},

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
 from zoo import adapter, annotations, catalog, catalog_tables, recipe, report, schema
@@ -90,6 +91,7 @@ def adapter_summary(entry: Entry, told: Mapping[str, Any]) -> dict[str, str]:
     return {
         "recipe": f"{entry.recipe}: {entry.about}",
         **_pairing(entry),
+        **_scale(entry.targets["data"], told["resolved"]),
         "classes": f"{len(classes)}: {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}",
         "size": f"{report.size(entry.bytes or 0)}, {entry.trainable:,} trainable parameters",
         "trained": f"{entry.takes} on {entry.hardware}",
@@ -111,6 +113,17 @@ def _pairing(entry: Entry) -> dict[str, str]:
         "backbones": "\n".join(entry.backbones),
         "data": f"{entry.data}   {entry.targets['data']}",
     }
+
+
+def _scale(data: str, resolved: str) -> dict[str, str]:
+    """What ground sampling distances mean to an adapter, where its data have any."""
+    said = schema.attributes(data)
+    block = OmegaConf.create(resolved).data
+    unit, side = block.get("gsd_unit") or said.get("gsd_unit"), block.get("side") or said.get("side")
+    if unit is None:
+        return {}
+    of = f"; told for pictures whose shorter side has {side} pixels, converted for others" if side else ""
+    return {"scale": f"ground sampling distance in {unit}{of}"}
 
 
 def _result(entry: Entry) -> dict[str, str]:
