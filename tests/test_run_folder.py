@@ -1,5 +1,6 @@
 """A run folder is one run: it takes no other, goes on to the result of an uninterrupted one, and loses nothing."""
 
+import contextlib
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_distributed import Some, Tiny
+from test_replace import at_step
 
 from data_modules.errors import DataError
 from zoo import adapter, checkpoints, locks, results, run, run_folder, train
@@ -55,7 +57,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def no_pictures(folder: Path, *_: Any) -> None:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "curves.png").touch()
 
 
@@ -257,6 +259,52 @@ def test_a_best_checkpoint_that_was_exchanged_after_training_is_neither_tested_n
     best.write_bytes(kept)
     assert command(f"into={folder}", "resume=true") == 0
     tensors(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["a kill", "an exception"])
+def test_a_fault_at_any_step_of_a_training_is_resumed_to_the_same_result(tmp_path: Path, fault: str) -> None:
+    """At every call that changes a name on the disk, from the first folder to the adapter."""
+    names, whole = ("mkdir", "rename", "replace"), tmp_path / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        steps = at_step(0, lambda: None, patch, names)
+        assert command(f"into={whole}") == 0
+
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def apart(work: Callable[[], int | None]) -> int:
+        """In a process of its own; how that ended."""
+        if not (child := os.fork()):
+            os._exit(work() or 0)
+        return os.waitpid(child, 0)[1]
+
+    outcomes: dict[str, int] = {}
+    for number in range(1, len(steps) + 1):
+        folder = tmp_path / str(number)
+
+        def faulty(folder: Path = folder, number: int = number) -> int:
+            with pytest.MonkeyPatch.context() as patch:
+                at_step(number, kill if fault == "a kill" else crash, patch, names)
+                with contextlib.suppress(ZeroDivisionError):
+                    command(f"into={folder}")
+            return 0
+
+        apart(faulty)
+        if (folder / "adapter").exists():
+            how = "had finished"
+        else:
+            resume = (folder / "run.json").exists()
+            how = "resumed" if resume else "begun anew"
+            assert (
+                apart(lambda folder=folder, resume=resume: command(f"into={folder}", f"resume={str(resume).lower()}"))
+                == 0
+            )
+        outcomes[how] = outcomes.get(how, 0) + 1
+        assert same_result(whole, folder), (number, steps[number - 1])
+        assert [path for path in folder.rglob(".*") if path.name.endswith((".tmp", ".old"))] == [], number
+        shutil.rmtree(folder)
+    print(f"{fault} at each of {len(steps)} steps: {outcomes}, all to the same result")
 
 
 # --- what it goes on with ---------------------------------------------------------------------------------------------
