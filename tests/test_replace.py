@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ STEPS = ("open", "mkdir", "chmod", "rename", "replace", "fsync", "unlink", "rmdi
 """Calls of `os` by which a process changes what lies on the disk."""
 
 
-def at_step(number: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> list[str]:
+def at_step(number: int, act: Callable[[], None], patch: pytest.MonkeyPatch, names: Sequence[str] = STEPS) -> list[str]:
     """Do something before the call of that number; the calls that were made."""
     seen: list[str] = []
 
@@ -30,7 +30,7 @@ def at_step(number: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> 
 
         return call
 
-    for name in STEPS:
+    for name in names:
         patch.setattr(os, name, wrap(name, getattr(os, name)))
     return seen
 

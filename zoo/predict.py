@@ -15,7 +15,8 @@ One JSON line an input, in order: `id` and the answer, `notes` on what had to be
 `forced` where the adapter would not load without; or `id` and `error`. One bad file does not stop the others. Of clips
 `start` and `end`, in seconds of the file, say what the segments divide evenly.
 
-    output=FILE.jsonl         write there in place of standard output; the same command goes on where it was stopped
+    output=FILE.jsonl         write there in place of standard output; the same command goes on where it was stopped,
+                              and asks again about inputs that hold something else by now
     pictures=DIR              draw every answer, DIR/<path below input>.png
     batch_size=8              inputs that are answered together; less memory, or more speed
     questions=FILE.csv|jsonl  a row a question: path (below input=FOLDER) and question, choices, gsd

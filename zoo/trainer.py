@@ -19,6 +19,9 @@ from zoo.checkpoints import Best, Last, WholeCheckpoints
 from zoo.errors import SettingError
 from zoo.optimizer import Optimizer as Optimizer  # where the recipes of adapters of format 1 find it
 
+KEPT = 1000
+"""Steps whose seconds a checkpoint carries: enough for a median."""
+
 
 class Cost(Callback):
     """Seconds per training step and per epoch, and peak memory: what a run costs beside its parameters."""
@@ -43,6 +46,14 @@ class Cost(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the epoch; validation, which runs before this hook, is not part of it."""
         self.epochs.append(self._last - self._epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Travels in the checkpoint: a run may be cut off when it has trained, and before that is written down."""
+        return {"steps": self.steps[-KEPT:], "epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what the interrupted run had taken."""
+        self.steps, self.epochs = list(state_dict["steps"]), list(state_dict["epochs"])
 
     def summary(self) -> dict[str, float | None]:
         """Median step, first and later epochs in seconds (null where there was none), peak memory in bytes."""
