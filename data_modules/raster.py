@@ -27,7 +27,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugi
 
 from data_modules import bands
 from data_modules.errors import DataError
-from data_modules.foreign import reason
+from data_modules.foreign import is_irregular, reason, require_file
 from zoo.errors import UserError
 
 SIGNATURES = {
@@ -132,6 +132,8 @@ def _reading(source: Path | bytes, where: str) -> Iterator[tuple[str, str]]:
         if isinstance(source, bytes):
             start = source[:16]
         else:
+            if is_irregular(source):  # opening a pipe would wait for ever
+                require_file(source)
             with source.open("rb") as file:
                 start = file.read(16)
     except OSError as error:
