@@ -27,7 +27,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo import soundness, trust
 from zoo.errors import UserError
-from zoo.files import copy_plain, file_hash, write_whole
+from zoo.files import file_hash, write_whole
+from zoo.links import copy_plain
 
 if TYPE_CHECKING:
     from torch import Tensor

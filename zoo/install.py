@@ -8,7 +8,8 @@ from pathlib import Path
 from zoo import adapter, catalog, recipe, soundness
 from zoo.backbones.weights import cache_dir
 from zoo.errors import UserError
-from zoo.files import copy_plain, file_hash
+from zoo.files import file_hash
+from zoo.links import copy_plain
 from zoo.recipe import RecipeError
 from zoo.unpack import LIMITS
 
