@@ -20,7 +20,7 @@ from data_modules.base import DataModule
 from data_modules.errors import DataError
 from data_modules.folder_rows import SHOWN, Columns, Entry, Kinds, read_entries
 from data_modules.folder_splits import Fate, Member, Shares, divide, plan
-from data_modules.foreign import reason
+from data_modules.foreign import reason, require_file
 from data_modules.lines import Mistakes
 from zoo.batch import SampleSet
 from zoo.errors import SettingError
@@ -170,7 +170,7 @@ class OwnFiles(DataModule):
                 return _digest(self.files(entry)), self.look(entry), None
             except DataError as error:
                 return "", [], error
-            except Exception as error:  # of any decoder: one file that it trips over costs no other
+            except Exception as error:  # of any decoder
                 return "", [], DataError(f"{entry.path} cannot be read: {reason(error)}")
 
         # Decoders run without Python's lock. Some silence warnings, which none can do for its own thread alone.
@@ -241,6 +241,7 @@ def _digest(paths: Sequence[Path]) -> str:
     """sha256 of one file, or over those of several."""
     found = []
     for path in paths:
+        require_file(path, empty=True)
         with path.open("rb") as file:
             found.append(hashlib.file_digest(file, "sha256").hexdigest())
     return found[0] if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest()

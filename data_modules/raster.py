@@ -38,7 +38,7 @@ from PIL import (
 
 from data_modules import bands, upright
 from data_modules.errors import DataError
-from data_modules.foreign import reason
+from data_modules.foreign import is_irregular, reason, require_file
 from data_modules.formats import START, kind_of
 from data_modules.ground import ground
 from data_modules.sensors import AS_IT_IS, Look
@@ -177,6 +177,8 @@ def _reading(source: Path | bytes, where: str) -> Iterator[tuple[str, str]]:
         if isinstance(source, bytes):
             start = source[:START]
         else:
+            if is_irregular(source):  # opening a pipe would wait for ever
+                require_file(source)
             with source.open("rb") as file:
                 start = file.read(START)
     except OSError as error:

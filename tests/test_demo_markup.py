@@ -1,10 +1,11 @@
-"""Whatever an adapter calls its classes, data and numbers, the page shows it as text."""
+"""Whatever an adapter calls its classes, data and numbers, the page shows it as text; and it shows no other file."""
 
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 from demo_tiny import Clips, Clouds, Pictures, cloud, feel, hear, look, picture
 from omegaconf import OmegaConf
@@ -13,7 +14,7 @@ from tiny import clip
 gradio = pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 from zoo.demos import heading  # noqa: E402 - it needs the extra
 from zoo.demos.offers import Offer  # noqa: E402
-from zoo.demos.page import Answerer, build  # noqa: E402
+from zoo.demos.page import Answerer, build, in_words  # noqa: E402
 
 EVIL = '<img src=x onerror="alert(1)"><script>steal()</script></p><a href="https://elsewhere">&amp;'
 OURS = {"div", "h1", "p", "b", "span", "small", "ul", "li", "h3"}
@@ -96,3 +97,16 @@ def test_no_class_and_no_note_becomes_markup(pairing: Any, data: Any, sample: An
     for block in page.blocks.values():
         if isinstance(block, gradio.HTML):
             assert set(Seen(str(block.value)).tags) <= OURS
+
+
+def test_a_visitor_of_the_page_gets_no_byte_of_another_file(tmp_path: Path) -> None:
+    stolen = tmp_path / "steal.h5"
+    (tmp_path / "key.bin").write_bytes(bytes(range(96)))
+    with h5py.File(stolen, "w") as file:
+        file.create_dataset("data", (32, 3), "u1", external=[(str(tmp_path / "key.bin"), 0, 96)])
+    page = Answerer(feel(), Clouds(points=40), [])
+    with pytest.raises(gradio.Error) as caught:
+        in_words(lambda: page.answer(None, str(stolen), {}), str(stolen))
+    assert caught.value.message.startswith("steal.h5: ")
+    assert "which is not followed" in caught.value.message
+    assert str(tmp_path) not in caught.value.message

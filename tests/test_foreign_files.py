@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+from demo_tiny import Clips
 from numpy.typing import NDArray
 
 from data_modules import foreign, point_files
-from data_modules.clouds import CloudDataModule, clean
+from data_modules.cloud_preparation import clean
+from data_modules.clouds import CloudDataModule
 from data_modules.errors import DataError
+from data_modules.folder import _digest
 from data_modules.folder_rows import Columns, Kinds, read_entries
 from data_modules.raster import read_picture
 from zoo import inputs
@@ -74,6 +78,20 @@ def test_a_folder_of_pipes_devices_and_sockets_does_not_hang(odd: Path, monkeypa
     words["lost"] = "does not exist"
     for name, one in told.items():
         assert one.error == f"{odd / name} {words[Path(name).stem]}"
+
+
+def test_a_pipe_among_the_pictures_of_a_sound_does_not_hang(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "clip.wav", np.zeros(16_000), 16_000)
+    (tmp_path / "clip").mkdir()
+    for k in range(3):
+        os.mkfifo(tmp_path / "clip" / f"{k}.jpg")
+    data = Clips()
+    (item,) = inputs.find(str(tmp_path / "clip.wav"), data, {}).items
+    error = inputs.read(data, item).error
+    assert "jpg is a pipe; expected a file" in error
+    assert "\n" not in error
+    with pytest.raises(DataError, match="is a pipe; expected a file"):
+        _digest([tmp_path / "clip" / "0.jpg"])
 
 
 def test_a_decoder_that_fails_as_none_foresaw_costs_one_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

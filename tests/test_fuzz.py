@@ -39,7 +39,7 @@ def reading(data: Any, seeds: dict[str, bytes], folder: Path, arrays: Any) -> li
         path = folder / f"{k}-{name}"
         path.write_bytes(damaged(seeds[name], rng))
         try:
-            for part in data.samples_in(path)[:3]:
+            for part in data.samples_in(path, {})[:3]:
                 sample, notes = data.read(part, {})
                 if not all(map(finite, arrays(sample))):
                     return f"{name}: read, but not to numbers"

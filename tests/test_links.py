@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from adapter_files import NAMES, code, copied, left
 
-from zoo import catalog, files, push
+from zoo import catalog, links, push
 
 
 def pushed(argv: list[str]) -> int:
@@ -61,9 +61,9 @@ def test_links_of_the_hubs_cache_lead_into_it_and_nowhere_else(tmp_path: Path) -
     (tmp_path / "secret").write_bytes(b"secret")
     (hub / "good").symlink_to("blobs/abc")
     (hub / "bad").symlink_to("../secret")
-    files.copy_plain(hub / "good", tmp_path / "copy", most=5, cache=hub)
+    links.copy_plain(hub / "good", tmp_path / "copy", most=5, cache=hub)
     assert (tmp_path / "copy").read_bytes() == b"whole"
-    with pytest.raises(files.LinkError, match="bad is a link, which is not followed"):
-        files.copy_plain(hub / "bad", tmp_path / "copy", most=5, cache=hub)
-    with pytest.raises(files.LinkError, match="has 5 bytes; at most 4 are taken"):
-        files.copy_plain(hub / "good", tmp_path / "copy", most=4, cache=hub)
+    with pytest.raises(links.LinkError, match="bad is a link, which is not followed"):
+        links.copy_plain(hub / "bad", tmp_path / "copy", most=5, cache=hub)
+    with pytest.raises(links.LinkError, match="has 5 bytes; at most 4 are taken"):
+        links.copy_plain(hub / "good", tmp_path / "copy", most=4, cache=hub)

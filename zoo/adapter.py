@@ -26,7 +26,8 @@ from omegaconf import DictConfig, OmegaConf
 from zoo import soundness, trust
 from zoo.errors import UserError
 from zoo.exchange import as_it_stands, exchanged
-from zoo.files import copy_plain, file_hash, whole_folder, write_whole
+from zoo.files import file_hash, whole_folder, write_whole
+from zoo.links import copy_plain
 
 if TYPE_CHECKING:
     from torch import Tensor

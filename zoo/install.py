@@ -9,7 +9,8 @@ from zoo import adapter, catalog, locks, recipe, soundness
 from zoo.backbones.weights import cache_dir
 from zoo.errors import UserError
 from zoo.exchange import exchanged
-from zoo.files import copy_plain, file_hash
+from zoo.files import file_hash
+from zoo.links import copy_plain
 from zoo.recipe import RecipeError
 from zoo.unpack import LIMITS
 
