@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -109,7 +109,9 @@ class PrefixCache:
                     self._stop(f"its limit of {self.limit / 2**30:g} GiB is reached (cache.max_gib)")
                     return
                 # Counted before it is there: a process that is killed here leaves the count too high, never too low.
-                os.pwrite(counter, b"%20d" % grown, 0)
+                counter.seek(0)
+                counter.write(b"%20d" % grown)
+                counter.flush()
                 temporary.write_bytes(data)
                 os.replace(temporary, path)
         except OSError as error:
@@ -122,24 +124,25 @@ class PrefixCache:
         self.stored += 1
 
     @contextlib.contextmanager
-    def _counter(self) -> Iterator[int]:
+    def _counter(self) -> Iterator[BinaryIO]:
         """The file in which the bytes of all entries are counted, for this process alone."""
         path = self.folder / "bytes"
         path.touch()
         descriptor = locks.take(path, wait=True)
         assert descriptor is not None
         try:
-            yield descriptor
+            with path.open("r+b") as file:
+                yield file
         finally:
             locks.release(descriptor)
 
-    def _size(self, counter: int) -> int:
+    def _size(self, counter: BinaryIO) -> int:
         """Bytes of all entries: looked at once, then as counted by all processes.
 
         Whoever holds the counter is alone in writing, so any temporary file is a killed process's.
         """
         if self._measured:
-            return int(os.pread(counter, 20, 0))
+            return int(counter.read(20))
         for left in self.folder.glob("??/.*"):
             left.unlink()
         self._measured = True
