@@ -7,7 +7,7 @@
     README.md             the model card
     SHA256SUMS            of the files above; checked before anything is read
 
-It is written under a temporary name and renamed, so a half-written adapter never bears the final name.
+Written under a temporary name and renamed: a half-written adapter never bears the final name.
 """
 
 import contextlib
@@ -187,8 +187,7 @@ def checksums(folder: Path) -> dict[str, str]:
     Raises:
         AdapterError: there is no such file, it is none, or it lacks a name.
     """
-    listing = folder / "SHA256SUMS"
-    if not listing.is_file():
+    if not (listing := folder / "SHA256SUMS").is_file():
         raise AdapterError(
             f"{folder} is no adapter directory: it has no SHA256SUMS (expected {', '.join(FILES)} beside it)"
         )
