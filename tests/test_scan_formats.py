@@ -15,6 +15,7 @@ from data_modules.errors import DataError
 from data_modules.folder_clouds import CloudFolder
 from data_modules.point_files import DRAWN, clouds_in, read_points
 from data_modules.synthetic_shapes import SyntheticShapes
+from zoo import own_data
 
 POINTS = np.random.default_rng(0).normal(size=(60, 3)).round(3)
 UTM = np.array([500_000.0, 5_400_000.0, 100.0])
@@ -194,3 +195,13 @@ def test_a_folder_to_train_on_is_read_as_a_file_to_predict_is(tmp_path: Path) ->
         stored = data.sets["train"][index]
         path = tmp_path / stored.id
         np.testing.assert_array_equal(data.read(path, {})[0].points, stored.points)
+
+
+def test_own_files_in_place_of_a_benchmark_keep_its_up_axis() -> None:
+    """DALES is z up; a folder's own default is y."""
+    config = {"data": {"_target_": "data_modules.dales_objects.DalesObjects", "root": "DIR", "points": 512}}
+    problems: list[str] = []
+    own = own_data.substitute(config, problems)["data"]
+    assert (own["_target_"], own["up"], own["points"], problems) == (CloudFolder.own_files, "z", 512, [])
+    told = own_data.substitute({"data": {"_target_": CloudFolder.own_files, "root": "DIR", "up": "x"}}, problems)
+    assert told["data"]["up"] == "x"

@@ -167,8 +167,7 @@ def checksums(folder: Path) -> dict[str, str]:
     Raises:
         AdapterError: there is no such file, it is none, or it lacks a name.
     """
-    listing = folder / "SHA256SUMS"
-    if not listing.is_file():
+    if not (listing := folder / "SHA256SUMS").is_file():
         raise AdapterError(
             f"{folder} is no adapter directory: it has no SHA256SUMS (expected {', '.join(FILES)} beside it)"
         )
