@@ -163,7 +163,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "odd.bin": (lambda p: p.write_bytes(bytes(17)), "it is no table of 32-bit numbers"),
     "page.obj": (lambda p: p.write_text("<!DOCTYPE html>"), "it holds no vertex"),
     "few.obj": (lambda p: p.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n"), "cannot be read as obj"),
-    "empty.glb": (lambda p: p.write_bytes(b""), "damaged, cut short or no GLB"),
+    "empty.glb": (lambda p: p.write_bytes(b""), "is empty"),
 }
 
 

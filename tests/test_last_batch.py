@@ -72,6 +72,6 @@ def test_batches_of_one_are_refused_before_training(
 
     data = Tiny(kind="clouds", batch_size=batch_size)
     data.setup()
-    monkeypatch.setattr(zoo.build, "build_pairing", lambda *_: pairing_of("clouds"))
+    monkeypatch.setattr(zoo.build, "build_pairing", lambda *_, **__: pairing_of("clouds"))
     with pytest.raises(SettingError, match=said):
         zoo.build.build_trained(OmegaConf.create({"seed": 0, "trainer": {}}), data, tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import media_files
 import predict_files
@@ -16,6 +17,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return predict_files.untrained("tb_ava", tmp_path_factory.mktemp("adapters") / "clips")
 
 
+def notes_beside_the_crop(record: dict[str, Any]) -> list[str]:
+    """What an answer says, but for the borders of a wide film that its encoder does not see."""
+    return [note for note in record.get("notes", []) if "only the central square is seen" not in note]
+
+
 def test_every_window_of_a_film_is_answered_and_says_from_when_to_when(
     tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -27,7 +33,7 @@ def test_every_window_of_a_film_is_answered_and_says_from_when_to_when(
         (f"{film}#{k}", 10.0 * k, 10.0 * k + 10) for k in range(3)
     ]
     assert all(len(line["segments"]) == 10 for line in lines)
-    assert ["notes" in line for line in lines] == [False, False, True]
+    assert [notes_beside_the_crop(line) != [] for line in lines] == [False, False, True]
     assert run(word, f"input={film}", "start=12", "end=20", f"output={tmp_path / 'out.jsonl'}") == 0
     (line,) = records(tmp_path / "out.jsonl")
     assert (line["id"], line["start"], line["end"]) == (str(film), 12.0, 22.0)
@@ -54,6 +60,7 @@ def test_files_of_unknown_kinds_are_named_and_sound_alone_follows_the_policy(
     assert "gif.gif has no sound; set missing_audio=silence" in said.err
     assert "talk.mp3 has no pictures" in said.err
     assert run(*words, "missing_audio=silence", "missing_pictures=blank") == 0
-    notes = {Path(line["id"]).name: line["notes"] for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    notes = {Path(line["id"]).name: notes_beside_the_crop(line) for line in lines}
     assert notes["gif.gif"] == notes["mpg.mpg"] == ["no sound: silence"]
     assert notes["talk.mp3"] == ["no pictures: grey ones"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -165,7 +166,7 @@ def test_an_installed_adapter_is_there_until_the_other_is_in_its_place(
         staged = saved(tmp_path / f"from{number}")
         rewrite(staged, number)
         with install.staging() as space:
-            install.install(Path(install.shutil.copytree(staged, space / "a")), "mine", source="here", replace=True)
+            install.install(Path(shutil.copytree(staged, space / "a")), "mine", source="here", replace=True)
 
     put(1)
     target = tmp_path / "cache" / "adapters" / "mine"

@@ -15,6 +15,7 @@ LISTS = re.compile(r"files that .* does not list", re.DOTALL)
 FRESH = re.compile(r"its \d+ classes are not these \d+|")
 TENSOR = re.compile(r"(task|method)(\.\w+)+")
 HEX = re.compile(r"[0-9a-f]{12,64}")
+RESTATED = re.compile(r"keys of samples hold nine digits of every length since; the same samples were [0-9a-f]{12}")
 
 
 def record(metrics: Mapping[str, Any], config: Mapping[str, Any] | None = None, classes: Sequence[str] = ()) -> Any:
@@ -118,6 +119,7 @@ def _data(data: Mapping[str, Any], public: Public) -> dict[str, Any]:
         "name": lambda value: OWN if own else _attribute(public.config, "data", "name", value),
         "license": lambda value: "not stated" if own else _attribute(public.config, "data", "license", value),
         "fingerprint": lambda value: _matching(value, HEX, ""),
+        "restated": lambda value: _matching(value, RESTATED, ""),
         # Names of a user's own lists stand in some.
         "remarks": lambda value: _numbers(
             {LISTS.sub("files that the list does not list", reason): n for reason, n in value.items()}
