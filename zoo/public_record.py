@@ -126,11 +126,15 @@ def _data(data: Mapping[str, Any], public: Public) -> dict[str, Any]:
         ),
     }
     numbers = ("synthetic", *SPLITS)
-    return {
+    told = {
         key: texts[key](value) if key in texts else _numbers(value)
         for key, value in data.items()
         if key in texts or key in numbers
     }
+    # A later measurement may be of another set than the recipe's, whose name is no known word here.
+    if told.get("synthetic") and "synthetic" not in told["name"].lower():
+        told["name"] = f"synthetic ({told['name']})"
+    return told
 
 
 def _start(init: Mapping[str, Any], public: Public) -> dict[str, Any]:
