@@ -26,6 +26,7 @@ def read_numbers(path: Path) -> NDArray[np.float64]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             first, second = file.readline(), file.readline()
+            more = bool(second.strip()) or any(line.strip() for line in file)
     except UnicodeDecodeError:
         raise DamagedError("it is no text") from None
     words = [word.lower() for word in re.split(r"[,;\s]+", first.strip().lstrip("#/ ")) if word]
@@ -34,6 +35,8 @@ def read_numbers(path: Path) -> NDArray[np.float64]:
     if len(words) == 1 and words[0].isdecimal() and len(_split(second)) > 1:
         return _counted(path)
     named = bool(words) and not any(map(_is_number, words))
+    if not more and (named or not words):
+        raise DamagedError("it holds no row of numbers")
     line = second if named else first
     separator = next((mark for mark in ",;" if mark in line), None)
     try:

@@ -194,8 +194,8 @@ class SceneSet(SampleSet[Picture]):
 
     def key(self, index: int) -> str:
         """Generator version, random stream and record; whether the GSD is told changes no pixel."""
-        record = self.record(index)
-        text = f"synthetic_scenes|{VERSION}|{self.seed}|{self.split}|{index}|{replace(record, scene=record.scene.told)}"
+        told = replace(record := self.record(index), scene=record.scene.told)
+        text = f"synthetic_scenes|{VERSION}|{self.seed}|{self.split}|{index}|{told}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _rng(self, index: int, part: int) -> np.random.Generator:

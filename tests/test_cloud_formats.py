@@ -164,6 +164,8 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "page.obj": (lambda p: p.write_text("<!DOCTYPE html>"), "it holds no vertex"),
     "few.obj": (lambda p: p.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n"), "cannot be read as obj"),
     "empty.glb": (lambda p: p.write_bytes(b""), "is empty"),
+    "words.xyz": (lambda p: p.write_text("abc"), "no row of numbers"),
+    "blank.txt": (lambda p: p.write_text(" \n\n"), "no row of numbers"),
 }
 
 

@@ -79,7 +79,7 @@ def test_a_scan_cut_anywhere_is_refused_by_name(tmp_path: Path, suffix: str) -> 
     # Of records of 30 bytes: also where one ends.
     for kept in [*range(0, len(content) - 1, 97), len(content) - 30, len(content) - 60]:
         (tmp_path / f"cut.{suffix}").write_bytes(content[:kept])
-        with pytest.raises(DataError, match=rf"cut\.{suffix} cannot be read as {suffix}: it"):
+        with pytest.raises(DataError, match=rf"cut\.{suffix} (cannot be read as {suffix}: it|is empty)"):
             read_points(tmp_path / f"cut.{suffix}")
 
 
@@ -113,7 +113,7 @@ def test_a_mesh_is_drawn_from_with_every_part_in_its_place(tmp_path: Path, name:
     if not name.endswith("obj"):  # whose text may end anywhere
         for kept in range(0, len(content) - 12, 83):
             (tmp_path / name).write_bytes(content[:kept])
-            with pytest.raises(DataError, match="cannot be read as"):
+            with pytest.raises(DataError, match=r"cannot be read as|is empty"):
                 read_points(tmp_path / name)
 
 
