@@ -53,7 +53,9 @@ def test_a_picture_becomes_sixteen_tokens_of_four_patches_each(real: SmallLLaVA)
         tokens = block(tokens)
     grid = tokens[0, 1:].view(8, 8, 384)
     expected = torch.cat([grid[2, 4], grid[2, 5], grid[3, 4], grid[3, 5]])  # second row of squares, third in it
-    assert torch.equal(seen[0, 0, 4 + 2], expected)
+    # Twice the same pass: with AVX2 MKL rounds by where in memory its operands lie.
+    torch.testing.assert_close(seen[0, 0, 4 + 2], expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(seen[0, 0, 4 + 1], expected, atol=1e-2)
     torch.testing.assert_close(real.pooled(seen)[0], seen[0, 0].mean(0))
 
 
