@@ -242,6 +242,18 @@ def test_the_command_says_what_it_wrote_and_lists_every_file(
     assert "exists already" in capsys.readouterr().err
 
 
+def test_what_an_export_says_of_its_command_names_no_folder_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_tiny.saved(export_tiny.config(), tmp_path / "mine")
+    words = [f"adapter={tmp_path / 'mine'}", f"output={tmp_path / 'out'}", "format=merged", "tolerance=1e-5"]
+    monkeypatch.setattr(export.run, "command", lambda: ["zoo.export", *words])
+    assert export.main(words) == 0
+    record = (tmp_path / "out" / "export.json").read_text()
+    assert json.loads(record)["command"] == "python -m zoo.export adapter=DIR format=merged tolerance=1e-5"
+    assert str(tmp_path) not in record
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

@@ -12,6 +12,7 @@ from zoo.backbones.base import TextEncoder
 from zoo.batch import GroundScale, SampleSet
 from zoo.errors import SettingError
 from zoo.ground import GSD, measure_in, of_recipe
+from zoo.memory import Bounded
 from zoo.pairing import Pairing
 from zoo.prefix import PrefixDataset, whole
 from zoo.recipe import instantiate
@@ -30,19 +31,23 @@ def build_pairing(
         classes: in label order.
         cached: keep the recipe's prefix cache.
         scale: what ground sampling distances are measured in, where files settled it; else as the recipe says.
+
+    Raises:
+        MemoryError: it does not fit into this machine's memory.
     """
-    encoders = {name: instantiate(block) for name, block in config.backbones.items() if block is not None}
-    # After the encoders: how many random numbers they draw must not change the method's initialisation.
-    L.seed_everything(config.seed, verbose=False)
-    pairing = Pairing(
-        {name: encoder for name, encoder in encoders.items() if not isinstance(encoder, TextEncoder)},
-        instantiate(config.method),
-        instantiate(config.task),
-        classes=classes,
-        text=next((encoder for encoder in encoders.values() if isinstance(encoder, TextEncoder)), None),
-        optimizer=instantiate(config.optimizer) if config.get("optimizer") else None,
-        cache=instantiate(config.cache) if cached and config.get("cache") else None,
-    )
+    with Bounded():
+        encoders = {name: instantiate(block) for name, block in config.backbones.items() if block is not None}
+        # After the encoders: how many random numbers they draw must not change the method's initialisation.
+        L.seed_everything(config.seed, verbose=False)
+        pairing = Pairing(
+            {name: encoder for name, encoder in encoders.items() if not isinstance(encoder, TextEncoder)},
+            instantiate(config.method),
+            instantiate(config.task),
+            classes=classes,
+            text=next((encoder for encoder in encoders.values() if isinstance(encoder, TextEncoder)), None),
+            optimizer=instantiate(config.optimizer) if config.get("optimizer") else None,
+            cache=instantiate(config.cache) if cached and config.get("cache") else None,
+        )
     pairing.seed = config.seed
     measure_in(pairing, of_recipe(config.get("data")) if scale is None else scale)
     return pairing

@@ -220,8 +220,8 @@ def told(error: Exception) -> str:
     """One line of an error that libraries raise over what a user asked for; empty where it is another."""
     words = " ".join(str(error).split())
     if isinstance(error, MemoryError) or re.search("not enough memory|can't allocate memory|out of memory", words):
-        size = re.search(r"allocate ([\d.]+ ?\w+)", words)
-        much = f" ({size[1]} in one piece)" if size else ""
+        size = re.search(r"allocate ([\d.]+ ?\w+(?: beside .* held)?)", words)
+        much = f" ({size[1]})" if size else ""
         return f"the memory is too small for what is asked{much}: take smaller widths, ranks or batches"
     return words if type(error).__name__ == "MisconfigurationException" else ""
 

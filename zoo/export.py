@@ -31,7 +31,7 @@ import torch
 from omegaconf import DictConfig
 
 from data_modules.errors import DataError
-from zoo import adapter, catalog, exported, merged, peft_layout, recipe, run
+from zoo import adapter, catalog, exported, merged, peft_layout, public, recipe, run
 from zoo.batch import Batch
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.exported import ExportError, Parity, Tensors
@@ -202,7 +202,7 @@ def export(
             **({"forced": pairing.forced} if pairing.forced else {}),
             "seconds": round(time.perf_counter() - start, 1),
             "versions": run.versions() | run.installed(PACKAGES.get(form, ())),
-            "command": " ".join(["python -m", *run.command()]),
+            "command": public.command(" ".join(["python -m", *run.command()]), public.Public(classes=pairing.classes)),
         }
         write_whole(folder / "export.json", json.dumps(record, indent=2) + "\n")
         write_whole(folder / "SHA256SUMS", checksum_lines(folder))

@@ -74,7 +74,7 @@ def look() -> Machine:
         extras=extras,
         gpus=_gpus(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory=_memory(),
+        memory=memory(),
         cache=str(cache_dir()),
         cache_writable=os.access(folder, os.W_OK),
         free=shutil.disk_usage(folder).free,
@@ -133,7 +133,7 @@ def _gpus() -> list[str]:
     return [f"{path} (no nvidia-smi to ask)" for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
 
 
-def _memory() -> int:
+def memory() -> int:
     """Bytes of memory, or the container's limit where that is lower."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")

@@ -25,7 +25,11 @@ REPLACEABLE = ("data", "cache", "trainer", "optimizer")
 STRUCTURE = ("backbones", "method", "task")
 UNTOLD = ("into", "runs", "card", "output")
 """Words of a command that mean nothing to who repeats it."""
-COMMAND = ("recipe", "adapter", "init", "resume", "test", "seeds", "folds", "variants", "probes")
+COMMAND = (
+    *("recipe", "adapter", "init", "resume", "test", "seeds", "folds", "variants", "probes"),
+    *("input", "format", "gsd", "tolerance"),
+)
+PLAIN = (("data", "folder"), *(("format", form) for form in ("merged", "peft", "torch", "onnx")))
 FLAGS = ("-m", "--smoke", "--force", "--update-card")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|true|false|null")
 KEY = re.compile(r"[\w@%<>=+. ,:/()\-]{1,80}")
@@ -184,7 +188,7 @@ def _is_setting(key: str, public: Public) -> bool:
 
 
 def _is_public(key: str, value: str, public: Public) -> bool:
-    if (key, value) == ("data", "folder"):
+    if (key, value) in PLAIN:
         return True
     if value.startswith("[") != value.endswith("]"):
         return False
@@ -193,4 +197,8 @@ def _is_public(key: str, value: str, public: Public) -> bool:
 
 
 def _stand_in(key: str) -> str:
-    return PLACE if key.rpartition(".")[2] in ("root", "folder", "manifest", "splits", "adapter", "init") else TEXT
+    return (
+        PLACE
+        if key.rpartition(".")[2] in ("root", "folder", "manifest", "splits", "adapter", "init", "input")
+        else TEXT
+    )

@@ -1,0 +1,39 @@
+"""Nothing is built that the memory cannot hold."""
+
+import re
+
+import pytest
+import torch
+
+from zoo import memory
+from zoo.command import told
+
+MIB = 1 << 20
+
+
+def test_layers_that_fit_one_by_one_are_refused_when_they_do_not_fit_together() -> None:
+    before, layers = memory.held(), []
+
+    def build() -> None:
+        while True:
+            layers.append(torch.nn.Linear(4096, 4096, bias=False))  # 64 MiB each
+
+    with pytest.raises(MemoryError) as refused, memory.Bounded(before + 256 * MIB):
+        build()
+    assert 1 <= len(layers) <= 4
+    assert memory.held() < before + 256 * MIB
+    assert re.match(r"the memory is too small for what is asked \(0.1 GiB beside the .* held\)", told(refused.value))
+
+
+def test_one_tensor_beyond_the_memory_is_refused_before_a_byte_of_it_is_used() -> None:
+    with pytest.raises(MemoryError, match="allocate 8192"), memory.Bounded():
+        torch.zeros(1 << 41, dtype=torch.float32)
+
+
+def test_what_fits_is_made_with_the_same_values() -> None:
+    torch.manual_seed(0)
+    expected = torch.nn.Linear(600, 600).weight
+    torch.manual_seed(0)
+    with memory.Bounded():
+        found = torch.nn.Linear(600, 600).weight
+    assert torch.equal(found, expected)

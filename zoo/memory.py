@@ -1,0 +1,56 @@
+"""Refuse what this machine's memory cannot hold before it is allocated.
+
+Linux promises memory that it does not have, and kills the process which then uses it, without a word. An adapter from
+elsewhere may ask for a hundred layers of a gigabyte, each of which would be promised.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from zoo import machine
+
+WORTH_ASKING = 1 << 20
+"""Bytes of a tensor below which nobody asks how much the process holds: asking costs microseconds."""
+
+
+class Bounded(TorchDispatchMode):
+    """Inside, no tensor is made that would not fit beside what the process holds.
+
+    Args:
+        limit: bytes for the process; by default the machine's memory, or its container's where that is less.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.limit = machine.memory() if limit is None else limit
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """One operation of torch.
+
+        Raises:
+            MemoryError: it would make a tensor of a given shape that does not fit.
+        """
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], list | tuple) and all(isinstance(length, int) for length in args[0]):
+            wanted = math.prod(args[0]) * (kwargs.get("dtype") or torch.get_default_dtype()).itemsize
+            on_cpu = torch.device(kwargs.get("device") or "cpu").type == "cpu"
+            if on_cpu and wanted > WORTH_ASKING and held() + wanted > self.limit:
+                raise MemoryError(f"cannot allocate {_gib(wanted)} beside the {_gib(held())} already held")
+        return func(*args, **kwargs)
+
+
+def held() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not tell."""
+    told = Path("/proc/self/statm")
+    return int(told.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") if told.is_file() else 0
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
