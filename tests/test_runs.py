@@ -19,6 +19,7 @@ import pytest
 import question_files
 import torch
 import vqa_files
+from _pytest.mark import ParameterSet
 from safetensors.torch import load_file
 
 from zoo import adapter, evaluate, predict, recipe
@@ -93,10 +94,29 @@ SMALL = [
 ]
 
 
+def in_groups(tests: str) -> list[ParameterSet]:
+    """Every recipe; these tests of it run in one process."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(f"{name} {tests}")) for name in NAMES]
+
+
+OF_FINISHED = in_groups("finished")
+
+
+class Finished(dict[str, Path]):
+    """A finished smoke run of every recipe, made when it is asked for."""
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        super().__init__()
+        self.factory = factory
+
+    def __missing__(self, name: str) -> Path:
+        self[name] = smoke(name, self.factory.mktemp(name))
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One finished smoke run of every recipe."""
-    return {name: smoke(name, tmp_path_factory.mktemp(name)) for name in NAMES}
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return Finished(tmp_path_factory)
 
 
 def data_words(name: str, folder: Path) -> list[str]:
@@ -117,8 +137,8 @@ def smoke(name: str, folder: Path) -> Path:
     return next((folder / "runs" / name).iterdir())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_run_leaves_what_it_promises(finished: dict[str, Path], name: str) -> None:
+@pytest.mark.parametrize("name", OF_FINISHED)
+def test_a_run_leaves_what_it_promises(finished: Finished, name: str) -> None:
     run = finished[name]
     adapter.verify(run / "adapter")
     record = json.loads((run / "metrics.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
@@ -132,10 +152,8 @@ def test_a_run_leaves_what_it_promises(finished: dict[str, Path], name: str) -> 
     assert (run / "adapter" / "adapter.safetensors").stat().st_mode & 0o044 == 0o044
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(
-    finished: dict[str, Path], name: str
-) -> None:
+@pytest.mark.parametrize("name", OF_FINISHED)
+def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(finished: Finished, name: str) -> None:
     state = load_file(finished[name] / "adapter" / "adapter.safetensors")
     zero_at_first = MOVED.get(KINDS.get(name, "label"))
     moved = [t for key, t in state.items() if (key.endswith(zero_at_first) if zero_at_first else ".bases." in key)]
@@ -145,8 +163,8 @@ def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(
     assert not any(key.startswith("backbones.") for key in last["state_dict"])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: dict[str, Path], name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OF_FINISHED)
+def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: Finished, name: str, tmp_path: Path) -> None:
     run = finished[name]
     words = [f"adapter={run / 'adapter'}", f"output={tmp_path / 'again.json'}"]
     if name in FIRST.values():
@@ -161,9 +179,9 @@ def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: dict[str, Pa
     assert again["metrics"] == pytest.approx(stored["metrics"], nan_ok=True)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_FINISHED)
 def test_predict_labels_a_file_bit_equally_in_a_new_process(
-    finished: dict[str, Path], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Finished, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kind = KINDS.get(name, "label")
     words = [f"adapter={finished[name] / 'adapter'}"]
@@ -208,7 +226,7 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
         assert set(answer) == {"id"} | expected | ({"notes"} if kind in ("label", "reconstruction") else set())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", in_groups("resumed"))
 def test_every_recipe_resumes_to_the_result_of_an_uninterrupted_run(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,9 +300,8 @@ def test_ctrl_c_ends_in_one_line_that_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-def test_resuming_with_another_command_is_refused(
-    finished: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.xdist_group("tb_ava finished")
+def test_resuming_with_another_command_is_refused(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     runs = finished["tb_ava"].parents[1]
     with pytest.raises(SystemExit) as end:
         main(["recipe=tb_ava", "--smoke", f"runs={runs}", "resume=true"])
