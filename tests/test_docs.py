@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_ci_runs_the_test_command_of_the_readme_and_of_the_contribution_guide() -> None:
     command = README.partition("# install and run the tests\n")[2].splitlines()[0]
-    assert command.endswith("-m pytest")
+    assert command.endswith("-m pytest -n auto")
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert command in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 

@@ -19,7 +19,6 @@ import pytest
 import question_files
 import torch
 import vqa_files
-from _pytest.mark import ParameterSet
 from safetensors.torch import load_file
 
 from zoo import adapter, evaluate, predict, recipe
@@ -94,14 +93,6 @@ SMALL = [
 ]
 
 
-def in_groups(tests: str) -> list[ParameterSet]:
-    """Every recipe; these tests of it run in one process."""
-    return [pytest.param(name, marks=pytest.mark.xdist_group(f"{name} {tests}")) for name in NAMES]
-
-
-OF_FINISHED = in_groups("finished")
-
-
 class Finished(dict[str, Path]):
     """A finished smoke run of every recipe, made when it is asked for."""
 
@@ -137,7 +128,7 @@ def smoke(name: str, folder: Path) -> Path:
     return next((folder / "runs" / name).iterdir())
 
 
-@pytest.mark.parametrize("name", OF_FINISHED)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_run_leaves_what_it_promises(finished: Finished, name: str) -> None:
     run = finished[name]
     adapter.verify(run / "adapter")
@@ -152,7 +143,7 @@ def test_a_run_leaves_what_it_promises(finished: Finished, name: str) -> None:
     assert (run / "adapter" / "adapter.safetensors").stat().st_mode & 0o044 == 0o044
 
 
-@pytest.mark.parametrize("name", OF_FINISHED)
+@pytest.mark.parametrize("name", NAMES)
 def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(finished: Finished, name: str) -> None:
     state = load_file(finished[name] / "adapter" / "adapter.safetensors")
     zero_at_first = MOVED.get(KINDS.get(name, "label"))
@@ -163,7 +154,7 @@ def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(
     assert not any(key.startswith("backbones.") for key in last["state_dict"])
 
 
-@pytest.mark.parametrize("name", OF_FINISHED)
+@pytest.mark.parametrize("name", NAMES)
 def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: Finished, name: str, tmp_path: Path) -> None:
     run = finished[name]
     words = [f"adapter={run / 'adapter'}", f"output={tmp_path / 'again.json'}"]
@@ -179,12 +170,13 @@ def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: Finished, na
     assert again["metrics"] == pytest.approx(stored["metrics"], nan_ok=True)
 
 
-@pytest.mark.parametrize("name", OF_FINISHED)
+@pytest.mark.parametrize("name", NAMES)
 def test_predict_labels_a_file_bit_equally_in_a_new_process(
     finished: Finished, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kind = KINDS.get(name, "label")
     words = [f"adapter={finished[name] / 'adapter'}"]
+    capsys.readouterr()  # of the training, where this test is the first that asks for it
     if kind in ("events", "parsing"):
         av_files.write_clip(tmp_path / "clip.mp4")
         words.append(f"input={tmp_path / 'clip.mp4'}")
@@ -226,7 +218,7 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
         assert set(answer) == {"id"} | expected | ({"notes"} if kind in ("label", "reconstruction") else set())
 
 
-@pytest.mark.parametrize("name", in_groups("resumed"))
+@pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_resumes_to_the_result_of_an_uninterrupted_run(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,7 +292,6 @@ def test_ctrl_c_ends_in_one_line_that_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.xdist_group("tb_ava finished")
 def test_resuming_with_another_command_is_refused(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     runs = finished["tb_ava"].parents[1]
     with pytest.raises(SystemExit) as end:
