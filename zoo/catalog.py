@@ -90,6 +90,8 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except (UserError, schema.SchemaError, SyntaxError, yaml.YAMLError, OSError) as error:
         raise CatalogError(f"{path}: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise CatalogError(f"{path}: what should be text is not UTF-8") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CatalogError(
             f"{path}: a value is missing or of another kind than expected ({type(error).__name__}: {error})"

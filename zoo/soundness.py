@@ -113,8 +113,18 @@ def _are_intervals(value: Any) -> bool:
     )
 
 
-KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _or_unknown(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """What a wheel outside of a checkout does not know, as its commit."""
+    return lambda value: value is None or fits(value)
+
+
+MEASURED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "split": (_is_text, "a text"),
+    "task": (_is_text, "a text"),
     "monitor": (_is_text, "a text"),
     "unit": (_is_text, "a text"),
     "n": (_is_count, "a count"),
@@ -122,16 +132,28 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "intervals": (_are_intervals, "two numbers by name"),
     "manifest": (_is_object, "an object"),
     "manifest.command": (_is_text, "a text"),
+    "manifest.commit": (_or_unknown(_is_text), "a text or null"),
+    "manifest.dirty": (_or_unknown(_is_flag), "true, false or null"),
     "manifest.date": (_is_text, "a text"),
     "manifest.hardware": (_is_text, "a text"),
     "manifest.recipe": (_is_text, "a text"),
     "manifest.seconds": (_is_number, "a number"),
     "manifest.seed": (_is_count, "a count"),
-    "manifest.parameters": (_are_numbers, "numbers by name"),
+    "manifest.selected_on": (_is_text, "a text"),
+    "manifest.versions": (_is_object, "an object"),
     "manifest.data": (_is_object, "an object"),
     "manifest.data.name": (_is_text, "a text"),
-    "manifest.data.synthetic": (lambda value: isinstance(value, bool), "true or false"),
+    "manifest.data.synthetic": (_is_flag, "true or false"),
+    "manifest.data.fingerprint": (_is_text, "a text"),
 }
+"""Of every measurement."""
+TRAINED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "manifest.epochs": (_is_count, "a count"),
+    "manifest.parameters": (_are_numbers, "numbers by name"),
+    "manifest.cost": (_is_object, "an object"),
+    "manifest.cost.peak_memory_bytes": (_is_number, "a number"),
+}
+"""And of the one that ended the training."""
 
 
 def require_metrics(path: Path) -> None:
@@ -146,14 +168,25 @@ def require_metrics(path: Path) -> None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise SoundnessError(f"{path} is no JSON: {error}") from None
+    later = record.get("evaluations", []) if isinstance(record, dict) else []
+    if not isinstance(later, list):
+        raise SoundnessError(f"{path}: evaluations: expected a list")
+    _require(record, MEASURED | TRAINED, f"{path}:")
+    for place, evaluation in enumerate(later):
+        _require(evaluation, MEASURED, f"{path}: evaluations[{place}]:")
+
+
+def _require(record: Any, kinds: Mapping[str, tuple[Callable[[Any], bool], str]], where: str) -> None:
     if not isinstance(record, dict):
-        raise SoundnessError(f"{path}: expected an object")
-    for key, (fits, words) in KINDS.items():
+        raise SoundnessError(f"{where} expected an object")
+    for key, (fits, words) in kinds.items():
+        outer, _, last = key.rpartition(".")
         value: Any = record
-        for part in key.split("."):
+        for part in filter(None, outer.split(".")):
             value = value.get(part) if isinstance(value, dict) else None
-        if value is None or not fits(value):
-            got = "nothing" if value is None else repr(value)[:80]
-            raise SoundnessError(f"{path}: {key}: expected {words}, got {got}")
+        missing = not isinstance(value, dict) or last not in value
+        if missing or not fits(value[last]):
+            got = "nothing" if missing else repr(value[last])[:80]
+            raise SoundnessError(f"{where} {key}: expected {words}, got {got}")
     if record["monitor"] not in record["metrics"]:
-        raise SoundnessError(f"{path}: monitor: {record['monitor'][:80]!r} is none of metrics")
+        raise SoundnessError(f"{where} monitor: {record['monitor'][:80]!r} is none of metrics")
