@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo import catalog, doctor, machine, recipe, sources
+from zoo import catalog, data_roots, doctor, machine, recipe, sources
 from zoo.backbones import weights
 from zoo.doctor import Verdict, composed, examine
 from zoo.machine import Machine
@@ -76,7 +76,7 @@ def test_a_benchmark_is_asked_for_with_its_distributor_and_the_command_that_chec
 
 @pytest.mark.parametrize("name", recipe.available())
 def test_a_folder_that_is_still_to_be_given_is_named_and_explained(name: str) -> None:
-    asked = {key for key in doctor.ROOTS if composed(name, [])["data"].get(key) == "???"}
+    asked = {key for key in data_roots.ROOTS if composed(name, [])["data"].get(key) == "???"}
     found = verdict(name)
     assert {what for what in found.missing if what.startswith("data.")} == {f"data.{key}=DIR" for key in asked}
     assert sum("layout and check" in how for how in found.get.values()) == len(asked)

@@ -85,7 +85,7 @@ def require_question(task: "Task", question: Question | None) -> None:
         SettingError: it needs a question, or choices.
     """
     if lacking := task.lacks(question):
-        raise SettingError(f"{type(task).__name__} answers questions: say {' and '.join(lacking)}")
+        raise SettingError(f"this adapter answers questions: say {' and '.join(lacking)}")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from data_modules.errors import DataError
-from zoo import annotations, own_data, recipe, schema
+from zoo import annotations, own_data, recipe, recipe_check, schema
 from zoo.errors import UserError
 from zoo.recipe import RecipeError
 from zoo.schema import TARGET
@@ -162,7 +162,7 @@ def blocks(name: str, words: Collection[str] = ()) -> dict[str, tuple[dict[str, 
     base = recipe.read(recipe.find(name), problems)
     if "=".join(own_data.WORD) in words:
         base = own_data.substitute(base, problems)
-    found = {k: base[k] for k in recipe.BLOCKS if isinstance(base.get(k), dict)}
+    found = {k: base[k] for k in recipe_check.BLOCKS if isinstance(base.get(k), dict)}
     found |= {f"backbones.{k}": v for k, v in (base.get("backbones") or {}).items() if isinstance(v, dict)}
     known: dict[str, tuple[dict[str, Any], dict[str, schema.Parameter]]] = {}
     for key, block in found.items():

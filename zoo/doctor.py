@@ -21,15 +21,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from zoo import catalog, machine, recipe, report, schema, sources
+from zoo import catalog, data_roots, machine, recipe, report, schema, sources
 from zoo.backbones import origins, weights
 from zoo.command import parse_words, user_errors
 from zoo.entries import Entry
 from zoo.machine import Machine
 from zoo.recipe import RecipeError
 
-ROOTS = ("root", "train_root")
-"""Keys of a data block that name a folder to obtain."""
 HUBS = ("hf", "timm", "open_clip")
 """Kinds of sources that a hub serves."""
 
@@ -101,13 +99,11 @@ def _data(entry: Entry, block: Mapping[str, Any], verdict: Verdict) -> None:
     module = target.rpartition(".")[0]
     for key, known in schema.signature(target).items():
         value = block.get(key)
-        if key not in ROOTS or value is None or (value != schema.MISSING and Path(value).expanduser().is_dir()):
+        asked = key in data_roots.unset(block)
+        if key not in data_roots.ROOTS or value is None or (not asked and Path(value).expanduser().is_dir()):
             continue
-        asked = value == schema.MISSING
         verdict.missing.append(f"data.{key}=DIR" if asked else f"data.{key} (there is no folder {value})")
-        told = schema.constant(f"{module}.DISTRIBUTOR") or schema.attributes(target).get("distributor", "")
-        told = told[block["variant"]] if isinstance(told, dict) else told
-        words = (told if key == "root" else known.meaning.rstrip(".")) + "\n"
+        words = (data_roots.distributor(block, key) if key == "root" else known.meaning.rstrip(".")) + "\n"
         name = f"{entry.data.partition(' (')[0]}, data.{key}"
         verdict.get[name] = f"{words}layout and check: python -m {module} --check DIR".lstrip()
 
