@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 import zoo
-from zoo import card, comparison, recipe, schema, sources
+from zoo import card, comparison, recipe, schema, sources, words
 from zoo.backbones.weights import cache_dir
 from zoo.entries import Entry, Holdings, Licences, Measured
 from zoo.errors import UserError
@@ -237,7 +237,7 @@ def _of_run(record: Mapping[str, Any]) -> Measured | None:
     if value is None:
         return None
     return Measured(
-        metric=monitor.replace("_", " "),
+        metric=words.named(monitor),
         value=unit * value,
         std=None,
         interval=[unit * end for end in interval] if interval else None,

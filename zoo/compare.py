@@ -100,11 +100,16 @@ def _train(target: Path, config: str, settings: list[str], name: str) -> int:
     """Train into `target` unless that is done; an interrupted one goes on."""
     if (target / "adapter").exists():
         return 0
+    made = [place for place in (target, *target.parents) if not place.exists()]
     target.mkdir(parents=True, exist_ok=True)
     (target / "config.yaml").write_text(config, encoding="utf-8")
     words = [f"recipe={target / 'config.yaml'}", f"into={target}", f"card={name}", *settings]
     words += ["resume=true"] if (target / run_folder.RECORD).exists() else []
-    return subprocess.run([sys.executable, "-m", "zoo.train", *words], check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "zoo.train", *words], check=False).returncode
+    if code and not (target / run_folder.RECORD).exists():  # refused, before it began
+        (target / "config.yaml").unlink()
+        run_folder.remove_empty(made)
+    return code
 
 
 def _words(text: str) -> list[str]:

@@ -27,6 +27,7 @@ from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.files import file_hash
 from zoo.initialise import plain
 from zoo.pairing import Pairing
+from zoo.progress import Lines
 from zoo.verdict import verdict
 
 if TYPE_CHECKING:
@@ -112,8 +113,9 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
 
 
 def single_trainer(accelerator: str) -> L.Trainer:
-    """A Trainer of one process and device that measures and writes nothing."""
+    """A Trainer of one process and device that measures and writes nothing; off a terminal it says how far it is."""
     return L.Trainer(
+        callbacks=[] if sys.stderr.isatty() else [Lines()],
         accelerator=accelerator,
         devices=1,
         logger=False,

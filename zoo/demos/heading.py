@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from omegaconf import DictConfig
 
+from zoo import words
 from zoo.pairing import Pairing, count_parameters
 from zoo.report import number
 
@@ -48,7 +49,7 @@ def measured(record: Mapping[str, Any]) -> Markup:
     interval = "" if low is None else f", 95 % interval {number(low, unit)} to {number(high, unit)}"
     return MEASURED.format(
         number(record["metrics"][monitor], unit),
-        monitor.replace("_", " "),
+        words.named(monitor),
         data["name"],
         record["split"],
         record["n"],
