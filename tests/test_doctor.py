@@ -221,3 +221,11 @@ def test_a_hub_that_does_not_answer_is_said_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "*")
     assert machine._hub().startswith("not reachable")
+
+
+def test_a_cuda_build_without_a_card_is_told_of_the_smaller_one() -> None:
+    told = doctor.facts(computer())["torch"]
+    assert "a CUDA build of torch without a card" in told
+    assert "--index-url https://download.pytorch.org/whl/cpu" in told
+    for other in (computer(torch_cuda=None), computer(gpus=["H100, 81559 MiB"])):
+        assert "--index-url" not in doctor.facts(other)["torch"]

@@ -28,6 +28,8 @@ from zoo.entries import Entry
 from zoo.machine import Machine
 from zoo.recipe import RecipeError
 
+CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's own index of builds for processors alone."""
 HUBS = ("hf", "timm", "open_clip")
 """Kinds of sources that a hub serves."""
 
@@ -157,7 +159,7 @@ def facts(here: Machine) -> dict[str, str]:
     }
     return {
         "python": f"{here.python} on {here.system}",
-        "torch": f"{here.torch}, {built}" if here.torch else "not installed",
+        "torch": f"{here.torch}, {built}{_without_card(here)}" if here.torch else "not installed",
         "other packages": "; ".join(here.unmet) or "all that the zoo requires",
         **extras,
         "graphics cards": "; ".join(here.gpus) or "none",
@@ -166,6 +168,17 @@ def facts(here: Machine) -> dict[str, str]:
         f"{report.size(here.free)} free",
         "hub": here.hub,
     }
+
+
+def _without_card(here: Machine) -> str:
+    """That CUDA's part of torch lies idle, and how to do without."""
+    if not here.torch_cuda or here.gpus:
+        return ""
+    return (
+        "\na CUDA build of torch without a card: most of its gigabytes lie idle; a build for processors is as good here\n"
+        f"python -m pip install --force-reinstall --index-url {CPU_WHEELS} torch=={here.torch.partition('+')[0]} "
+        "torchvision torchaudio"
+    )
 
 
 def page(here: Machine, verdicts: Sequence[Verdict]) -> Group:

@@ -102,9 +102,9 @@ def _print(shown: Holdings) -> None:
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=PIPE)
-    for title, entries, columns in (("recipes", shown.recipes, RECIPES), ("adapters", shown.adapters, ADAPTERS)):
+    for kind, entries, columns in (("recipe", shown.recipes, RECIPES), ("adapter", shown.adapters, ADAPTERS)):
         if entries:
-            console.print(catalog_tables.terminal(f"{len(entries)} {title}", entries, columns, console.width), "")
+            console.print(catalog_tables.terminal(kind, entries, columns, console.width), "")
 
 
 if __name__ == "__main__":

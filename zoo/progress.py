@@ -8,14 +8,10 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 from zoo import words
+from zoo.report import duration
 
 EVERY = 30.0
 """Seconds within which a line is printed where there is no bar."""
-
-
-def duration(seconds: float) -> str:
-    """A time to wait, for a reader."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 class Lines(Callback):

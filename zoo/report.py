@@ -53,6 +53,13 @@ def seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} s"
 
 
+def duration(seconds: float) -> str:
+    """A time to wait, for a reader."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
 class Pairs:
     """Names in bold, and beside each its text, whatever brackets are in it.
 
@@ -108,10 +115,7 @@ def _named(record: Mapping[str, Any]) -> dict[str, str]:
     """Metrics in the order in which they are printed, and their names: those of probes indented beneath the monitored
     one, so that what a method says without the picture stands beside what it says with it."""
     monitor = record["monitor"]
-    own = f"{words.named(monitor)}, "
-    beneath = {
-        key: f"  {words.named(key).removeprefix(own)}" for key in (f"{monitor}_{probe}" for probe in record["probes"])
-    }
+    beneath = {f"{monitor}_{probe}": f"  {words.named(probe)}" for probe in record["probes"]}
     others = {metric: words.directed(metric) for metric in record["metrics"] if metric not in beneath}
     return {monitor: others.pop(monitor)} | beneath | others
 
