@@ -7,7 +7,6 @@ Below stands where each is obtained, its licence page and the file that is expec
     --json    all of it, for programs
 """
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from zoo import catalog, data_roots, machine, recipe, report, schema, sources
 from zoo.backbones import origins, weights
 from zoo.command import parse_words, user_errors
 from zoo.entries import Entry
+from zoo.files import json_text
 from zoo.machine import Machine
 from zoo.recipe import RecipeError
 
@@ -175,7 +175,7 @@ def _without_card(here: Machine) -> str:
     if not here.torch_cuda or here.gpus:
         return ""
     return (
-        "\na CUDA build of torch without a card: most of its gigabytes lie idle; a build for processors is as good here\n"
+        "\na CUDA build of torch without a card: most of its gigabytes lie idle; one for processors serves as well\n"
         f"python -m pip install --force-reinstall --index-url {CPU_WHEELS} torch=={here.torch.partition('+')[0]} "
         "torchvision torchaudio"
     )
@@ -211,7 +211,8 @@ def main(argv: list[str] | None = None) -> int:
         verdicts = [examine(entry, config, here) for entry, config in configs]
     if "--json" in named:
         told = [asdict(verdict) | {"runs": verdict.runs} for verdict in verdicts]
-        print(json.dumps({"machine": asdict(here), "recipes": told, "problems": problems}, indent=2))
+        record = {"machine": asdict(here), "recipes": told, "problems": problems}
+        print(json_text(record, indent=2, encoding=sys.stdout.encoding))
     else:
         report.show(page(here, verdicts))
     for line in problems:

@@ -193,7 +193,7 @@ def gates(openness: Mapping[str, NDArray[np.float32]], names: Sequence[str], pat
         axes.axis("off")
     if image is not None:
         figure.colorbar(image, ax=panels.tolist(), shrink=0.6, label="openness minus the channel's mean over classes")
-    figure.suptitle("Which channels opened for which class (mean over test segments)", fontsize=11)
+    figure.suptitle("How far the gates open for each class: a column a channel, mean of the test segments", fontsize=11)
     save(figure, path)
 
 

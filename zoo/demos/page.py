@@ -1,5 +1,6 @@
 """The page: what the adapter is, samples and fields on the left, the answer on the right."""
 
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,8 @@ class Answerer:
             raise UserError("pick a sample or drop a file first")
         answered = ask(self.pairing, sample)
         shown: list[Any] = self.kind.show(answered, self.data, self.pairing)
+        # A command is told by words; here fields are filled in.
+        notes = [re.sub(r"\w+=[A-Z]+ tells it", "the field tells it", note) for note in notes]
         notes = [*notes, *(f"forced: {line}" for line in self.pairing.forced)]
         said = Markup("").join(WARNING.format("note", note) for note in notes)
         return [gr.update(value=str(said), visible=bool(notes)), *shown]
