@@ -247,7 +247,7 @@ def test_filters_that_fit_nothing_together_end_with_code_1(capsys: pytest.Captur
     assert "backbone=qwen and method=mantis" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("width", range(80, 201, 4))
+@pytest.mark.parametrize("width", range(80, 261, 4))
 def test_tables_fit_the_terminal_and_cut_no_name_short(everything: Holdings, width: int) -> None:
     for entries, columns in ((everything.recipes, RECIPES), (everything.adapters, ADAPTERS)):
         text = rendered(entries, columns, width)

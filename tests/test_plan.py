@@ -36,7 +36,7 @@ def test_a_command_says_its_plan_before_the_first_training(
     monkeypatch.setattr(compare, "_train", lambda *_: 7)
     assert compare.main(["recipe=tb_ava", "seeds=[0,1,2]", f"runs={tmp_path}"]) == 7
     first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("tb_ava: 21 trainings (recipe, ")  # the recipe and six variants, three seeds
+    assert first.startswith("tb_ava: 33 trainings (recipe, ")  # the recipe and ten variants, three seeds
     assert "at 4 min a training as on CPU" in first
     assert second == "--- recipe, seed0"
 

@@ -108,7 +108,7 @@ PAIRING = (
 RESULT = (
     Column("measured", measured, until=180, right=True),
     Column("measured", exactly, 180, least=18),
-    Column("best control", control, 180, least=16),
+    Column("best control", control, 220, least=16),
     Column("status", lambda e: e.status, 180),
 )
 RECIPES = (
