@@ -115,7 +115,8 @@ def test_a_visitor_of_the_page_gets_no_byte_of_another_file(tmp_path: Path) -> N
     assert str(tmp_path) not in told
 
 
-def test_no_name_of_a_file_becomes_markup_where_it_is_refused() -> None:
-    seen = Seen(refusal(DataError(f"/tmp/x/{EVIL} is none"), f"/tmp/x/{EVIL}"))
-    assert set(seen.tags) <= OURS
-    assert EVIL in seen.text
+def test_nothing_of_a_refusal_becomes_markup() -> None:
+    for path in (None, "/tmp/x/file"):
+        seen = Seen(refusal(DataError(f"{EVIL} is none"), path))
+        assert set(seen.tags) <= OURS
+        assert f"{EVIL} is none" in seen.text
