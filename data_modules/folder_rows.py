@@ -106,9 +106,7 @@ def read_entries(
         DataError: no such folder, nothing in it, or everything that is wrong with the manifest.
     """
     if not root.is_dir():
-        raise DataError(
-            f"data.root: {root} is no folder; expected one of class folders of {columns.kind}, or with a manifest.csv"
-        )
+        raise DataError(f"data.root: {root} is no folder; expected one of class folders, or with a manifest.csv")
     there = [root / name for name in MANIFESTS if (root / name).is_file()]
     if manifest is None and len(there) > 1:
         raise DataError(f"{root} holds both {' and '.join(MANIFESTS)}; data.manifest=NAME says which")
@@ -293,10 +291,8 @@ def _require_columns(
         raise DataError(f"{where}: column {repeated[0]!r} stands twice")
     needed = ("path", *columns.required) if required is None else required
     if lacking := [name for name in needed if name not in found]:
-        raise DataError(
-            f"{where}: no column {', '.join(lacking)}; expected {', '.join(('path', *columns.required))} "
-            f"of {columns.kind}"
-        )
+        expected = ", ".join(("path", *columns.required))
+        raise DataError(f"{where}: no column {', '.join(lacking)}; expected {expected} of {columns.kind}")
 
 
 def _count(remarks: dict[str, int], reason: str, number: int) -> None:
