@@ -83,7 +83,7 @@ class AVE(ClipDataModule):
     when `drop_train_test_overlap` says so.
 
     Args:
-        root: folder of the layout above.
+        root: folder of the data set.
         drop_train_test_overlap: leave clips whose video is in test out of train.
         missing_audio: a clip without sound is an error, or silence (counted in the manifest).
         missing_pictures: a clip without pictures is an error, or grey ones (counted in the manifest).

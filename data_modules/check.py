@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from data_modules.errors import DataError
 from zoo.batch import SampleSet
+from zoo.command import asks_help
 
 
 class Checkable(Protocol):
@@ -29,6 +30,9 @@ def check_command(command: str, make: Callable[[str], Checkable], argv: Sequence
         argv: words after the command; the program's own when None.
     """
     words = sys.argv[1:] if argv is None else argv
+    if asks_help(words):
+        print(f"usage: python -m {command} --check ROOT\nIs the copy of the data in ROOT complete and readable?")
+        return 0
     if len(words) != 2 or words[0] != "--check":
         print(f"usage: python -m {command} --check ROOT", file=sys.stderr)
         return 2

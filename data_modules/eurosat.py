@@ -50,7 +50,7 @@ class EuroSAT(PictureDataModule):
     ground sampling distance can be told wrong in a circle.
 
     Args:
-        root: folder of the layout above.
+        root: folder of the data set.
         version: the three colours as JPEG, or the same of the 13 bands.
         resample: every training picture is also shown with its ground sampling distance multiplied by these factors.
         test_resample: every test picture is shown with it multiplied by these factors only; 1 is the picture itself.

@@ -26,6 +26,7 @@ from data_modules.synthetic_events import SEGMENTS, SyntheticClips
 from data_modules.synthetic_scans import sensed
 from data_modules.synthetic_scenes import SceneSet
 from zoo.batch import Clip
+from zoo.command import asks_help
 
 SEED = 5
 FRAMES = 2
@@ -118,7 +119,11 @@ KINDS: dict[str, Callable[[Path], None]] = {make.__name__: make for make in (cli
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write one kind into a folder that is new or empty; 2 on a wrong command."""
+    usage = f"usage: python -m data_modules.examples {'|'.join(KINDS)} OUT"
     match sys.argv[1:] if argv is None else list(argv):
+        case words if asks_help(words):
+            print(f"{(__doc__ or '').strip()}\n\n{usage}")
+            return 0
         case [kind, folder] if kind in KINDS:
             out = Path(folder)
             if out.is_dir() and any(out.iterdir()):
@@ -128,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             KINDS[kind](out)
             print(f"{out}: {sum(path.is_file() for path in out.rglob('*'))} files, made by a program")
             return 0
-    print(f"usage: python -m data_modules.examples {'|'.join(KINDS)} OUT", file=sys.stderr)
+    print(usage, file=sys.stderr)
     return 2
 
 

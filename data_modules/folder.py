@@ -130,7 +130,7 @@ class OwnFiles(DataModule):
                 cannot be made.
         """
         folder, mistakes = self.folder, Mistakes()
-        kinds = Kinds(self.readable, self.beside, self.refused)
+        kinds = Kinds(self.columns.kind, self.readable, self.beside, self.refused)
         entries = read_entries(folder.path, folder.manifest, self.columns, kinds, self.remarks)
         self.understand(entries, mistakes)
         for entry in entries:

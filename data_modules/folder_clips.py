@@ -119,7 +119,7 @@ class ClipFolder(OwnFiles, ClipDataModule):
     """
 
     own_files = "data_modules.folder_clips.ClipFolder"
-    columns = Columns(("label",), ("start", "end"), blank=("label",))
+    columns = Columns("clips", ("label",), ("start", "end"), blank=("label",))
     beside = FRAMES
 
     def __init__(
@@ -268,7 +268,7 @@ class ParsedClipFolder(ClipFolder):
     """Clips with any number of classes a segment, by modality; only `weak` labels are learned from."""
 
     own_files = "data_modules.folder_clips.ParsedClipFolder"
-    columns = Columns(("label",), ("start", "end", "modality"), blank=("label",))
+    columns = Columns("clips", ("label",), ("start", "end", "modality"), blank=("label",))
 
     def require_apart(self, events: Sequence[Event]) -> None:
         """Events may overlap."""

@@ -72,7 +72,7 @@ class CloudFolder(OwnFiles, CloudDataModule):
     """
 
     own_files = "data_modules.folder_clouds.CloudFolder"
-    columns = Columns(("label",))
+    columns = Columns("point clouds", ("label",))
 
     def __init__(
         self,

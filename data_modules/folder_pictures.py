@@ -66,7 +66,7 @@ class PictureFolder(OwnFiles, PictureDataModule):
     """
 
     own_files = "data_modules.folder_pictures.PictureFolder"
-    columns = Columns(("label",), ("gsd",))
+    columns = Columns("pictures", ("label",), ("gsd",))
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class QuestionFolder(PictureFolder):
     """Questions with choices. Classes are their kinds."""
 
     own_files = "data_modules.folder_pictures.QuestionFolder"
-    columns = Columns(("question", "answer", "choices"), ("gsd", "kind"))
+    columns = Columns("questions about pictures", ("question", "answer", "choices"), ("gsd", "kind"))
     small, one_label = "pool", False
 
     def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
@@ -207,7 +207,7 @@ class OpenQuestionFolder(QuestionFolder):
     """Questions without choices, with short answers in words."""
 
     own_files = "data_modules.folder_pictures.OpenQuestionFolder"
-    columns = Columns(("question", "answer"), ("gsd", "kind"))
+    columns = Columns("questions about pictures", ("question", "answer"), ("gsd", "kind"))
 
     def question(self, said: Said) -> Question:
         """The question of a line."""

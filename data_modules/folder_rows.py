@@ -31,11 +31,13 @@ class Columns(NamedTuple):
     """Columns of a manifest beside `path`, `split` and `group`.
 
     Attributes:
+        kind: of files that it lists, in words.
         required: that every manifest has.
         optional: that it may have.
         blank: required ones of which a cell may be empty.
     """
 
+    kind: str
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     blank: tuple[str, ...] = ()
@@ -47,8 +49,10 @@ class Columns(NamedTuple):
 
 
 class Kinds(NamedTuple):
-    """Suffixes in lower case: of files that are read, that lie beside those, and that are refused with what to do."""
+    """What files are in words, and suffixes in lower case: of those that are read, that lie beside them, and that are
+    refused with what to do."""
 
+    kind: str
     readable: tuple[str, ...]
     beside: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
@@ -56,7 +60,7 @@ class Kinds(NamedTuple):
     @property
     def named(self) -> str:
         """For messages."""
-        return ", ".join(self.readable)
+        return f"{self.kind} ({', '.join(self.readable)})"
 
 
 class Said(NamedTuple):
@@ -109,8 +113,9 @@ def read_entries(
     if manifest is not None or there:
         return _listed(root, there[0] if manifest is None else root / manifest, columns, kinds, remarks)
     if columns.required and columns.required != ("label",):
+        needed = ", ".join(("path", *columns.required))
         raise DataError(
-            f"{root} has no {' or '.join(MANIFESTS)}; expected one with the columns path, {', '.join(columns.required)}"
+            f"{root} has no {' or '.join(MANIFESTS)}; expected one with the columns {needed} of {columns.kind}"
         )
     return _in_folders(root, kinds, remarks)
 
@@ -279,13 +284,15 @@ def _require_columns(
     for name in found:
         if name not in columns.known:
             close = difflib.get_close_matches(name, columns.known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(columns.known)}"
+            known = f"a list of {columns.kind} has the columns {', '.join(columns.known)}"
+            hint = f"did you mean {close[0]!r}?" if close else known
             raise DataError(f"{where}: unknown column {name!r}; {hint}")
     if repeated := [name for name, number in Counter(found).items() if number > 1]:
         raise DataError(f"{where}: column {repeated[0]!r} stands twice")
     needed = ("path", *columns.required) if required is None else required
     if lacking := [name for name in needed if name not in found]:
-        raise DataError(f"{where}: no column {', '.join(lacking)}; expected {', '.join(('path', *columns.required))}")
+        expected = ", ".join(("path", *columns.required))
+        raise DataError(f"{where}: no column {', '.join(lacking)}; expected {expected} of {columns.kind}")
 
 
 def _count(remarks: dict[str, int], reason: str, number: int) -> None:

@@ -34,7 +34,7 @@ class GeoScaleVQA(PictureDataModule):
     every file is read once at the start.
 
     Args:
-        root: folder of the layout above.
+        root: folder of your questions and their pictures.
         max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.
         gsd_range: metres per pixel outside of which a ground sampling distance is taken for a slip of units.
         batch_size: questions in a batch.

@@ -152,7 +152,7 @@ class GridAV(ClipDataModule):
     """Digits of one GRID speaker.
 
     Args:
-        root: folder of the layout above.
+        root: folder of the data set.
         batch_size: clips in a batch.
         num_workers: loader processes.
     """

@@ -101,7 +101,7 @@ class LLP(ClipDataModule):
     """The official split: weak labels in train, dense ones in val (which selects) and test (touched once).
 
     Args:
-        root: folder of the layout above.
+        root: folder of the data set.
         missing_audio: a clip without sound is an error, or silence (counted in the manifest).
         missing_pictures: a clip without pictures is an error, or grey ones (counted in the manifest).
         on_bad: a clip that is missing or damaged is an error, or is left out (counted in the manifest; then every

@@ -114,7 +114,7 @@ class ModelNet40(CloudDataModule):
     """The official train and test lists; validation is held out of train, class by class, and test is touched once.
 
     Args:
-        root: folder of one of the layouts above.
+        root: folder of the data set, in one of its layouts.
         val_share: share of each class's training objects that validation takes.
         points: N, sampled farthest first.
         augment: what training clouds go through, in every epoch anew.

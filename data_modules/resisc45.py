@@ -42,7 +42,7 @@ class RESISC45(PictureDataModule):
     """45 scenes at ground sampling distances that are not known.
 
     Args:
-        root: folder of the layout above.
+        root: folder of the data set.
         batch_size: pictures in a batch.
         num_workers: loader processes.
     """

@@ -24,6 +24,10 @@ from data_modules.picture_set import Shot, require_factors, view
 from data_modules.pictures import PictureDataModule, split
 from zoo.batch import Picture, SampleSet
 
+DISTRIBUTOR = (
+    "RSSCN7 is Zou et al.'s (doi.org/10.1109/LGRS.2015.2475299); a copy with its folders is "
+    "huggingface.co/datasets/blanchon/RSSCN7"
+)
 CLASSES = ["field", "forest", "grass", "industry", "parking", "residential", "river_lake"]
 FOLDERS = {
     "aGrass": "grass",

@@ -63,7 +63,7 @@ class RSVQA(PictureDataModule):
     """The official splits. Classes are the question types.
 
     Args:
-        root: folder of the layout above.
+        root: folder of the data set.
         variant: low or high resolution.
         test_set: 1, or 2 for the pictures of Philadelphia (hr only).
         max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.

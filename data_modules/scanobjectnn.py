@@ -59,7 +59,7 @@ class ScanObjectNN(CloudDataModule):
     test; test itself is not concerned.
 
     Args:
-        root: folder of the layout above.
+        root: folder of the data set.
         variant: objects with background, objects alone, or the hardest perturbed ones (PB_T50_RS).
         val_share: share of each class's training objects that validation takes.
         points: N, sampled farthest first.

@@ -28,7 +28,7 @@ class ShapeNet55(CloudDataModule):
     """The official lists; a share of train, by a hash of the model's name, is validation. The label is the taxonomy.
 
     Args:
-        root: folder of the layout above.
+        root: folder of the data set.
         val_share: share of each category's training models that validation takes.
         points: N, sampled farthest first.
         augment: what training clouds go through, in every epoch anew.

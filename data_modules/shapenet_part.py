@@ -109,7 +109,7 @@ class ShapeNetPart(CloudDataModule):
         parts: labels of each category's parts.
 
     Args:
-        root: folder of the layout above.
+        root: folder of the data set.
         points: N, sampled farthest first; a label is read, predicted and scored for these.
         augment: what training clouds go through, in every epoch anew (no random subset: points carry labels).
         batch_size: clouds in a batch.

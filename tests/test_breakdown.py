@@ -141,9 +141,15 @@ def test_the_record_of_a_test_run(tmp_path: Path, asked: bool) -> None:
     console = Console(width=100, record=True, file=(tmp_path / "screen").open("w"))
     console.print(report.evaluation(record, {"metrics": {}}))
     screen = console.export_text()
-    for word in ("unknown gsd", "gsd coverage 90", "metadata", "by gsd", f"by {'kind' if asked else 'class'}"):
+    for word in (
+        "scale not told",
+        "true scales within the 90 % interval (0.9 is best)",
+        "metadata",
+        "by gsd",
+        f"by {'kind' if asked else 'class'}",
+    ):
         assert word in screen
-    assert "accuracy unknown gsd" not in screen
+    assert "accuracy, scale not told" not in screen
 
 
 def test_probes_stand_beneath_the_metric_that_they_question() -> None:
@@ -165,9 +171,9 @@ def test_probes_stand_beneath_the_metric_that_they_question() -> None:
     with console.capture() as captured:
         console.print(report.evaluation(record, {"metrics": {"accuracy": 0.5}}))
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in captured.get().splitlines() if "│" in line]
-    assert [row[0] for row in rows[:3]] == ["accuracy", "blank image", "task macro"]
+    assert [row[0] for row in rows[:3]] == ["accuracy", "picture blank", "accuracy, mean over kinds of question"]
     assert rows[1][1] == "25.00 %"
-    assert rows[3] == ["gsd coverage 90", "0.876"]
+    assert rows[3] == ["true scales within the 90 % interval (0.9 is best)", "0.876"]
     assert rows[4:] == [["test", "4", "25.0%: 100.00 %", "75.0%: 50.00 %"]]
 
 

@@ -194,12 +194,15 @@ def test_the_methods_own_numbers_and_branches_are_means_over_seeds(tmp_path: Pat
     assert unknown["estimate"]["share"] == pytest.approx({"mean": 25, "std": 50 / 2**0.5})
     assert unknown["estimate"]["accuracy"] == {"mean": 50, "std": None}
     assert not {"method", "branches"} & set(control)
-    assert comparison.method_cells(found) == (["variant", "gsd mae octaves"], [["recipe", "0.75±0.35"]])
+    assert comparison.method_cells(found) == (
+        ["variant", "scale error, octaves (lower is better)"],
+        [["recipe", "0.75±0.35"]],
+    )
     header, cells = comparison.branch_cells(found)
     assert header[2:4] == ["metadata: share, %", "metadata: accuracy, %"]
     assert cells == [
         ["recipe", "test", "100.00±0.00", "50.00±0.00", "", "", "", ""],
-        ["recipe", "unknown gsd", "", "", "75.00±35.36", "25.00±0.00", "25.00±35.36", "50.00"],
+        ["recipe", "scale not told", "", "", "75.00±35.36", "25.00±0.00", "25.00±35.36", "50.00"],
     ]
     path = copied("tb_ava", tmp_path)
     runs = [json.loads((tmp_path / "runs" / "recipe" / f"seed{s}" / "metrics.json").read_text()) for s in (0, 1)]
@@ -207,7 +210,7 @@ def test_the_methods_own_numbers_and_branches_are_means_over_seeds(tmp_path: Pat
     written = card.read(path)
     assert card.validate(written) == []
     assert "| recipe | 0.75±0.35 |" in written.body
-    assert "| recipe | unknown gsd |  |  | 75.00±35.36 |" in written.body
+    assert "| recipe | scale not told |  |  | 75.00±35.36 |" in written.body
     console = Console(width=160)
     with console.capture() as captured:
         console.print(report.compared(found))

@@ -49,7 +49,7 @@ def install(cache: Path, name: str, source: str = "mantis-furniture") -> Path:
 
 def rendered(entries: list[Entry], columns: Any, width: int) -> str:
     console = Console(width=width, file=io.StringIO(), legacy_windows=False)
-    console.print(catalog_tables.terminal("entries", entries, columns, width))
+    console.print(catalog_tables.terminal("entry", entries, columns, width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -247,7 +247,7 @@ def test_filters_that_fit_nothing_together_end_with_code_1(capsys: pytest.Captur
     assert "backbone=qwen and method=mantis" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("width", range(80, 201, 4))
+@pytest.mark.parametrize("width", range(80, 261, 4))
 def test_tables_fit_the_terminal_and_cut_no_name_short(everything: Holdings, width: int) -> None:
     for entries, columns in ((everything.recipes, RECIPES), (everything.adapters, ADAPTERS)):
         text = rendered(entries, columns, width)
@@ -398,3 +398,34 @@ def test_a_loaded_adapter_answers_by_name_and_by_path() -> None:
 def test_an_unknown_adapter_is_an_error_that_suggests_one() -> None:
     with pytest.raises(catalog.CatalogError, match="Did you mean 'mantis-furniture'"):
         zoo.load("mantis-furnitur")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_the_line_below_a_table_is_whole_whatever_the_table(everything: Holdings, width: int) -> None:
+    for entries, columns in ((everything.recipes, RECIPES), (everything.adapters, ADAPTERS)):
+        shown = rendered(entries, columns, width)
+        told = " ".join(shown.partition("a wider terminal adds ")[2].split())
+        hidden = [c.title for c in columns if not c.width <= width < c.until]
+        assert told.split(", ") == [title for title in dict.fromkeys(hidden) if title != "measured"]
+
+
+def test_one_adapter_is_not_called_several(everything: Holdings) -> None:
+    lines = rendered(everything.adapters[:1], ADAPTERS, 100).splitlines()
+    assert lines[0].rstrip() == "1 entry"
+
+
+def test_the_best_control_stands_beside_what_we_measured(everything: Holdings) -> None:
+    """Of two comparisons as their evidence has them: one that the method loses, and one that it wins."""
+    known = {entry.name: entry.control for entry in everything.recipes}
+    for name in ("mantis", "scale_earth"):
+        evidence = json.loads((ROOT / "model_cards" / "evidence" / f"{name}.json").read_text())
+        rows = evidence["comparisons"]["main"]["rows"]
+        means = {row["name"]: row["metrics"]["accuracy"]["mean"] for row in rows if row["name"] != "recipe"}
+        best = max(means, key=lambda variant: means[variant])
+        assert known[name] is not None
+        assert known[name].value == means[best]
+        gap = next(row["gap"] for row in rows if row["name"] == best)
+        verdict = "worse" if gap[0] > 0 else "better" if gap[1] < 0 else "no clear difference"
+        assert known[name].verdict == verdict
+    assert {known[name].verdict for name in ("mantis", "scale_earth")} == {"better", "worse"}
+    assert known["mantis_modelnet40"] is None

@@ -1,10 +1,12 @@
 """The page to try an adapter, without a browser: what it offers and asks, how it takes mistakes, and its command."""
 
 import io
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import media_files
@@ -23,7 +25,7 @@ from zoo.errors import SettingError, UserError
 gradio = pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 from zoo.demos import clips, clouds, heading, pictures  # noqa: E402 - they need the extra
 from zoo.demos.offers import Offer, from_folder  # noqa: E402
-from zoo.demos.page import Answerer, build, defaults, in_words  # noqa: E402
+from zoo.demos.page import Answerer, build, defaults, refusal  # noqa: E402
 
 RECORD: dict[str, Any] = {
     "monitor": "accuracy",
@@ -68,11 +70,12 @@ def test_a_picture_without_a_question_is_refused_by_an_adapter_that_answers_them
 def test_a_file_that_is_no_cloud_is_named_as_its_owner_knows_it(tmp_path: Path) -> None:
     page, bad = Answerer(feel(), Clouds(points=40), []), tmp_path / "chair.npy"
     bad.write_bytes(b"no array")
-    with pytest.raises(gradio.Error) as caught:
-        in_words(lambda: page.answer(None, str(bad), {}), str(bad))
-    assert caught.value.message.startswith("chair.npy ")
-    assert str(tmp_path) not in caught.value.message
-    assert "\n" not in caught.value.message
+    with pytest.raises(DataError) as caught:
+        page.answer(None, str(bad), {})
+    told = refusal(caught.value, str(bad))
+    assert "<span>chair.npy " in told
+    assert str(tmp_path) not in told
+    assert "\n" not in told
     np.save(bad, np.random.default_rng(0).random((50, 3)))
     assert len(page.answer(None, str(bad), {})) == 7
 
@@ -82,17 +85,27 @@ def test_a_film_is_answered_from_the_second_that_is_said(tmp_path: Path) -> None
     data = Clips()
     data.frame_size = 4
     page = Answerer(hear(), data, [])
-    notes, headline, timeline, *_, rows = page.answer(None, str(film), {"start": "4"})
+    notes, headline, film, timeline, *_, rows = page.answer(None, str(film), {"start": "4"})
     assert "the first of" in notes["value"]
-    assert rows[0][0] == "4 to 4.5"
-    assert rows[-1][0].endswith(f"to {4 + data.seconds:g}")
+    times = re.findall(r"<tr><td>([^<]+)</td>", rows)
+    assert times[0] == "4 to 4.5"
+    assert times[-1].endswith(f"to {4 + data.seconds:g}")
+    assert re.findall(r"<figcaption>([\d.]+) s<br>", film)[:2] == ["4", "4.5"]
     assert tuple(timeline.layout.xaxis.range) == (4, 4 + data.seconds)
     assert "0 to" not in headline
 
 
-def test_pressing_without_a_choice_says_what_to_do() -> None:
-    with pytest.raises(UserError, match="pick a sample"):
-        Answerer(feel(), Clouds(points=40), []).answer(None, None, {})
+def test_pressing_without_a_choice_says_what_to_do_where_the_answer_would_stand() -> None:
+    answerer = Answerer(feel(), Clouds(points=40), [Offer(cloud())])
+    page = build(answerer, heading="<h1>x</h1>", card="card", window="x", source="somewhere")
+    (press,) = [found for found in page.fns.values() if found.name == "answer"]
+    hint, result, *others = press.fn(None, None, *[""] * (len(press.inputs) - 2))
+    assert "No answer. <span>Pick a sample or drop a file first</span>" in hint["value"]
+    assert (hint["visible"], result["visible"]) == (True, False)
+    assert len(others) == len(press.outputs) - 2
+    (pick,) = [found for found in page.fns.values() if found.name == "pick"]
+    cleared = pick.fn(SimpleNamespace(index=0))[2]
+    assert "No answer" not in cleared["value"], "what was said before is not said of another sample"
 
 
 def test_files_of_a_folder_are_offered_and_others_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

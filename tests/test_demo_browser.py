@@ -138,10 +138,15 @@ def refused(page: Any, file: Path) -> str:
     """Drop a bad file and press; the one line that is shown."""
     drop(page, file)
     page.click("#answer")
-    toast = page.locator("[data-testid=toast-body]")
-    toast.first.wait_for()
-    message: str = toast.first.inner_text()
-    page.locator("[data-testid=toast-close]").first.click()
+    return said_no(page)
+
+
+def said_no(page: Any) -> str:
+    """What stands in the place of an answer; no message flies by, and no mark of an error stays elsewhere."""
+    page.locator(".zoo-refused:visible").wait_for()
+    assert page.locator("[data-testid=toast-body]").count() == 0
+    assert page.locator("#result .error:visible").count() == 0
+    message: str = page.locator(".zoo-refused").inner_text()
     return message
 
 
@@ -163,7 +168,7 @@ def test_a_clip_gets_its_timeline_gates_and_table(browser: Any, tmp_path: Path) 
         assert "synthetic data: not a benchmark result" in heading
         pick(page, 2)
         assert "of its segments are right" in press(page)
-        assert page.locator("#timeline .layer-below image, #timeline .imagelayer image").count() == 10
+        assert page.locator("#film img").count() == 10
         assert page.locator("#timeline .heatmaplayer image").count() == 1
         assert page.locator("#gates .heatmaplayer image").count() == 4
         assert page.locator("#result table").get_by_text("9 to 10").count() > 0
@@ -218,7 +223,6 @@ def test_a_picture_gets_its_answer_and_where_its_scale_came_from(browser: Any, t
         gsd.fill("wide")
         page.click("#answer")
         page.get_by_text("gsd: expected metres per pixel, got 'wide'").wait_for()
-        page.locator("[data-testid=toast-close]").first.click()
         assert "bad.tif cannot be read" in refused(page, bad)
         pick(page, 2)
         assert float(gsd.input_value()) > 0
@@ -255,3 +259,25 @@ def said_first(page: Any) -> str:
     page.get_by_text(re.compile("Answered in")).wait_for()
     headline: str = page.locator("#result .zoo-said:visible").first.inner_text()
     return headline
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_page_fits_a_telephone_and_says_at_once_that_nothing_is_picked(
+    browser: Any, tmp_path: Path, width: int
+) -> None:
+    with served("tb_ava-synthetic", tmp_path) as server, opened(browser, server.url) as page:
+        page.set_viewport_size({"width": width, "height": 844})
+        page.click("#answer")
+        assert "Pick a sample or drop a file first" in said_no(page)
+        pick(page, 2)
+        assert page.locator(".zoo-refused:visible").count() == 0
+        press(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for picture in page.locator("#film img").all():
+            box = picture.bounding_box()
+            assert box["width"] == pytest.approx(box["height"] - 5, abs=6), "pictures keep their shape"
+            assert box["width"] >= 50
+        for part in ("#segments td", "#segments th", "#gates .annotation-text", "#timeline .xtick text"):
+            for found in page.locator(part).all():
+                box = found.bounding_box()
+                assert box is None or (box["x"] >= 0 and box["x"] + box["width"] <= width + 1), part

@@ -1,5 +1,6 @@
 """What the page to try an adapter says and draws of an answer, without a browser."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -28,9 +29,11 @@ def test_a_clips_page_shows_events_pictures_probabilities_and_gates() -> None:
     (heat,) = figure.data
     assert sorted(heat.y) == sorted(names)
     assert np.array(heat.z).shape == (len(names), tiny.T)
-    assert len(figure.layout.images) == tiny.T
-    assert figure.layout.images[0].source.startswith("data:image/jpeg;base64,")
-    assert figure.layout.yaxis2.ticktext == ("prediction", "truth")
+    film = clips.filmstrip(answered, names, 0.5)
+    assert film.count('<img src="data:image/jpeg;base64,') == tiny.T
+    shown = ["" if name == "background" else name for name in answered.said["segments"]]
+    assert re.findall("s<br>([^<]*)<", film) == shown
+    assert figure.layout.yaxis.ticktext == ("prediction", "truth")
     gates = {name: value for name, value in answered.observed.items() if name.startswith("gate/")}
     maps = clips.gate_maps(gates, 0.5).data
     assert len(maps) == 4
@@ -54,7 +57,7 @@ def test_a_clip_of_several_events_at_once_has_a_line_for_each() -> None:
 
 def test_a_method_without_gates_leaves_their_place_empty() -> None:
     page = Answerer(hear(Frozen()), Clips(), [Offer(tiny.clip(0))])
-    _, _, _, _, gated, gates, _ = page.answer(0, None, {})
+    *_, gated, gates, _ = page.answer(0, None, {})
     assert gates is None
     assert not gated["visible"]
 

@@ -12,12 +12,14 @@ from omegaconf import OmegaConf
 from tiny import clip
 
 gradio = pytest.importorskip("gradio", reason="the page needs the extra `demo`")
+from data_modules.errors import DataError  # noqa: E402
 from zoo.demos import heading  # noqa: E402 - it needs the extra
 from zoo.demos.offers import Offer  # noqa: E402
-from zoo.demos.page import Answerer, build, in_words  # noqa: E402
+from zoo.demos.page import Answerer, build, refusal  # noqa: E402
 
 EVIL = '<img src=x onerror="alert(1)"><script>steal()</script></p><a href="https://elsewhere">&amp;'
-OURS = {"div", "h1", "p", "b", "span", "small", "ul", "li", "h3"}
+OURS = {"div", "h1", "p", "b", "span", "small", "ul", "li", "h3", "br"}
+OURS |= {"figure", "figcaption", "img", "@src", "@alt", "table", "tr", "th", "td"}
 RECORD: dict[str, Any] = {
     "monitor": EVIL,
     "unit": EVIL,
@@ -105,8 +107,16 @@ def test_a_visitor_of_the_page_gets_no_byte_of_another_file(tmp_path: Path) -> N
     with h5py.File(stolen, "w") as file:
         file.create_dataset("data", (32, 3), "u1", external=[(str(tmp_path / "key.bin"), 0, 96)])
     page = Answerer(feel(), Clouds(points=40), [])
-    with pytest.raises(gradio.Error) as caught:
-        in_words(lambda: page.answer(None, str(stolen), {}), str(stolen))
-    assert caught.value.message.startswith("steal.h5: ")
-    assert "which is not followed" in caught.value.message
-    assert str(tmp_path) not in caught.value.message
+    with pytest.raises(DataError) as caught:
+        page.answer(None, str(stolen), {})
+    told = refusal(caught.value, str(stolen))
+    assert "<span>steal.h5: " in told
+    assert "which is not followed" in told
+    assert str(tmp_path) not in told
+
+
+def test_nothing_of_a_refusal_becomes_markup() -> None:
+    for path in (None, "/tmp/x/file"):
+        seen = Seen(refusal(DataError(f"{EVIL} is none"), path))
+        assert set(seen.tags) <= OURS
+        assert f"{EVIL} is none" in seen.text

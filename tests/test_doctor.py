@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo import catalog, doctor, machine, recipe, sources
+from zoo import catalog, data_roots, doctor, machine, recipe, sources
 from zoo.backbones import weights
 from zoo.doctor import Verdict, composed, examine
 from zoo.machine import Machine
@@ -76,7 +76,7 @@ def test_a_benchmark_is_asked_for_with_its_distributor_and_the_command_that_chec
 
 @pytest.mark.parametrize("name", recipe.available())
 def test_a_folder_that_is_still_to_be_given_is_named_and_explained(name: str) -> None:
-    asked = {key for key in doctor.ROOTS if composed(name, [])["data"].get(key) == "???"}
+    asked = {key for key in data_roots.ROOTS if composed(name, [])["data"].get(key) == "???"}
     found = verdict(name)
     assert {what for what in found.missing if what.startswith("data.")} == {f"data.{key}=DIR" for key in asked}
     assert sum("layout and check" in how for how in found.get.values()) == len(asked)
@@ -221,3 +221,11 @@ def test_a_hub_that_does_not_answer_is_said_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "*")
     assert machine._hub().startswith("not reachable")
+
+
+def test_a_cuda_build_without_a_card_is_told_of_the_smaller_one() -> None:
+    told = doctor.facts(computer())["torch"]
+    assert "a CUDA build of torch without a card" in told
+    assert "--index-url https://download.pytorch.org/whl/cpu" in told
+    for other in (computer(torch_cuda=None), computer(gpus=["H100, 81559 MiB"])):
+        assert "--index-url" not in doctor.facts(other)["torch"]

@@ -114,7 +114,7 @@ def test_onnx_runtime_gives_what_the_pairing_gives_at_any_batch_size(name: str, 
 
 
 def test_a_model_whose_pictures_differ_in_shape_is_no_graph() -> None:
-    with pytest.raises(ExportError, match="Qwen3VL reads pictures that differ in shape"):
+    with pytest.raises(ExportError, match=r"backbones\.vision reads pictures that differ in shape"):
         NextToken(test_scale_earth.reader("qwen3_vl", {"language": ["q_proj"]}))
 
 
@@ -204,7 +204,7 @@ def test_a_backbone_that_loads_no_file_is_not_merged(tmp_path: Path) -> None:
     from zoo.methods.lora import LoRA
 
     pairing = tiny.pairing(LoRA(targets={"vision": ["1"]}))
-    with pytest.raises(ExportError, match=r"backbones\.vision, a TinyVision, loads no file of plain tensors"):
+    with pytest.raises(ExportError, match=r"backbones\.vision loads no file of plain tensors"):
         merged.write(pairing, tmp_path)
 
 

@@ -120,7 +120,7 @@ MISTAKES: dict[str, tuple[Make, str]] = {
         of_clouds(mixed),
         r"validation beside splits, which are called train, val, test; rename or move",
     ),
-    "a class without files": (of_clouds(emptied), r"chair: no file that can be read; expected .txt"),
+    "a class without files": (of_clouds(emptied), r"chair: no file that can be read; expected point clouds \(.txt"),
     "one class": (of_clouds(lambda root: own_files.clouds(root, 5, ["ball"])), r"one class alone \(ball\)"),
     "two spellings of a class": (
         of_clouds(lambda root: own_files.clouds(root, 5, ["Ball", "ball"])),
@@ -164,6 +164,18 @@ MISTAKES: dict[str, tuple[Make, str]] = {
     "an unknown column": (
         of_clouds(listed("ball/0.xyz,ball", header="path,lable")),
         r"unknown column 'lable'; did you mean 'label'\?",
+    ),
+    "clips given as clouds": (
+        of_clouds(listed("a.mp4,0,1,dog", header="path,start,end,label")),
+        r"unknown column 'start'; a list of point clouds has the columns path, label, split, group",
+    ),
+    "pictures given as clouds": (
+        lambda root: CloudFolder(root=str(own_files.pictures(root))),
+        r"no file that can be read; expected point clouds \(",
+    ),
+    "clouds given as questions": (
+        lambda root: QuestionFolder(root=str(own_files.clouds(root))),
+        r"expected one with the columns path, question, answer, choices of questions about pictures",
     ),
     "a lacking column": (of_clouds(listed("ball/0.xyz", header="path")), r"no column label; expected path, label"),
     "a column twice": (of_clouds(listed("a,b,c", header="path,label,label")), r"column 'label' stands twice"),

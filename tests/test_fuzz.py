@@ -107,7 +107,7 @@ def test_manifests(tmp_path: Path) -> None:
     rows = [(path.relative_to(root).as_posix(), path.parent.name) for path in sorted(root.rglob("*.xyz"))]
     table = "path,label,split,group\n" + "".join(f"{path},{label},train,{k}\n" for k, (path, label) in enumerate(rows))
     lines = "".join(f'{{"path": "{path}", "label": "{label}", "split": null}}\n' for path, label in rows)
-    kinds, columns = Kinds((".xyz",)), Columns(("label",))
+    kinds, columns = Kinds("point clouds", (".xyz",)), Columns("point clouds", ("label",))
 
     def case(rng: np.random.Generator, k: int) -> str:
         name, text = (("manifest.csv", table), ("manifest.jsonl", lines))[k % 2]

@@ -62,9 +62,7 @@ def joined(connect, data, model, seed) -> None:
     assert data.joins
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "said"), [(1, "data.batch_size = 1: the head of Classification has batch norm")]
-)
+@pytest.mark.parametrize(("batch_size", "said"), [(1, "data.batch_size = 1: the head has batch norm")])
 def test_batches_of_one_are_refused_before_training(
     tmp_path: Path, batch_size: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,7 +200,7 @@ def test_ctrl_c_keeps_what_is_answered_and_the_same_command_goes_on(tmp_path: Pa
         ("clouds", ["input=nothing", "--restart"], "--restart: there is no output="),
         ("clouds", ["input=nothing", "inptu=x"], "unknown word 'inptu=x'. Did you mean"),
         ("clips", ["input=nothing", "missing_audio=maybe"], "missing_audio: expected error or silence, got 'maybe'"),
-        ("pictures", ["input=nothing"], 'MultipleChoice answers questions: say question="..."'),
+        ("pictures", ["input=nothing"], 'this adapter answers questions: say question="..."'),
         ("pictures", ["input=nothing", "question=What?"], 'say choices="one|two|three"'),
         ("pictures", ["input=nothing", *QUESTION, "gsd=ten"], "gsd: expected metres per pixel, got 'ten'"),
         ("pictures", ["input=nothing", *QUESTION, "gsd=1e9"], "gsd = 1e+09; expected metres per pixel from"),

@@ -44,7 +44,6 @@ WRONG = {
     "optimizer.warmup=3": "optimizer.warmup: expected float >= 0 and <= 1, got 3 (int)",
     "trainer.limit_train_batches=0": "trainer.limit_train_batches: expected int >= 1 | float > 0 | None, got 0 (int)",
     "data.batch_size=-1": "data.batch_size: expected int >= 1, got -1 (int)",
-    "metod.rank=3": "unknown key 'metod.rank'. Did you mean 'method'?",
     "seed=x": "seed: expected int, got 'x' (str)",
     "method.rank": "'method.rank' is no key=value",
     "=3": "'=3' is no key=value",
@@ -178,3 +177,62 @@ def test_help_list_and_print(flag: str, shown: str, capsys: pytest.CaptureFixtur
         main([flag] if flag != "--print" else [flag, "recipe=tb_ava"])
     assert end.value.code == 0
     assert shown in capsys.readouterr().out
+
+
+# --- what a newcomer types --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("rank=64", "unknown key 'rank'. Did you mean 'method.rank'?"),
+        ("max_epochs=2", "unknown key 'max_epochs'. Did you mean 'trainer.max_epochs'?"),
+        ("image_size=70", "unknown key 'image_size'. Did you mean 'data.image_size' or 'backbones.vision.image_size'?"),
+        ("method.batch_size=4", "unknown key 'method.batch_size'. Did you mean 'data.batch_size'?"),
+        ("metod.rank=3", "unknown key 'metod.rank'. Did you mean 'method.rank'?"),
+        ("data=foldr", "data=foldr: no such data. Did you mean data=folder, your own files?"),
+        (
+            "data.root=own/clips",
+            "unknown key 'data.root'. It belongs to your own files: say data=folder as well, data=folder data.root=...",
+        ),
+        (
+            "data.on_bad=skip",
+            "unknown key 'data.on_bad'. It belongs to your own files: say data=folder as well, "
+            "data=folder data.on_bad=...",
+        ),
+    ],
+)
+def test_a_key_of_another_block_is_named_in_full(word: str, message: str) -> None:
+    assert problems(word)[0] == message
+
+
+def test_a_wrong_word_for_the_data_hides_no_other_mistake() -> None:
+    found = problems("data=foldr", "data.root=own", "data.btch_size=3")
+    assert [line.partition(":")[0].partition(".")[0] for line in found] == ["data=foldr", "unknown key 'data"]
+
+
+DISTRIBUTED = {
+    "mantis_modelnet40": "github.com/charlesq34/pointnet2",
+    "tb_ava_ave": "github.com/YapengTian/AVE-ECCV18",
+    "tb_ava_llp": "github.com/YapengTian/AVVP-ECCV20",
+    "tb_ava_grid": "spandh.dcs.shef.ac.uk/gridcorpus",
+    "scale_earth_rsvqa": "zenodo.org/records/6344334",
+    "scale_earth_rsscn7": "10.1109/LGRS.2015.2475299",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if rooted(name)])
+def test_a_folder_that_is_not_given_is_asked_for_with_who_has_it_and_who_says_more(name: str) -> None:
+    told = next(line for line in problems(name=name) if line.startswith("missing value 'data.root'"))
+    assert f"python -m zoo.doctor recipe={name}" in told
+    assert "give data.root=" in told
+    assert DISTRIBUTED.get(name, "") in told
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_meaning_of_a_key_points_at_a_place_that_the_reader_does_not_see(name: str) -> None:
+    from zoo.command import blocks
+
+    meanings = [parameter.meaning for _, known in blocks(name).values() for parameter in known.values()]
+    assert meanings
+    assert not [text for text in meanings if " above" in text]

@@ -158,12 +158,23 @@ def test_a_stop_in_the_first_epoch_keeps_what_is_cached_and_says_how_to_go_on(
     assert cut(folder, cache, epoch=0, act=act) == code
     said = capsys.readouterr().err.splitlines()[-1]
     kept = list((tmp_path / "kept").rglob("*.safetensors"))
-    assert kept
-    assert said == (
-        f"stopped{by} in epoch 1: there is no checkpoint yet, so the same command with resume=true begins at the first "
-        f"epoch; the {len(kept)} frozen features computed so far are kept in {tmp_path / 'kept'} and read from there"
-    )
+    # Two encoders; what of an epoch's twelve samples, and of validation's, they have seen.
+    assert len(kept) >= 4
+    again = f"starts again: {len(kept) // 2} of {12 + 5} samples' features are cached, and it goes on from there"
+    assert said == f"stopped{by} in epoch 1: the same command with resume=true {again}"
     stamps = {path: path.stat().st_mtime_ns for path in kept}
     assert command(f"into={folder}", cache, "resume=true") == 0
+    assert f"this {again}" in capsys.readouterr().out.splitlines()
     assert {path: path.stat().st_mtime_ns for path in kept} == stamps
     assert close_result(tmp_path / "whole", folder)
+
+
+def test_without_a_cache_there_is_nothing_to_go_on_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert cut(folder, epoch=0, act=terminate) == 143
+    lines = capsys.readouterr().err.splitlines()
+    again = "starts again: there is no checkpoint yet"
+    assert lines[-1] == f"stopped by SIGTERM in epoch 1: the same command with resume=true {again}"
+    assert not [line for line in lines if "rank" in line]
+    assert command(f"into={folder}", "resume=true") == 0
+    assert f"this {again}" in capsys.readouterr().out

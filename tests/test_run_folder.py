@@ -13,7 +13,7 @@ import torch
 from run_tiny import Own, as_it_was, command, contents, crash, cut, falling, same_result, tensors
 from test_replace import at_step
 
-from zoo import checkpoints, locks
+from zoo import checkpoints, compare, locks
 from zoo.pairing import Pairing
 
 __all__ = ["as_it_was"]  # a fixture of every test here
@@ -76,6 +76,13 @@ def test_a_refused_command_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "file").touch()
     assert command("into=file") == 1
     assert command("into=file/below") == 1
+
+
+def test_a_refused_comparison_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["recipe=mantis_dales", "data=folder", "data.root=/nowhere", "variants=[recipe]", "runs=mine/own"]
+    assert compare.main(words) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- the checkpoint is the run's own ----------------------------------------------------------------------------------

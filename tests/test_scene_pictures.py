@@ -15,7 +15,8 @@ from zoo.batch import Batch, Picture, Question
 from zoo.collect import Collect
 from zoo.methods.base import Method
 from zoo.methods.scale_estimate import ScaleEstimate
-from zoo.metrics.by_scale import Bin, accuracy_by_gsd, wilson
+from zoo.metrics.by_scale import Bin, accuracy_by_gsd
+from zoo.metrics.wilson import wilson
 from zoo.plots_answers import Scale, SceneExample
 from zoo.tasks.base import Task
 from zoo.tasks.classification import Classification

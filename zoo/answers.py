@@ -19,7 +19,7 @@ from typing import Any, Self
 from zoo import locks
 from zoo.contents import Content, content, glance
 from zoo.errors import UserError
-from zoo.files import write_whole
+from zoo.files import json_text, write_whole
 
 
 class AnswersError(UserError):
@@ -143,7 +143,7 @@ class Answers:
             self.noted.write(_told(record["id"], one))
         self.noted.flush()
         for record in records:
-            self.lines[record["id"]] = line = json.dumps(record)
+            self.lines[record["id"]] = line = json_text(record)
             self.file.write(line + "\n")
         self.file.flush()
 
@@ -163,7 +163,7 @@ class Answers:
 
 
 def _told(name: str, one: Content) -> str:
-    return json.dumps({"id": name, **one._asdict()}) + "\n"
+    return json_text({"id": name, **one._asdict()}) + "\n"
 
 
 def _short(value: Any) -> Any:

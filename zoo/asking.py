@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from zoo.answers import Answers
 from zoo.batch import Clip, Question
 from zoo.contents import Content, content
 from zoo.errors import SettingError
+from zoo.files import json_text
 from zoo.inputs import Input, Read, ahead
 from zoo.pairing import Pairing
 
@@ -85,7 +87,7 @@ def require_question(task: "Task", question: Question | None) -> None:
         SettingError: it needs a question, or choices.
     """
     if lacking := task.lacks(question):
-        raise SettingError(f"{type(task).__name__} answers questions: say {' and '.join(lacking)}")
+        raise SettingError(f"this adapter answers questions: say {' and '.join(lacking)}")
 
 
 @dataclass
@@ -151,7 +153,8 @@ class Run:
         error = one.error or ("" if said and _finite(said.record) else f"{one.item.id}: its answer is not a number")
         if said is None or error:
             self.failed += 1
-            self.say(f"error: {error}")
+            if self.answers or not sys.stdout.isatty():  # a terminal shows the record, which says the same
+                self.say(f"error: {error}")
             return {"id": one.item.id, "error": error}
         notes = [*one.notes, *said.record.get("notes", [])]
         for note in notes:
@@ -172,7 +175,8 @@ class Run:
         if self.answers:
             self.answers.write(records, [self._content(record["id"]) for record in records])
         else:
-            print("".join(json.dumps(record) + "\n" for record in records), end="", flush=True)
+            lines = (json_text(record, encoding=sys.stdout.encoding) + "\n" for record in records)
+            print("".join(lines), end="", flush=True)
 
     def say(self, line: str) -> None:
         """A line on standard error, above the bar."""

@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 
 
+def tensor_of(array: np.ndarray) -> Tensor:
+    """An array's values as a tensor, which shares them where they may be written to: Pillow's arrays may not."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
 @dataclass(frozen=True)
 class Clip:
     """One decoded audio-visual sample cut into T segments.

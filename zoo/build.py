@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning as L
 from omegaconf import DictConfig
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from zoo import data_roots
 from zoo.backbones.base import TextEncoder
 from zoo.batch import GroundScale, SampleSet
 from zoo.errors import SettingError
@@ -62,7 +63,7 @@ def connect(data: "DataModule", pairing: Pairing, *, seed: int) -> None:
     """
     if missing := [name for name in pairing.method.conditions if name not in data.conditions]:
         raise SettingError(
-            f"method: {type(pairing.method).__name__} uses the condition {', '.join(missing)}; the samples of "
+            f"method: it uses the condition {', '.join(missing)}; the samples of "
             f"{data.name} carry {', '.join(data.conditions) or 'none'}"
         )
     if pairing.cache is not None and not data.deterministic:
@@ -84,11 +85,21 @@ def connect(data: "DataModule", pairing: Pairing, *, seed: int) -> None:
     data.collate = whole
 
 
-def build_data(config: DictConfig) -> "DataModule":
-    """The recipe's data, read and checked; no weight is fetched before."""
+def build_data(config: DictConfig, stage: Literal["fit", "test"] = "fit") -> "DataModule":
+    """The recipe's data, read and checked; no weight is fetched before.
+
+    Args:
+        config: the recipe.
+        stage: what they are for; own files to be tested need no other split.
+
+    Raises:
+        UserError: where they lie is not given.
+        DataError: they cannot be read.
+    """
+    data_roots.require(config.data)
     data: DataModule = instantiate(config.data)
     data.seed = config.seed
-    data.setup("fit")
+    data.setup(stage)
     return data
 
 
@@ -109,8 +120,5 @@ def build_trained(config: DictConfig, data: "DataModule", run_dir: Path) -> tupl
     least, size = pairing.task.least_batch, len(data.sets["train"])
     if min(size, data.batch_size) < least:
         lacking = f"data.batch_size = {data.batch_size}" if size >= least else f"{size} training sample"
-        raise SettingError(
-            f"{lacking}: the head of {type(pairing.task).__name__} has batch norm, which trains on {least} samples a "
-            "batch or more"
-        )
+        raise SettingError(f"{lacking}: the head has batch norm, which trains on {least} samples a batch or more")
     return pairing, instantiate(config.trainer, run_dir)

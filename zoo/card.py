@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 import zoo
-from zoo import card_own, comparison, evidence, public_record, sources
+from zoo import card_own, comparison, evidence, public_record, sources, words
 from zoo.card_tables import results
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
@@ -189,7 +189,7 @@ def for_adapter(directory: Path) -> str:
         return text(Card(front, body, own))
     scale = comparison.scale(record)
     line = (
-        f"{record['monitor'].replace('_', ' ')} {record['metrics'][record['monitor']] * scale:.2f} % "
+        f"{words.named(record['monitor'])} {record['metrics'][record['monitor']] * scale:.2f} % "
         f"on {manifest['data']['name']} test (n = {record['n']})"
     )
     if not path.is_file():

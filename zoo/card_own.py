@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from zoo import comparison, schema, sources
+from zoo import comparison, schema, sources, words
 from zoo.schema import TARGET
 from zoo.strict_yaml import FastLoader
 
@@ -135,7 +135,7 @@ def _start(init: Mapping[str, Any] | None) -> str:
 def _note(record: Mapping[str, Any]) -> str:
     """The number in words, as the tables hold only those from a clean commit."""
     value = record["metrics"][record["monitor"]] * comparison.scale(record)
-    name = record["monitor"].replace("_", " ")
+    name = words.named(record["monitor"])
     line = f"\nThis run measured {name} {value:.2f} % on its test split (n = {record['n']})."
     return f"{line}\n"
 

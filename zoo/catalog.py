@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 import zoo
-from zoo import card, comparison, recipe, schema, sources
+from zoo import card, comparison, recipe, schema, sources, words
 from zoo.backbones.weights import cache_dir
-from zoo.entries import Entry, Holdings, Licences, Measured
+from zoo.entries import Control, Entry, Holdings, Licences, Measured
 from zoo.errors import UserError
 from zoo.exchange import recover
 from zoo.strict_yaml import StrictLoader
@@ -112,7 +112,7 @@ def of_recipe(path: Path, problems: list[str]) -> Entry:
         header = recipe.header(path)
         says = {key: value for key, colon, value in (line.partition(": ") for line in header) if colon}
         hardware, *takes = re.split(r"[,;] ", says.get("Hardware and time", "").rstrip("."), maxsplit=1)
-        front, trainable, measured = _card(path.stem, problems)
+        front, trainable, measured, control = _card(path.stem, problems)
         own = front.get("zoo") or {}
         return Entry(
             kind="recipe",
@@ -127,23 +127,25 @@ def of_recipe(path: Path, problems: list[str]) -> Entry:
             bytes=None,
             reported=own.get("reported") or [],
             measured=measured,
+            control=control,
             **_pairing(config, front, own.get("method")),
         )
 
 
-def _card(name: str, problems: list[str]) -> tuple[dict[str, Any], int | None, Measured | None]:
-    """Front matter, trainable parameters and result of a recipe's card; nothing of one that is absent or broken."""
+def _card(name: str, problems: list[str]) -> tuple[dict[str, Any], int | None, Measured | None, Control | None]:
+    """Front matter, trainable parameters, result and best control of a recipe's card; nothing of one that is absent or
+    broken."""
     path = card.folder() / f"{name}.md"
     try:
         with _reading(path):
             if not path.is_file():
-                return {}, None, None
+                return {}, None, None, None
             page = card.read(path)
             trained = [run["manifest"]["parameters"]["trainable"] for run in page.evidence["runs"]]
-            return page.front, next(iter(trained), None), _published(page)
+            return page.front, next(iter(trained), None), _published(page), _best_control(page)
     except CatalogError as error:
         problems.append(str(error))
-        return {}, None, None
+        return {}, None, None, None
 
 
 def of_adapter(folder: Path, recipes: Sequence[Entry]) -> Entry:
@@ -179,6 +181,7 @@ def of_adapter(folder: Path, recipes: Sequence[Entry]) -> Entry:
             bytes=(folder / "adapter.safetensors").stat().st_size,
             reported=[],
             measured=_of_run(record),
+            control=next((entry.control for entry in recipes if entry.name == manifest["recipe"]), None),
             **{**shared, "data": manifest["data"]["name"]},
         )
 
@@ -231,6 +234,17 @@ def _published(page: card.Card) -> Measured | None:
     )
 
 
+def _best_control(page: card.Card) -> Control | None:
+    """Of the card's main comparison: the variant with the highest value of the metric that selects."""
+    main = page.evidence["comparisons"].get("main")
+    rows = [row for row in main["rows"] if row["gap"]] if main else []
+    if not rows:
+        return None
+    metric = main["about"]["metric"]
+    best = max(rows, key=lambda row: row["metrics"][metric]["mean"])
+    return Control(words.named(best["name"]), best["metrics"][metric]["mean"], best["gap"])
+
+
 def _of_run(record: Mapping[str, Any]) -> Measured | None:
     """The result of an adapter, from its metrics.json."""
     manifest, monitor, unit = record["manifest"], record["monitor"], comparison.scale(record)
@@ -239,7 +253,7 @@ def _of_run(record: Mapping[str, Any]) -> Measured | None:
     if value is None:
         return None
     return Measured(
-        metric=monitor.replace("_", " "),
+        metric=words.named(monitor),
         value=unit * value,
         std=None,
         interval=[unit * end for end in interval] if interval else None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -83,6 +84,12 @@ def exactly(entry: Entry) -> str:
     return f"{measured(entry)}{interval} {found.metric}"
 
 
+def control(entry: Entry) -> str:
+    """The best control with its number, and whether the difference to the recipe is clear."""
+    best = entry.control
+    return "" if best is None else f"{best.name}: {best.value:.1f} %, {best.verdict}"
+
+
 def licences(entry: Entry) -> str:
     """Of adapter and backbones, each once, then of the data; without what they say in brackets."""
     own = entry.licences
@@ -101,6 +108,7 @@ PAIRING = (
 RESULT = (
     Column("measured", measured, until=180, right=True),
     Column("measured", exactly, 180, least=18),
+    Column("best control", control, 220, least=16),
     Column("status", lambda e: e.status, 180),
 )
 RECIPES = (
@@ -124,21 +132,28 @@ ADAPTERS = (
 )
 
 
-def terminal(title: str, entries: Sequence[Entry], columns: Sequence[Column], width: int) -> Table:
-    """A table of the columns that there is room for."""
+def terminal(kind: str, entries: Sequence[Entry], columns: Sequence[Column], width: int) -> Group:
+    """A table of the columns that there is room for, and a line on the others.
+
+    Args:
+        kind: what the entries are, one of them.
+        entries: at least one.
+        columns: all that there are.
+        width: of the terminal.
+    """
+    title = f"{len(entries)} {kind}{'s' * (len(entries) > 1)}"
     shown = [column for column in columns if column.width <= width < column.until]
     hidden = [column.title for column in columns if column.title not in {c.title for c in shown}]
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 0)
-    table.caption = f"a wider terminal adds {', '.join(hidden)}" if hidden else None
-    table.caption_justify = "left"
     for column in shown:
         justify: Literal["left", "right"] = "right" if column.right else "left"
         whole = column.least is None
         table.add_column(column.title, justify=justify, no_wrap=whole, min_width=column.least, overflow="fold")
     for entry in entries:
         table.add_row(*(Text(column.cell(entry)) for column in shown))
-    return table
+    # No caption of the table: one is cut where the table is wider than the terminal.
+    return Group(table, *([Text(f"a wider terminal adds {', '.join(hidden)}", style="dim")] if hidden else []))
 
 
 def markdown(recipes: Sequence[Entry], adapters: Sequence[Entry]) -> str:
@@ -150,15 +165,28 @@ def markdown(recipes: Sequence[Entry], adapters: Sequence[Entry]) -> str:
     """
     parts = [
         _table(
-            ("recipe", "method", "frozen backbones", "data", "runs on", "reported", "measured by us"),
-            [(_link(e), method(e), backbones(e), e.data, device(e), reported(e), _result(e)) for e in recipes],
+            ("recipe", "method", "frozen backbones", "data", "runs on", "reported", "measured by us", "best control"),
+            [
+                (_link(e), method(e), backbones(e), e.data, device(e), reported(e), _result(e), control(e))
+                for e in recipes
+            ],
         )
     ]
     if adapters:
         parts.append("Adapters that come with the package; every command takes them by name:")
         parts.append(
             _table(
-                ("adapter", "recipe", "task", "data", "size", "trainable", "licences", "measured by us"),
+                (
+                    "adapter",
+                    "recipe",
+                    "task",
+                    "data",
+                    "size",
+                    "trainable",
+                    "licences",
+                    "measured by us",
+                    "best control of the recipe",
+                ),
                 [
                     (
                         f"`{e.name}`",
@@ -169,6 +197,7 @@ def markdown(recipes: Sequence[Entry], adapters: Sequence[Entry]) -> str:
                         f"{e.trainable:,}",
                         licences(e),
                         _result(e),
+                        control(e),
                     )
                     for e in adapters
                 ],

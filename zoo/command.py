@@ -1,6 +1,7 @@
 """Read the command line of every command; `--help`, `--list`, `--print`; no torch."""
 
 import contextlib
+import difflib
 import errno
 import logging
 import os
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from data_modules.errors import DataError
-from zoo import annotations, own_data, recipe, schema
+from zoo import annotations, own_data, recipe, recipe_check, schema
 from zoo.errors import UserError
 from zoo.recipe import RecipeError
 from zoo.schema import TARGET
@@ -22,8 +23,9 @@ OPTIONS = {
     "--smoke": "apply the recipe's smoke block: seconds on a CPU",
     "--print": "print the resolved recipe and stop",
     "--list": "list the recipes and stop",
-    "--help": "with recipe=NAME: every key, its type, default and meaning",
+    "--help": "or -h; with recipe=NAME: every key, its type, default and meaning",
 }
+HELP = ("-h", "--help")
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
@@ -45,9 +47,9 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
         command: its dotted name.
         extra: keys that belong to the command rather than to the recipe, and their meanings.
     """
-    given = sys.argv[1:] if argv is None else argv
-    flags = {word for word in given if word.startswith("--")}
-    words = [word for word in given if not word.startswith("--")]
+    given = ["--help" if word in HELP else word for word in (sys.argv[1:] if argv is None else argv)]
+    flags = {word for word in given if word.startswith("-")}
+    words = [word for word in given if word not in flags]
     own = {k: v for k, equals, v in (w.partition("=") for w in words) if equals and k in {"recipe", *extra}}
     request = Request(
         own.pop("recipe", ""),
@@ -55,15 +57,18 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
         own,
         "--smoke" in flags,
     )
-    if unknown := [f"unknown option '{f}'.{schema.nearest(f, OPTIONS)}" for f in sorted(flags - set(OPTIONS))]:
-        fail(unknown)
-    if "--list" in flags:
-        print("\n".join(f"{name:18} {line}" for name, line in recipe.available().items()))
-        sys.exit(0)
     if "--help" in flags and not request.recipe:
         print(usage(command, extra))
         sys.exit(0)
+    bare = [word for word in words if "=" not in word]
+    if unknown := sorted(flags - set(OPTIONS)):
+        fail([f"unknown option '{f}'.{_meant(f, given, ['recipe', *extra], OPTIONS)}" for f in unknown])
+    if "--list" in flags:
+        print("\n".join(f"{name:18} {line}" for name, line in recipe.available().items()))
+        sys.exit(0)
     if not request.recipe:
+        if bare and (near := difflib.get_close_matches(bare[0], recipe.available(), n=1)):
+            fail([f"unknown word '{bare[0]}'.{schema.MEANT}'recipe={near[0]}'?"])
         fail([f"which recipe? {command} recipe=NAME; NAME is one of {', '.join(recipe.available())}, or a YAML file"])
     if flags & {"--help", "--print"}:
         try:
@@ -102,7 +107,7 @@ def parse_words(
         Values of the named keys, and the other words.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    if "--help" in given:
+    if asks_help(given):
         print(doc.strip())
         sys.exit(0)
     known = [*required, *optional]
@@ -113,11 +118,25 @@ def parse_words(
     named |= {word: "" for word in given if word in flags}
     others = [word for word in given if word.partition("=")[0] not in named]
     problems = [f"missing '{key}=...'" for key in required if not named.get(key)]
-    unknown = others if not free else [word for word in others if word.startswith("--")]
-    problems += [f"unknown word '{w}'.{schema.nearest(w.partition('=')[0], [*known, *flags])}" for w in unknown]
+    unknown = others if not free else [word for word in others if word.startswith("-")]
+    problems += [f"unknown word '{w}'.{_meant(w, given, known, [*known, *flags])}" for w in unknown]
     if problems:
         fail([*problems, doc.strip().partition("\n")[0]])
     return named, others
+
+
+def asks_help(words: Sequence[str]) -> bool:
+    """Whether a command is asked what it does, whatever else is said."""
+    return not set(words).isdisjoint(HELP)
+
+
+def _meant(option: str, given: Sequence[str], keys: Collection[str], known: Collection[str]) -> str:
+    """` Did you mean 'recipe=tb_ava'?` of `--recipe tb_ava` and of `--recipe=tb_ava`; else the nearest."""
+    key, equals, value = option.lstrip("-").partition("=")
+    if key.replace("-", "_") in keys and option.startswith("-"):
+        after = [word for word in given[given.index(option) + 1 :][:1] if "=" not in word and word[:1] != "-"]
+        return f"{schema.MEANT}'{key.replace('-', '_')}={value if equals else next(iter(after), '...')}'?"
+    return schema.nearest(option.partition("=")[0], known)
 
 
 def usage(command: str, extra: Mapping[str, str]) -> str:
@@ -162,7 +181,7 @@ def blocks(name: str, words: Collection[str] = ()) -> dict[str, tuple[dict[str, 
     base = recipe.read(recipe.find(name), problems)
     if "=".join(own_data.WORD) in words:
         base = own_data.substitute(base, problems)
-    found = {k: base[k] for k in recipe.BLOCKS if isinstance(base.get(k), dict)}
+    found = {k: base[k] for k in recipe_check.BLOCKS if isinstance(base.get(k), dict)}
     found |= {f"backbones.{k}": v for k, v in (base.get("backbones") or {}).items() if isinstance(v, dict)}
     known: dict[str, tuple[dict[str, Any], dict[str, schema.Parameter]]] = {}
     for key, block in found.items():
@@ -228,7 +247,8 @@ def told(error: Exception) -> str:
 
 def quiet() -> None:
     """Silence what libraries say that is not about this run: notices, tips, bars of their own."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):  # "[rank: 0] Received SIGTERM: 15", for instance
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*")
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")

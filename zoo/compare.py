@@ -10,13 +10,16 @@ own, so that peak memory is its own and a killed comparison goes on where it sto
 import hashlib
 import json
 import re
+import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from zoo import recipe, run, run_folder
+from zoo import card, evidence, recipe, run, run_folder
 from zoo.command import Request, fail, parse_recipe_command, user_errors
 from zoo.comparison import ITSELF, gather
+from zoo.report import duration
 
 EXTRA = {
     "seeds": "e.g. [0,1,2] (default: [0])",
@@ -51,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     folder = (
         Path(request.extra.get("runs", "runs")) / "compare" / name / f"{(state['commit'] or 'wheel')[:8]}-{identity}"
     )
+    print(f"{name}: {plan(folder, list(configs), list(rounds), _known(request, name))}", flush=True)
     for label, words in rounds.items():
         for variant in configs:
             print(f"--- {variant}, {label}", flush=True)
@@ -59,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
                 return code
     record = gather(folder, list(configs), list(rounds), command=_told(request))
     run.write_json(folder / "comparison.json", record)
-    from zoo import card, report
+    from zoo import report
 
     report.show(report.compared(record))
     print(f"written: {folder / 'comparison.json'}")
@@ -69,6 +73,39 @@ def main(argv: list[str] | None = None) -> int:
             card.publish(Path(card_path), record, runs, table=request.extra.get("table", "main"))
         print(f"published: {card_path}")
     return 0
+
+
+def plan(folder: Path, variants: Sequence[str], rounds: Sequence[str], known: tuple[float, str] | None) -> str:
+    """How many trainings there are to do, and how long they take where that is known.
+
+    Args:
+        folder: of the comparison; those finished in it tell how long the others take.
+        variants: by name.
+        rounds: seeds or folds.
+        known: seconds that the recipe's own training took before, and on what.
+    """
+    targets = [folder / variant / label for variant in variants for label in rounds]
+    done = [json.loads((t / "metrics.json").read_text("utf-8"))["manifest"] for t in targets if _finished(t)]
+    left = len(targets) - len(done)
+    told = f"{len(targets)} trainings ({', '.join(variants)}; {', '.join(rounds)})"
+    told += f", {len(done)} of them done" if done else ""
+    if done:
+        known = statistics.fmean(manifest["seconds"] for manifest in done), "here, on average"
+    if known and left:
+        told += f"; about {duration(left * known[0])} to go, at {duration(known[0])} a training {known[1]}"
+    return told if known or not left else f"{told}; how long one takes is not known yet"
+
+
+def _known(request: Request, name: str) -> tuple[float, str] | None:
+    """Seconds and hardware of the card's run, where this command changes nothing of it."""
+    path = card.folder() / f"{name}.md"
+    runs = evidence.read(path)["runs"] if path.is_file() and not request.overrides and not request.smoke else []
+    found = [run["manifest"] for run in runs if run["manifest"].get("seconds")]
+    return (statistics.fmean(m["seconds"] for m in found), f"as on {found[0]['hardware']}") if found else None
+
+
+def _finished(target: Path) -> bool:
+    return (target / "adapter").exists()
 
 
 def _told(request: Request) -> str:
@@ -98,13 +135,18 @@ def _configurations(request: Request, rounds: list[str]) -> dict[str, str]:
 
 def _train(target: Path, config: str, settings: list[str], name: str) -> int:
     """Train into `target` unless that is done; an interrupted one goes on."""
-    if (target / "adapter").exists():
+    if _finished(target):
         return 0
+    made = [place for place in (target, *target.parents) if not place.exists()]
     target.mkdir(parents=True, exist_ok=True)
     (target / "config.yaml").write_text(config, encoding="utf-8")
     words = [f"recipe={target / 'config.yaml'}", f"into={target}", f"card={name}", *settings]
     words += ["resume=true"] if (target / run_folder.RECORD).exists() else []
-    return subprocess.run([sys.executable, "-m", "zoo.train", *words], check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "zoo.train", *words], check=False).returncode
+    if code and not (target / run_folder.RECORD).exists():  # refused, before it began
+        (target / "config.yaml").unlink()
+        run_folder.remove_empty(made)
+    return code
 
 
 def _words(text: str) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zoo import words
+
 ITSELF = "recipe"
 TEST = "test"
 
@@ -134,16 +136,16 @@ def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     # What a method takes its answers from says more than a second way to count them.
     probes = rows[0].get("probes", [])
     others = [*probes, *(name for name in rows[0]["metrics"] if name not in (monitor, *probes))][:3]
-    header = ["variant", f"{monitor}, %", "recipe minus variant, 95 %", *others]
-    header = [word.replace("_", " ") for word in [*header, "trainable", "step ms", "peak MiB", "checkpoint KiB"]]
+    header = ["variant", f"{words.named(monitor)}, %", "recipe minus variant, 95 %", *map(words.directed, others)]
+    header += ["trainable", "step ms", "peak MiB", "checkpoint KiB"]
     table = []
     for row in rows:
         gap = f"{row['gap'][0]:+.2f}..{row['gap'][1]:+.2f}" if row["gap"] else ""
         metrics = [_plus_minus(row["metrics"].get(name)) for name in (monitor, *others)]
         cost = [f"{row[name]:,}" if name == "trainable" else str(row[name]) for name in COST]
-        table.append([row["name"].replace("_", " "), metrics[0], gap, *metrics[1:], *cost])
+        table.append([words.named(row["name"]), metrics[0], gap, *metrics[1:], *cost])
     blank = [""] * (len(header) - 2)
-    table += [[f"({name.replace('_', ' ')})", f"{value:.2f}", *blank] for name, value in record["baselines"].items()]
+    table += [[f"({words.named(name)})", f"{value:.2f}", *blank] for name, value in record["baselines"].items()]
     return header, table
 
 
@@ -162,7 +164,7 @@ def method_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
     rows = [row for row in record["rows"] if row.get("method")]
     names = list(dict.fromkeys(name for row in rows for name in row["method"] if not name.startswith(BRANCH)))
     cells = [[row["name"], *(_plus_minus(row["method"].get(name)) for name in names)] for row in rows]
-    return ["variant", *map(_words, names)], [[_words(name), *rest] for name, *rest in cells if any(rest)]
+    return ["variant", *map(words.directed, names)], [[words.named(name), *rest] for name, *rest in cells if any(rest)]
 
 
 def branch_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -182,9 +184,5 @@ def branch_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
     for variant, shown, of in rows:
         parts = [of.get(name, {}) for name in names]
         pairs = [_plus_minus(part.get(what)) for part in parts for what in ("share", "accuracy")]
-        cells.append([_words(variant), _words(shown), *pairs])
+        cells.append([words.named(variant), words.named(shown), *pairs])
     return header, cells
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo import adapter, catalog, recipe
+from zoo import adapter, catalog, data_roots, recipe
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.errors import UserError
 
@@ -59,6 +59,7 @@ def page(folder: Path, overrides: list[str], samples: Path | None, *, force: boo
     if samples:
         found, source = offers.from_folder(data, samples, page.defaults(data, pairing)), f"files of {samples.name}"
     elif data.synthetic or overrides:
+        data_roots.require(config.data)
         found, source = offers.from_split(data), f"of the test split: {data.name}"
     record = heading.metrics(folder)
     name = folder.parents[1].name if folder.name == "adapter" and len(folder.parents) > 1 else folder.name

@@ -7,7 +7,6 @@ Below stands where each is obtained, its licence page and the file that is expec
     --json    all of it, for programs
 """
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,15 +20,16 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from zoo import catalog, machine, recipe, report, schema, sources
+from zoo import catalog, data_roots, machine, recipe, report, schema, sources
 from zoo.backbones import origins, weights
 from zoo.command import parse_words, user_errors
 from zoo.entries import Entry
+from zoo.files import json_text
 from zoo.machine import Machine
 from zoo.recipe import RecipeError
 
-ROOTS = ("root", "train_root")
-"""Keys of a data block that name a folder to obtain."""
+CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's own index of builds for processors alone."""
 HUBS = ("hf", "timm", "open_clip")
 """Kinds of sources that a hub serves."""
 
@@ -101,13 +101,11 @@ def _data(entry: Entry, block: Mapping[str, Any], verdict: Verdict) -> None:
     module = target.rpartition(".")[0]
     for key, known in schema.signature(target).items():
         value = block.get(key)
-        if key not in ROOTS or value is None or (value != schema.MISSING and Path(value).expanduser().is_dir()):
+        asked = key in data_roots.unset(block)
+        if key not in data_roots.ROOTS or value is None or (not asked and Path(value).expanduser().is_dir()):
             continue
-        asked = value == schema.MISSING
         verdict.missing.append(f"data.{key}=DIR" if asked else f"data.{key} (there is no folder {value})")
-        told = schema.constant(f"{module}.DISTRIBUTOR") or schema.attributes(target).get("distributor", "")
-        told = told[block["variant"]] if isinstance(told, dict) else told
-        words = (told if key == "root" else known.meaning.rstrip(".")) + "\n"
+        words = (data_roots.distributor(block, key) if key == "root" else known.meaning.rstrip(".")) + "\n"
         name = f"{entry.data.partition(' (')[0]}, data.{key}"
         verdict.get[name] = f"{words}layout and check: python -m {module} --check DIR".lstrip()
 
@@ -161,7 +159,7 @@ def facts(here: Machine) -> dict[str, str]:
     }
     return {
         "python": f"{here.python} on {here.system}",
-        "torch": f"{here.torch}, {built}" if here.torch else "not installed",
+        "torch": f"{here.torch}, {built}{_without_card(here)}" if here.torch else "not installed",
         "other packages": "; ".join(here.unmet) or "all that the zoo requires",
         **extras,
         "graphics cards": "; ".join(here.gpus) or "none",
@@ -170,6 +168,17 @@ def facts(here: Machine) -> dict[str, str]:
         f"{report.size(here.free)} free",
         "hub": here.hub,
     }
+
+
+def _without_card(here: Machine) -> str:
+    """That CUDA's part of torch lies idle, and how to do without."""
+    if not here.torch_cuda or here.gpus:
+        return ""
+    return (
+        "\na CUDA build of torch without a card: most of its gigabytes lie idle; one for processors serves as well\n"
+        f"python -m pip install --force-reinstall --index-url {CPU_WHEELS} torch=={here.torch.partition('+')[0]} "
+        "torchvision torchaudio"
+    )
 
 
 def page(here: Machine, verdicts: Sequence[Verdict]) -> Group:
@@ -202,7 +211,8 @@ def main(argv: list[str] | None = None) -> int:
         verdicts = [examine(entry, config, here) for entry, config in configs]
     if "--json" in named:
         told = [asdict(verdict) | {"runs": verdict.runs} for verdict in verdicts]
-        print(json.dumps({"machine": asdict(here), "recipes": told, "problems": problems}, indent=2))
+        record = {"machine": asdict(here), "recipes": told, "problems": problems}
+        print(json_text(record, indent=2, encoding=sys.stdout.encoding))
     else:
         report.show(page(here, verdicts))
     for line in problems:

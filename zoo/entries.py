@@ -38,6 +38,26 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Control:
+    """The best of a recipe's controls, on the same test split.
+
+    Attributes:
+        name: of the variant.
+        value: of the recipe's metric, in per cent; the mean where there are several seeds or folds.
+        gap: 95 % interval of recipe minus control, paired over samples, in points.
+    """
+
+    name: str
+    value: float
+    gap: list[float]
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says of the control beside the recipe."""
+        return "worse" if self.gap[0] > 0 else "better" if self.gap[1] < 0 else "no clear difference"
+
+
+@dataclass(frozen=True)
 class Licences:
     """Of the adapter that a recipe makes, of each backbone by name, and of the data."""
 
@@ -69,6 +89,7 @@ class Entry:
         licences: of adapter, backbones and data.
         reported: numbers of the card that are not ours.
         measured: None where we measured nothing.
+        control: the best control that the recipe was compared with; None where it was compared with none.
         status: follows from the two before it; one of STATUSES.
     """
 
@@ -90,6 +111,7 @@ class Entry:
     licences: Licences
     reported: list[dict[str, Any]]
     measured: Measured | None
+    control: Control | None
     status: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 from omegaconf import DictConfig
 
-from zoo import adapter, card, catalog, evidence, public_record, recipe, report, run, schema
+from zoo import adapter, card, catalog, data_roots, evidence, public_record, recipe, report, run, schema
 from zoo.breakdown import branches, breakdown
-from zoo.build import connect
+from zoo.build import build_data, connect
 from zoo.collect import Collect
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.files import file_hash
 from zoo.initialise import plain
 from zoo.pairing import Pairing
+from zoo.progress import Lines
 from zoo.verdict import verdict
 
 if TYPE_CHECKING:
@@ -90,9 +91,7 @@ def described(data: "DataModule") -> dict[str, Any]:
 def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool = True) -> dict[str, Any]:
     """Measure a loaded adapter on the test split of `config.data`; with a manifest, as in training."""
     start = time.perf_counter()
-    data = recipe.instantiate(config.data)
-    data.seed = config.seed
-    data.setup("test")
+    data = build_data(config, "test")
     if list(data.classes) != pairing.classes:
         raise adapter.AdapterError(
             f"{folder} knows {len(pairing.classes)} classes ({', '.join(pairing.classes[:4])}, ...), the data "
@@ -114,8 +113,9 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
 
 
 def single_trainer(accelerator: str) -> L.Trainer:
-    """A Trainer of one process and device that measures and writes nothing."""
+    """A Trainer of one process and device that measures and writes nothing; off a terminal it says how far it is."""
     return L.Trainer(
+        callbacks=[] if sys.stderr.isatty() else [Lines()],
         accelerator=accelerator,
         devices=1,
         logger=False,
@@ -144,6 +144,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = catalog.resolve(named["adapter"])
         adapter.verify(folder)
         config = recipe.compose(str(folder / "recipe.yaml"), overrides)
+        data_roots.require(config.data)  # before weights are fetched
         if "--update-card" in named and not evidence.publishable({"manifest": run.git_state()}):
             raise card.CardError(
                 "--update-card: a number enters a card from a clean commit only; this is a tree with uncommitted "

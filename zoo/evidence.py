@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo import comparison
+from zoo import comparison, words
 
 
 def file_of(path: Path) -> Path:
@@ -75,7 +75,7 @@ def measured(records: Sequence[Mapping[str, Any]], *, command: str) -> dict[str,
             extra["std"] = round(value["std"], 2)
         elif interval := first["intervals"].get(name):
             extra["interval"] = [round(end * unit, 2) for end in interval]
-        title = name.replace("_", " ")
+        title = words.named(name)
         metrics.append({"type": name, "name": title, "value": round(value["mean"] or 0.0, 2), "args": shared | extra})
     data = manifest["data"]
     return {

@@ -33,7 +33,9 @@ from omegaconf import DictConfig
 from data_modules.errors import DataError
 from zoo import adapter, catalog, exported, merged, peft_layout, public, recipe, run
 from zoo.batch import Batch
+from zoo.build import build_data
 from zoo.command import fail, parse_words, quiet, user_errors
+from zoo.errors import UserError
 from zoo.exported import ExportError, Parity, Tensors
 from zoo.exported_words import NextToken, graph_of
 from zoo.files import checksum_lines, file_hash, whole_folder, write_whole
@@ -268,17 +270,15 @@ def show(record: dict[str, Any], out: Path) -> None:
 
 def _samples(config: DictConfig, words: dict[str, str]) -> tuple[list[Any], str]:
     """Decoded samples to compare on, and where they come from."""
-    data = recipe.instantiate(config.data)
     if file := words.get("input"):
         settings = {key: words[key] for key in SETTINGS if key in words}
-        sample, notes = data.read(Path(file), settings)
+        sample, notes = recipe.instantiate(config.data).read(Path(file), settings)
         for note in notes:
             print(f"note: {file}: {note}", file=sys.stderr)
         return [sample], Path(file).name
-    data.seed = config.seed
     try:
-        data.setup("test")
-    except DataError as error:
+        data = build_data(config, "test")
+    except (DataError, UserError) as error:
         raise ExportError(f"{error}; or compare on a sample of your own: input=FILE") from None
     test = data.sets["test"]
     return [test[i] for i in range(min(len(test), max(SIZES)))], f"{data.name} test"

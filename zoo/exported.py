@@ -118,7 +118,7 @@ def to_onnx(graph: Graph, inputs: Tensors, outputs: Sequence[str], file: Path) -
 
 
 def _traced(graph: Graph, inputs: Tensors) -> torch.export.ExportedProgram:
-    with _calm(f"torch.export cannot trace {type(graph.pairing.method).__name__}"), torch.no_grad():
+    with _calm("torch.export cannot trace this method"), torch.no_grad():
         known = {"batch": torch.export.Dim("batch", min=1)}
         dynamic = torch.export.Dim.DYNAMIC
         sizes = {name: {i: known.get(size, dynamic) for i, size in enumerate(graph.free[name])} for name in inputs}

@@ -32,7 +32,7 @@ class NextToken(Graph):
         model = pairing.backbones[self.name]
         if pairing.depths[self.name] is None or not isinstance(model, HFVisionLanguage):
             raise ExportError(
-                f"{type(model).__name__} reads pictures that differ in shape, or its vision tower is adapted: no graph "
+                f"backbones.{self.name} reads pictures that differ in shape, or its vision tower is adapted: no graph "
                 "holds that; format=peft takes its trained part into other programs"
             )
 

@@ -3,10 +3,12 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from zoo import locks
 
@@ -15,6 +17,22 @@ def file_hash(path: Path) -> str:
     """sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_text(value: Any, *, indent: int | None = None, encoding: str | None = "utf-8") -> str:
+    """JSON with names as they are spelled: escaped only where the encoding has no such letter, or a path none at all.
+
+    Args:
+        value: plain.
+        indent: of nested values; None writes one line.
+        encoding: of the file or stream that it is written to; None is UTF-8.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

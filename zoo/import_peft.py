@@ -22,7 +22,7 @@ from torch import Tensor
 
 from zoo import adapter, card, peft_layout, recipe, report, run, trust
 from zoo.backbones.base import Backbone
-from zoo.build import build_pairing, connect
+from zoo.build import build_data, build_pairing, connect
 from zoo.collect import Collect
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.evaluate import described, measure, single_trainer
@@ -53,9 +53,7 @@ def convert(
         PeftError: the files are no LoRA, or one that does not fit the recipe's backbones, or was trained on others.
     """
     start = time.perf_counter()
-    data = recipe.instantiate(config.data)
-    data.seed = config.seed
-    data.setup("test")
+    data = build_data(config, "test")
     loaded, notes = found(folder), []
     encoders = {name: recipe.instantiate(block) for name, block in config.backbones.items() if block is not None}
     backbones = {name: encoder for name, encoder in encoders.items() if isinstance(encoder, Backbone)}

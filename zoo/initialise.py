@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo import adapter, catalog, former, recipe, schema
 from zoo.adapter import AdapterError
+from zoo.command import asks_help
 from zoo.schema import TARGET
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def starting_point(words: list[str]) -> tuple[list[str], Path | None]:
         AdapterError: it is incomplete or altered.
     """
     given = dict(word.split("=", 1) for word in words if "=" in word)
-    if not given.get("init"):
+    if not given.get("init") or asks_help(words):
         return words, None
     folder = catalog.resolve(given["init"])
     adapter.verify(folder)

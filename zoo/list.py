@@ -9,7 +9,6 @@ the one that we measured. A narrow terminal shows fewer columns; `python -m zoo.
     --readme                       write the tables of README.md anew (in a source checkout)
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from zoo.catalog_tables import ADAPTERS, BEGIN, END, RECIPES
 from zoo.command import fail, parse_words, user_errors
 from zoo.entries import Entry, Holdings
 from zoo.errors import UserError
-from zoo.files import write_whole
+from zoo.files import json_text, write_whole
 
 FILTERS: dict[str, Callable[[Entry], list[str]]] = {
     "task": lambda e: [e.task, e.targets["task"]],
@@ -88,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         if "--readme" in words:
             write_whole(Path(zoo.__file__).parents[1] / "README.md", readme(holdings))
         elif "--json" in words:
-            print(json.dumps(shown.facts(), indent=2), flush=True)
+            print(json_text(shown.facts(), indent=2, encoding=sys.stdout.encoding), flush=True)
         else:
             _print(shown)
         for line in holdings.problems:
@@ -102,9 +101,9 @@ def _print(shown: Holdings) -> None:
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=PIPE)
-    for title, entries, columns in (("recipes", shown.recipes, RECIPES), ("adapters", shown.adapters, ADAPTERS)):
+    for kind, entries, columns in (("recipe", shown.recipes, RECIPES), ("adapter", shown.adapters, ADAPTERS)):
         if entries:
-            console.print(catalog_tables.terminal(f"{len(entries)} {title}", entries, columns, console.width), "")
+            console.print(catalog_tables.terminal(kind, entries, columns, console.width), "")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def write(pairing: Pairing, folder: Path, *, gsd: float | None = None) -> dict[s
         backbone = pairing.backbones[name]
         if backbone.file_prefix is None:
             raise ExportError(
-                f"backbones.{name}, a {type(backbone).__name__}, loads no file of plain tensors, so that merged "
+                f"backbones.{name} loads no file of plain tensors, so that merged "
                 "weights could not be used; format=peft writes the updates beside them"
             )
         state = folded(backbone, updates)

@@ -4,6 +4,7 @@ Which class reads them is said by the recipe's own data module, in its attribute
 for clouds, questions for questions. It is read from the source, as is the whole schema of a recipe.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from zoo import schema
@@ -37,3 +38,12 @@ def substitute(config: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     told = {key: given[key] for key in ("up",) if key in given} | block  # what the class itself says of its data
     kept = {key: told[key] for key in known if key in told and key not in OF_ONE_FOLDER}
     return {**config, "data": {TARGET: own, "root": MISSING, **kept}}
+
+
+def settings(block: Mapping[str, Any]) -> Collection[str]:
+    """Keys that a data block would have with `data=folder`; none where its class says nothing of own files."""
+    try:
+        own = schema.attributes(block[TARGET]).get("own_files")
+        return schema.signature(own) if own else ()
+    except schema.SchemaError:
+        return ()

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from zoo import words
+
 BACKGROUND = "#d9d9d9"
 
 
@@ -45,7 +47,7 @@ def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
         n for n in (history[-1] if history else {}) if n.startswith("val/") and n not in ("val/loss", "val/selected")
     ]
     for name in names[:6]:
-        label = name.removeprefix("val/").replace("_", " ")
+        label = words.directed(name.removeprefix("val/"))
         metric.plot(epochs, [row.get(name, np.nan) for row in history], marker="o", ms=3, label=label)
     metric.set(title="validation metrics", xlabel="epoch")
     for axes in (loss, metric):
@@ -191,7 +193,7 @@ def gates(openness: Mapping[str, NDArray[np.float32]], names: Sequence[str], pat
         axes.axis("off")
     if image is not None:
         figure.colorbar(image, ax=panels.tolist(), shrink=0.6, label="openness minus the channel's mean over classes")
-    figure.suptitle("Which channels opened for which class (mean over test segments)", fontsize=11)
+    figure.suptitle("How far the gates open for each class: a column a channel, mean of the test segments", fontsize=11)
     save(figure, path)
 
 

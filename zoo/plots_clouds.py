@@ -113,7 +113,8 @@ def control(
     axes.set_yticks(range(len(mean)), [str(k + 1) for k in range(len(mean))])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.colorbar(image, ax=axes, shrink=0.8)
-    left.suptitle("Deviation over tokens (mean over test clouds)", fontsize=10)
+    told = "How far the control signal's channels vary within a cloud\n(standard deviation, mean of the test clouds)"
+    left.suptitle(told, fontsize=10)
 
     chosen = np.unique(np.linspace(0, len(ids) - 1, SHOWN).astype(int)).tolist()
     values = control[chosen, mixer, :, channel]
@@ -125,7 +126,7 @@ def control(
     for axes in panels[len(chosen) :]:
         axes.axis("off")
     right.colorbar(scale, ax=panels.tolist(), shrink=0.8)
-    title = f"Control signal at group centres: channel {channel} of mixer {mixer + 1}, which varies most over tokens"
+    title = f"The channel that varies most (channel {channel} of mixer {mixer + 1}), by place in some test clouds"
     right.suptitle(title, fontsize=10)
     save(figure, path)
 

@@ -122,7 +122,8 @@ def _gates(axes: Axes, gates: Arrays, seconds: float, start: float) -> None:
     sites = [name.removeprefix("gate/").replace("/", ", ").replace("_", " ") for name in gates]
     axes.set_yticks((edges[1:] + edges[:-1]) / 2, sites, fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
-    axes.set_title("gates: how far each channel opens, less its mean over the clip", fontsize=9, loc="left")
+    told = "gates of the method: red where a channel opens further than its mean over the clip, blue where less"
+    axes.set_title(told, fontsize=9, loc="left")
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01)
     bar.ax.tick_params(labelsize=7)
 

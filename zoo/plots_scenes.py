@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from zoo.metrics.by_scale import UNKNOWN, accuracy_by_gsd, wilson
+from zoo.metrics.by_scale import UNKNOWN, accuracy_by_gsd
+from zoo.metrics.wilson import wilson
 from zoo.plots import save
 
 INSIDE, OUTSIDE, GREY = "#2b6cb0", "#c05621", "#8a8a8a"

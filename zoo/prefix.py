@@ -206,6 +206,15 @@ class PrefixDataset(Dataset[Batch]):
         }
         return replace(batch, inputs=inputs)
 
+    def cached(self) -> int:
+        """Of how many samples every prefix is in the cache."""
+        cache = self.cache
+        if cache is None:
+            return 0
+        parts = [(self.fingerprints[name], depth) for name, depth in self.depths.items()]
+        keys = (self.samples.key(i) for i in range(len(self)))
+        return sum(all(cache.path(cache.key(print_, depth, key)).exists() for print_, depth in parts) for key in keys)
+
     def _conditions(self, index: int) -> dict[str, Tensor]:
         """Side inputs of a sample; the GSD as the method takes it, where it takes one."""
         told = self.samples.conditions(index)

@@ -13,18 +13,13 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 import zoo
-from zoo import annotations, own_data, schema
+from zoo import annotations, own_data, recipe_check, schema
 from zoo.errors import UserError
-from zoo.schema import MISSING, TARGET
+from zoo.recipe_check import KEYS
+from zoo.schema import TARGET
 from zoo.strict_yaml import StrictLoader
-
-BLOCKS = ("data", "method", "task", "optimizer", "trainer", "cache")
-SEED = f"Annotated[int, '>= 0', '<= {2**32 - 1}']"  # what NumPy and PyTorch take
-KEYS = ("include", "seed", "data", "backbones", "method", "task", "optimizer", "trainer", "cache", "smoke", "variants")
-REQUIRED = ("data", "backbones", "method", "task", "optimizer", "trainer")
 
 
 class RecipeError(UserError):
@@ -90,11 +85,11 @@ def compose(name: str, overrides: Sequence[str] = (), *, smoke: bool = False, va
     if variant is not None:
         config = _layer(config, layers[variant])
     config = _words(config, overrides, problems)
-    checked = _check(config, problems, "")
+    checked = recipe_check.check(config, problems, name)
     for label, layer in {"smoke": smoke_layer, **{f"variants.{v}": layers[v] for v in layers}}.items():
         known = set(problems)
         found: list[str] = []
-        _check(_layer(base, layer), found, "")
+        recipe_check.check(_layer(base, layer), found, name)
         problems += [f"{label}: {p}" for p in found if p not in known and not p.startswith("missing value")]
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
@@ -209,9 +204,12 @@ def _words(config: dict[str, Any], overrides: Sequence[str], problems: list[str]
     for key in sorted(pairs, key=lambda k: (not k.endswith(TARGET), "." in k)):
         path = key.split(".")
         if path[0] not in KEYS or path[0] in ("include", "smoke", "variants"):
-            problems.append(f"unknown key '{key}'.{schema.nearest(path[0], list(KEYS[1:-2]))}")
+            problems.append(recipe_check.unknown(config, key))
         elif (key, pairs[key]) == own_data.WORD:
             config = own_data.substitute(config, problems)
+        elif key == "data" and not isinstance(_value(config, path, pairs[key]), dict):
+            problems.append(f"data={pairs[key]}: no such data. Did you mean data=folder, your own files?")
+            config = own_data.substitute(config, [])  # so that what else is said of them is checked
         else:
             config = _put(config, path, _value(config, path, pairs[key]))
     return config
@@ -241,60 +239,3 @@ def _value(config: dict[str, Any], path: list[str], raw: str) -> Any:
     if annotations.text_only(known.annotation) or annotations.mismatch(parsed, known.annotation):
         return raw if annotations.mismatch(raw, known.annotation) is None else parsed
     return parsed
-
-
-# --- checking ---------------------------------------------------------------------------------------------------------
-
-
-def _check(config: dict[str, Any], problems: list[str], where: str) -> DictConfig:
-    for key in config:
-        if key not in KEYS:
-            problems.append(f"unknown key '{key}'.{schema.nearest(str(key), KEYS)}")
-    problems += [f"missing block '{key}'" for key in REQUIRED if not config.get(key)]
-    try:
-        result = OmegaConf.create({"seed": 0, **{k: v for k, v in config.items() if k in KEYS}})
-        values = OmegaConf.to_container(result, resolve=True)
-    except (OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
-        problems.append(f"the recipe cannot be resolved: {str(error).splitlines()[0]}")
-        return OmegaConf.create({})
-    assert isinstance(values, dict)
-    if wrong := annotations.mismatch(values["seed"], "int") or annotations.mismatch(values["seed"], SEED):
-        problems.append(f"seed: {wrong}")
-    for key in BLOCKS:
-        if values.get(key) is not None:
-            _check_block(values[key], key, problems)
-    encoders = values.get("backbones")
-    if encoders and not isinstance(encoders, dict):
-        problems.append(f"backbones: expected a mapping of stream to block, got {encoders!r}")
-    for name, block in (encoders if isinstance(encoders, dict) else {}).items():
-        if block is not None:
-            _check_block(block, f"backbones.{name}", problems)
-    return result
-
-
-def _check_block(block: Any, path: str, problems: list[str]) -> None:
-    if not isinstance(block, dict):
-        problems.append(f"{path}: expected a block with {TARGET}, got {block!r}")
-        return
-    if not isinstance(block.get(TARGET), str):
-        problems.append(f"missing value '{path}.{TARGET}': which class or function?")
-        return
-    try:
-        known = schema.signature(block[TARGET])
-    except (schema.SchemaError, SyntaxError) as error:
-        problems.append(f"{path}.{TARGET}: {error}")
-        return
-    for key, value in block.items():
-        if key == TARGET:
-            continue
-        if key not in known:
-            problems.append(f"unknown key '{path}.{key}'.{schema.nearest(str(key), known)}")
-        elif isinstance(value, dict) and TARGET in value:
-            _check_block(value, f"{path}.{key}", problems)
-        elif value != MISSING and (wrong := annotations.mismatch(value, known[key].annotation)):
-            hint = "; write true or false" if known[key].annotation == "bool" else ""
-            problems.append(f"{path}.{key}: {wrong}{hint}")
-    for name, parameter in known.items():
-        if block.get(name, MISSING) == MISSING and (name in block or parameter.default is None):
-            meaning = f": {parameter.meaning}" if parameter.meaning else ""
-            problems.append(f"missing value '{path}.{name}' ({annotations.readable(parameter.annotation)}){meaning}")

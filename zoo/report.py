@@ -1,5 +1,6 @@
 """Tables of a run for the terminal: records in, rich renderables out."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from zoo import comparison
+from zoo import comparison, words
+from zoo.metrics.wilson import wilson
 
 
 def show(renderable: Any) -> None:
@@ -25,6 +27,18 @@ def number(value: float | None, unit: str) -> str:
     return f"{value * (100 if unit == 'fraction' else 1):.2f} %"
 
 
+def interval(record: Mapping[str, Any], metric: str) -> str:
+    """A metric's 95 % interval for a reader, empty where it has none; that of a share says whose it is."""
+    low, high = record["intervals"].get(metric, (None, None))
+    if low is None:
+        return ""
+    whole = 1 if record["unit"] == "fraction" else 100
+    share, n = record["metrics"][metric] / whole, record["n"]
+    told = f"{number(low, record['unit'])} to {number(high, record['unit'])}"
+    is_wilson = n and 0 <= share <= 1 and math.dist(wilson(share, n), (low / whole, high / whole)) < 1e-9
+    return f"{told} (Wilson)" if is_wilson else told
+
+
 def size(count: float) -> str:
     """Bytes for a reader."""
     for unit in ("B", "KiB", "MiB"):
@@ -37,6 +51,13 @@ def size(count: float) -> str:
 def seconds(value: float | None) -> str:
     """A duration for a reader; "-" where there was none."""
     return "-" if value is None else f"{value:.1f} s"
+
+
+def duration(seconds: float) -> str:
+    """A time to wait, for a reader."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 class Pairs:
@@ -70,30 +91,32 @@ def _wrapped(line: str, room: int) -> list[str]:
 
 def _metrics(record: Mapping[str, Any], title: str) -> Table:
     unit, synthetic = record["unit"], record.get("manifest", {}).get("data", {}).get("synthetic")
-    table = Table(title=title, caption="a synthetic set: not a benchmark result" if synthetic else None)
+    table = Table(title=title, caption=_caption(synthetic))
     table.add_column("metric")
     table.add_column("test", justify="right", style="bold")
     table.add_column("95 % interval over samples", justify="right")
     for name in record["baselines"]:
-        table.add_column(name.replace("_", " "), justify="right", style="dim")
+        table.add_column(words.named(name), justify="right", style="dim")
     for metric, name in _named(record).items():
-        value = record["metrics"][metric]
-        low, high = record["intervals"].get(metric, (None, None))
         table.add_row(
             name,
-            number(value, unit),
-            f"{number(low, unit)} to {number(high, unit)}" if low is not None else "",
+            number(record["metrics"][metric], unit),
+            interval(record, metric),
             *(number(values.get(metric), unit) for values in record["baselines"].values()),
         )
     return table
+
+
+def _caption(synthetic: bool) -> str:
+    return words.HIGHER_ELSE + ("; a synthetic set: not a benchmark result" if synthetic else "")
 
 
 def _named(record: Mapping[str, Any]) -> dict[str, str]:
     """Metrics in the order in which they are printed, and their names: those of probes indented beneath the monitored
     one, so that what a method says without the picture stands beside what it says with it."""
     monitor = record["monitor"]
-    beneath = {f"{monitor}_{probe}": f"  {probe.replace('_', ' ')}" for probe in record["probes"]}
-    others = {metric: metric.replace("_", " ") for metric in record["metrics"] if metric not in beneath}
+    beneath = {f"{monitor}_{probe}": f"  {words.named(probe)}" for probe in record["probes"]}
+    others = {metric: words.directed(metric) for metric in record["metrics"] if metric not in beneath}
     return {monitor: others.pop(monitor)} | beneath | others
 
 
@@ -106,7 +129,11 @@ def _details(record: Mapping[str, Any]) -> list[Table]:
     unit, found = record["unit"], []
     shown = {record["split"]: record, **record["probes"]}
     # Of the split alone: a probe tells a wrong scale or none, and what is counted against that says nothing.
-    own = [[name, f"{value:.3g}"] for name, value in record["method"].items() if not name.startswith(comparison.BRANCH)]
+    own = [
+        [words.directed(name), f"{value:.3g}"]
+        for name, value in record["method"].items()
+        if not name.startswith(comparison.BRANCH)
+    ]
     if own:
         found.append(_grid("the method's own numbers", ["", record["split"]], own))
     taken = list(dict.fromkeys(branch for part in shown.values() for branch in part["branches"]))
@@ -150,17 +177,15 @@ def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
 def evaluation(record: Mapping[str, Any], stored: Mapping[str, Any]) -> Group:
     """Measured now beside what the adapter's card says, and trivial predictors; details as in `summary`."""
     unit = record["unit"]
-    table = Table(title=f"measured on {record['split']} (n = {record['n']})")
-    names = [name.replace("_", " ") for name in record["baselines"]]
+    table = Table(title=f"measured on {record['split']} (n = {record['n']})", caption=words.HIGHER_ELSE)
+    names = [words.named(name) for name in record["baselines"]]
     for name in ("metric", "now", "card", "95 % interval now", *names):
         table.add_column(name, justify="left" if name == "metric" else "right", style="dim" if name in names else None)
     for metric, name in _named(record).items():
         value = record["metrics"][metric]
-        low, high = record["intervals"].get(metric, (None, None))
-        interval = f"{number(low, unit)} to {number(high, unit)}" if low is not None else ""
         trivial = [number(values.get(metric), unit) for values in record["baselines"].values()]
         was = number(stored["metrics"].get(metric), unit)
-        table.add_row(name, number(value, unit), was, interval, *trivial)
+        table.add_row(name, number(value, unit), was, interval(record, metric), *trivial)
     return Group(table, *_details(record))
 
 
@@ -171,7 +196,7 @@ def compared(record: Mapping[str, Any]) -> Group:
     reached = len(header) - len(comparison.COST)
     title = f"{about['dataset']}, {about['split']} (n = {about['n']}, seeds {about['seeds']})"
     quality = _grid(title, header[:reached], [row[:reached] for row in rows])
-    quality.caption = "a synthetic set: not a benchmark result" if about["synthetic"] else None
+    quality.caption = _caption(about["synthetic"])
     costs = [[row[0], *row[reached:]] for row in rows[: len(record["rows"])]]
     details = [
         _grid(what, *cells)
@@ -188,7 +213,7 @@ def _grid(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> T
     table = Table(title=title)
     for name in header:
         first = name == header[0]
-        table.add_column(name.replace("_", " "), justify="left" if first else "right", no_wrap=first, overflow="fold")
+        table.add_column(words.named(name), justify="left" if first else "right", no_wrap=first, overflow="fold")
     for name, *cells in rows:
-        table.add_row(name.replace("_", " "), *cells)
+        table.add_row(words.named(name), *cells)
     return table

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         from zoo.verdict import verdict
 
         run_dir = run.create(Path(named.get("runs", "runs")) / "reproduce", folder.name)
-        with run_folder.not_left_empty([run_dir, run_dir.parent]):
+        with run_folder.not_left_empty([run_dir, *list(run_dir.parents)[:3]]):
             record = train(config, run_dir, name=stored["manifest"]["recipe"])
         if record is None:
             return 0

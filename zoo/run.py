@@ -1,7 +1,6 @@
 """The run folder `runs/<recipe>/<time>/` and its manifest: what ran, on what, from which code and data."""
 
 import datetime
-import json
 import os
 import platform
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo.files import write_whole
+from zoo.files import json_text, write_whole
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "timm", "transformers", "open_clip_torch", "peft", "numpy", "av")
 FOLDER = "ZOO_RUN_FOLDER"
@@ -109,4 +108,4 @@ def command() -> list[str]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, whole or not at all."""
-    write_whole(path, json.dumps(value, indent=2) + "\n")
+    write_whole(path, json_text(value, indent=2) + "\n")

@@ -113,9 +113,7 @@ class RunFolder:
 
     def told(self) -> list[str]:
         """What a run that goes on says at its start."""
-        if not self.begun:
-            return []
-        if self.longer:
+        if self.begun and self.longer:
             then, now = self.longer
             kept = self.folder / EARLIER / f"{then}_epochs"
             return [
@@ -123,7 +121,12 @@ class RunFolder:
                 f"so the result is not that of a training begun with {now}"
                 + (f"; the result of {then} epochs is kept in {kept}" if kept.exists() else "")
             ]
-        return [] if (self.folder / LAST).exists() else ["there is no checkpoint yet: this begins at the first epoch"]
+        return []
+
+    @property
+    def starts_again(self) -> bool:
+        """Whether a run goes on that was stopped before its first checkpoint."""
+        return self.begun and not self.longer and not (self.folder / LAST).exists()
 
     def best(self, fitted: Mapping[str, Any]) -> Path:
         """The checkpoint to test and ship: the one that the run recorded, wherever the folder lies by now.
@@ -268,10 +271,15 @@ def not_left_empty(folders: list[Path]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(OSError):  # something is in them
-            for folder in folders:
-                folder.rmdir()
+        remove_empty(folders)
         raise
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove folders, in this order, up to the first that holds something."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _read(path: Path) -> dict[str, Any]:

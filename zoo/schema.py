@@ -18,6 +18,7 @@ from typing import Any
 MISSING = "???"
 TARGET = "_target_"
 OURS = ("zoo.", "data_modules.")
+MEANT = " Did you mean "
 
 
 class SchemaError(Exception):
@@ -57,7 +58,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
-        return f" Did you mean '{close[0]}'?"
+        return f"{MEANT}'{close[0]}'?"
     return f" Known: {', '.join(known)}." if known else ""
 
 

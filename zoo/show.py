@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from zoo import adapter, annotations, catalog, catalog_tables, recipe, report, schema
 from zoo.command import blocks, describe, fail, parse_words, user_errors
 from zoo.entries import Entry, Holdings
+from zoo.files import json_text
 
 INPUTS = {"backbones.points": "cloud.ply", "backbones.audio": "clip.mp4"}
 """A file that such a backbone reads, for the example of a command; a picture otherwise."""
@@ -169,7 +170,7 @@ def main(argv: list[str] | None = None) -> int:
             for line in problems:
                 print(f"note: {line}", file=sys.stderr)
             if as_json:
-                print(json.dumps(entry.facts() | told, indent=2), flush=True)
+                print(json_text(entry.facts() | told, indent=2, encoding=sys.stdout.encoding), flush=True)
                 return 0
             print(f"{describe(name)}\n")
             report.show(report.Pairs(recipe_summary(entry, holdings)))
@@ -180,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
         told = contents(folder)
         entry = catalog.of_adapter(folder, holdings.recipes)
         if as_json:
-            print(json.dumps(entry.facts() | told, indent=2), flush=True)
+            print(json_text(entry.facts() | told, indent=2, encoding=sys.stdout.encoding), flush=True)
             return 0
         print(f"# {entry.path}/recipe.yaml, as it was resolved\n{told['resolved']}")
         report.show(report.Pairs(adapter_summary(entry, told)))

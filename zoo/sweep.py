@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from zoo import recipe, run, search, sweep_record, trial
+from zoo import data_roots, recipe, run, search, sweep_record, trial
 from zoo.command import Request, parse_recipe_command, user_errors
 from zoo.errors import UserError
 from zoo.recipe import RecipeError
@@ -99,6 +99,7 @@ def _configs(
         raise RecipeError([f"{given[0]}: a sweep is told seeds=[{given[0].removeprefix('seed=')}]"])
     found = {}
     for i, config in enumerate(search.compose(request.recipe, request.overrides, space, points, smoke=request.smoke)):
+        data_roots.require(config.data)
         if config.trainer.get("num_nodes", 1) != 1:
             raise RecipeError(["trainer.num_nodes: a trial runs on one machine; the sweep itself takes many"])
         for seed in seeds:

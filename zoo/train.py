@@ -103,7 +103,8 @@ def _train(
             said.append(f"the last batch has {data.batch_size + 1} samples, as one alone has no batch statistics")
         what = "; ".join(filter(None, said))
         print(f"{name}: {what}", flush=True)
-        for line in ([told(start_of)] if start_of else []) + entered.told():
+        again = [f"this {_again(data, pairing)}"] if entered.starts_again else []
+        for line in ([told(start_of)] if start_of else []) + entered.told() + again:
             print(line, flush=True)
         if data.plan:
             run.write_json(run_dir / "splits.json", data.plan)
@@ -197,9 +198,12 @@ def _fit(
             raise
         terminated = type(end).__name__ == "SIGTERMException"
         if trainer.is_global_zero:
-            how = "the same command with resume=true goes on" if last.exists() else _begins_anew(pairing)
+            how = "goes on" if last.exists() else _again(data, pairing)
             by = " by SIGTERM" if terminated else ""
-            print(f"stopped{by} in epoch {trainer.current_epoch + 1}: {how}", file=sys.stderr)
+            print(
+                f"stopped{by} in epoch {trainer.current_epoch + 1}: the same command with resume=true {how}",
+                file=sys.stderr,
+            )
         sys.exit(143 if terminated else 130)  # Lightning would exit with 0 and 1
     history = next(c for c in trainer.callbacks if isinstance(c, History)).rows  # type: ignore[attr-defined]
     cost = next(c for c in trainer.callbacks if isinstance(c, Cost)).summary()  # type: ignore[attr-defined]
@@ -210,13 +214,16 @@ def _fit(
     return outcome
 
 
-def _begins_anew(pairing: "Pairing") -> str:
-    """What is left of a training that was stopped before its first checkpoint."""
-    begins = "there is no checkpoint yet, so the same command with resume=true begins at the first epoch"
-    if pairing.cache is None or not pairing.cache.stored:
-        return begins
-    number = f"{pairing.cache.stored:,} frozen feature{'s' * (pairing.cache.stored != 1)}"
-    return f"{begins}; the {number} computed so far are kept in {pairing.cache.folder} and read from there"
+def _again(data: "DataModule", pairing: "Pairing") -> str:
+    """What becomes of a training that was stopped before its first checkpoint."""
+    from zoo.prefix import PrefixDataset
+
+    read = [data.wrap(data.sets[split], split) for split in ("train", "val")] if data.wrap else []
+    known = [samples for samples in read if isinstance(samples, PrefixDataset)]
+    if not (cached := sum(samples.cached() for samples in known)):
+        return "starts again: there is no checkpoint yet"
+    total = sum(len(samples) for samples in known)
+    return f"starts again: {cached:,} of {total:,} samples' features are cached, and it goes on from there"
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from zoo.checkpoints import Best, Last, WholeCheckpoints
 from zoo.errors import SettingError
 from zoo.optimizer import Optimizer as Optimizer  # where the recipes of adapters of format 1 find it
+from zoo.progress import Bar, Lines
 
 KEPT = 1000
 """Steps whose seconds a checkpoint carries: enough for a median."""
@@ -99,37 +100,6 @@ class History(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the interrupted run's rows."""
         self.rows = list(state_dict["rows"])
-
-
-class Lines(Callback):
-    """One line an epoch, where no progress bar is shown."""
-
-    def __init__(self) -> None:
-        self._start = 0.0
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note the time."""
-        self._start = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print losses, the selecting metric, the epoch's seconds, and how long the rest takes at this pace."""
-        if trainer.is_global_zero:
-            seen, taken = trainer.callback_metrics, time.perf_counter() - self._start
-            names = [name for name in ("train/loss", "val/loss", "val/selected") if name in seen]
-            parts = [f"{name} {float(seen[name]):.4f}" for name in names]
-            left = taken * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
-            rest = f", at most {left:.0f} s left" if left < 120 else f", at most {left / 60:.0f} min left"
-            pace = f"{taken:.0f} s" + (rest if left else "")
-            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(parts)} ({pace})", flush=True)
-
-
-class Bar(RichProgressBar):
-    """Lightning's rich bar without the loggers' version, which says nothing here."""
-
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """Losses and the selecting metric."""
-        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
-        return {name: value for name, value in metrics.items() if name != "v_num"}
 
 
 def build_trainer(

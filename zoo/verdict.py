@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from zoo import words
 from zoo.report import number
 
 EXACT = 1e-6
@@ -17,7 +18,7 @@ def verdict(now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]
         `line`: in words.
     """
     metric, unit = stored["monitor"], stored["unit"]
-    name, value, was = metric.replace("_", " "), now["metrics"][metric], stored["metrics"][metric]
+    name, value, was = words.named(metric), now["metrics"][metric], stored["metrics"][metric]
     said = f"{name} {number(value, unit)} now, {number(was, unit)} in the card"
     then, found = (record["manifest"]["data"]["fingerprint"] for record in (stored, now))
     if then != found:

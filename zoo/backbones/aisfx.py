@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, fingerprint
 from zoo.backbones.draws import initialising
-from zoo.batch import Clip
+from zoo.batch import Clip, tensor_of
 from zoo.ops.fbank import fbank
 
 EMBEDDED = "pypi:aisfx==0.1.2!aisfx/models/checkpoint.pth"
@@ -81,7 +80,7 @@ class AiSFX(Backbone):
 
     def transform(self, clip: Clip) -> Tensor:
         """Windows to log-mel pictures [T, 96, frames]; the clip's peak is scaled to 1, silence stays silent."""
-        audio = torch.from_numpy(clip.audio)
+        audio = tensor_of(clip.audio)
         if clip.sample_rate != SAMPLE_RATE:
             audio = torchaudio.functional.resample(audio, clip.sample_rate, SAMPLE_RATE)
         peak = audio.abs().max()

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, Bound, fingerprint
 from zoo.backbones.draws import initialising
-from zoo.batch import Clip
+from zoo.batch import Clip, tensor_of
 from zoo.ops.fbank import KALDI_RATE, fbank
 
 
@@ -141,7 +141,7 @@ class BEATs(Backbone):
         """Windows to normalised log-mel frames [T, frames, 128]."""
         import torchaudio
 
-        audio = torch.from_numpy(clip.audio)
+        audio = tensor_of(clip.audio)
         if clip.sample_rate != KALDI_RATE:
             audio = torchaudio.functional.resample(audio, clip.sample_rate, KALDI_RATE)
         return fbank(audio, KALDI_RATE, "beats")

@@ -16,7 +16,7 @@ from zoo.backbones import weights
 from zoo.backbones.base import TextEncoder, fingerprint
 from zoo.backbones.draws import initialising
 from zoo.backbones.square import SquareBackbone, square
-from zoo.batch import Framed
+from zoo.batch import Framed, tensor_of
 
 
 class CLIPVision(SquareBackbone):
@@ -52,7 +52,7 @@ class CLIPVision(SquareBackbone):
 
     def transform(self, clip: Framed) -> Tensor:
         """Frames to [T, 3, S, S]: shorter side resized to S, centre crop, normalised as the checkpoint says."""
-        frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255
+        frames = tensor_of(clip.frames).permute(0, 3, 1, 2).float() / 255
         return square(frames, self.image_size, self.mean, self.std)
 
     def embed(self, inputs: Tensor) -> Tensor:

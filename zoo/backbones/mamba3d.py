@@ -21,7 +21,7 @@ from zoo.backbones import weights
 from zoo.backbones.base import Backbone, fingerprint
 from zoo.backbones.draws import initialising
 from zoo.backbones.mamba3d_block import Block, Modulation, SecondBranch
-from zoo.batch import Cloud
+from zoo.batch import Cloud, tensor_of
 from zoo.errors import SettingError
 from zoo.ops.batch_norm import BatchNorm1d
 from zoo.ops.points import farthest_points, gather, nearest
@@ -231,7 +231,7 @@ class Mamba3D(Backbone):
 
     def transform(self, sample: Cloud) -> Tensor:
         """A prepared cloud as one segment: float32 [1, N, 3]."""
-        return torch.from_numpy(sample.points)[None]
+        return tensor_of(sample.points)[None]
 
     def embed(self, inputs: Tensor) -> Tensor:
         """[N, P, 3] -> [N, 1 + G, C + 3].

@@ -14,7 +14,7 @@ from zoo.backbones import weights
 from zoo.backbones.base import Bound, TextEncoder, fingerprint
 from zoo.backbones.hf_weights import load
 from zoo.backbones.square import SquareBackbone, square
-from zoo.batch import Framed
+from zoo.batch import Framed, tensor_of
 
 MEAN = STD = (0.5, 0.5, 0.5)
 TEXT_LENGTH = 64
@@ -43,7 +43,7 @@ class SigLIPVision(SquareBackbone):
 
     def transform(self, clip: Framed) -> Tensor:
         """Frames to [T, 3, S, S]: shorter side resized to S, centre crop, scaled to [-1, 1]."""
-        frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255
+        frames = tensor_of(clip.frames).permute(0, 3, 1, 2).float() / 255
         return square(frames, self.image_size, MEAN, STD)
 
     def embed(self, inputs: Tensor) -> Tensor:

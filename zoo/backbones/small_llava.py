@@ -5,10 +5,11 @@ Both ends are real weights; the projector was trained on synthetic scenes by rec
 shipped.
 """
 
+import contextlib
 import inspect
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -223,7 +224,8 @@ def smollm2(source: str) -> tuple[Any, Chat]:
     if not folder.exists():
         temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
         where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-        read = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        with _without_bar():
+            read = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
         del read.config.quantization_config
         plain = AutoModelForCausalLM.from_config(read.config, dtype=torch.float16)
         plain.load_state_dict(read.state_dict())
@@ -235,3 +237,16 @@ def smollm2(source: str) -> tuple[Any, Chat]:
             shutil.rmtree(temporary)
     net = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     return net, SmolChat(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+
+
+@contextlib.contextmanager
+def _without_bar() -> Iterator[None]:
+    """Nothing of transformers' bar over a GGUF file's tensors, for which it has no setting."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
+
+    bar = gguf.tqdm
+    gguf.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        gguf.tqdm = bar

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 FILES = "a video or a sound; of a long one, what follows the second that you say"
 ROWS = 12
 """Most classes of a heat map, the likeliest first."""
-FILM, STRIP, ROW, MAP = 78, 34, 24, 130
-"""Heights in pixels: of the pictures, of a line of events, of a class, of the gates of one site."""
+STRIP, ROW, MAP = 34, 24, 145
+"""Heights in pixels: of a line of events, of a class, of the gates of one site."""
 SIDE = 96
+NARROW, LETTER = 220, 7
+"""Pixels: of the time axis on a telephone, and of a letter; a block names its event where that fits."""
 
 
 def fields(data: "DataModule", pairing: Pairing) -> dict[str, gr.components.Component]:
@@ -60,16 +62,18 @@ def thumbnail(clip: Clip, data: "DataModule") -> NDArray[np.uint8]:
 def outputs() -> list[gr.components.Component]:
     """Components for `show`."""
     said = gr.HTML(padding=False)
-    caption("Event timeline")
+    caption("What is seen", "a picture a segment, underlined in the colour of its event")
+    film = gr.HTML(padding=False, elem_id="film")
+    caption("Event timeline", "below it the probabilities, the darker the likelier")
     timeline = gr.Plot(show_label=False, elem_id="timeline")
     caption("What is heard")
     sound = gr.Audio(show_label=False, interactive=False, buttons=["download"])
     with gr.Column(visible=False) as gated:
-        caption("Gates", "how far each channel opens, less its mean over the clip")
+        caption("Gates", "red where a channel of the method opens further than it does over the clip, blue where less")
         gates = gr.Plot(show_label=False, elem_id="gates")
     caption("Segment by segment")
-    rows = gr.Dataframe(headers=["seconds", "event", "probability", "next likely"], interactive=False, buttons=[])
-    return [said, timeline, sound, gated, gates, rows]
+    rows = gr.HTML(padding=False, elem_id="segments")
+    return [said, film, timeline, sound, gated, gates, rows]
 
 
 def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
@@ -80,11 +84,12 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
     gates = {name: value for name, value in answered.observed.items() if name.startswith("gate/")}
     return [
         headline(answered, names, seconds),
+        filmstrip(answered, names, seconds),
         timeline(answered, names, seconds),
         (clip.sample_rate, wave),
         gr.update(visible=bool(gates)),
         gate_maps(gates, seconds, clip.start) if gates else None,
-        table(answered, names, seconds),
+        tabled(table(answered, names, seconds)),
     ]
 
 
@@ -134,26 +139,44 @@ def headline(answered: Answer, names: list[str], seconds: float) -> str:
     return f'{said}<p class="zoo-note">{right}Answered in {answered.seconds:.2f} s.</p>'
 
 
+def filmstrip(answered: Answer, names: list[str], seconds: float) -> str:
+    """Every segment's picture with its time, and its events, as HTML that takes as many rows as the page is narrow."""
+    found, begin = [row for line, row in lines(answered, names).items() if line != "truth"], answered.sample.start
+    none, figures = len(names) - 1, []
+    for t, frame in enumerate(answered.sample.frames):
+        events = list(dict.fromkeys(int(row[t]) for row in found if row[t] < none))
+        colour = _colour(events[0] if events else none, names)
+        said = escape(", ".join(names[k] for k in events))
+        figures.append(
+            f'<figure><img src="{_encoded(frame)}" alt="" style="border-color:{colour}">'
+            f"<figcaption>{begin + t * seconds:g} s<br>{said}</figcaption></figure>"
+        )
+    return f'<div class="zoo-film">{"".join(figures)}</div>'
+
+
+def tabled(rows: list[list[str]]) -> str:
+    """The rows of `table` as HTML, whose cells break where the page is narrow."""
+    head = "".join(f"<th>{name}</th>" for name in ("seconds", "event", "p", "next likely"))
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<table class="zoo-table"><tr>{head}</tr>{body}</table>'
+
+
 def timeline(answered: Answer, names: list[str], seconds: float) -> go.Figure:
-    """Pictures, lines of events, and probabilities of the likeliest classes, over time."""
-    frames, strips, maps = answered.sample.frames, lines(answered, names), probabilities(answered)
+    """Lines of events, and probabilities of the likeliest classes, over time."""
+    strips, maps = lines(answered, names), probabilities(answered)
     chosen = {title: _likely(values) for title, values in maps.items()}
-    heights = [FILM, max(1, len(strips)) * STRIP, *(len(rows) * ROW for rows in chosen.values())]
-    begin = answered.sample.start
+    heights = [max(1, len(strips)) * STRIP, *(len(rows) * ROW for rows in chosen.values())]
+    begin, count = answered.sample.start, len(answered.sample.frames)
     figure = make_subplots(
         rows=len(heights), shared_xaxes=True, vertical_spacing=0.03, row_heights=[h / sum(heights) for h in heights]
     )
-    for t, frame in enumerate(frames):
-        place = {"x": begin + t * seconds, "y": 1, "sizex": seconds, "sizey": 1, "xref": "x", "yref": "y"}
-        figure.add_layout_image(source=_encoded(frame), sizing="stretch", layer="below", **place)
-    figure.update_yaxes(range=[0, 1], visible=False, row=1)
     for y, labels in enumerate(reversed(strips.values())):
         for label, first, last in runs(labels):
-            _block(figure, label, names, (begin + first * seconds, begin + last * seconds), y)
+            _block(figure, label, names, (begin + first * seconds, begin + last * seconds), y, count * seconds)
     ticks = {"tickvals": [y + 0.5 for y in range(len(strips))], "ticktext": list(reversed(strips))}
-    figure.update_yaxes(range=[0, max(1, len(strips))], row=2, **ticks)
-    centres = begin + (np.arange(len(frames)) + 0.5) * seconds
-    for row, (title, values) in enumerate(maps.items(), 3):
+    figure.update_yaxes(range=[0, max(1, len(strips))], row=1, **ticks)
+    centres = begin + (np.arange(count) + 0.5) * seconds
+    for row, (title, values) in enumerate(maps.items(), 2):
         shown = [f"{title}: {names[k]}" if title else names[k] for k in chosen[title]]
         figure.add_heatmap(
             x=centres,
@@ -164,13 +187,12 @@ def timeline(answered: Answer, names: list[str], seconds: float) -> go.Figure:
             colorscale="Blues",
             xgap=1,
             ygap=1,
-            showscale=row == 3,
-            colorbar={"title": "p", "thickness": 10, "len": 0.5, "y": 0.25},
+            showscale=False,
             hovertemplate="%{y} at %{x:g} s: %{z:.2f}<extra></extra>",
             row=row,
             col=1,
         )
-    figure.update_xaxes(range=[begin, begin + len(frames) * seconds], showgrid=False, zeroline=False)
+    figure.update_xaxes(range=[begin, begin + count * seconds], showgrid=False, zeroline=False)
     figure.update_yaxes(showgrid=False, zeroline=False, fixedrange=True)
     figure.update_xaxes(title="seconds", row=len(heights))
     return styled(figure, height=sum(heights) + 110)
@@ -179,7 +201,7 @@ def timeline(answered: Answer, names: list[str], seconds: float) -> go.Figure:
 def gate_maps(gates: dict[str, NDArray[np.float32]], seconds: float, begin: float = 0.0) -> go.Figure:
     """One map a site and stream: gates [T, r] less each channel's mean over the clip, channels by their peak."""
     titles = [
-        f"{name.removeprefix('gate/').replace('/', ', ').replace('_', ' ')}: mean {value.mean():.2f}, "
+        f"{name.removeprefix('gate/').replace('/', ', ').replace('_', ' ')}<br>mean {value.mean():.2f}, "
         f"from {value.min():.2f} to {value.max():.2f}"
         for name, value in gates.items()
     ]
@@ -194,8 +216,7 @@ def gate_maps(gates: dict[str, NDArray[np.float32]], seconds: float, begin: floa
             zmin=-reach,
             zmax=reach,
             colorscale="RdBu_r",
-            showscale=row == 1,
-            colorbar={"title": "more open", "thickness": 10},
+            showscale=False,
             hovertemplate="at %{x:g} s: %{z:+.3f}<extra></extra>",
             row=row,
             col=1,
@@ -203,7 +224,7 @@ def gate_maps(gates: dict[str, NDArray[np.float32]], seconds: float, begin: floa
         figure.update_yaxes(title="channel", showticklabels=False, row=row)
     figure.update_xaxes(title="seconds", row=count)
     figure.update_annotations(font_size=12, font_color=GREY)
-    return styled(figure, height=MAP * count + 60)
+    return styled(figure, height=MAP * count + 75).update_layout(margin_t=45)
 
 
 def table(answered: Answer, names: list[str], seconds: float) -> list[list[Any]]:
@@ -227,17 +248,18 @@ def _colour(label: int, names: list[str]) -> str:
     return BACKGROUND if label == len(names) - 1 else CLASSES[label % len(CLASSES)]
 
 
-def _block(figure: go.Figure, label: int, names: list[str], span: tuple[float, float], y: int) -> None:
+def _block(figure: go.Figure, label: int, names: list[str], span: tuple[float, float], y: int, whole: float) -> None:
     background = label == len(names) - 1
+    room = NARROW * (span[1] - span[0]) / whole
     box = {"x0": span[0], "x1": span[1], "y0": y + 0.1, "y1": y + 0.9, "line_width": 0}
-    figure.add_shape(type="rect", fillcolor=_colour(label, names), row=2, col=1, **box)
+    figure.add_shape(type="rect", fillcolor=_colour(label, names), row=1, col=1, **box)
     figure.add_annotation(
         x=sum(span) / 2,
         y=y + 0.5,
-        text="" if background else escape(names[label]),
+        text="" if background or LETTER * len(names[label]) > room else escape(names[label]),
         showarrow=False,
         font={"color": "white", "size": 12},
-        row=2,
+        row=1,
         col=1,
     )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FILES = "a cloud"
 HEIGHT = 430
-EYE = {"x": 1.35, "y": -1.6, "z": 0.8}
+EYE = {"x": 1.6, "y": -1.9, "z": 0.95}
 """From where the clouds are seen at first, in their own extents."""
 
 

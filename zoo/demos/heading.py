@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from omegaconf import DictConfig
 
+from zoo import schema, sources, words
 from zoo.pairing import Pairing, count_parameters
 from zoo.report import number
 
@@ -32,9 +33,9 @@ def heading(name: str, config: DictConfig, pairing: Pairing, record: Mapping[str
         pairing: loaded.
         record: its metrics.json.
     """
-    backbones = ", ".join(_class(block) for block in config.backbones.values() if block is not None)
+    backbones = ", ".join(name for block in config.backbones.values() if block is not None for name in _frozen(block))
     trained, total = count_parameters(pairing)
-    what = f"{_class(config.method)} on frozen {backbones}, for {pairing.task.kind.replace('-', ' ')}"
+    what = f"{words.called(_class(config.method))} on frozen {backbones}, for {pairing.task.kind.replace('-', ' ')}"
     size = f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})"
     told = [*(("forced", line) for line in pairing.forced), *(("note", line) for line in pairing.notes)]
     warnings = Markup("").join(WARNING.format(*line) for line in told)
@@ -48,7 +49,7 @@ def measured(record: Mapping[str, Any]) -> Markup:
     interval = "" if low is None else f", 95 % interval {number(low, unit)} to {number(high, unit)}"
     return MEASURED.format(
         number(record["metrics"][monitor], unit),
-        monitor.replace("_", " "),
+        words.named(monitor),
         data["name"],
         record["split"],
         record["n"],
@@ -68,6 +69,14 @@ def metrics(folder: Path) -> dict[str, Any]:
     """An adapter's metrics.json."""
     record: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return record
+
+
+def _frozen(block: Any) -> list[str]:
+    """What a backbone's weights are called; the class's name where nobody knows that."""
+    try:
+        return [name for name, _ in sources.names(block)] or [_class(block)]
+    except schema.SchemaError:
+        return [_class(block)]
 
 
 def _class(block: Any) -> str:

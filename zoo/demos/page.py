@@ -1,12 +1,12 @@
 """The page: what the adapter is, samples and fields on the left, the answer on the right."""
 
-from collections.abc import Callable
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from data_modules.clips import ClipDataModule
 from data_modules.clouds import CloudDataModule
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 KINDS = {ClipDataModule: clips, CloudDataModule: clouds, PictureDataModule: pictures}
 SHOWN = 16
 """Suffixes of files that are named."""
-READING = 20
-"""Seconds that a message stays."""
 BUSY = '<p class="zoo-said">&nbsp;<br>&nbsp;</p>'
 COLUMNS, ROW, MARGIN = 3, 108, 12
 """Of the samples' pictures; heights in pixels."""
+REFUSED = Markup('<p class="zoo-refused">No answer. <span>{}</span></p>')
 HINT = '<p class="zoo-said">Nothing asked yet <small>pick a sample or drop a file, then press Answer</small></p>'
 
 
@@ -86,6 +85,8 @@ class Answerer:
             raise UserError("pick a sample or drop a file first")
         answered = ask(self.pairing, sample)
         shown: list[Any] = self.kind.show(answered, self.data, self.pairing)
+        # A command is told by words; here fields are filled in.
+        notes = [re.sub(r"\w+=[A-Z]+ tells it", "the field tells it", note) for note in notes]
         notes = [*notes, *(f"forced: {line}" for line in self.pairing.forced)]
         said = Markup("").join(WARNING.format("note", note) for note in notes)
         return [gr.update(value=str(said), visible=bool(notes)), *shown]
@@ -130,23 +131,31 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
 
         def pick(event: gr.SelectData) -> list[Any]:
             known = answerer.fill(event.index)
-            return [event.index, None, *(known.get(name, gr.skip()) for name in fields)]
+            return [event.index, None, *asked_anew(), *(known.get(name, gr.skip()) for name in fields)]
+
+        def asked_anew() -> list[Any]:
+            """What was said of the sample before, an error too, is not said of this one."""
+            return [gr.update(value=HINT, visible=True), gr.update(visible=False)]
 
         def begin() -> list[Any]:
             return [gr.update(value=BUSY, visible=True), gr.update(visible=False)]
 
         def answer(index: int | None, path: str | None, *values: str | None) -> list[Any]:
             settings = {name: value for name, value in zip(fields, values, strict=True) if value and value.strip()}
-            shown = in_words(lambda: answerer.answer(index, path, settings), path)
+            try:
+                shown = answerer.answer(index, path, settings)
+            except (UserError, DataError) as error:
+                kept = [gr.skip()] * (1 + len(outputs))
+                return [gr.update(value=refusal(error, path), visible=True), gr.update(visible=False), *kept]
             return [gr.update(visible=False), gr.update(visible=True), *shown]
 
-        gallery.select(pick, None, [chosen, upload, *fields.values()], show_progress="hidden")
+        gallery.select(pick, None, [chosen, upload, hint, result, *fields.values()], show_progress="hidden")
         # What was told of the sample before is not told of the file.
         told = [fields[GSD]] if GSD in fields else []
         upload.upload(
-            lambda: [None, gr.update(selected_index=None), *("" for _ in told)],
+            lambda: [None, gr.update(selected_index=None), *asked_anew(), *("" for _ in told)],
             None,
-            [chosen, gallery, *told],
+            [chosen, gallery, hint, result, *told],
             show_progress="hidden",
         )
         # An answer that fails leaves nothing of the one before, and its mark on the hint alone.
@@ -177,14 +186,7 @@ def _gallery(offers: list[Offer], data: "DataModule", module: ModuleType, source
     )
 
 
-def in_words(work: Callable[[], list[Any]], path: str | None) -> list[Any]:
-    """The work's result; what is the visitor's to mend is shown in a line, with the name that they know the file by.
-
-    Raises:
-        gr.Error: shown by the page, which goes on.
-    """
-    try:
-        return work()
-    except (UserError, DataError) as error:
-        words = str(error) if path is None else str(error).replace(path, Path(path).name)
-        raise gr.Error(str(escape(words)), duration=READING, print_exception=False) from None
+def refusal(error: Exception, path: str | None) -> str:
+    """What is the visitor's to mend, where the answer would stand: a line of HTML that names their file as they do."""
+    told = str(error) if path is None else str(error).replace(path, Path(path).name)
+    return str(REFUSED.format(told[:1].upper() + told[1:] if path is None else told))

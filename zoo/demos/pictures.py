@@ -188,7 +188,7 @@ def scale_figure(answered: Answer, curve: tuple[NDArray[Any], NDArray[Any]] | No
         figure.add_scatter(x=[None], y=[None], name="90 % interval of the estimate", **bar)
     figure.add_vline(x=said["gsd"], line={"color": "#be123c", "width": 2.5})
     figure.add_scatter(x=[None], y=[None], mode="lines", line={"color": "#be123c", "width": 2.5}, name="used")
-    figure.update_xaxes(type="log", title=f"ground sampling distance ({unit})", showgrid=False)
+    figure.update_xaxes(type="log", title=f"ground sampling distance<br>({escape(unit)})", showgrid=False)
     figure.update_xaxes(tickvals=TICKS, ticktext=[f"{tick:g}" for tick in TICKS])
     figure.update_yaxes(range=[-0.03, 1.03], title="openness", visible=curve is not None)
     height = 340 if curve is not None else 180

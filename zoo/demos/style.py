@@ -38,6 +38,19 @@ CSS = """
 .zoo-choices li {padding: .15rem .6rem; border-radius: 6px; margin: .1rem 0}
 .zoo-choices li.chosen {background: #dbeafe; color: #1e3a8a; font-weight: 600}
 .zoo-note {opacity: .75; font-size: .9rem; margin: .3rem 0 0}
+.zoo-refused {color: #b91c1c; font-size: 1.35rem; font-weight: 700; line-height: 1.35; margin: 0;
+  overflow-wrap: anywhere}
+.zoo-refused span {display: block; font-size: 1rem; font-weight: 400}
+.zoo-film {display: grid; grid-template-columns: repeat(auto-fill, minmax(54px, 1fr)); gap: 4px}
+.zoo-film figure {margin: 0; min-width: 0}
+.zoo-film img {width: 100%; aspect-ratio: 1; border-radius: 4px; border-bottom: 5px solid}
+.zoo-film figcaption {font-size: .75rem; opacity: .75; text-align: center; overflow-wrap: anywhere; line-height: 1.2}
+.zoo-table {width: 100%; border-collapse: collapse; font-size: .9rem}
+.zoo-table th {text-align: left; font-weight: 600}
+.prose .zoo-table, .prose .zoo-table tr {border: 0}
+.prose .zoo-table td, .prose .zoo-table th {padding: .2rem .4rem; border: 0;
+  border-bottom: 1px solid rgba(113,128,150,0.25); overflow-wrap: break-word}
+.dark .zoo-refused {color: #f87171}
 .dark .zoo-right {color: #4ade80}
 .dark .zoo-wrong {color: #f87171}
 .dark .zoo-warning {color: #fbbf24}

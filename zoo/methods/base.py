@@ -81,7 +81,7 @@ class Method(nn.Module):
         Raises:
             SettingError: the trained part is something else, or depends on a side input that is not given.
         """
-        raise SettingError(f"{type(self).__name__} cannot be folded into frozen weights: {self.unmergeable}")
+        raise SettingError(f"the method cannot be folded into frozen weights: {self.unmergeable}")
 
     def observations(self) -> dict[str, Tensor]:
         """What a report may show of the last forward, by name, one row per segment: [B * T, ...]."""

@@ -1,6 +1,5 @@
-"""Accuracy by ground sampling distance, with intervals that hold for few samples and for shares near 0 and 1."""
+"""Accuracy by ground sampling distance."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -48,10 +47,3 @@ def accuracy_by_gsd(gsd: NDArray[np.floating], right: NDArray[np.floating]) -> l
                 members.append((low if low == high else f"{low} to {high}", inside))
     members.append((UNKNOWN, ~known))
     return [Bin(name, float(right[rows].mean()), int(rows.sum())) for name, rows in members if rows.any()]
-
-
-def wilson(share: float, n: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a share of n independent samples; 95 % by default."""
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return middle - half, middle + half

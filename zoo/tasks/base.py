@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.batch import Batch, Question
-from zoo.metrics.bootstrap import bootstrap_interval
+from zoo.metrics.bootstrap import mean_interval
 
 
 class Task(nn.Module):
@@ -80,8 +80,9 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap interval over samples of the monitored metric."""
-        return {self.monitor: bootstrap_interval(self.per_sample())}
+        """95 % interval over samples of the monitored metric: see `mean_interval`."""
+        whole = 1.0 if self.unit == "fraction" else 100.0
+        return {self.monitor: mean_interval(self.per_sample(), whole=whole)}
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Metrics of trivial predictors on what was counted: {predictor: {metric: value}}."""

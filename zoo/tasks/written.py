@@ -39,8 +39,7 @@ class Written(Task):
         """
         if len(feature_dims) != 1:
             raise SettingError(
-                f"{type(self).__name__} needs the words of one vision-language model, got features of "
-                f"{sorted(feature_dims)}"
+                f"task: it needs the words of one vision-language model, got features of {sorted(feature_dims)}"
             )
         (self.stream,) = feature_dims
         self.names = list(classes)
@@ -53,7 +52,7 @@ class Written(Task):
             SettingError: always.
         """
         raise SettingError(
-            f"{type(self).__name__} has no scores over classes, as its answers are written by a language model; "
+            "task: it has no scores over classes, as its answers are written by a language model; "
             "a method with a consistency loss needs a task with a head"
         )
 
@@ -87,7 +86,7 @@ class Written(Task):
         unknown = [name for name, question in zip(batch.ids, batch.questions, strict=False) if not question.answer]
         if len(batch.questions) != len(batch) or unknown:
             raise SettingError(
-                f"{type(self).__name__} measures answers to questions, but the data "
+                "task: it measures answers to questions, but the data "
                 + (f"do not know the answer of {', '.join(unknown)}" if unknown else f"ask nothing of {batch.ids[0]}")
             )
         self.texts += decode(prediction["written"])

@@ -1,0 +1,129 @@
+"""How far a run has come: Lightning's bar on a terminal, lines elsewhere."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+
+from zoo import words
+from zoo.report import duration
+
+EVERY = 30.0
+"""Seconds within which a line is printed where there is no bar."""
+
+
+class Lines(Callback):
+    """A line an epoch, and within epochs and tests one at least every half minute, where no bar is shown.
+
+    A line is printed early where the next step would end too late for it; a step that is longer has a line of its own.
+
+    Args:
+        clock: seconds, from whatever beginning.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._epoch = self._since = self._said = clock()
+        self._stored = 0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """From here on half minutes count."""
+        self._said = self.clock()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note the time."""
+        self._epoch = self.clock()
+        self._begin(pl_module)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note the time."""
+        self._begin(pl_module)
+
+    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note the time."""
+        self._begin(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A step of training."""
+        self._step(trainer, pl_module, "training", batch_idx + 1, trainer.num_training_batches)
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """A step of validation."""
+        self._step(trainer, pl_module, "validation", batch_idx + 1, _of(trainer.num_val_batches, dataloader_idx))
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """A step of a test."""
+        self._step(trainer, pl_module, "test", batch_idx + 1, _of(trainer.num_test_batches, dataloader_idx))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print losses, the selecting metric, the epoch's seconds, and how long the rest takes at this pace."""
+        seen, taken = trainer.callback_metrics, self.clock() - self._epoch
+        names = [name for name in ("train/loss", "val/loss", "val/selected") if name in seen]
+        parts = [f"{words.logged(name, _monitor(pl_module))} {float(seen[name]):.4f}" for name in names]
+        left = taken * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
+        pace = f"{taken:.0f} s" + (f", at most {duration(left)} left" if left else "")
+        self._say(trainer, f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(parts)} ({pace})")
+
+    def _begin(self, pl_module: L.LightningModule) -> None:
+        self._since, self._stored = self.clock(), _stored(pl_module)
+
+    def _step(self, trainer: L.Trainer, pl_module: L.LightningModule, what: str, done: int, total: int | float) -> None:
+        now = self.clock()
+        pace = (now - self._since) / done
+        if now + pace - self._said < EVERY or (done >= total and what != "training"):  # another line follows at once
+            return
+        place = "" if what == "test" else f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, "
+        computed = _stored(pl_module) - self._stored
+        features = f"; {computed:,} frozen features computed and kept" if computed else ""
+        left = f", about {duration(pace * (total - done))} left" if done < total else ""
+        self._say(trainer, f"{place}{what}: step {done} of {total}{left}{features}")
+
+    def _say(self, trainer: L.Trainer, line: str) -> None:
+        self._said = self.clock()
+        if trainer.is_global_zero:
+            print(line, flush=True)
+
+
+def _of(numbers: Sequence[int | float], index: int) -> int | float:
+    return list(numbers)[index]
+
+
+def _stored(pl_module: L.LightningModule) -> int:
+    """Entries that this process has written into the cache of frozen features."""
+    cache = getattr(pl_module, "cache", None)
+    return int(cache.stored) if cache is not None else 0
+
+
+def _monitor(pl_module: L.LightningModule) -> str:
+    task = getattr(pl_module, "task", None)
+    return str(getattr(task, "monitor", "metric that selects"))
+
+
+class Bar(RichProgressBar):
+    """Lightning's rich bar without the loggers' version, which says nothing here."""
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """Losses and the selecting metric."""
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        monitor = _monitor(trainer.lightning_module)
+        return {words.logged(name, monitor): value for name, value in metrics.items() if name != "v_num"}
