@@ -66,9 +66,9 @@ def read_numbers(path: Path) -> tuple[NDArray[np.float64], list[str]]:
         table = np.loadtxt(path, delimiter=separator, ndmin=2, skiprows=top.skip, encoding=encoding, quotechar='"')
     except ValueError:
         text = path.read_text(encoding)
-        table, notes = _european(text, top.skip)
-        if table is None:
+        if (found := _european(text, top.skip)) is None:
             raise DamagedError(_first_mistake(text, skip=top.skip)) from None
+        table, notes = found
     return _in_order(table, top, notes)
 
 
@@ -79,7 +79,8 @@ def _encoding(path: Path) -> str:
 
 def _top(path: Path, encoding: str) -> Top:
     """The lines before the first row of numbers."""
-    skip, names, strict = 0, [], False
+    names: list[str] = []
+    skip, strict = 0, False
     with path.open(encoding=encoding) as file:
         for line in file:
             words = _split(line)
@@ -122,7 +123,7 @@ def _in_order(table: NDArray[np.float64], top: Top, notes: list[str]) -> tuple[N
     return table[:, [*front, *(k for k in range(len(axes)) if k not in front)]], notes
 
 
-def _european(text: str, skip: int) -> tuple[NDArray[np.float64] | None, list[str]]:
+def _european(text: str, skip: int) -> tuple[NDArray[np.float64], list[str]] | None:
     """A table with commas in its numbers, or with separators at the ends of its lines; None where it is neither."""
     lines = [line.strip().rstrip(",; \t") for line in text.splitlines()[skip:]]
     lines = [line for line in lines if line and not line.startswith(COMMENTS)]
@@ -133,7 +134,7 @@ def _european(text: str, skip: int) -> tuple[NDArray[np.float64] | None, list[st
     try:
         return np.loadtxt(io.StringIO("\n".join(lines)), delimiter=separator, ndmin=2), notes
     except ValueError:
-        return None, []
+        return None
 
 
 def _counted(text: str, skip: int) -> tuple[NDArray[np.float64], list[str]]:
