@@ -237,7 +237,10 @@ def _stretched(
     if look.stretch == sensors.PERCENTILE or not ranges:
         ranges = tuple(_percentiles(band, valid) for band in values)
         if look.stretch != sensors.PERCENTILE:
-            notes.append(f"pictures of {kind} values, stretched to 8 bits between their percentiles 2 and 98")
+            notes.append(
+                f"pictures of {kind} values, stretched to 8 bits between their percentiles 2 and 98 (stretch=LOW..HIGH "
+                "shows all of them alike)"
+            )
     elif len(ranges) < len(values):
         ranges = ranges[:1] * len(values)
     return np.stack([_scaled(band, *ends) for band, ends in zip(values, ranges, strict=False)]), notes

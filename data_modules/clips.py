@@ -23,7 +23,7 @@ from data_modules.media import (
     decode_clip,
     decode_sound_with_frames,
 )
-from data_modules.media_streams import MediaError, ends, has_film
+from data_modules.media_streams import Ends, MediaError, ends, has_film
 from zoo.batch import Clip
 
 POLICIES = {"missing_audio": ("error", "silence"), "missing_pictures": ("error", "blank")}
@@ -67,10 +67,18 @@ class ClipDataModule(DataModule):
         """The file itself, or FILE#0, FILE#1, ...: its windows of T segments from `start` on."""
         try:
             start, end = stretch(settings)
-            windows = self._windows(min(end, ends(path).length) - start)
+            found = ends(path)
+            windows = self._windows(min(end, found.length) - start)
+            whole = not self._lacks(path, found, settings)
         except DataError:
-            return [path]  # reading it will tell
-        return [path] if windows == 1 or windows > MOST else [Path(f"{path}#{k}") for k in range(windows)]
+            return [path]  # reading it will tell, once
+        return [Path(f"{path}#{k}") for k in range(windows)] if whole and 1 < windows <= MOST else [path]
+
+    def _lacks(self, path: Path, found: Ends, settings: Mapping[str, str]) -> bool:
+        """Whether a file has no sound or no pictures at all, and that is an error."""
+        mute = found.sound == -math.inf and settings.get("missing_audio", "error") == "error"
+        blind = found.film == -math.inf and settings.get("missing_pictures", "error") == "error"
+        return mute or (blind and frames_beside(path) is None)
 
     def _windows(self, seconds: float) -> int:
         return max(1, math.ceil(seconds / self.seconds - self.segment_seconds / self.seconds / 2))

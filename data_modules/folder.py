@@ -247,13 +247,16 @@ def _digest(paths: Sequence[Path]) -> str:
     return found[0] if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest()
 
 
-def require_classes(found: Sequence[str], wanted: Sequence[str] | None, mistakes: Mistakes, *, least: int) -> list[str]:
+def require_classes(
+    found: Sequence[str], wanted: Sequence[str] | None, mistakes: Mistakes, *, where: Path, least: int
+) -> list[str]:
     """Class names in label order: those wanted, else those found, sorted.
 
     Args:
         found: a name for every sample.
         wanted: the user's own list.
         mistakes: collects names that are not wanted, that differ in capitals alone, or that are too few.
+        where: folder of the data, for messages.
         least: number of classes that there must be.
     """
     names = sorted(set(found))
@@ -264,9 +267,13 @@ def require_classes(found: Sequence[str], wanted: Sequence[str] | None, mistakes
     folded: dict[str, str] = {}
     for name in names:
         if (other := folded.setdefault(name.casefold(), name)) != name:
-            mistakes.found.append(f"classes {other!r} and {name!r} differ in capitals alone; give them one spelling")
+            mistakes.found.append(
+                f"{where}: classes {other!r} and {name!r} differ in capitals alone; give them one spelling"
+            )
     if len(names) < least:
-        mistakes.found.append(f"one class alone ({', '.join(names)}): there is nothing to tell apart; expected {least}")
+        mistakes.found.append(
+            f"{where}: one class alone ({', '.join(names)}): there is nothing to tell apart; expected {least}"
+        )
     return names
 
 

@@ -164,7 +164,7 @@ class ClipFolder(OwnFiles, ClipDataModule):
                 self.require_apart(events)
         names = [event.label for events in self.events.values() for event in events]
         empty = not all(self.events.values()) or any(event.end - event.start < self.seconds for event in self.every())
-        self.classes = require_classes(names, self.wanted, mistakes, least=1 if empty else 2)
+        self.classes = require_classes(names, self.wanted, mistakes, where=self.folder.path, least=1 if empty else 2)
 
     def every(self) -> itertools.chain[Event]:
         """All events."""

@@ -99,7 +99,9 @@ class CloudFolder(OwnFiles, CloudDataModule):
     def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
         """Class names; a cloud stands in one line."""
         mistakes.found += twice(entries)
-        self.classes = require_classes([self.label(entry) for entry in entries], self.wanted, mistakes, least=2)
+        self.classes = require_classes(
+            [self.label(entry) for entry in entries], self.wanted, mistakes, where=self.folder.path, least=2
+        )
 
     def label(self, entry: Entry) -> str:
         """The class."""
@@ -218,7 +220,7 @@ class PartFolder(CloudFolder):
     def looked(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
         """Classes: the parts of every category."""
         named = {f"{self.label(e)}/{part}": (self.label(e), part) for e in entries for part in self.parts[e.name]}
-        require_classes(list(named), self.wanted, mistakes, least=2)
+        require_classes(list(named), self.wanted, mistakes, where=self.folder.path, least=2)
         self.classes = list(self.wanted or sorted(named, key=lambda name: named[name]))
 
     def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Cloud]:

@@ -109,7 +109,9 @@ class PictureFolder(OwnFiles, PictureDataModule):
     def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
         """Class names and ground sampling distances; a picture stands in one line."""
         mistakes.found += twice(entries)
-        self.classes = require_classes([self.label(entry) for entry in entries], self.wanted, mistakes, least=2)
+        self.classes = require_classes(
+            [self.label(entry) for entry in entries], self.wanted, mistakes, where=self.folder.path, least=2
+        )
         for entry in entries:
             with mistakes.catch():
                 label = self.classes.index(self.label(entry)) if self.label(entry) in self.classes else None
@@ -173,7 +175,7 @@ class QuestionFolder(PictureFolder):
                     asked = self.question(said)
                     shots.append(Shot(f"{entry.name}#{place}", (entry.path,), gsd=self.gsd_of(said), question=asked))
         kinds = [said.values.get("kind") or KIND for entry in entries for said in entry.said]
-        self.classes = require_classes(kinds, self.wanted, mistakes, least=1)
+        self.classes = require_classes(kinds, self.wanted, mistakes, where=self.folder.path, least=1)
 
     def question(self, said: Said) -> Question:
         """The question of a line.

@@ -34,8 +34,9 @@ BACK = (1.0, 8.0, 64.0)
 """Seconds before a window at which a file is entered, in turn; after them the beginning."""
 GREY, SIDE = 128, 224
 """Of pictures where there are none; their side in pixels where no size is asked for."""
-READER = 2
-"""Of what a file decodes to; part of what names a cached sample. 2: display matrices, timestamps, default tracks."""
+READER = 3
+"""Of what a file decodes to; part of what names a cached sample. 2: display matrices, timestamps, default tracks. 3: a
+picture is shown until the next one's time; surround sound keeps its centre."""
 
 
 class Cut(TypedDict):
@@ -80,8 +81,8 @@ def decode_clip(
 ) -> Decoded:
     """Cut a window of a media file into segments.
 
-    Pictures are those nearest to the segments' centres by their timestamps, as a player shows them; sound lies where
-    its timestamps say, channels averaged to mono; both count from the file's earliest timestamp. A file that ends early
+    Pictures are those that a player shows at the segments' centres; sound lies where its timestamps say, mixed to mono;
+    both count from the file's earliest timestamp. A file that ends early
     repeats its last picture and is padded with silence, holes are silent, and `notes` says so.
 
     Args:

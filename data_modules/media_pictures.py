@@ -1,7 +1,8 @@
-"""One upright picture per segment out of a film's frames: the nearest to the segment's centre by its timestamp.
+"""One upright picture per segment out of a film's frames: the one that is on the screen at the segment's centre.
 
-Frames are shown as a player shows them: turned and mirrored by the display matrix that phones write, and with pixels
-brought to squares by the sample aspect ratio.
+Frames are shown as a player shows them: each until the next one's timestamp (the next may be the nearer one, but has
+not happened yet), turned and mirrored by the display matrix that phones write, and with pixels brought to squares by
+the sample aspect ratio.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from data_modules.media_streams import TICK
 
 ASPECT = (0.125, 8.0)
 """A sample aspect ratio beyond is a mistake of the file: broadcast and film know 0.5 to 2."""
@@ -36,7 +39,7 @@ class Pictures:
     def __init__(self, begin: float, segments: int, segment_seconds: float, between: float = 0.0) -> None:
         self.begin, self.segment_seconds, self.between = begin, segment_seconds, between
         self.centres = [begin + (k + 0.5) * segment_seconds for k in range(segments)]
-        self.nearest: list[av.VideoFrame | None] = [None] * segments
+        self.shown: list[av.VideoFrame | None] = [None] * segments
         self.times = [float("inf")] * segments
         self.first: float | None = None
         self.earliest, self.latest, self.end = float("inf"), float("-inf"), begin
@@ -49,12 +52,14 @@ class Pictures:
         time = self.end if time is None else time
         self.first = time if self.first is None else self.first
         self.earliest, self.latest = min(self.earliest, time), max(self.latest, time)
-        self.end = time + self._shown(frame)
+        self.end = time + self._lasts(frame)
         for k, centre in enumerate(self.centres):
-            if abs(time - centre) < abs(self.times[k] - centre):
-                self.nearest[k], self.times[k] = frame, time
+            # Before the first picture a player waits for it.
+            since, now = self.times[k], centre + TICK
+            if since < time <= now or time < since > now:
+                self.shown[k], self.times[k] = frame, time
 
-    def _shown(self, frame: av.VideoFrame) -> float:
+    def _lasts(self, frame: av.VideoFrame) -> float:
         """For how long, in seconds."""
         return float(frame.duration * frame.time_base) if frame.duration else self.between
 
@@ -68,7 +73,7 @@ class Pictures:
         if not ASPECT[0] <= aspect <= ASPECT[1]:
             self.odd.append(f"its pixels are said to be {aspect:g} times as wide as high: taken for squares")
             aspect = 1.0
-        frames = [frame for frame in self.nearest if frame is not None]
+        frames = [frame for frame in self.shown if frame is not None]
         size = _stored_size(frames[0], frame_size, aspect)
         if len({(frame.width, frame.height) for frame in frames}) > 1:
             self.odd.append("its pictures change their size: all are brought to that of the first")
@@ -100,10 +105,10 @@ class Pictures:
         """What had to be made up, or is odd, once `pixels` was asked for."""
         half = self.segment_seconds / 2
         kinds = {"after the last picture: it is repeated": 0, "before the first picture: it is shown": 0}
-        kinds["in a hole between pictures: the nearest is shown"] = 0
+        kinds["in a hole between pictures: the one before is shown"] = 0
         after, before, hole = kinds
-        for centre, time, frame in zip(self.centres, self.times, self.nearest, strict=True):
-            if frame is None or (time < centre + half and time + self._shown(frame) > centre - half):
+        for centre, time, frame in zip(self.centres, self.times, self.shown, strict=True):
+            if frame is None or (time < centre + half and time + self._lasts(frame) > centre - half):
                 continue
             kind = before if time == self.earliest > centre else after if time == self.latest < centre else hole
             kinds[kind] += 1

@@ -1,4 +1,7 @@
-"""One track of sound out of pieces with timestamps: placed, averaged to mono, resampled and cut into segments.
+"""One track of sound out of pieces with timestamps: placed, mixed to mono, resampled and cut into segments.
+
+Two channels are averaged. Surround sound becomes the mean of the stereo that ITU-R BS.775 makes of it: a plain mean of
+six channels would leave of speech, which is in the centre alone, a sixth.
 
 Every piece lies where its timestamp says. Timestamps are rounded (Matroska counts milliseconds), so that pieces within
 `JITTER` of where the one before ended follow it without a seam; what is farther off is a hole, which is silent.
@@ -21,7 +24,13 @@ FASTEST = 1_000_000
 COPRIME = 5_000_000
 """Products of two rates over their common divisors above which a filter bank of that size is not built."""
 CANCELLED = 0.02
-"""Share of the channels' power below which their mean has lost the sound: 1/C at least if only one of C sounds."""
+"""Share of the channels' power below which their mix has lost the sound: 1/C at least if only one of C sounds."""
+HALF = math.sqrt(0.5)
+SHARES = {
+    **dict.fromkeys(("FL", "FR"), 0.5), "FC": HALF, "BC": 0.5,
+    **dict.fromkeys(("BL", "BR", "SL", "SR"), HALF / 2),
+}  # fmt: skip
+"""Of a surround channel in the mono mix; what is not named here, the bass effects (LFE) above all, has none."""
 
 
 class Sound:
@@ -50,7 +59,7 @@ class Sound:
 
     def add(self, time: float | None, frame: av.AudioFrame) -> None:
         """Place a frame; one without a time follows the one before."""
-        channels = _channels(frame)
+        channels, shares = _channels(frame)
         if self.first is None:
             self.rate = frame.sample_rate
             if not 0 < self.rate <= FASTEST:
@@ -58,7 +67,7 @@ class Sound:
             self.track = np.zeros(round(self.seconds * self.rate), np.float32)
             self.first = self.begin if time is None else time
             self.cursor = self._place(self.first)
-        piece: NDArray[np.float32] = channels.mean(0, dtype=np.float32)
+        piece: NDArray[np.float32] = shares @ channels
         if frame.sample_rate != self.rate:
             piece = _resampled(piece, frame.sample_rate, self.rate)
         at = self.cursor if time is None else self._place(time)
@@ -93,7 +102,7 @@ class Sound:
         wave = self.track if self.rate in (0, sample_rate) else _resampled(self.track, self.rate, sample_rate)
         size = round(self.seconds / segments * sample_rate)
         out = np.zeros(segments * size, np.float32)
-        out[: len(wave)] = wave[: len(out)]
+        out[: len(wave)] = wave[: len(out)].clip(-1, 1)  # decoders and mixes go beyond
         return out.reshape(segments, size)
 
     def notes(self) -> list[str]:
@@ -111,7 +120,7 @@ class Sound:
         if self.back:
             found.append(f"timestamps of the sound go back to {self.back[0]:.2f} s: what they repeat is left out")
         if self.cancelled:
-            found.append("the channels of its sound cancel each other (opposite phase): their mean is all but silent")
+            found.append("the channels of its sound cancel each other (opposite phase): their mix is all but silent")
         elif not self.track.any():
             found.append("its sound is pure silence")
         if (early := (len(self.track) - self.cursor) / self.rate) >= 0.005:
@@ -138,8 +147,8 @@ def _resampled(wave: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.
     return out
 
 
-def _channels(frame: av.AudioFrame) -> NDArray[np.float32]:
-    """A sound frame of any sample format to float32 [C, n]."""
+def _channels(frame: av.AudioFrame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A sound frame of any sample format to float32 [C, n], and each channel's share in the mix [C]."""
     raw = frame.to_ndarray()
     if not frame.format.is_planar:
         raw = raw.reshape(-1, frame.layout.nb_channels).T
@@ -149,5 +158,7 @@ def _channels(frame: av.AudioFrame) -> NDArray[np.float32]:
         scaled = raw.astype(np.float32) / np.float32(-float(np.iinfo(raw.dtype).min))
     else:
         scaled = raw.astype(np.float32, copy=False)
-    found: NDArray[np.float32] = scaled
-    return found
+    shares = np.array([SHARES.get(channel.name, 0.0) for channel in frame.layout.channels], np.float32)
+    if len(scaled) < 3 or not {"FL", "FR"} <= {channel.name for channel in frame.layout.channels}:
+        shares = np.full(len(scaled), 1 / len(scaled), np.float32)
+    return scaled[shares > 0], shares[shares > 0]

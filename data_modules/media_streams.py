@@ -22,6 +22,8 @@ STILL_CODECS = ("mjpeg", "png", "bmp", "tiff", "webp")
 LISTS = {"applehttp", "concat", "concatf", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
 """Formats that are known by their content, whatever a file is called, and have other files or addresses read."""
 OPTIONS = {"format_whitelist": ",".join(sorted(av.formats_available - LISTS)), "protocol_whitelist": "file"}
+NOTHING = (av.error.InvalidDataError, av.error.EOFError)
+"""What is raised over a damaged file; its words are of FFmpeg's own matters and help nobody."""
 TICK = 1e-3
 """Seconds: timestamps of a packet and of what it decodes to may differ by rounding."""
 TAIL = 1.0
@@ -162,7 +164,17 @@ def opened(path: Path) -> Iterator[Media]:
         if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
             raise MediaError(f"{path} cannot be read: {error.strerror}") from None
         why = getattr(error, "strerror", None) or error  # without the name, which stands before it
-        raise MediaError(f"{path} cannot be decoded: {why}; it is damaged or no media file") from error
+        told = "" if isinstance(error, NOTHING) else f"{why}; "
+        raise MediaError(f"{path} cannot be decoded: {told}it is {_likely(path)}") from error
+
+
+def _likely(path: Path) -> str:
+    """What a file is that FFmpeg's libraries make nothing of."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "a WebP animation, which FFmpeg does not read; save it as MP4 or GIF"
+    return "damaged, cut short or no film or sound"
 
 
 def has_film(path: Path) -> bool:

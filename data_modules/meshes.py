@@ -142,7 +142,7 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], Triangles]:
     Raises:
         DamagedError: no OFF, a binary one, or fewer lines than it says.
     """
-    text = path.read_text(encoding="utf-8", errors="strict")
+    text = path.read_text(encoding="latin-1")  # of comments, whatever they are written in
     lines = [words for line in text.splitlines() if (words := line.partition("#")[0].split())]
     if not lines or "OFF" not in lines[0][0]:
         raise DamagedError("it does not start with OFF")

@@ -32,6 +32,8 @@ def read_pcd(path: Path) -> NDArray[np.float64]:
     if missing := [key for key in NEEDED if not header.get(key)]:
         raise DamagedError(f"its header has no {', '.join(missing)}")
     body, number, names = content[start:], int(header["POINTS"][0]), header["FIELDS"]
+    if not number:
+        raise DamagedError("it holds no point")
     if absent := [axis for axis in "xyz" if axis not in names]:
         raise DamagedError(f"its points have no {', '.join(absent)}")
     axes = [names.index(axis) for axis in "xyz"]

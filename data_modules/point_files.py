@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -31,17 +31,17 @@ from data_modules.cloud_notes import lost_digits, measured
 from data_modules.errors import DamagedError, DataError
 from data_modules.foreign import LARGEST, reason, require_file
 from data_modules.lidar import read_floats, read_las
-from data_modules.mesh_files import read_mesh
+from data_modules.mesh_files import read_mesh, read_obj
 from data_modules.meshes import read_off, read_ply, surface
 from data_modules.number_table import read_numbers
 from data_modules.pcd import read_pcd
 
 TABLES, STACKS = (".txt", ".xyz", ".csv", ".pts", ".asc"), (".npy", ".npz", ".h5", ".hdf5")
 MESHES: dict[str, Callable[[Path], Any]] = {
-    ".ply": read_ply, ".off": read_off, ".obj": read_mesh, ".stl": read_mesh, ".glb": read_mesh,
+    ".ply": read_ply, ".off": read_off, ".obj": read_obj, ".stl": read_mesh, ".glb": read_mesh,
 }  # fmt: skip
 POINTS: dict[str, Callable[[Path], Any]] = {
-    **dict.fromkeys(TABLES, read_numbers), ".pcd": read_pcd, ".las": read_las, ".laz": read_las, ".bin": read_floats,
+    ".pcd": read_pcd, ".las": read_las, ".laz": read_las, ".bin": read_floats,
 }  # fmt: skip
 READABLE = (*TABLES, *STACKS, *MESHES, ".pcd", ".las", ".laz", ".bin")
 CONVERTED = "save it as .laz, .ply or .pcd (CloudCompare and PDAL do)"
@@ -88,7 +88,9 @@ def read_points(path: Path) -> tuple[NDArray[Any], list[str]]:
     try:
         require_file(file, most=None if suffix in STACKS else LARGEST)
         values, notes = _read(file, suffix, place)
-        if values.ndim != 2 or values.shape[1] < 3 or not len(values):
+        if not values.size:
+            raise DamagedError("it holds no point")
+        if values.ndim != 2 or values.shape[1] < 3:
             return values, notes
         values, left_out = measured(values)
         return values, [*notes, *left_out, *lost_digits(values)]
@@ -113,6 +115,8 @@ def _read(file: Path, suffix: str, place: int | None) -> tuple[NDArray[Any], lis
     if suffix in STACKS:
         with _array(file) as values:
             return _cloud(values, file, place), []
+    if suffix in TABLES:
+        return read_numbers(file)
     if suffix in POINTS:
         rows = POINTS[suffix](file)
         known = ~np.isnan(rows).all(1) if suffix == ".pcd" else np.ones(len(rows), np.bool_)
@@ -146,7 +150,7 @@ def _array(path: Path) -> Iterator[Any]:
     """
     require_file(path)
     if path.suffix.lower() == ".npy":
-        yield _numbers(np.load(path, mmap_mode="r", allow_pickle=False))
+        yield _numbers(_load(path, mmap_mode="r"))
     elif path.suffix.lower() == ".npz":
         require_small(path)
         with np.load(path, allow_pickle=False) as archive:
@@ -182,7 +186,21 @@ def _chosen(arrays: dict[str, Any], path: Path) -> Any:
     return fitting[called[0]]
 
 
+def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> Any:
+    try:
+        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except ValueError as error:
+        if "Object arrays" in str(error) or "Python objects" in str(error):
+            raise DamagedError(
+                "it holds Python objects, which are not loaded; save an array of numbers alone"
+            ) from None
+        raise
+
+
 def _numbers(values: Any) -> Any:
+    names = getattr(getattr(values, "dtype", None), "names", None) or ()
+    if {"x", "y", "z"} <= set(names):  # a table of named columns
+        values = np.stack([values[axis] for axis in "xyz"], axis=-1)
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         raise DamagedError("it holds no array of real numbers")
     return values
@@ -197,11 +215,10 @@ def read_table(path: Path) -> NDArray[Any]:
     try:
         require_file(path, most=LARGEST)
         if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-            return np.asarray(_numbers(values))
+            return np.asarray(_numbers(_load(path)))
         if path.suffix not in (".txt", ".xyz", ".csv"):
             raise DataError(f"{path}: expected a .txt, .xyz, .csv or .npy table of coordinates")
-        return read_numbers(path)
+        return read_numbers(path)[0]
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except DataError:

@@ -87,8 +87,8 @@ def test_the_four_real_clips_equal_an_independent_decode(shared_data: Path) -> N
             start = container.start_time / 1e6
             pictures = [(f.time - start, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
         for k in range(10):
-            nearest = min(pictures, key=lambda item: abs(item[0] - (k + 0.5)))[1]
-            difference = np.abs(ours.frames[k].astype(int) - nearest.astype(int))
+            shown = max((item for item in pictures if item[0] <= k + 0.5), key=lambda item: item[0])[1]
+            difference = np.abs(ours.frames[k].astype(int) - shown.astype(int))
             assert difference.mean() < 1.5, (path.name, k)
         assert ours.audio.shape == (10, 16_000)
         with av.open(str(path)) as container:
@@ -127,12 +127,12 @@ def test_a_window_of_the_real_clips_equals_an_independent_decode(shared_data: Pa
             start = container.start_time / 1e6
             pictures = [(f.time - start, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
         for k in range(3):
-            nearest = min(pictures, key=lambda item: abs(item[0] - (k + 5.75)))[1]
-            assert (ours.frames[k] == nearest).all(), (path.name, k)
+            shown = max((item for item in pictures if item[0] <= k + 5.75), key=lambda item: item[0])[1]
+            assert (ours.frames[k] == shown).all(), (path.name, k)
         with av.open(str(path)) as container:
             pieces = [frame.to_ndarray().mean(0) for frame in container.decode(audio=0)]
             rate = container.streams.audio[0].rate
-        wave, at = np.concatenate(pieces), round(5.25 * rate)
+        wave, at = np.concatenate(pieces).clip(-1, 1), round(5.25 * rate)
         cut = decode_clip(path, **SETTINGS | {"segments": 3, "sample_rate": rate}, start=5.25).audio.ravel()
         # One of the clips has timestamps that waver by up to 0.8 ms.
         apart = {k: float(np.abs(cut - wave[at + k : at + k + len(cut)]).max()) for k in range(-45, 46)}

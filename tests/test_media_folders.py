@@ -8,6 +8,7 @@ from media_files import Film, Sound, opposite, write
 from data_modules.ave import AVE
 from data_modules.errors import DataError
 from data_modules.folder_clips import ClipFolder
+from data_modules.media import READER
 
 SHORT = {"segments": 2, "segment_seconds": 0.5, "frame_size": 16}
 
@@ -80,5 +81,5 @@ def test_what_a_file_decodes_to_is_part_of_what_caches_call_it(tmp_path: Path, m
     data = ClipFolder(root=str(folder(tmp_path)), missing_audio="silence", missing_pictures="blank", **SHORT)
     data.setup()
     before = data.sets["test"].key(0)
-    monkeypatch.setattr("data_modules.folder_clips.READER", 3)
+    monkeypatch.setattr("data_modules.folder_clips.READER", READER + 1)
     assert data.sets["test"].key(0) != before

@@ -137,8 +137,33 @@ def test_any_sample_format_is_what_another_library_reads(tmp_path: Path, subtype
 
 def test_a_hole_between_pictures_is_told(tmp_path: Path) -> None:
     decoded = decode_clip(write(tmp_path / "a.mkv", film=Film(hole=(2, 7))), **SETTINGS)
-    assert seen(decoded.frames) == [0, 1, 1, 1, 7, 7, 7, 7, 8, 9]
-    assert decoded.notes == ["5 segments in a hole between pictures: the nearest is shown"]
+    assert seen(decoded.frames) == [0, 1, 1, 1, 1, 1, 1, 7, 8, 9]
+    assert decoded.notes == ["5 segments in a hole between pictures: the one before is shown"]
+
+
+def test_a_picture_is_not_shown_before_its_time(tmp_path: Path) -> None:
+    """Slides, screen recordings and animated drawings stand still for seconds; GIF counts in hundredths of one."""
+    slides = [Image.fromarray(media_files.picture(k, (64, 48))) for k in (0, 4)]
+    slides[0].save(tmp_path / "a.gif", save_all=True, append_images=slides[1:], duration=[4000, 6000])
+    decoded = decode_clip(tmp_path / "a.gif", **SETTINGS, missing_audio="silence")
+    assert seen(decoded.frames) == [0] * 4 + [4] * 6
+
+
+SURROUND = ["FL", "FR", "FC", "LFE", "BL", "BR"]
+
+
+@pytest.mark.parametrize(
+    ("speaker", "level"), [("FL", 0.5), ("FC", 0.7071), ("BR", 0.3536), ("LFE", 0.0)]
+)  # ITU-R BS.775-3, annex 4: centre and surround go to left and right at 0.7071, the effects nowhere
+def test_surround_sound_is_heard_as_loud_as_its_stereo_mix(tmp_path: Path, speaker: str, level: float) -> None:
+    def wave(time: np.ndarray) -> np.ndarray:
+        sound: np.ndarray = media_files.counting(time) * [[float(name == speaker)] for name in SURROUND]
+        return sound
+
+    path = write(tmp_path / "a.mkv", sounds=[Sound(codec="flac", wave=wave, layout="5.1")])
+    decoded = decode_clip(path, **SETTINGS)
+    assert np.sqrt(2 * np.mean(decoded.audio**2)) == pytest.approx(0.5 * level, abs=0.002)
+    assert decoded.notes == ([] if level else ["its sound is pure silence"])
 
 
 def test_the_default_track_is_heard_and_named(tmp_path: Path) -> None:
@@ -166,7 +191,7 @@ def test_channels_that_cancel_each_other_are_told(tmp_path: Path) -> None:
     decoded = decode_clip(path, **SETTINGS)
     assert heard(decoded.audio) == [None] * 10
     assert decoded.notes == [
-        "the channels of its sound cancel each other (opposite phase): their mean is all but silent"
+        "the channels of its sound cancel each other (opposite phase): their mix is all but silent"
     ]
     assert probe(path, seconds=10) == ["sound whose channels cancel each other (opposite phase)"]
     one = write(

@@ -66,7 +66,8 @@ def test_a_window_of_a_long_sound_is_entered_and_left_on_time(tmp_path: Path, su
     for start in (0, 20, 50):
         decoded = decode_clip(path, **SETTINGS, start=start, missing_pictures="blank")
         assert heard(decoded.audio) == tones(start)
-    assert len(module().samples_in(path, {})) == 6
+    assert len(module().samples_in(path, {"missing_pictures": "blank"})) == 6
+    assert module().samples_in(path, {}) == [path]  # that it has no pictures is said once
 
 
 def test_tracks_that_lie_one_behind_the_other_in_the_file_are_both_found(tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ from data_modules.raster import Header, header, read_picture
 RGB = picture_files.picture(0, 3, 48)
 BANDS = np.ascontiguousarray(RGB.transpose(2, 0, 1))
 RAMP = np.arange(48 * 48, dtype=np.uint16).reshape(1, 48, 48)
-STRETCHED = "pictures of uint16 values, stretched to 8 bits between their percentiles 2 and 98"
+STRETCHED = (
+    "pictures of uint16 values, stretched to 8 bits between their percentiles 2 and 98 (stretch=LOW..HIGH shows all of "
+    "them alike)"
+)
 
 
 def read(path: Path, max_side: int | None = None) -> tuple[np.ndarray, list[str]]:
