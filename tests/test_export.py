@@ -114,7 +114,7 @@ def test_onnx_runtime_gives_what_the_pairing_gives_at_any_batch_size(name: str, 
 
 
 def test_a_model_whose_pictures_differ_in_shape_is_no_graph() -> None:
-    with pytest.raises(ExportError, match=r"backbones\.vision reads pictures that differ in shape"):
+    with pytest.raises(ExportError, match=r"backbones\.vlm reads pictures that differ in shape"):
         NextToken(test_scale_earth.reader("qwen3_vl", {"language": ["q_proj"]}))
 
 
