@@ -56,7 +56,7 @@ NEW_SENTENCES: dict[str, tuple[str, ...]] = {
 INSTRUCTION = "Answer briefly."  # a small model on a CPU pays for every token
 
 
-class _Deck:
+class Deck:
     """Cards that are dealt in random order, and shuffled again once all are out."""
 
     def __init__(self, rng: np.random.Generator, cards: Sequence[str]) -> None:
@@ -69,15 +69,15 @@ class _Deck:
         return self.left.pop()
 
 
-class _Asker:
+class Asker:
     """Asks about one picture after another."""
 
     def __init__(self, rng: np.random.Generator, sentences: dict[str, tuple[str, ...]]) -> None:
         self.rng, self.sentences = rng, sentences
         places = [str(place) for place in range(CHOICES)]
-        self.places = {name: _Deck(rng, places) for name in (*CLASSES, *VIEWS)}
-        self.truth = {name: _Deck(rng, ("yes", "no")) for name in CLASSES}
-        self.others = {name: _Deck(rng, [other for other in CLASSES if other != name]) for name in CLASSES}
+        self.places = {name: Deck(rng, places) for name in (*CLASSES, *VIEWS)}
+        self.truth = {name: Deck(rng, ("yes", "no")) for name in CLASSES}
+        self.others = {name: Deck(rng, [other for other in CLASSES if other != name]) for name in CLASSES}
 
     def ask(self, kind: str, land: str, view: str) -> Question:
         """A question of one kind about a picture of this land use and view."""
@@ -101,7 +101,7 @@ class _Asker:
         return words[int(self.rng.integers(len(words)))]
 
     @staticmethod
-    def _listed(right: str, wrong: list[str], places: _Deck) -> str:
+    def _listed(right: str, wrong: list[str], places: Deck) -> str:
         """`a, b, c or d`."""
         place = int(places.deal())
         named = [*wrong[:place], right, *wrong[place:]]
@@ -145,7 +145,7 @@ class RSSCN7Questions(PictureDataModule):
         sets: dict[str, SampleSet[Picture]] = {}
         for place, (split, shots) in enumerate(self.source.shots_by_split().items()):
             rng = np.random.default_rng([VERSION, self.generator_seed, place])
-            asker = _Asker(rng, NEW_SENTENCES if split == "test" else SENTENCES)
+            asker = Asker(rng, NEW_SENTENCES if split == "test" else SENTENCES)
             sets[split] = self.pictures(
                 [
                     _asked(shot, asker, KINDS[(row + number) % len(KINDS)], number)
@@ -169,7 +169,7 @@ class RSSCN7Questions(PictureDataModule):
         return self.source.check()
 
 
-def _asked(shot: Shot, asker: _Asker, kind: str, number: int) -> Shot:
+def _asked(shot: Shot, asker: Asker, kind: str, number: int) -> Shot:
     """A picture of RSSCN7 with a question in the place of its label and its scale."""
     assert shot.label is not None
     assert shot.gsd is not None
