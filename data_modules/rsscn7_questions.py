@@ -21,6 +21,7 @@ import numpy as np
 from data_modules.check import check_command
 from data_modules.picture_set import PictureSet, Shot
 from data_modules.pictures import PictureDataModule
+from data_modules.probes import Probe
 from data_modules.rsscn7 import CLASSES, GSD, RSSCN7
 from zoo.batch import Picture, Question, SampleSet
 
@@ -53,6 +54,8 @@ NEW_SENTENCES: dict[str, tuple[str, ...]] = {
     "view": ("At what distance was the picture taken: {}?", "From where does one look down, {}?"),
 }
 """Of the test split."""
+CONTROLS = 5
+"""No multiple of the number of kinds, so that the controls are of every kind."""
 INSTRUCTION = "Answer briefly."  # a small model on a CPU pays for every token
 
 
@@ -156,13 +159,14 @@ class RSSCN7Questions(PictureDataModule):
         return sets
 
     def probes(self, conditions: Collection[str]) -> dict[str, SampleSet[Picture]]:
-        """Blank pictures, and `other_picture`: every question about another picture of the test split."""
+        """One question in CONTROLS of the test split about a blank picture, and about another of its pictures."""
         test = self.sets["test"]
         assert isinstance(test, PictureSet)
-        rows = np.random.default_rng([VERSION, self.generator_seed, len(self.sets)]).permutation(len(test)).tolist()
-        pairs = zip(rows, [rows[-1], *rows[:-1]], strict=True)
-        swapped = [replace(test.shots[a], sources=test.shots[b].sources) for a, b in pairs]
-        return {**super().probes(conditions), "other_picture": self.pictures(swapped)}
+        rows = range(0, len(test), CONTROLS)
+        order = np.random.default_rng([VERSION, self.generator_seed, len(self.sets)]).permutation(rows).tolist()
+        pairs = zip(order, [order[-1], *order[:-1]], strict=True)
+        other = [replace(test.shots[asked], sources=test.shots[shown].sources) for asked, shown in pairs]
+        return {"blank_image": Probe(test, rows, gsd=None, blank=True), "other_picture": self.pictures(other)}
 
     def check(self) -> list[str]:
         """Pictures that are missing from the whole set."""

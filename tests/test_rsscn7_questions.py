@@ -118,14 +118,22 @@ def test_the_scale_is_not_told(data: RSSCN7Questions) -> None:
     assert all(torch.isnan(split(data, name).conditions(0)["gsd"]) for name in data.sets)
 
 
-def test_every_question_is_put_to_another_picture_once(data: RSSCN7Questions) -> None:
-    test, other = split(data, "test").shots, data.probes(())["other_picture"]
+def test_controls_ask_the_same_questions_of_every_kind_about_blank_and_other_pictures(data: RSSCN7Questions) -> None:
+    test, probes = split(data, "test"), data.probes(())
+    blank, other = probes["blank_image"], probes["other_picture"]
     assert isinstance(other, PictureSet)
-    right = {shot.id: shot for shot in test}
-    assert sorted(right) == sorted(shot.id for shot in other.shots)
-    assert {shot.sources for shot in other.shots} == {shot.sources for shot in test}
+    right = {shot.id: shot for shot in test.shots}
+    names = [blank.id(row) for row in range(len(blank))]
+    assert sorted(names) == sorted(shot.id for shot in other.shots)
+    assert len(set(names)) == len(names) == len(test) // 5
+    counts = Counter(question.kind for name in names if (question := right[name].question))
+    assert sorted(counts) == sorted(KINDS)
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert {shot.sources for shot in other.shots} == {right[name].sources for name in names}
     assert all(shot.sources != right[shot.id].sources for shot in other.shots)
     assert all(shot.question == right[shot.id].question for shot in other.shots)
+    assert blank[0].question == right[names[0]].question
+    assert (blank[0].images[0] == 128).all()
 
 
 def test_a_real_step_of_the_recipe_makes_the_right_answers_likelier(real: RSSCN7Questions) -> None:
