@@ -2,7 +2,7 @@
 
 DINOv2-S/14 looks, a projector translates, SmolLM2-135M-Instruct (Allal et al. 2025, arXiv 2502.02737) reads and writes.
 Both ends are real weights; the shipped projector was trained on synthetic scenes by recipe `scale_earth_pretrain`, so
-that of real pictures the whole knows nothing until `small_llava_rsscn7` goes on from there.
+that the whole is a demonstration and answers about real pictures at chance.
 """
 
 import inspect
