@@ -145,7 +145,7 @@ def test_a_real_step_of_the_recipe_makes_the_right_answers_likelier(real: RSSCN7
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[1] < losses[0]
 
 
