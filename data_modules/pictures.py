@@ -46,9 +46,9 @@ class PictureDataModule(DataModule):
 
     readable = READABLE
     refused = REFUSED_SUFFIXES
-    settings = ("gsd", "question", "choices", "bands", "stretch")
+    settings: tuple[str, ...] = ("gsd", "question", "choices", "bands", "stretch")
     own_files = "data_modules.folder_pictures.PictureFolder"
-    conditions = (GSD,)
+    conditions: tuple[str, ...] = (GSD,)
     gsd_unit: str = "m"  # a literal, as it is read from the source
     """Of the GSD: not every set knows more than ratios."""
     side: int | None = None
@@ -142,7 +142,7 @@ class PictureDataModule(DataModule):
         # Remarks of its own: those of the data set are of other pictures.
         samples = self._set([Shot(str(path), (path,), gsd=told.gsd, question=told.question)], told.look, Counter())
         picture = samples[0]
-        known = not math.isnan(float(picture.conditions[GSD]))
+        known = GSD not in self.conditions or not math.isnan(float(picture.conditions[GSD]))
         how = "METRES tells it" if self.gsd_unit == METRES else f"NUMBER tells it, {self.gsd_unit}"
         notes = [] if known else [f"its ground sampling distance is not known (gsd={how})"]
         return picture, [*samples.remarks, *notes]

@@ -96,19 +96,24 @@ class RSSCN7(PictureDataModule):
             for name, label, scale in rows
         ]
 
-    def splits(self) -> dict[str, SampleSet[Picture]]:
-        """40 / 10 / 50 of every class at every scale."""
+    def shots_by_split(self) -> dict[str, list[Shot]]:
+        """40 / 10 / 50 of every class at every scale: `train`, `val` and `test`, each at its chosen scales."""
         found = self.shots()
         # Names of folders differ by copy.
         names = [Path(shot.id).name for shot, _ in found]
         rows = split(names, [(shot.label, scale) for shot, scale in found], SHARES)
-        sets: dict[str, SampleSet[Picture]] = {}
-        for name in ("train", "val", "test"):
-            chosen = self.scales[name]
-            kept = [found[row][0] for row in rows[name] if chosen is None or found[row][1] in chosen]
-            factors = self.factors if name == "train" else (1.0,)
-            sets[name] = self.pictures([view(shot, factor) for factor in factors for shot in kept])
-        return sets
+        return {
+            name: [found[row][0] for row in rows[name] if chosen is None or found[row][1] in chosen]
+            for name, chosen in self.scales.items()
+        }
+
+    def splits(self) -> dict[str, SampleSet[Picture]]:
+        """`shots_by_split`, the training pictures at every factor."""
+        factors = {"train": self.factors}
+        return {
+            name: self.pictures([view(shot, factor) for factor in factors.get(name, (1.0,)) for shot in shots])
+            for name, shots in self.shots_by_split().items()
+        }
 
     def check(self) -> list[str]:
         """Pictures by class and scale that are missing from the whole set."""

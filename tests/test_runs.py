@@ -38,7 +38,7 @@ MADE_UP = {
     "mantis_modelnet40_fewshot": partial(cloud_files.fewshot, way=10, shot=20),
     "mantis_shapenetpart": cloud_files.shapenet_part,
     "mamba3d_pretrain_shapenet55": cloud_files.shapenet55,
-    **dict.fromkeys(("scale_earth_rsscn7", "scale_earth_rsscn7_unseen"), picture_files.rsscn7),
+    **dict.fromkeys(("scale_earth_rsscn7", "scale_earth_rsscn7_unseen", "small_llava_rsscn7"), picture_files.rsscn7),
     "scale_aware_eurosat": picture_files.eurosat,
     "scale_aware_resisc45": picture_files.resisc45,
     "scale_earth_geoscale_vqa": question_files.geoscale,
@@ -56,6 +56,7 @@ KINDS = {  # what a recipe's predictions and pictures are
     **dict.fromkeys(("scale_earth_rsscn7", "scale_earth_rsscn7_unseen", "scale_aware_eurosat"), "scene"),
     "scale_aware_resisc45": "scene of no known scale",
     "scale_earth_pretrain": "projector",
+    "small_llava_rsscn7": "open question",
     "scale_earth": "choice",
     "scale_earth_geoscale_vqa": "choice",
     "scale_earth_rsvqa": "choice of one scale",
@@ -71,6 +72,7 @@ PICTURES = {
     "scene": {"curves.png", "confusion.png", "examples.png", *SCALE},
     "scene of no known scale": {"curves.png", "confusion.png", "examples.png", "openness.png"},
     "projector": {"curves.png", "examples.png", "accuracy_by_gsd.png"},
+    "open question": {"curves.png", "examples.png"},
     "choice": {"curves.png", "examples.png", *SCALE},
     "choice of one scale": {"curves.png", "examples.png", *SCALE} - {"accuracy_by_gsd.png"},
     "choice of no known scale": {"curves.png", "examples.png", "openness.png"},
@@ -78,7 +80,7 @@ PICTURES = {
 MOVED = {
     **dict.fromkeys(("events", "parsing"), ".up.weight"),
     "reconstruction": ".mixer.in_proj.weight",
-    "projector": ".weight",
+    **dict.fromkeys(("projector", "open question"), ".weight"),
     **dict.fromkeys((kind for kind in PICTURES if kind.startswith(("scene", "choice"))), ".up"),
 }
 FIRST = {kind: next(name for name in NAMES if KINDS.get(name, "label") == kind) for kind in PICTURES}
@@ -180,10 +182,11 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
     if kind in ("events", "parsing"):
         av_files.write_clip(tmp_path / "clip.mp4")
         words.append(f"input={tmp_path / 'clip.mp4'}")
-    elif kind.startswith(("scene", "choice", "projector")):
+    elif kind.startswith(("scene", "choice", "projector", "open")):
         picture_files.save(tmp_path / "tile.png", picture_files.picture(0, 0))
-        words += [f"input={tmp_path / 'tile.png'}", "gsd=12"]
-        words += [] if kind.startswith("scene") else ["question=What is it?", "choices=field|water"]
+        words += [f"input={tmp_path / 'tile.png'}"] + ([] if kind.startswith("open") else ["gsd=12"])
+        words += [] if kind.startswith("scene") else ["question=What is it?"]
+        words += ["choices=field|water"] if kind.startswith(("choice", "projector")) else []
     else:
         np.savetxt(tmp_path / "cloud.txt", np.random.default_rng(0).normal(size=(50, 3)))
         words.append(f"input={tmp_path / 'cloud.txt'}")
@@ -208,6 +211,8 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
         expected = {"explained"} if kind == "reconstruction" else {"label", "probability", "likely"}
         if kind.startswith(("choice", "projector")):
             expected = {"written"} if "rsvqa" in name else {"written", "letter"}
+        if kind.startswith("open"):
+            expected = {"written"}
         if kind.startswith(("scene", "choice")):
             assert answer["gsd_from"] == "told"
             expected |= {"gsd", "gsd_unit", "gsd_from"} | (

