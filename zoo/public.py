@@ -25,7 +25,8 @@ REPLACEABLE = ("data", "cache", "trainer", "optimizer")
 STRUCTURE = ("backbones", "method", "task")
 UNTOLD = ("into", "runs", "card", "output")
 """Words of a command that mean nothing to who repeats it."""
-COMMAND = ("recipe", "adapter", "init", "resume", "test", "seeds", "folds", "variants", "probes")
+COMMAND = ("recipe", "adapter", "init", "resume", "test", "seeds", "folds", "variants", "probes", "folders")
+PLACES = ("root", "folder", "folders", "manifest", "splits", "adapter", "init")
 FLAGS = ("-m", "--smoke", "--force", "--update-card")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|true|false|null")
 KEY = re.compile(r"[\w@%<>=+. ,:/()\-]{1,80}")
@@ -193,4 +194,8 @@ def _is_public(key: str, value: str, public: Public) -> bool:
 
 
 def _stand_in(key: str) -> str:
-    return PLACE if key.rpartition(".")[2] in ("root", "folder", "manifest", "splits", "adapter", "init") else TEXT
+    return (
+        PLACE
+        if key.rpartition(".")[2] in ("root", "folder", "folders", "manifest", "splits", "adapter", "init")
+        else TEXT
+    )
