@@ -1,8 +1,7 @@
 """An adapter directory: the trainable tensors of a run and all that is needed to trust and reuse them.
 
-    adapter.safetensors   trainable tensors; its header carries format, classes, and fingerprints of every backbone's
-                          weights and settings and of the structure of method and task, and how samples were prepared.
-                          Beside them, in any format, what tells samples unlike training (`zoo.familiarity`)
+    adapter.safetensors   trainable tensors, and what tells samples unlike training; its header carries format, classes,
+                          fingerprints of backbones and of the structure of method and task, and the preparation
     recipe.yaml           the resolved, replayable recipe
     metrics.json          what was measured, with the run's manifest
     README.md             the model card
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from safetensors import safe_open
 
 from zoo import caveats, soundness, trust
 from zoo.errors import UserError
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 FORMAT = 3
 """Format 1 had one fingerprint a backbone, of weights and settings together, and none of the structure. Up to format 2
 the weights that are computed when a backbone is built (random ones, resampled positions) hung on the processor."""
-FAMILIARITY = "familiarity."
+FAMILIARITY = "familiarity."  # before the names of those tensors, in any format
 FILES = ("adapter.safetensors", "recipe.yaml", "metrics.json", "README.md")
 
 
@@ -142,13 +142,12 @@ def rewrite(
     from safetensors.torch import save_file
 
     verify(folder)
-    recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
     with exchanged(folder) as temporary:
         shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
         if beside:
             header, tensors = read(folder)
             save_file(tensors | beside, temporary / "adapter.safetensors", metadata=header)
-        _complete(temporary, recipe, metrics, card)
+        _complete(temporary, (folder / "recipe.yaml").read_text(encoding="utf-8"), metrics, card)
 
 
 def _complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable[[Path], str]) -> None:
@@ -252,8 +251,6 @@ def read(folder: Path) -> tuple[dict[str, str], dict[str, "Tensor"]]:
     Raises:
         AdapterError: an unknown format.
     """
-    from safetensors import safe_open
-
     with safe_open(folder / "adapter.safetensors", framework="pt") as file:
         header = file.metadata() or {}
         names = [name for name in file.keys() if not name.startswith(FAMILIARITY)]  # noqa: SIM118 - not a dictionary

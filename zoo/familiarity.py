@@ -34,7 +34,8 @@ SHARE, CONFIDENCE = 0.05, 0.9
 LEAST, MOST = 19, 2000
 """Validation samples without which there is no limit: it would be passed by more than one in twenty. Samples of a split
 that are looked at."""
-SMALL = 1e-6
+SMALL, TINY = 1e-4, 1e-12
+"""Of the mean variance: the least of a direction, below which a distance would be made of rounding."""
 UNLIKE = "unlike what this adapter was trained on, as far as frozen features tell: its answer may mean nothing"
 
 
@@ -66,7 +67,7 @@ class Stream(nn.Module):
         _, values, directions = torch.linalg.svd(features.double() - mean, full_matrices=False)
         variances = values.square() / (size - 1)
         kept = min(DIRECTIONS, size - 2, width - 1)
-        rest = (variances[kept:].sum() / (width - kept)).clamp(min=SMALL * float(variances.mean()) + SMALL**2)
+        rest = (variances[kept:].sum() / (width - kept)).clamp(min=SMALL * float(variances.mean()) + TINY)
         along = variances[:kept].maximum(rest)
         return cls(mean.float(), directions[:kept].half(), along.float(), rest.float())
 
