@@ -165,11 +165,11 @@ def clips(name: str, sets: Path) -> dict[str, Callable[[], Iterable[Clip | Path]
             audio = sound(k, one) if sound else one.audio
             yield Clip(one.id, shown(one) if shown else one.frames, audio, one.sample_rate, {})
 
-    heard = listed(sets / "esc10" / "audio")[::10]
+    heard = sorted((sets / "esc10" / "audio").rglob("*.ogg"))[::10]
     return {
         words: lambda: samples(other, sets, CLIPS),
         "AVE clips": lambda: listed(sets / "clips"),
-        "own pictures, sounds of ESC-10": lambda: mixed(lambda k, one: sound(heard[k], one), None),
+        "own pictures, sounds of ESC-10": lambda: mixed(lambda k, one: sound(heard[k % len(heard)], one), None),
         "own pictures, silence": lambda: mixed(lambda k, one: np.zeros_like(one.audio), None),
         "own pictures, white noise": lambda: mixed(lambda k, one: rng.normal(0, 0.1, one.audio.shape), None),
         "own sounds, grey pictures": lambda: mixed(None, lambda one: np.full_like(one.frames, 128)),
