@@ -220,6 +220,7 @@ def _familiarity(record: Mapping[str, Any]) -> dict[str, Any]:
             for name, one in {record["manifest"]["data"]["name"]: found, **found.get("foreign", {})}.items()
         },
         **{key: about[key] for key in ("command", "commit", "dirty", "date", "hardware")},
+        **({"learnt": "after the training, whose tensors are as they were"} if "manifest" in found else {}),
     }
 
 

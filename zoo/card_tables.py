@@ -71,7 +71,8 @@ def _unlike(record: Mapping[str, Any]) -> str:
     where = f"commit {(record['commit'] or 'unknown')[:8]}, {record['hardware']}, {record['date'][:10]}"
     return (
         "**Unlike its training**: how often answers say that their input is, by the distance of frozen features to the "
-        f"training split's ({where}; `{record['command']}`):\n\n"
+        f"training split's ({where}; `{record['command']}`). Where it does not fire, an input may "
+        "be foreign all the same:\n\n"
     ) + _table(("data", "fires", "n"), [(name, f"{100 * one['fires']:.1f} %", one["n"]) for name, one in rows])
 
 
