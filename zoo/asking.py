@@ -88,7 +88,7 @@ def _foreign(record: Mapping[str, Any]) -> list[str]:
     if record["unlike_training"] <= 1:
         return []
     default = record.get("gsd_from") == "default" and "gsd_estimate" in record
-    return [UNLIKE, *(["so its scale is not estimated either: the default is used"] if default else [])]
+    return [UNLIKE, *(["the estimate of its scale is not trusted there: the default is used"] if default else [])]
 
 
 def require_question(task: "Task", question: Question | None) -> None:
