@@ -1,7 +1,7 @@
 """An adapter directory: the trainable tensors of a run and all that is needed to trust and reuse them.
 
-    adapter.safetensors   trainable tensors; its header carries format, classes, and fingerprints of every backbone's
-                          weights and settings and of the structure of method and task, and how samples were prepared
+    adapter.safetensors   trainable tensors, and what tells samples unlike training; its header carries format, classes,
+                          fingerprints of backbones and of the structure of method and task, and the preparation
     recipe.yaml           the resolved, replayable recipe
     metrics.json          what was measured, with the run's manifest
     README.md             the model card
@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from safetensors import safe_open
 
-from zoo import soundness, trust
+from zoo import caveats, soundness, trust
 from zoo.errors import UserError
 from zoo.exchange import as_it_stands, exchanged
 from zoo.files import file_hash, whole_folder, write_whole
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 FORMAT = 3
 """Format 1 had one fingerprint a backbone, of weights and settings together, and none of the structure. Up to format 2
 the weights that are computed when a backbone is built (random ones, resampled positions) hung on the processor."""
+FAMILIARITY = "familiarity."  # before the names of those tensors, in any format
 FILES = ("adapter.safetensors", "recipe.yaml", "metrics.json", "README.md")
 
 
@@ -59,6 +61,8 @@ def save(
     """
     from safetensors.torch import save_file
 
+    from zoo.familiarity import learnt
+
     header = {
         "format": str(FORMAT),
         "classes": json.dumps(pairing.classes),
@@ -66,7 +70,8 @@ def save(
         "structure": structure(yaml.safe_load(recipe), pairing),
         "preparation": pairing.preparation or "",
     }
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in pairing.trainable_state().items()}
+    kept = pairing.trainable_state() | learnt(pairing)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in kept.items()}
     with whole_folder(folder) as temporary:
         save_file(tensors, temporary / "adapter.safetensors", metadata=header)
         _complete(temporary, recipe, metrics, card)
@@ -120,17 +125,29 @@ def remeasured(folder: Path, evaluation: dict[str, Any], *, card: Callable[[Path
     rewrite(folder, metrics | {"evaluations": [*others, evaluation]}, card=card)
 
 
-def rewrite(folder: Path, metrics: dict[str, Any], *, card: Callable[[Path], str]) -> None:
+def rewrite(
+    folder: Path, metrics: dict[str, Any], *, card: Callable[[Path], str], beside: dict[str, "Tensor"] | None = None
+) -> None:
     """Put an adapter directory with these metrics, and a card made anew, in the place of the one that is there.
+
+    Args:
+        folder: an adapter directory.
+        metrics: becomes metrics.json.
+        card: as in `save`.
+        beside: tensors to put beside the trained ones, which stay as they are.
 
     Raises:
         AdapterError: the directory is incomplete or altered.
     """
+    from safetensors.torch import save_file
+
     verify(folder)
-    recipe = (folder / "recipe.yaml").read_text(encoding="utf-8")
     with exchanged(folder) as temporary:
         shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
-        _complete(temporary, recipe, metrics, card)
+        if beside:
+            header, tensors = read(folder)
+            save_file(tensors | beside, temporary / "adapter.safetensors", metadata=header)
+        _complete(temporary, (folder / "recipe.yaml").read_text(encoding="utf-8"), metrics, card)
 
 
 def _complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable[[Path], str]) -> None:
@@ -191,7 +208,7 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
         AdapterError: altered files, an unknown format, other backbone weights, settings or structure, or tensors that
             do not fit; the last is an error under `force` too.
     """
-    from zoo import former, recipe
+    from zoo import familiarity, former, recipe
     from zoo.backbones.base import fingerprints_of_format
     from zoo.build import build_pairing
 
@@ -212,6 +229,7 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
         )
     try:
         pairing.load_trainable(tensors, source=str(folder / "adapter.safetensors"))
+        familiarity.recall(pairing, folder / "adapter.safetensors")
     except ValueError as error:
         raise AdapterError(str(error)) from None
     pairing.forced = found
@@ -222,21 +240,21 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
             f"{folder.name} was trained on samples as an earlier version prepared them ({data.former}), and its card's "
             "numbers hold for those; measure it again (zoo.evaluate) or train it again"
         )
+    pairing.caveats = caveats.of_adapter(folder)
     pairing.eval()
     return config, pairing
 
 
 def read(folder: Path) -> tuple[dict[str, str], dict[str, "Tensor"]]:
-    """Header and tensors of an adapter directory.
+    """Header and trained tensors of an adapter directory.
 
     Raises:
         AdapterError: an unknown format.
     """
-    from safetensors import safe_open
-
     with safe_open(folder / "adapter.safetensors", framework="pt") as file:
         header = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        names = [name for name in file.keys() if not name.startswith(FAMILIARITY)]  # noqa: SIM118 - not a dictionary
+        tensors = {name: file.get_tensor(name) for name in names}
     if header.get("format") not in [str(number) for number in range(1, FORMAT + 1)]:
         raise AdapterError(
             f"{folder}: format {header.get('format', '')!r} is unknown to this version, which reads formats 1 to "

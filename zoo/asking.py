@@ -21,6 +21,7 @@ from zoo.answers import Answers
 from zoo.batch import Clip, Question
 from zoo.contents import Content, content
 from zoo.errors import SettingError
+from zoo.familiarity import UNLIKE
 from zoo.files import json_text
 from zoo.inputs import Input, Read, ahead
 from zoo.pairing import Pairing
@@ -74,10 +75,22 @@ def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
         record = {"id": sample.id, **place, **pairing.task.answer(prediction)}
         record |= {} if question is None else pairing.task.remarks(prediction, question)
         record |= ground.remarks(pairing, sample, own)
-        record |= {"notes": notes} if (notes := ground.unseen(pairing, sample)) else {}
+        notes = [*ground.unseen(pairing, sample), *pairing.caveats]
+        if pairing.unlike is not None:
+            record["unlike_training"] = float(f"{pairing.unlike[row].item():.3g}")
+            notes += _foreign(record)
+        record |= {"notes": notes} if notes else {}
         record |= {"forced": pairing.forced} if pairing.forced else {}
         found.append(Answered(sample, record, prediction, own))
     return found
+
+
+def _foreign(record: Mapping[str, Any]) -> list[str]:
+    """What an answer says where its sample is unlike training."""
+    if record["unlike_training"] <= 1:
+        return []
+    default = record.get("gsd_from") == "default" and "gsd_estimate" in record
+    return [UNLIKE, *(["the estimate of its scale is not trusted there: the default is used"] if default else [])]
 
 
 def require_question(task: "Task", question: Question | None) -> None:

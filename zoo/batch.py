@@ -190,6 +190,8 @@ class Batch:
         conditions: named side inputs (an object's category, the ground sampling distance), [B, ...].
         questions: one a sample, or empty.
         write: tokens that a language model shall write for every sample; 0 asks for the likelihood of the answers.
+        unlike: how far from training an adapter finds every sample, [B], above 1 where it is foreign; None where it
+            cannot tell (`zoo.familiarity`).
     """
 
     ids: list[str]
@@ -200,6 +202,7 @@ class Batch:
     conditions: dict[str, Tensor] = field(default_factory=dict)
     questions: list[Question] = field(default_factory=list)
     write: int = 0
+    unlike: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

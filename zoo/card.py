@@ -16,6 +16,7 @@ import yaml
 
 import zoo
 from zoo import card_own, comparison, evidence, public_record, sources, words
+from zoo.adapter import FAMILIARITY
 from zoo.card_tables import results
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
@@ -183,7 +184,7 @@ def for_adapter(directory: Path) -> str:
     path = folder() / f"{manifest['recipe']}.md"
     if manifest["data"]["name"].startswith(OWN):
         front, body = card_own.made(directory, record, read(path) if path.is_file() else None)
-        front["zoo"] |= _facts(directory, manifest)
+        front["zoo"] |= _facts(directory, record)
         if found := evidence.index(manifest["recipe"], own):
             front["model-index"] = found
         return text(Card(front, body, own))
@@ -196,7 +197,7 @@ def for_adapter(directory: Path) -> str:
         return f"# Adapter of recipe {manifest['recipe']}\n\nMeasured: {line}. The recipe has no model card.\n"
     card = read(path)
     front = {key: value for key, value in card.front.items() if key != "model-index"}
-    front["zoo"] = {**front["zoo"], **_facts(directory, manifest)}
+    front["zoo"] = {**front["zoo"], **_facts(directory, record)}
     body = card.body
     if found := evidence.index(manifest["recipe"], own):
         front["model-index"] = found
@@ -207,17 +208,35 @@ def for_adapter(directory: Path) -> str:
     return text(Card(front, body, own))
 
 
-def _facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _familiarity(record: Mapping[str, Any]) -> dict[str, Any]:
+    """How often the signal for what is unlike training fires, on the test split and on foreign sets."""
+    found = record.get("familiarity", {})
+    about = found.get("manifest", record["manifest"])
+    if not found or not evidence.publishable({"manifest": about}):
+        return {}
+    return {
+        "fires": {
+            name: {"fires": round(one["fires"], 4), "n": one["n"]}
+            for name, one in {record["manifest"]["data"]["name"]: found, **found.get("foreign", {})}.items()
+        },
+        **{key: about[key] for key in ("command", "commit", "dirty", "date", "hardware")},
+        **({"learnt": "after the training, whose tensors are as they were"} if "manifest" in found else {}),
+    }
+
+
+def _facts(directory: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """What a card says of one adapter: its file, its data, its run."""
     from safetensors import safe_open
 
+    manifest = record["manifest"]
     file = directory / "adapter.safetensors"
     config = yaml.load((directory / "recipe.yaml").read_text(encoding="utf-8"), Loader=FastLoader)
     blocks = {name: block for name, block in config["backbones"].items() if block}
     with safe_open(file, framework="np") as tensors:
         header = tensors.metadata()
         base = json.loads(header["fingerprints"])
-        slices = [tensors.get_slice(name) for name in tensors.keys()]  # noqa: SIM118 - not a dictionary
+        trained = [name for name in tensors.keys() if not name.startswith(FAMILIARITY)]  # noqa: SIM118 - not a dictionary
+        slices = [tensors.get_slice(name) for name in trained]
         params = sum(math.prod(part.get_shape()) for part in slices)
         kinds = sorted({part.get_dtype() for part in slices})
     total = manifest["parameters"]["total"]
@@ -240,6 +259,7 @@ def _facts(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
             "dtype": ", ".join(kinds),
             **({"restated": json.loads(header["restated"])} if "restated" in header else {}),
         },
+        **({"familiarity": found} if (found := _familiarity(record)) else {}),
         "data": {
             key: manifest["data"][key]
             for key in ("name", "synthetic", "license", "train", "val", "test", "fingerprint", "restated")

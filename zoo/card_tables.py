@@ -8,8 +8,10 @@ from zoo import comparison
 
 def results(front: Mapping[str, Any], comparisons: Mapping[str, Any]) -> str:
     """The tables: reported, measured, and comparisons with controls."""
+    own = front.get("zoo", {})
     compared = [_compared(name, record) for name, record in comparisons.items()]
-    return "\n\n".join([_reported(front.get("zoo", {})), _measured(front), *compared])
+    unlike = [_unlike(own["familiarity"])] if "familiarity" in own else []
+    return "\n\n".join([_reported(own), _measured(front), *unlike, *compared])
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
@@ -61,6 +63,17 @@ def _measured(front: Mapping[str, Any]) -> str:
         return "**Measured** by this code: not measured."
     header = ("data (test)", "metric", "value", "n", "seeds", "selected on", "commit", "hardware", "date")
     return "**Measured** by this code:\n\n" + _table(header, rows)
+
+
+def _unlike(record: Mapping[str, Any]) -> str:
+    own, *foreign = record["fires"].items()
+    rows = [(f"{own[0]}, own test split: false alarms", own[1]), *foreign]
+    where = f"commit {(record['commit'] or 'unknown')[:8]}, {record['hardware']}, {record['date'][:10]}"
+    return (
+        "**Unlike its training**: how often answers say that their input is, by the distance of frozen features to the "
+        f"training split's ({where}; `{record['command']}`). Where it does not fire, an input may "
+        "be foreign all the same:\n\n"
+    ) + _table(("data", "fires", "n"), [(name, f"{100 * one['fires']:.1f} %", one["n"]) for name, one in rows])
 
 
 def _compared(name: str, record: Mapping[str, Any]) -> str:

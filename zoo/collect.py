@@ -21,6 +21,7 @@ class Collect(Callback):
         self.conditions: dict[str, list[Tensor]] = {}
         self.observed: dict[str, list[Tensor]] = {}
         self.questions: list[Question] = []
+        self.unlike: list[Tensor] = []
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
@@ -29,6 +30,8 @@ class Collect(Callback):
         assert isinstance(pl_module, Pairing)
         self.ids += batch.ids
         self.questions += batch.questions
+        if pl_module.unlike is not None:
+            self.unlike.append(pl_module.unlike.cpu())
         for store, values in (
             (self.prediction, outputs),
             (self.target, batch.target),

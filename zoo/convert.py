@@ -131,7 +131,7 @@ def unwrap(loaded: object) -> Mapping[str, Any]:
 def from_run(folder: Path) -> Converted:
     """The trained backbone, or projector, of a pre-training run, whose files are verified."""
     adapter.verify(folder)
-    tensors = weights.load_state_dict(folder / "adapter.safetensors")
+    _, tensors = adapter.read(folder)
     if projector := _below("method.projector.", tensors):
         return Converted(projector, {}, [], settings={"backbones.vlm": {"projector": "file:..."}})
     prefix = "method.student."

@@ -12,12 +12,15 @@ and says whether it reproduces: whether it lies within the interval that the car
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from zoo import adapter, card, catalog, data_roots, evidence, public_record, recipe, report, run, schema
 from zoo.breakdown import branches, breakdown
@@ -74,7 +77,18 @@ def _measured(pairing: Pairing, collect: Collect) -> dict[str, Any]:
         "metrics": pairing.task.compute(),
         "method": pairing.method.measure(observed),
         "branches": branches(observed, pairing.task),
+        **({"familiarity": fires(collect.unlike)} if collect.unlike else {}),
     }
+
+
+def fires(unlike: Sequence[Tensor]) -> dict[str, float]:
+    """Share of samples that are unlike training: of the own test split's, false alarms.
+
+    Args:
+        unlike: as `Batch.unlike`, batch by batch.
+    """
+    found = torch.cat(list(unlike))
+    return {"fires": (found > 1).double().mean().item(), "n": len(found)}
 
 
 def _run(pairing: Pairing, trainer: L.Trainer, collect: Collect, batches: "DataLoader[Any]") -> None:
@@ -159,6 +173,8 @@ def main(argv: list[str] | None = None) -> int:
         result["verdict"] = verdict(result, stored)
         report.show(report.evaluation(result, stored))
         print(result["verdict"]["line"])
+        if "familiarity" in result:
+            print(f"unlike its training: {report.unlike(result['familiarity'])}")
         for line in pairing.forced:
             print(f"forced: {line}")
         for line in pairing.notes:

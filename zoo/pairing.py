@@ -20,6 +20,7 @@ from zoo import processes
 from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch, GroundScale, stack
 from zoo.errors import UserError
+from zoo.familiarity import Familiarity
 from zoo.ground import told_to
 from zoo.methods.base import Method
 from zoo.optimizer import Optimizer
@@ -86,6 +87,9 @@ class Pairing(L.LightningModule):
         self.prepare: Callable[[Any], Any] = _as_it_is  # to what the adapter's data would give of a raw sample
         self.preparation: str | None = None  # name of that which it was trained with, once known
         self.notes: list[str] = []  # what everybody who uses its answers should know
+        self.caveats: list[str] = []  # what every answer says
+        self.familiarity: Familiarity | None = None
+        self.unlike: Tensor | None = None  # of the last batch, as `Batch.unlike`
         self._counted: list[processes.Counted] = []
         self._losses: list[Tensor] = []
 
@@ -123,7 +127,11 @@ class Pairing(L.LightningModule):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Features {stream: [B, T, D]}."""
-        features: dict[str, Tensor] = self.method(self.backbones, self.prefix(batch), batch)
+        prefix = self.prefix(batch)
+        if self.familiarity is not None:
+            self.unlike = self.familiarity(prefix)
+            batch = replace(batch, unlike=self.unlike)
+        features: dict[str, Tensor] = self.method(self.backbones, prefix, batch)
         return features
 
     def batch(self, samples: Sequence[Any]) -> Batch:

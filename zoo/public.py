@@ -27,9 +27,10 @@ UNTOLD = ("into", "runs", "card", "output")
 """Words of a command that mean nothing to who repeats it."""
 COMMAND = (
     *("recipe", "adapter", "init", "resume", "test", "seeds", "folds", "variants", "probes"),
-    *("input", "format", "gsd", "tolerance"),
+    *("input", "folders", "format", "gsd", "tolerance"),
 )
 PLAIN = (("data", "folder"), *(("format", form) for form in ("merged", "peft", "torch", "onnx")))
+PLACES = ("root", "folder", "folders", "input", "manifest", "splits", "adapter", "init")
 FLAGS = ("-m", "--smoke", "--force", "--update-card")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|true|false|null")
 KEY = re.compile(r"[\w@%<>=+. ,:/()\-]{1,80}")
@@ -197,8 +198,4 @@ def _is_public(key: str, value: str, public: Public) -> bool:
 
 
 def _stand_in(key: str) -> str:
-    return (
-        PLACE
-        if key.rpartition(".")[2] in ("root", "folder", "manifest", "splits", "adapter", "init", "input")
-        else TEXT
-    )
+    return PLACE if key.rpartition(".")[2] in PLACES else TEXT

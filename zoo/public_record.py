@@ -43,6 +43,9 @@ def record(metrics: Mapping[str, Any], config: Mapping[str, Any] | None = None, 
             "forced": lambda value: [line if public.allows(line) else "it was forced" for line in value],
             "evaluations": lambda value: [record(one, config, classes) for one in value],
             "manifest": lambda value: _manifest(value, public),
+            "familiarity": lambda value: (
+                _numbers(value) | ({"manifest": _manifest(value["manifest"], public)} if "manifest" in value else {})
+            ),
         }
         numbers = ("n", "metrics", "intervals", "baselines", "probes", "by", "method", "branches")
         return {

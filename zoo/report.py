@@ -151,6 +151,18 @@ def _details(record: Mapping[str, Any]) -> list[Table]:
     return found
 
 
+def unlike(found: Mapping[str, Any]) -> str:
+    """How often the signal for what is unlike training fired on a split."""
+    return f"{found['fires']:.1%} of the split's {found['n']} samples"
+
+
+def foreign(name: str, found: Mapping[str, Any]) -> Table:
+    """How often the signal fired on an adapter's own test split and on foreign sets."""
+    rows = [[f"{name}, own test split", found], *found["foreign"].items()]
+    cells = [[what, f"{one['fires']:.1%}", str(one["n"])] for what, one in rows]
+    return _grid("unlike its training", ["files", "fires", "n"], cells)
+
+
 def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
     """The last screen of a training: metrics beside trivial baselines, cost, and where everything lies."""
     manifest = record["manifest"]
@@ -159,6 +171,7 @@ def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
         "trainable parameters": "{trainable:,} of {total:,} ({share:.2%})".format(
             **count, share=count["trainable"] / count["total"]
         ),
+        **({"unlike its training": unlike(record["familiarity"])} if "familiarity" in record else {}),
         "peak memory": size(cost["peak_memory_bytes"]),
         "median step": f"{cost['median_step_s'] * 1000:.0f} ms",
         "first epoch, later epochs": ", ".join(seconds(cost[name]) for name in ("first_epoch_s", "later_epoch_s")),

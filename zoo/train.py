@@ -75,7 +75,7 @@ def _train(
     from omegaconf import OmegaConf
 
     from data_modules.base import lone
-    from zoo import adapter, card, results, run
+    from zoo import adapter, card, familiarity, results, run
     from zoo.build import build_data, build_pairing, build_trained, connect
     from zoo.collect import Collect
     from zoo.evaluate import described, measure, single_trainer
@@ -122,8 +122,9 @@ def _train(
         connect(data, pairing, seed=config.seed)
     best = entered.best(fitted)
     pairing.load_trainable(load_checkpoint(best), source=str(best))
-    collect = Collect()
-    measured = measure(pairing, data, single_trainer(config.trainer.get("accelerator", "auto")), collect)
+    collect, alone = Collect(), single_trainer(config.trainer.get("accelerator", "auto"))
+    familiarity.learn(pairing, data, alone)
+    measured = measure(pairing, data, alone, collect)
 
     extended = entered.record["extended"]
     manifest = run.manifest(

@@ -32,6 +32,13 @@ class Answer:
     observed: Arrays
     seconds: float
 
+    @property
+    def footer(self) -> str:
+        """How long it took, and how far the sample lies from training, where the adapter can tell."""
+        far = self.said.get("unlike_training")
+        told = "" if far is None else f" Distance from training: {far:g} of the limit."
+        return f"Answered in {self.seconds:.2f} s.{told}"
+
     def truth(self, name: str) -> NDArray[Any] | None:
         """The sample's label of that name, where it is known."""
         target: dict[str, Tensor] = self.sample.target

@@ -136,7 +136,7 @@ def headline(answered: Answer, names: list[str], seconds: float) -> str:
     said = "".join(chips) or '<p class="zoo-said">no event: background all along</p>'
     truth = answered.truth("segments")
     right = "" if truth is None else f"{(truth == answered.output['segments']).mean():.0%} of its segments are right. "
-    return f'{said}<p class="zoo-note">{right}Answered in {answered.seconds:.2f} s.</p>'
+    return f'{said}<p class="zoo-note">{right}{answered.footer}</p>'
 
 
 def filmstrip(answered: Answer, names: list[str], seconds: float) -> str:

@@ -106,9 +106,7 @@ def headline(answered: Answer, pairing: Pairing) -> str:
         right = int(truth) == int(output["label"])
         judged = verdict(right, f"it is: {pairing.classes[int(truth)]}")
     points = f"{len(answered.sample.points):,} points. "
-    return (
-        f'<p class="zoo-said">{said}</p><p class="zoo-note">{judged}{points}Answered in {answered.seconds:.2f} s.</p>'
-    )
+    return f'<p class="zoo-said">{said}</p><p class="zoo-note">{judged}{points}{answered.footer}</p>'
 
 
 def cloud(answered: Answer, classes: list[str], up: Up) -> go.Figure:

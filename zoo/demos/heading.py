@@ -37,7 +37,8 @@ def heading(name: str, config: DictConfig, pairing: Pairing, record: Mapping[str
     trained, total = count_parameters(pairing)
     what = f"{words.called(_class(config.method))} on frozen {backbones}, for {pairing.task.kind.replace('-', ' ')}"
     size = f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})"
-    told = [*(("forced", line) for line in pairing.forced), *(("note", line) for line in pairing.notes)]
+    notes = [*pairing.caveats, *pairing.notes]
+    told = [*(("forced", line) for line in pairing.forced), *(("note", line) for line in notes)]
     warnings = Markup("").join(WARNING.format(*line) for line in told)
     return str(HEAD.format(name, what, size, measured(record), warnings))
 

@@ -32,7 +32,7 @@ FROM = {
     "told": "told, which goes before any estimate",
     "file": "as the file says, which goes before any estimate",
     "estimated": "estimated: nobody tells it, and the estimate is sure enough to be trusted",
-    "default": "default: nobody tells it, and the estimate is too unsure to be trusted",
+    "default": "default: nobody tells it, and the estimate is not to be trusted",
 }
 
 
@@ -232,5 +232,4 @@ def _choices(asked: Question, letters: list[str]) -> str:
 
 
 def _footer(judged: str, answered: Answer, more: str = "") -> str:
-    seen = "".join(f"{escape(note[0].upper() + note[1:])}. " for note in answered.said.get("notes", []))
-    return f'<p class="zoo-note">{judged}{more}{seen}Answered in {answered.seconds:.2f} s.</p>'
+    return f'<p class="zoo-note">{judged}{more}{answered.footer}</p>'

@@ -4,7 +4,7 @@
     g_j = sigmoid(k_j (tau_j - z)),  j = 1..r           CS-HLoRA: rank dimensions opened and closed by scale
     y = W x + (alpha / r) B (g * A x)                   A drawn, B = 0: step 0 is the frozen model, exactly
     (mu, s) = MLP(pooled frozen vision features)        SSE-U: log10(GSD) with its log-variance
-    z = told, else mu where exp(s / 2) is small enough, else a neutral default
+    z = told, else mu where exp(s / 2) is small enough and the picture like training's, else a neutral default
 
 The paper is known through abstracts and reading notes, its code is not released. Established are the gates of
 log10(GSD) on the rank dimensions of one LoRA, thresholds that start at the scales of objects, structures and semantics,
@@ -199,7 +199,12 @@ class ScaleEarth(Method):
                 pooled = self._pooled(backbone, tokens)
             mean, log_variance = self.estimate(pooled)
         z, branch = resolve(
-            torch.where(withheld, math.nan, told), mean, log_variance, trust=self.trust, default=self._default()
+            torch.where(withheld, math.nan, told),
+            mean,
+            log_variance,
+            trust=self.trust,
+            default=self._default(),
+            unlike=batch.unlike,
         )
         if not self.training:
             z = self._clamp(z, told=branch == METADATA)

@@ -112,9 +112,18 @@ def logarithm(metres: Tensor, ids: Sequence[str]) -> Tensor:
 
 
 def resolve(
-    told: Tensor, mean: Tensor | None, log_variance: Tensor | None, *, trust: float, default: float | Tensor
+    told: Tensor,
+    mean: Tensor | None,
+    log_variance: Tensor | None,
+    *,
+    trust: float,
+    default: float | Tensor,
+    unlike: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The rule of three branches: what is told, else an estimate that is sure enough, else the default.
+
+    An estimate's variance is learnt on the training's pictures and says nothing of others: it is wrong there by octaves
+    without growing. So none is taken of a picture that is unlike them.
 
     Args:
         told: log10(GSD), NaN where nobody tells it, [B].
@@ -122,6 +131,7 @@ def resolve(
         log_variance: of the estimates [B].
         trust: largest deviation, in decades, with which an estimate is used.
         default: log10(GSD) otherwise, a number or [].
+        unlike: as `Batch.unlike`.
 
     Returns:
         log10(GSD) [B], without gradient, and the branch taken, int64 [B]: an index of `BRANCHES`.
@@ -130,6 +140,7 @@ def resolve(
     z = torch.where(told.isnan(), default, told)
     if mean is not None and log_variance is not None:
         sure = told.isnan() & ((log_variance / 2).exp() < trust)
+        sure = sure if unlike is None else sure & (unlike <= 1)
         branch, z = torch.where(sure, ESTIMATE, branch), torch.where(sure, mean.detach().float(), z)
     return z, branch
 

@@ -1,0 +1,113 @@
+"""`python -m zoo.foreign adapter=NAME|DIR [folders=DIR] [data.root=DIR] [--update-card]`: is what is foreign noticed?
+
+Says how often an adapter finds its input unlike its training: of its own test split (false alarms), and of every folder
+in `folders=`, whose files are read as zoo.predict reads them. An adapter that cannot tell yet learns it from the frozen
+features of its training and validation splits; nothing that was trained changes.
+
+    folders=DIR     a folder of folders, each of them a foreign set, called by its name
+    data.root=DIR   where the adapter's own data lie
+    --update-card   enters signal and numbers into the adapter and its card; from a clean commit only
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from zoo import adapter, card, catalog, evidence, familiarity, inputs, public_record, recipe, report, run
+from zoo.adapter import AdapterError
+from zoo.build import connect
+from zoo.command import fail, parse_words, quiet, user_errors
+from zoo.evaluate import described, fires, single_trainer
+from zoo.initialise import plain
+from zoo.pairing import Pairing
+
+if TYPE_CHECKING:
+    from data_modules.base import DataModule
+
+BATCH = 8
+
+
+def measure(pairing: Pairing, data: "DataModule", folders: list[Path]) -> dict[str, Any]:
+    """How often the signal fires: `fires` and `n` of the test split, and of every folder in `foreign`.
+
+    Args:
+        pairing: connected to the data; it learns the signal where it lacks it.
+        data: the adapter's own, set up.
+        folders: of files.
+
+    Raises:
+        AdapterError: the validation split is too small, or the method leaves no frozen features of one shape.
+    """
+    trainer = single_trainer("auto")
+    if pairing.familiarity is None:
+        familiarity.learn(pairing, data, trainer)
+    if pairing.familiarity is None:
+        raise AdapterError(
+            f"{data.name}: nothing was learnt of what is unlike its training: that takes {familiarity.LEAST} samples "
+            "to train, as many to validate, and frozen features of one shape before the first adapted block"
+        )
+    own = pairing.familiarity.distances(familiarity.features(pairing, data, "test", trainer)).amax(0)
+    pairing.to("cuda" if torch.cuda.is_available() else "cpu")
+    return fires([own]) | {"foreign": {folder.name: fires(list(_far(pairing, data, folder))) for folder in folders}}
+
+
+def _far(pairing: Pairing, data: "DataModule", folder: Path) -> Iterator[Tensor]:
+    """As `Batch.unlike`, of the files of a folder, batch by batch; one that cannot be read is named and passed over."""
+    samples = []
+    for item in inputs.find(str(folder), data, {}).items:
+        one = inputs.read(data, item)
+        if one.error:
+            print(f"passed over: {one.error}", file=sys.stderr)
+        else:
+            samples.append(one.sample)
+    assert pairing.familiarity is not None
+    for start in range(0, len(samples), BATCH):
+        with torch.no_grad():
+            yield pairing.familiarity(pairing.prefix(pairing.batch(samples[start : start + BATCH]))).cpu()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure; exit code 2 on a mistake in the command, 1 on one in the adapter, the data or the folders."""
+    words, overrides = parse_words(
+        argv, __doc__ or "", required=("adapter",), optional=("folders",), flags=("--update-card",), free=True
+    )
+    if other := [word for word in overrides if not word.startswith(("data.", "data="))]:
+        fail([f"'{word}': only data.* may be changed" for word in other])
+    root = Path(words["folders"]).expanduser() if "folders" in words else None
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root and root.is_dir() else []
+    if root and not folders:
+        fail([f"folders={root}: expected a folder of folders, one a foreign set"])
+    quiet()
+    start = time.perf_counter()
+    with user_errors():
+        folder = catalog.resolve(words["adapter"])
+        adapter.verify(folder)
+        if "--update-card" in words and not evidence.publishable({"manifest": run.git_state()}):
+            raise card.CardError("--update-card: a number enters a card from a clean commit only")
+        config = recipe.compose(str(folder / "recipe.yaml"), overrides)
+        _, pairing = adapter.load(folder, cached=True)
+        data = recipe.instantiate(config.data)
+        data.seed = config.seed
+        data.setup("fit")
+        connect(data, pairing, seed=config.seed)
+        found = measure(pairing, data, folders)
+        report.show(report.foreign(data.name, found))
+        if "--update-card" in words:
+            told = run.manifest(seconds=round(time.perf_counter() - start, 1), data=described(data))
+            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+            metrics["familiarity"] = found | {"manifest": told}
+            public = public_record.record(metrics, plain(config), pairing.classes)
+            metrics["familiarity"] = public["familiarity"]
+            adapter.rewrite(folder, metrics, card=card.for_adapter, beside=familiarity.learnt(pairing))
+            print(f"updated: {folder / 'README.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
