@@ -1,19 +1,23 @@
 """Questions about RSSCN7 tell nothing of their answers, and the shipped adapter looks at the picture to answer them."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import picture_files
 import pytest
 import torch
 
+import zoo
 from data_modules.picture_set import PictureSet
 from data_modules.rsscn7 import CLASSES, FOLDERS, RSSCN7
 from data_modules.rsscn7_questions import KINDS, NAMES, NEW_SENTENCES, SENTENCES, VIEWS, RSSCN7Questions
 from zoo import recipe
-from zoo.batch import Question
+from zoo.batch import Picture, Question
 from zoo.build import build_pairing
 from zoo.pairing import Pairing
+from zoo.predict import predict
 
 LAND = {name: land for land, names in NAMES.items() for name in names}
 
@@ -151,3 +155,19 @@ def test_a_real_step_of_the_recipe_makes_the_right_answers_likelier(real: RSSCN7
 
 def trained(pairing: Pairing) -> list[torch.nn.Parameter]:
     return [parameter for parameter in pairing.parameters() if parameter.requires_grad]
+
+
+def test_the_shipped_adapter_tells_what_pictures_show_and_not_what_a_grey_one_does(real: RSSCN7Questions) -> None:
+    pairing = zoo.load("small_llava-rsscn7")
+    test = real.sets["test"]
+    rows = [row for row in range(len(test)) if (question := test.question(row)) and question.kind == "open"][::12]
+    seen = [test[row] for row in rows]
+    grey = [replace(one, id=f"{one.id}?", images=(np.full_like(one.images[0], 128),)) for one in seen]
+
+    def right(samples: list[Picture]) -> int:
+        answers = predict(pairing, samples)
+        return sum(a["written"] == s.question.answer for a, s in zip(answers, samples, strict=True) if s.question)
+
+    assert len(rows) == 15
+    assert right(seen) >= 7  # of fifteen pictures; a guess is right of two
+    assert right(grey) <= 4
