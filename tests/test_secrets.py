@@ -221,3 +221,14 @@ def test_the_name_of_an_own_folder_is_not_shared(tmp_path: Path, capsys: pytest.
     assert "data=folder data.root=DIR init=tb_ava-grid seed=1" in out
     assert "(`init=`; sha256 aaaaaaaaaaaa)" in out
     assert sums == {name: file_hash(folder / name) for name in adapter.FILES}
+
+
+def test_names_of_folders_with_foreign_files_stay_here(tmp_path: Path) -> None:
+    folder = copied(tmp_path / "mine")
+    recipe, metrics = read(folder)
+    fires = {"fires": 0.25, "n": 4}
+    metrics["familiarity"] = {**fires, "foreign": {f"tiles of {NAME}": fires, "night shift": fires}}
+    text = shared(written(folder, recipe, metrics))
+    assert NAME not in text
+    assert "night shift" not in text
+    assert "foreign set 2" in text

@@ -218,6 +218,7 @@ def _familiarity(record: Mapping[str, Any]) -> dict[str, Any]:
         "fires": {
             name: {"fires": round(one["fires"], 4), "n": one["n"]}
             for name, one in {record["manifest"]["data"]["name"]: found, **found.get("foreign", {})}.items()
+            if isinstance(one, Mapping)  # not what somebody else wrote there
         },
         **{key: about[key] for key in ("command", "commit", "dirty", "date", "hardware")},
         **({"learnt": "after the training, whose tensors are as they were"} if "manifest" in found else {}),

@@ -32,6 +32,8 @@ def contents(folder: Path, card_of: Callable[[Path], str]) -> tuple[dict[str, An
     classes = header(folder).get("classes", "[]")
     known = json.loads(classes)
     told, public = settings(config, known), record(metrics, config, known)
+    if sets := public.get("familiarity", {}).get("foreign"):  # called as the user's own folders are
+        public["familiarity"]["foreign"] = {f"foreign set {k}": one for k, one in enumerate(sets.values(), 1)}
     page, made = (folder / "README.md").read_text(encoding="utf-8"), card_of(folder)
     hidden = _withheld(config, told) | _withheld(metrics, public)
     return told, public, Written("" if page == made else page, _results(made), hidden)
