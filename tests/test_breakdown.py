@@ -174,7 +174,7 @@ def test_probes_stand_beneath_the_metric_that_they_question() -> None:
     assert [row[0] for row in rows[:3]] == ["accuracy", "picture blank", "accuracy, mean over kinds of question"]
     assert rows[1][1] == "25.00 %"
     assert rows[3] == ["true scales within the 90 % interval (0.9 is best)", "0.876"]
-    assert rows[4:] == [["test", "4", "25.0%: 100.00 %", "75.0%: 50.00 %"]]
+    assert rows[4:] == [["test", "4", "25.0 %: 100.00 %", "75.0 %: 50.00 %"]]
 
 
 # --- predict ----------------------------------------------------------------------------------------------------------

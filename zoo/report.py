@@ -141,7 +141,7 @@ def _details(record: Mapping[str, Any]) -> list[Table]:
         rows = []
         for what, part in shown.items():
             of = [part["branches"].get(branch) for branch in taken]
-            cells = [f"{p['share']:.1%}: {number(p['accuracy'], unit)}" if p else "" for p in of]
+            cells = [f"{100 * p['share']:.1f} %: {number(p['accuracy'], unit)}" if p else "" for p in of]
             rows += [[what, str(part["n"]), *cells]] if any(cells) else []
         found.append(_grid("share of the samples and accuracy by branch", ["shown", "n", *taken], rows))
     for what, groups in record["by"].items():
@@ -153,13 +153,13 @@ def _details(record: Mapping[str, Any]) -> list[Table]:
 
 def unlike(found: Mapping[str, Any]) -> str:
     """How often the signal for what is unlike training fired on a split."""
-    return f"{found['fires']:.1%} of the split's {found['n']} samples"
+    return f"{100 * found['fires']:.1f} % of the split's {found['n']} samples"
 
 
 def foreign(name: str, found: Mapping[str, Any]) -> Table:
     """How often the signal fired on an adapter's own test split and on foreign sets."""
     rows = [[f"{name}, own test split", found], *found["foreign"].items()]
-    cells = [[what, f"{one['fires']:.1%}", str(one["n"])] for what, one in rows]
+    cells = [[what, f"{100 * one['fires']:.1f} %", str(one["n"])] for what, one in rows]
     return _grid("unlike its training", ["files", "fires", "n"], cells)
 
 
