@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+import zoo
 from zoo.leaks import leaks, lines
 from zoo.public import OWN, ShareError, leaves, settings, words
 from zoo.public_record import record
@@ -32,11 +33,21 @@ def contents(folder: Path, card_of: Callable[[Path], str]) -> tuple[dict[str, An
     classes = header(folder).get("classes", "[]")
     known = json.loads(classes)
     told, public = settings(config, known), record(metrics, config, known)
-    if sets := public.get("familiarity", {}).get("foreign"):  # called as the user's own folders are
-        public["familiarity"]["foreign"] = {f"foreign set {k}": one for k, one in enumerate(sets.values(), 1)}
+    if sets := public.get("familiarity", {}).get("foreign"):
+        numbered = enumerate(sets.items(), 1)
+        public["familiarity"]["foreign"] = {
+            name if name in _public_sets() else f"foreign set {k}": one for k, (name, one) in numbered
+        }
     page, made = (folder / "README.md").read_text(encoding="utf-8"), card_of(folder)
     hidden = _withheld(config, told) | _withheld(metrics, public)
     return told, public, Written("" if page == made else page, _results(made), hidden)
+
+
+def _public_sets() -> set[str]:
+    """Names of the foreign sets that the zoo's own adapters were measured on; others are those of a user's folders."""
+    places = (Path(zoo.__file__).parent / "adapters").glob("*/metrics.json")
+    records = [json.loads(place.read_text(encoding="utf-8")) for place in places]
+    return {name for record in records for name in record.get("familiarity", {}).get("foreign", {})}
 
 
 @dataclass(frozen=True)
