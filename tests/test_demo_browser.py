@@ -232,7 +232,7 @@ def test_a_picture_gets_its_answer_and_where_its_scale_came_from(browser: Any, t
         choices.fill("yes|no")
         said = press(page)
         assert "Is there a <b>road</b>?" in said
-        assert re.search(r"0\.5 m\s+a pixel, told", said)
+        assert re.search(r"0\.5 m\s+a pixel, as the file says", said)
         for path in ("/etc/hostname", server.errors, Path("pyproject.toml").resolve()):
             with pytest.raises(urllib.error.HTTPError) as refusal:
                 urllib.request.urlopen(f"{server.url}/gradio_api/file={path}", timeout=10)

@@ -60,10 +60,12 @@ def test_reading_the_small_language_model_shows_no_bar(
 ) -> None:
     """Its GGUF file is read as if for the first time."""
     from zoo.backbones import small_llava, weights
+    from zoo.command import quiet
 
     file = weights.resolve(small_llava.LANGUAGE)
     copied = tmp_path / file.name
     shutil.copyfile(file, copied)
+    quiet()  # as every command does
     capfd.readouterr()
     small_llava.smollm2(f"file:{copied}")
     assert capfd.readouterr() == ("", "")
