@@ -2,13 +2,17 @@
 
 import importlib
 import re
+import signal
 import subprocess
 import sys
+import time
+import weakref
 from pathlib import Path
 
 import pytest
 
 import zoo
+from zoo import command
 
 ROOT = Path(zoo.__file__).parents[1]
 COMMANDS = sorted(
@@ -83,3 +87,22 @@ def test_words_as_other_programs_take_them_are_answered_with_ours(
         importlib.import_module(command).main(words)
     assert end.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_an_interrupt_that_python_drops_in_a_callback_is_heard_all_the_same() -> None:
+    class Figure:
+        """Something whose end others wait for."""
+
+    def draw() -> None:
+        with command.user_errors():
+            figure = Figure()
+            ends = weakref.ref(figure, lambda _: signal.raise_signal(signal.SIGINT))
+            del figure
+            time.sleep(20)
+            pytest.fail(f"nothing was heard of Ctrl-C in the callback of {ends}")
+
+    before = sys.unraisablehook
+    with pytest.raises(SystemExit) as end:
+        draw()
+    assert end.value.code == 130
+    assert sys.unraisablehook is before

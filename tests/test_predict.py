@@ -167,21 +167,14 @@ def test_ctrl_c_keeps_what_is_answered_and_the_same_command_goes_on(tmp_path: Pa
     # A shell starts what runs in its background deaf to Ctrl-C, and the deafness is inherited.
     hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     command = [sys.executable, "-m", "zoo.predict", *cut]
-    # Python drops an interrupt that reaches it in a finaliser. Then all is answered, and it is tried anew.
-    for _ in range(3):
-        (tmp_path / "cut.jsonl").unlink(missing_ok=True)
-        process = subprocess.Popen(
-            [*command, "--restart"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hearing
-        )
-        deadline = time.monotonic() + 240
-        while not (tmp_path / "cut.jsonl").exists() or len((tmp_path / "cut.jsonl").read_text().splitlines()) < 3:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=240)
-        if process.returncode:
-            break
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hearing)
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "cut.jsonl").exists() or len((tmp_path / "cut.jsonl").read_text().splitlines()) < 3:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=240)
     kept = records(tmp_path / "cut.jsonl")
     assert process.returncode == 130
     assert 3 <= len(kept) < 60

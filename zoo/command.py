@@ -1,5 +1,6 @@
 """Read the command line of every command; `--help`, `--list`, `--print`; no torch."""
 
+import _thread
 import contextlib
 import difflib
 import errno
@@ -8,6 +9,7 @@ import os
 import re
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -206,7 +208,8 @@ def user_errors() -> Iterator[None]:
     """Print an expected error as `error: ...` and exit: code 2 for a mistake in the command, 1 for any other;
     130 after Ctrl-C."""
     try:
-        yield
+        with _heard():
+            yield
     except RecipeError as error:
         fail(error.problems)
     except (UserError, DataError) as error:
@@ -233,6 +236,26 @@ def user_errors() -> Iterator[None]:
         return
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """Ctrl-C is raised anew where Python drops it, as it does in finalisers and callbacks of weak references, of which
+    drawing makes thousands."""
+    before = sys.unraisablehook
+
+    def again(dropped: "sys.UnraisableHookArgs") -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            # Not at once, which would raise it here, where it is dropped as well.
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def told(error: Exception) -> str:
