@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import DEVICE, Record, wait
+from measuring import DEVICE, Record, loss_of, wait
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose helpers write small files in the true layouts
 
@@ -48,7 +48,7 @@ def epoch(pairing: Pairing, data: Any) -> float:
     for batch in data.train_dataloader():
         moved = pairing.transfer_batch_to_device(batch, DEVICE, 0)
         with torch.autocast(DEVICE.type, torch.bfloat16):
-            loss = torch.stack([term.mean() for term in pairing.task.loss(pairing(moved), moved).values()]).sum()
+            loss = loss_of(pairing, moved)
         loss.backward()
         pairing.zero_grad()
     wait()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import CUDA, DEVICE, Record, matmul_flops_per_s, peak_mib, precision, timed
+from measuring import CUDA, DEVICE, Record, loss_of, matmul_flops_per_s, peak_mib, precision, timed
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose helpers write small files in the true layouts
@@ -136,9 +136,7 @@ def step_of(pairing: Pairing, batch: Batch, *, half: bool) -> Callable[[], None]
 
     def step() -> None:
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=half):
-            terms = pairing.task.loss(pairing(batch), batch)
-            extra = pairing.method.losses(lambda features: pairing.task.logits(features, batch))
-            loss = torch.stack([*(term.mean() for term in terms.values()), *extra.values()]).sum()
+            loss = loss_of(pairing, batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import loss_of
 from torch.profiler import ProfilerActivity, profile
 
 from zoo.backbones.mamba3d import Mamba3D
@@ -42,9 +43,7 @@ def made(size: int, points: int) -> Batch:
 
 def step(pairing: Pairing, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
     """As `Pairing.training_step`, without a trainer."""
-    terms = pairing.task.loss(pairing(batch), batch)
-    extra = pairing.method.losses(lambda features: pairing.task.logits(features, batch))
-    loss = torch.stack([*(term.mean() for term in terms.values()), *extra.values()]).sum()
+    loss = loss_of(pairing, batch)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

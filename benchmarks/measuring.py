@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from zoo.batch import Batch
 from zoo.files import write_whole
+from zoo.pairing import Pairing
 from zoo.run import git_state, hardware
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -88,6 +91,13 @@ def peak_mib(work: Callable[[], Any]) -> float | None:
     work()
     wait()
     return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def loss_of(pairing: Pairing, batch: Batch) -> Tensor:
+    """What a training step descends, without a trainer: the task's terms and the method's own."""
+    terms = pairing.task.loss(pairing(batch), batch)
+    extra = pairing.method.losses(lambda features: pairing.task.logits(features, batch))
+    return torch.stack([*(term.mean() for term in terms.values()), *extra.values()]).sum()
 
 
 def wait() -> None:

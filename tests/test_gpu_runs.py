@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_runs import NAMES, data_words
+from test_runs import NAMES, crash_in_the_second_epoch, data_words
 
 from zoo import adapter, recipe
-from zoo.pairing import Pairing
 from zoo.train import main
 
 pytestmark = [
@@ -45,14 +44,7 @@ def test_a_recipe_trains_on_the_gpu_and_resumes_to_the_same_result(
     adapter.verify(whole / "adapter")
     record = json.loads((whole / "metrics.json").read_text())
     assert "CPU" not in record["manifest"]["hardware"]
-    begin = Pairing.on_train_epoch_start
-
-    def crash_in_the_second_epoch(model: Pairing) -> None:
-        if model.current_epoch == 1:
-            raise ZeroDivisionError
-        begin(model)
-
-    monkeypatch.setattr(Pairing, "on_train_epoch_start", crash_in_the_second_epoch)
+    crash_in_the_second_epoch(monkeypatch)
     with pytest.raises(ZeroDivisionError):
         trained(name, tmp_path / "cut", *words)
     monkeypatch.undo()

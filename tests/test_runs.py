@@ -120,6 +120,18 @@ def data_words(name: str, folder: Path) -> list[str]:
     return words
 
 
+def crash_in_the_second_epoch(patch: pytest.MonkeyPatch) -> None:
+    """Until it is undone, every training raises ZeroDivisionError there."""
+    begin = Pairing.on_train_epoch_start
+
+    def crash(model: Pairing) -> None:
+        if model.current_epoch == 1:
+            raise ZeroDivisionError
+        begin(model)
+
+    patch.setattr(Pairing, "on_train_epoch_start", crash)
+
+
 def made(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder
@@ -237,14 +249,7 @@ def test_every_recipe_resumes_to_the_result_of_an_uninterrupted_run(
     cached = bool(recipe.compose(name, words[3:]).get("cache"))
     assert main([*words, *[f"cache.folder={tmp_path / 'kept'}"] * cached, f"runs={tmp_path / 'whole'}"]) == 0
     words += [f"cache.folder={tmp_path / 'prefix'}"] * cached
-    begin = Pairing.on_train_epoch_start
-
-    def crash_in_the_second_epoch(model: Pairing) -> None:
-        if model.current_epoch == 1:
-            raise ZeroDivisionError
-        begin(model)
-
-    monkeypatch.setattr(Pairing, "on_train_epoch_start", crash_in_the_second_epoch)
+    crash_in_the_second_epoch(monkeypatch)
     with pytest.raises(ZeroDivisionError):
         main([*words, f"runs={tmp_path / 'cut'}"])
     monkeypatch.undo()

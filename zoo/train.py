@@ -101,8 +101,7 @@ def _train(
         rows = len(data.sets["train"])
         if data.joins and trainer.world_size == 1 and lone(rows, data.batch_size):
             said.append(f"the last batch has {data.batch_size + 1} samples, as one alone has no batch statistics")
-        what = "; ".join(filter(None, said))
-        print(f"{name}: {what}", flush=True)
+        print(f"{name}: {'; '.join(filter(None, said))}", flush=True)
         again = [f"this {_again(data, pairing)}"] if entered.starts_again else []
         for line in ([told(start_of)] if start_of else []) + entered.told() + again:
             print(line, flush=True)

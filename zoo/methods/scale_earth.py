@@ -198,14 +198,8 @@ class ScaleEarth(Method):
             with torch.no_grad():
                 pooled = self._pooled(backbone, tokens)
             mean, log_variance = self.estimate(pooled)
-        z, branch = resolve(
-            torch.where(withheld, math.nan, told),
-            mean,
-            log_variance,
-            trust=self.trust,
-            default=self._default(),
-            unlike=batch.unlike,
-        )
+        shown, default = torch.where(withheld, math.nan, told), self._default()
+        z, branch = resolve(shown, mean, log_variance, trust=self.trust, default=default, unlike=batch.unlike)
         if not self.training:
             z = self._clamp(z, told=branch == METADATA)
         self._last = (told, mean, log_variance)
