@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from measuring import DEVICE, Record, loss_of, wait
@@ -19,34 +18,35 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose helpers wr
 import picture_files  # type: ignore[import-not-found]
 
 from zoo import recipe
-from zoo.build import build_pairing, connect
+from zoo.build import build_pairing
 from zoo.command import quiet
-from zoo.pairing import Pairing
+from zoo.training.build import build_loaders
+from zoo.training.loaders import Loaders
 
 RECIPE = "scale_aware_eurosat"
 
 
-def prepared(folder: Path, *, tiny: bool) -> tuple[Pairing, Any]:
-    """The recipe with an empty cache in a folder, and its data."""
+def prepared(folder: Path, *, tiny: bool) -> Loaders:
+    """Batches of the recipe with an empty cache in a folder, and its pairing on the device."""
     root = picture_files.eurosat(folder / "data", each=1 if tiny else 40)
     words = [f"data.root={root}", "data.resample=[]", "data.test_resample=[1.0]"]
     words += [f"cache={{_target_: zoo.prefix.PrefixCache, folder: {folder / 'cache'}}}"]
-    words += [] if tiny else ["backbones.vision.source=random:0", "data.num_workers=0"]
+    words += [] if tiny else ["backbones.vision.source=random:0", "loader.num_workers=0"]
     config = recipe.compose(RECIPE, words, smoke=tiny)
     data = recipe.instantiate(config.data)
     data.seed = 0
     data.setup("fit")
     pairing = build_pairing(config, data.classes)
-    connect(data, pairing, seed=0)
-    return pairing.to(DEVICE).train(), data
+    return build_loaders(config, data, pairing.to(DEVICE).train())
 
 
-def epoch(pairing: Pairing, data: Any) -> float:
+def epoch(loaders: Loaders) -> float:
     """Seconds of one pass over the training split, with gradients."""
+    pairing = loaders.pairing
     wait()
     start = time.perf_counter()
-    for batch in data.train_dataloader():
-        moved = pairing.transfer_batch_to_device(batch, DEVICE, 0)
+    for batch in loaders.train_dataloader():
+        moved = batch.to(DEVICE)
         with torch.autocast(DEVICE.type, torch.bfloat16):
             loss = loss_of(pairing, moved)
         loss.backward()
@@ -62,14 +62,13 @@ def main() -> None:
     tiny = words.get("tiny") == "true"
     record = Record(Path(words["output"]), recipe=RECIPE, tiny=tiny)
     with tempfile.TemporaryDirectory() as folder:
-        pairing, data = prepared(Path(folder), tiny=tiny)
-        record.add(epoch="empty cache", samples=len(data.sets["train"]), seconds=epoch(pairing, data))
+        loaders = prepared(Path(folder), tiny=tiny)
+        samples = len(loaders.data.sets["train"])
+        record.add(epoch="empty cache", samples=samples, seconds=epoch(loaders))
         for _ in range(2):
-            record.add(epoch="from the cache", samples=len(data.sets["train"]), seconds=epoch(pairing, data))
-        pairing.cache = None
-        data.wrap = None
-        connect(data, pairing, seed=0)
-        record.add(epoch="without a cache", samples=len(data.sets["train"]), seconds=epoch(pairing, data))
+            record.add(epoch="from the cache", samples=samples, seconds=epoch(loaders))
+        loaders.pairing.cache = None
+        record.add(epoch="without a cache", samples=samples, seconds=epoch(loaders))
 
 
 if __name__ == "__main__":

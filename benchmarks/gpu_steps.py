@@ -23,9 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose helpers wr
 from zoo import recipe
 from zoo.backbones.base import fingerprints_of_format
 from zoo.batch import Batch
-from zoo.build import build_pairing, connect
+from zoo.build import build_pairing
 from zoo.command import quiet
 from zoo.pairing import Pairing, count_parameters
+from zoo.training.build import build_loaders
 
 QWEN = [
     "backbones.vlm.source=random:0",
@@ -92,7 +93,7 @@ def prepared(case: Case, folder: Path, *, lora: bool, tiny: bool) -> tuple[Pairi
     module, _, function = case.files.partition(".")
     folder.mkdir()
     words = [f"data.root={getattr(importlib.import_module(module), function)(folder)}"]
-    words += [] if tiny else [*case.words, "data.num_workers=0"]
+    words += [] if tiny else [*case.words, "loader.num_workers=0"]
     replaced = lora and case.lora.startswith("method=")
     words += [case.lora] if replaced else []
     variant = case.lora if lora and not replaced else None
@@ -102,10 +103,9 @@ def prepared(case: Case, folder: Path, *, lora: bool, tiny: bool) -> tuple[Pairi
     data.setup("fit")
     with fingerprints_of_format(2):  # whose random weights torch draws: minutes faster than those equal on all machines
         pairing = build_pairing(config, data.classes, cached=False)
-    connect(data, pairing, seed=0)
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(build_loaders(config, data, pairing).train_dataloader()))
     pairing = pairing.to(DEVICE).train()
-    batch = pairing.transfer_batch_to_device(batch, DEVICE, 0)
+    batch = batch.to(DEVICE)
     return pairing, batch if tiny else repeated(batch, case.size)
 
 

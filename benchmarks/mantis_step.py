@@ -42,7 +42,7 @@ def made(size: int, points: int) -> Batch:
 
 
 def step(pairing: Pairing, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
-    """As `Pairing.training_step`, without a trainer."""
+    """As `TrainingModule.training_step`, without a trainer."""
     loss = loss_of(pairing, batch)
     optimizer.zero_grad()
     loss.backward()

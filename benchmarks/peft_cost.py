@@ -18,24 +18,24 @@ import torch
 
 from zoo import recipe
 from zoo.batch import Batch
-from zoo.build import build_pairing, connect
+from zoo.build import build_pairing
 from zoo.command import quiet
 from zoo.pairing import Pairing, count_parameters
 from zoo.run import git_state, hardware
-from zoo.trainer import peak_memory
+from zoo.training.loaders import Loaders
+from zoo.training.trainer import peak_memory
 
 ROUNDS, CLIPS = 12, 8
-SMALL = [f"data.train_clips={CLIPS}", "data.val_clips=1", "data.test_clips=1", f"data.batch_size={CLIPS}"]
+SMALL = [f"data.train_clips={CLIPS}", "data.val_clips=1", "data.test_clips=1"]
 
 
-def prepare(variant: str | None, cache: str) -> tuple[Pairing, Any]:
-    """A pairing and its data module, from the recipe `tb_ava`."""
+def prepare(variant: str | None, cache: str) -> Loaders:
+    """A pairing and batches of its data, from the recipe `tb_ava`."""
     config = recipe.compose("tb_ava", [*SMALL, cache], variant=variant)
     data = recipe.instantiate(config.data)
     data.setup("fit")
     pairing = build_pairing(config, data.classes)
-    connect(data, pairing, seed=0)
-    return pairing, data
+    return Loaders(data, pairing, batch_size=CLIPS)
 
 
 def step(pairing: Pairing, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
@@ -50,8 +50,8 @@ def step(pairing: Pairing, optimizer: torch.optim.Optimizer, batch: Batch) -> fl
 
 def ready(variant: str | None, folder: str) -> tuple[Pairing, torch.optim.Optimizer, Batch]:
     """A pairing, its optimizer and one batch with its prefix, which is kept in (or taken from) a cache folder."""
-    pairing, data = prepare(variant, f"cache.folder={folder}")
-    batch = next(iter(data.train_dataloader()))
+    loaders = prepare(variant, f"cache.folder={folder}")
+    pairing, batch = loaders.pairing, next(iter(loaders.train_dataloader()))
     batch.prefix = pairing.prefix(batch)
     optimizer = torch.optim.AdamW([p for p in pairing.parameters() if p.requires_grad])
     return pairing, optimizer, batch
@@ -68,13 +68,13 @@ def peak(variant: str | None, folder: str, out: Any) -> None:
 def epochs() -> dict[str, float]:
     """Seconds of reading one training epoch: first with an empty cache, then from it."""
     with tempfile.TemporaryDirectory() as folder:
-        pairing, data = prepare(None, f"cache.folder={folder}")
+        loaders = prepare(None, f"cache.folder={folder}")
         seconds = []
         for _ in range(2):
             start = time.perf_counter()
-            for batch in data.train_dataloader():
+            for batch in loaders.train_dataloader():
                 with torch.no_grad():
-                    pairing(batch)
+                    loaders.pairing(batch)
             seconds.append(time.perf_counter() - start)
     return {"uncached_epoch_s": seconds[0], "cached_epoch_s": seconds[1], "ratio": seconds[0] / seconds[1]}
 

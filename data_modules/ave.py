@@ -90,8 +90,6 @@ class AVE(ClipDataModule):
         on_bad: a clip that is missing or damaged is an error, or is left out (counted in the manifest; then every
             file is decoded once at the start to find the damaged ones).
         frame_size: shorter side of decoded pictures, in pixels.
-        batch_size: clips in a batch.
-        num_workers: loader processes.
     """
 
     name = "AVE"
@@ -108,10 +106,8 @@ class AVE(ClipDataModule):
         missing_pictures: Literal["error", "blank"] = "error",
         on_bad: Literal["error", "skip"] = "error",
         frame_size: Annotated[int, ">= 8"] = 224,
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        super().__init__()
         self.root, self.drop_overlap = Path(root), drop_train_test_overlap
         self.policy = Policy(missing_audio=missing_audio, missing_pictures=missing_pictures)
         self.on_bad, self.frame_size = on_bad, frame_size

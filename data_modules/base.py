@@ -1,76 +1,17 @@
-"""What every data module shares: three splits of samples, seeded loaders, and a fingerprint of what was read."""
+"""What every data module shares: splits of samples, what a user's file becomes, a fingerprint of what was read."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from data_modules.errors import DataError
-from zoo.batch import GroundScale, Question, SampleSet
+from zoo.batch import Batch, GroundScale, Question, SampleSet
 
 
-class EpochSampler(Sampler[int]):
-    """A permutation drawn from (seed, epoch) alone, so that a resumed run sees the order of an uninterrupted one.
-
-    Of several processes each takes every n-th row of it, from its rank on: their batches together are the batch that
-    one process with n times the batch size would take. Processes must take equally many steps, so the last
-    `size % processes` rows of the permutation, other samples in every epoch, sit the epoch out.
-
-    Args:
-        size: of the split.
-        seed: of the run.
-        rank: this process among all.
-        processes: all of them.
-    """
-
-    def __init__(self, size: int, seed: int, *, rank: int = 0, processes: int = 1) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-        self.rank, self.processes = rank, processes
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size // self.processes
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        rows = torch.randperm(self.size, generator=generator)[self.rank :: self.processes]
-        return iter(rows[: len(self)].tolist())
-
-
-class JoinedBatches(BatchSampler):
-    """Batches of a sampler, of which a last one of a single sample joins the one before it: none is left out, and none
-    is alone where statistics over a batch are needed.
-    """
-
-    def __iter__(self) -> Iterator[list[int]]:
-        before: list[int] = []
-        for batch in super().__iter__():
-            if before and len(batch) == 1 < self.batch_size:
-                batch = [*before, *batch]
-            elif before:
-                yield before
-            before = batch
-        if before:
-            yield before
-
-    def __len__(self) -> int:
-        return super().__len__() - lone(len(self.sampler), self.batch_size)  # type: ignore[arg-type]
-
-
-def lone(size: int, batch_size: int) -> bool:
-    """Whether the last of several batches would have one sample."""
-    return size > batch_size > 1 == size % batch_size
-
-
-class DataModule(L.LightningDataModule):
+class DataModule:
     """Train, val and test splits of samples.
 
     Subclasses set the attributes below and implement `splits`.
@@ -91,10 +32,7 @@ class DataModule(L.LightningDataModule):
         former: in what the preparation of earlier versions differed.
         remarks: how many samples were left out or have something made up, by reason; stands in the manifest.
         plan: how samples were divided, where that is not fixed elsewhere; a run writes it down as `splits.json`.
-
-    Args:
-        batch_size: samples in a batch of one process.
-        num_workers: loader processes.
+        seed: of the run, from which augmentation and choices among samples follow.
     """
 
     name: str
@@ -110,17 +48,11 @@ class DataModule(L.LightningDataModule):
     preparation: str = ""
     former: str = ""
 
-    def __init__(self, *, batch_size: int = 8, num_workers: int = 0) -> None:
-        super().__init__()
-        self.batch_size, self.num_workers = batch_size, num_workers
+    def __init__(self) -> None:
         self.seed = 0
         self.sets: dict[str, SampleSet[Any]] = {}
         self.remarks: dict[str, int] = {}
         self.plan: dict[str, Any] = {}
-        self.wrap: Callable[[SampleSet[Any], str], Dataset[Any]] | None = None
-        self.collate: Callable[[Any], Any] | None = None
-        self.joins = False
-        """Whether a last training batch of one sample joins the one before it; set where batch norm is trained."""
 
     def splits(self) -> dict[str, SampleSet[Any]]:
         """The splits `train`, `val` and `test`."""
@@ -184,6 +116,10 @@ class DataModule(L.LightningDataModule):
         """
         return sample
 
+    def augment(self, batch: Batch, epoch: int) -> Batch:
+        """A training batch, on its device, as an epoch sees it."""
+        return batch
+
     def setup(self, stage: str | None = None) -> None:
         """Read the splits once.
 
@@ -219,53 +155,6 @@ class DataModule(L.LightningDataModule):
         """Counts for the manifest: samples by split, samples left out or mended by reason, licence."""
         counts = {split: len(samples) for split, samples in self.sets.items()}
         return {**counts, "remarks": self.remarks, "license": self.license}
-
-    def loader(
-        self, samples: SampleSet[Any], split: str, *, sampler: Iterable[int] | None = None, drop_last: bool = False
-    ) -> DataLoader[Any]:
-        """Batches of a split, or of a probe of it: in order, or as the sampler says; the last may be smaller."""
-        chosen: dict[str, Any] = {"batch_size": self.batch_size, "sampler": sampler, "drop_last": drop_last}
-        return self._loader(samples, split, chosen)
-
-    def _loader(self, samples: SampleSet[Any], split: str, chosen: dict[str, Any]) -> DataLoader[Any]:
-        """With the choice of batches as PyTorch's loader takes it."""
-        data: Any = self.wrap(samples, split) if self.wrap else samples
-        return DataLoader(
-            data,
-            **chosen,
-            collate_fn=self.collate,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """This process's rows, shuffled by (seed, epoch)."""
-        samples, (rank, processes) = self.sets["train"], self._place("train")
-        sampler = EpochSampler(len(samples), self.seed, rank=rank, processes=processes)
-        # Of several processes each may have one: statistics are those of all their rows.
-        if self.joins and processes == 1:
-            return self._loader(samples, "train", {"batch_sampler": JoinedBatches(sampler, self.batch_size, False)})
-        return self.loader(samples, "train", sampler=sampler)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """This process's rows, in order; no row is given twice to make shares equal."""
-        samples, (rank, processes) = self.sets["val"], self._place("val")
-        return self.loader(samples, "val", sampler=range(rank, len(samples), processes))
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """In order."""
-        return self.loader(self.sets["test"], "test")
-
-    def _place(self, split: str) -> tuple[int, int]:
-        """Rank of this process and number of processes; one of one without a trainer."""
-        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        if len(self.sets[split]) < processes:
-            raise DataError(
-                f"{self.name}: {processes} processes, but split {split} has {len(self.sets[split])} samples: "
-                "lower trainer.devices or trainer.num_nodes"
-            )
-        return rank, processes
 
 
 def _told(samples: SampleSet[Any], index: int) -> str:

@@ -90,8 +90,6 @@ class QuestionBenchmark(PictureDataModule):
         train_root: folder of the user's questions, train.jsonl and val.jsonl or questions.jsonl.
         max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.
         gsd_range: metres per pixel outside of which a ground sampling distance is taken for a slip of units.
-        batch_size: questions in a batch.
-        num_workers: loader processes.
     """
 
     own_files = "data_modules.folder_pictures.QuestionFolder"
@@ -106,10 +104,8 @@ class QuestionBenchmark(PictureDataModule):
         train_root: str,
         max_side: Annotated[int, ">= 1"] | None = None,
         gsd_range: tuple[float, float] = PLAUSIBLE,
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(max_side=max_side, gsd_range=gsd_range, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(max_side=max_side, gsd_range=gsd_range)
         self.root, self.train_root = Path(root), Path(train_root)
 
     def ask(self, row: dict[str, Any], where: str) -> Question:

@@ -196,8 +196,6 @@ class CloudDataModule(DataModule):
     Args:
         points: N.
         augment: what training clouds go through, in every epoch anew.
-        batch_size: clouds in a batch.
-        num_workers: loader processes.
     """
 
     readable, refused = READABLE, tuple(REFUSED)
@@ -213,33 +211,31 @@ class CloudDataModule(DataModule):
         *,
         points: Annotated[int, ">= 1"] = 1024,
         augment: tuple[Augmentation, ...] = (),
-        batch_size: int = 8,
-        num_workers: int = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        super().__init__()
         if unknown := set(augment) - set(get_args(Augmentation)):
             raise SettingError(f"augment: {', '.join(sorted(unknown))}: expected {', '.join(get_args(Augmentation))}")
-        self.points, self.augment = points, tuple(augment)
-        self.deterministic = not self.augment
+        self.points, self.augmentations = points, tuple(augment)
+        self.deterministic = not self.augmentations
         self.mended: Counter[str] = Counter()
 
     def count(self, split: str) -> int:
         """Points of a split's clouds: more than N where training takes a random N of them."""
-        return math.ceil(SURPLUS * self.points) if split == "train" and "subset" in self.augment else self.points
+        return math.ceil(SURPLUS * self.points) if split == "train" and "subset" in self.augmentations else self.points
 
     def report(self) -> dict[str, Any]:
         """Counts for the manifest, among them clouds that were mended."""
         self.remarks |= self.mended
         return super().report()
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment a training batch, on its device."""
-        if self.augment and batch.inputs and self.trainer is not None and self.trainer.training:
-            drawn = f"{self.seed} {self.trainer.current_epoch} {' '.join(batch.ids)}".encode()
+    def augment(self, batch: Batch, epoch: int) -> Batch:
+        """A training batch turned, scaled and thinned, by numbers drawn from (seed, epoch, ids)."""
+        if self.augmentations and batch.inputs:
+            drawn = f"{self.seed} {epoch} {' '.join(batch.ids)}".encode()
             generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(drawn).digest()[:7], "big"))
             for name, clouds in batch.inputs.items():
                 flat = augment(
-                    clouds.flatten(0, 1), self.augment, count=self.points, up=AXES[self.up], generator=generator
+                    clouds.flatten(0, 1), self.augmentations, count=self.points, up=AXES[self.up], generator=generator
                 )
                 batch.inputs[name] = flat.unflatten(0, clouds.shape[:2])
                 if "points" in batch.conditions:

@@ -37,8 +37,6 @@ class DalesObjects(CloudDataModule):
         shots: training objects a class; all when null.
         points: N, sampled farthest first.
         augment: what training clouds go through, in every epoch anew.
-        batch_size: clouds in a batch.
-        num_workers: loader processes.
     """
 
     name = "DALES objects"
@@ -53,10 +51,8 @@ class DalesObjects(CloudDataModule):
         shots: Annotated[int, ">= 1"] | None = None,
         points: Annotated[int, ">= 1"] = 1024,
         augment: tuple[Augmentation, ...] = (),
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(points=points, augment=augment, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(points=points, augment=augment)
         self.path, self.shots = Path(root) / FILE, shots
 
     def stored(self) -> Stored:

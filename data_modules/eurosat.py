@@ -12,7 +12,7 @@ The splits are those of arXiv:1911.06721. `python -m data_modules.eurosat --chec
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
@@ -54,8 +54,6 @@ class EuroSAT(PictureDataModule):
         version: the three colours as JPEG, or the same of the 13 bands.
         resample: every training picture is also shown with its ground sampling distance multiplied by these factors.
         test_resample: every test picture is shown with it multiplied by these factors only; 1 is the picture itself.
-        batch_size: pictures in a batch.
-        num_workers: loader processes.
     """
 
     name = "EuroSAT"
@@ -70,10 +68,8 @@ class EuroSAT(PictureDataModule):
         version: Literal["rgb", "ms"] = "rgb",
         resample: tuple[float, ...] = (),
         test_resample: tuple[float, ...] = (1.0,),
-        batch_size: Annotated[int, ">= 1"] = 32,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        super().__init__()
         self.root, self.version = Path(root), version
         self.name = f"EuroSAT ({version})"
         self.factors = {

@@ -114,8 +114,6 @@ class ClipFolder(OwnFiles, ClipDataModule):
         group_by: regular expression; files in whose path it finds the same (its first bracket, where it has one) stay
             together, e.g. "speaker[0-9]+".
         on_bad: a file that cannot be used is an error, or is left out (counted in the manifest).
-        batch_size: clips in a batch.
-        num_workers: loader processes.
     """
 
     own_files = "data_modules.folder_clips.ClipFolder"
@@ -139,10 +137,8 @@ class ClipFolder(OwnFiles, ClipDataModule):
         test_share: Annotated[float, ">= 0", "<= 1"] = 0.2,
         group_by: str | None = None,
         on_bad: Literal["error", "skip"] = "error",
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        super().__init__()
         self.folder = Folder(root, manifest, splits, val_share, test_share, group_by, on_bad)
         self.wanted, self.classes = classes, list(classes or ())
         self.segments, self.segment_seconds, self.sample_rate = segments, segment_seconds, sample_rate

@@ -67,8 +67,6 @@ class CloudFolder(OwnFiles, CloudDataModule):
         group_by: regular expression; files in whose path it finds the same (its first bracket, where it has one) stay
             together, e.g. "scan[0-9]+".
         on_bad: a file that cannot be used is an error, or is left out (counted in the manifest).
-        batch_size: clouds in a batch.
-        num_workers: loader processes.
     """
 
     own_files = "data_modules.folder_clouds.CloudFolder"
@@ -88,10 +86,8 @@ class CloudFolder(OwnFiles, CloudDataModule):
         test_share: Annotated[float, ">= 0", "<= 1"] = 0.2,
         group_by: str | None = None,
         on_bad: Literal["error", "skip"] = "error",
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(points=points, augment=augment, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(points=points, augment=augment)
         self.folder = Folder(root, manifest, splits, val_share, test_share, group_by, on_bad)
         self.wanted, self.up = classes, up
         self.classes = list(classes or ())
@@ -191,7 +187,7 @@ class PartFolder(CloudFolder):
         Raises:
             SettingError: an augmentation that would part points from their labels.
         """
-        if "subset" in self.augment:
+        if "subset" in self.augmentations:
             raise SettingError("data.augment: subset would part points from their labels; take it out")
         mistakes.found += twice(entries)
         slashed = [entry for entry in entries if "/" in self.label(entry)]

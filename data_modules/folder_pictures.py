@@ -61,8 +61,6 @@ class PictureFolder(OwnFiles, PictureDataModule):
         group_by: regular expression; files in whose path it finds the same (its first bracket, where it has one) stay
             together, e.g. "tile[0-9]+".
         on_bad: a file that cannot be used is an error, or is left out (counted in the manifest).
-        batch_size: samples in a batch.
-        num_workers: loader processes.
     """
 
     own_files = "data_modules.folder_pictures.PictureFolder"
@@ -87,16 +85,12 @@ class PictureFolder(OwnFiles, PictureDataModule):
         test_share: Annotated[float, ">= 0", "<= 1"] = 0.2,
         group_by: str | None = None,
         on_bad: Literal["error", "skip"] = "error",
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
         super().__init__(
             max_side=max_side,
             gsd_range=gsd_range,
             bands=bands,
             stretch=stretch,
-            batch_size=batch_size,
-            num_workers=num_workers,
         )
         self.gsd_unit, self.side = gsd_unit, side
         self.folder = Folder(root, manifest, splits, val_share, test_share, group_by, on_bad)

@@ -37,8 +37,6 @@ class GeoScaleVQA(PictureDataModule):
         root: folder of your questions and their pictures.
         max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.
         gsd_range: metres per pixel outside of which a ground sampling distance is taken for a slip of units.
-        batch_size: questions in a batch.
-        num_workers: loader processes.
     """
 
     name = "own questions (GeoScale-VQA schema)"
@@ -51,10 +49,8 @@ class GeoScaleVQA(PictureDataModule):
         root: str,
         max_side: Annotated[int, ">= 1"] | None = None,
         gsd_range: tuple[float, float] = PLAUSIBLE,
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(max_side=max_side, gsd_range=gsd_range, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(max_side=max_side, gsd_range=gsd_range)
         self.root = Path(root)
 
     def questions(self) -> dict[str, list[Asked]]:

@@ -18,7 +18,6 @@ import itertools
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import soundfile
@@ -153,8 +152,6 @@ class GridAV(ClipDataModule):
 
     Args:
         root: folder of the data set.
-        batch_size: clips in a batch.
-        num_workers: loader processes.
     """
 
     name = "GRID digits (one speaker)"
@@ -163,10 +160,8 @@ class GridAV(ClipDataModule):
     license = "CC BY 4.0"
     on_bad = "error"
 
-    def __init__(
-        self, *, root: str, batch_size: Annotated[int, ">= 1"] = 8, num_workers: Annotated[int, ">= 0"] = 0
-    ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+    def __init__(self, *, root: str) -> None:
+        super().__init__()
         self.root = Path(root)
 
     def splits(self) -> dict[str, SampleSet[Clip]]:

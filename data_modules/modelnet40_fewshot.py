@@ -102,8 +102,6 @@ class ModelNet40FewShot(CloudDataModule):
         fold: which of the ten.
         points: N, sampled farthest first.
         augment: what training clouds go through, in every epoch anew.
-        batch_size: clouds in a batch.
-        num_workers: loader processes.
     """
 
     name = "ModelNet40, few-shot"
@@ -118,10 +116,8 @@ class ModelNet40FewShot(CloudDataModule):
         fold: Annotated[int, ">= 0", "<= 9"],
         points: Annotated[int, ">= 1"] = 1024,
         augment: tuple[Augmentation, ...] = (),
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(points=points, augment=augment, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(points=points, augment=augment)
         self.root, self.way, self.shot, self.fold = Path(root), way, shot, fold
         self.name = f"ModelNet40, {way} way {shot} shot, fold {fold}"
         self.classes = [f"class {label}" for label in range(way)]

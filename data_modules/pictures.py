@@ -40,8 +40,6 @@ class PictureDataModule(DataModule):
         gsd_range: metres per pixel outside of which a GSD is taken for a slip of units.
         bands: which bands are shown, or of which sensor they are; null as the file says.
         stretch: values that become black and white; null as the sensor's, or by percentiles of each picture.
-        batch_size: pictures in a batch.
-        num_workers: loader processes.
     """
 
     readable = READABLE
@@ -63,10 +61,8 @@ class PictureDataModule(DataModule):
         gsd_range: tuple[float, float] = PLAUSIBLE,
         bands: str | None = None,
         stretch: str | None = None,
-        batch_size: int = 8,
-        num_workers: int = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        super().__init__()
         self.max_side, self.bounds = max_side, (gsd_range[0], gsd_range[1])
         self.bands, self.stretch, self.showing = bands, stretch, parse(bands, stretch)
         self.mended: Counter[str] = Counter()

@@ -12,7 +12,6 @@ The splits are those of arXiv:1911.06721. `python -m data_modules.resisc45 --che
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
@@ -43,8 +42,6 @@ class RESISC45(PictureDataModule):
 
     Args:
         root: folder of the data set.
-        batch_size: pictures in a batch.
-        num_workers: loader processes.
     """
 
     name = "NWPU-RESISC45"
@@ -52,10 +49,8 @@ class RESISC45(PictureDataModule):
     license = "CC BY-NC 4.0 as TorchGeo states it; its authors state none"
     side = 256
 
-    def __init__(
-        self, *, root: str, batch_size: Annotated[int, ">= 1"] = 32, num_workers: Annotated[int, ">= 0"] = 0
-    ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+    def __init__(self, *, root: str) -> None:
+        super().__init__()
         self.root = Path(root)
 
     def shots(self) -> dict[str, list[Shot]]:

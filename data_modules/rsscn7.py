@@ -16,7 +16,6 @@ import csv
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
@@ -53,8 +52,6 @@ class RSSCN7(PictureDataModule):
         train_scales: map scales to train and select on, 0 (finest) to 3; all when null.
         test_scales: map scales to measure; all when null.
         resample: every training picture is also shown with its ground sampling distance multiplied by these factors.
-        batch_size: pictures in a batch.
-        num_workers: loader processes.
     """
 
     name = "RSSCN7"
@@ -70,10 +67,8 @@ class RSSCN7(PictureDataModule):
         train_scales: tuple[int, ...] | None = None,
         test_scales: tuple[int, ...] | None = None,
         resample: tuple[float, ...] = (),
-        batch_size: Annotated[int, ">= 1"] = 32,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        super().__init__()
         self.root, self.factors = Path(root), require_factors((1.0, *resample), "resample")
         self.scales = {"train": train_scales, "val": train_scales, "test": test_scales}
         if bad := {scale for chosen in self.scales.values() for scale in chosen or ()} - set(range(len(SCALES))):

@@ -118,8 +118,6 @@ class RSSCN7Questions(PictureDataModule):
         root: folder that holds the pictures.
         rounds: questions about every training picture, of each kind in turn; of the other splits every picture has one.
         generator_seed: of the questions; the recipe's `seed` changes only the training.
-        batch_size: questions in a batch.
-        num_workers: loader processes.
     """
 
     name = "RSSCN7 questions"
@@ -136,10 +134,8 @@ class RSSCN7Questions(PictureDataModule):
         root: str,
         rounds: Annotated[int, ">= 1"] = 4,
         generator_seed: Annotated[int, ">= 0"] = 0,
-        batch_size: Annotated[int, ">= 1"] = 32,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        super().__init__()
         self.source = RSSCN7(root=root)
         self.rounds, self.generator_seed = rounds, generator_seed
 

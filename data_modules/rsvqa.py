@@ -68,8 +68,6 @@ class RSVQA(PictureDataModule):
         test_set: 1, or 2 for the pictures of Philadelphia (hr only).
         max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.
         gsd_range: metres per pixel outside of which a ground sampling distance is taken for a slip of units.
-        batch_size: questions in a batch.
-        num_workers: loader processes.
     """
 
     license = "CC BY 4.0"
@@ -83,10 +81,8 @@ class RSVQA(PictureDataModule):
         test_set: Literal[1, 2] = 1,
         max_side: Annotated[int, ">= 1"] | None = None,
         gsd_range: tuple[float, float] = PLAUSIBLE,
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(max_side=max_side, gsd_range=gsd_range, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(max_side=max_side, gsd_range=gsd_range)
         if test_set == 2 and variant == "lr":
             raise DataError("test_set: 2 is of variant hr; lr has one test set")
         self.root, self.variant, self.test_set = Path(root), variant, test_set

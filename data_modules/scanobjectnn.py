@@ -64,8 +64,6 @@ class ScanObjectNN(CloudDataModule):
         val_share: share of each class's training objects that validation takes.
         points: N, sampled farthest first.
         augment: what training clouds go through, in every epoch anew.
-        batch_size: clouds in a batch.
-        num_workers: loader processes.
     """
 
     name = "ScanObjectNN"
@@ -82,10 +80,8 @@ class ScanObjectNN(CloudDataModule):
         val_share: Annotated[float, "> 0", "<= 0.5"] = 0.1,
         points: Annotated[int, ">= 1"] = 2048,
         augment: tuple[Augmentation, ...] = (),
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(points=points, augment=augment, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(points=points, augment=augment)
         self.root, self.variant, self.val_share = Path(root), variant, val_share
         self.name = f"ScanObjectNN ({variant})"
 

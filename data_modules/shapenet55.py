@@ -32,8 +32,6 @@ class ShapeNet55(CloudDataModule):
         val_share: share of each category's training models that validation takes.
         points: N, sampled farthest first.
         augment: what training clouds go through, in every epoch anew.
-        batch_size: clouds in a batch.
-        num_workers: loader processes.
     """
 
     name = "ShapeNet-55"
@@ -47,10 +45,8 @@ class ShapeNet55(CloudDataModule):
         val_share: Annotated[float, "> 0", "<= 0.5"] = 0.02,
         points: Annotated[int, ">= 1"] = 1024,
         augment: tuple[Augmentation, ...] = (),
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(points=points, augment=augment, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(points=points, augment=augment)
         self.root, self.val_share = Path(root), val_share
 
     def listed(self, split: str) -> list[str]:

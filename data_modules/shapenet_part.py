@@ -112,8 +112,6 @@ class ShapeNetPart(CloudDataModule):
         root: folder of the data set.
         points: N, sampled farthest first; a label is read, predicted and scored for these.
         augment: what training clouds go through, in every epoch anew (no random subset: points carry labels).
-        batch_size: clouds in a batch.
-        num_workers: loader processes.
     """
 
     name = "ShapeNetPart"
@@ -130,11 +128,9 @@ class ShapeNetPart(CloudDataModule):
         root: str,
         points: Annotated[int, ">= 1"] = 2048,
         augment: tuple[Literal["rotate", "scale_translate", "jitter"], ...] = (),
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(points=points, augment=augment, batch_size=batch_size, num_workers=num_workers)
-        if "subset" in self.augment:
+        super().__init__(points=points, augment=augment)
+        if "subset" in self.augmentations:
             raise SettingError(
                 "augment: subset would part points from their labels; expected rotate, scale_translate, jitter"
             )

@@ -154,8 +154,6 @@ class SyntheticEvents(ClipDataModule):
         test_clips: size of the test split.
         generator_seed: of the set itself; the recipe's `seed` changes only the training.
         image_size: side of the pictures in pixels.
-        batch_size: clips in a batch.
-        num_workers: loader processes.
     """
 
     name = "synthetic audio-visual events"
@@ -172,10 +170,8 @@ class SyntheticEvents(ClipDataModule):
         test_clips: Annotated[int, ">= 1"] = 204,
         generator_seed: Annotated[int, ">= 0"] = 0,
         image_size: Annotated[int, ">= 32"] = 112,
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        super().__init__()
         self.sizes = {"train": train_clips, "val": val_clips, "test": test_clips}
         self.generator_seed, self.image_size = generator_seed, image_size
 

@@ -255,8 +255,6 @@ class SyntheticScenes(PictureDataModule):
         scale_share: share of questions that depend on the scale, where both sorts are asked.
         metadata: share of training pictures whose GSD is told; in the other splits all are.
         generator_seed: of the set itself; the recipe's `seed` changes only the training.
-        batch_size: pictures in a batch.
-        num_workers: loader processes.
     """
 
     name = "synthetic scenes"
@@ -276,10 +274,8 @@ class SyntheticScenes(PictureDataModule):
         scale_share: Annotated[float, ">= 0", "<= 1"] = 0.7,
         metadata: Annotated[float, ">= 0", "<= 1"] = 1.0,
         generator_seed: Annotated[int, ">= 0"] = 0,
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers)
+        super().__init__()
         if not kinds or len(set(kinds)) < len(kinds) or not set(kinds) <= set(get_args(Kind)):
             raise SettingError(f"kinds: expected some of {', '.join(get_args(Kind))}, each once; got {list(kinds)}")
         self.sizes = {"train": train_questions, "val": val_questions, "test": test_questions}

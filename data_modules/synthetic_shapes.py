@@ -192,8 +192,6 @@ class SyntheticShapes(CloudDataModule):
         generator_seed: of the set itself; the recipe's `seed` changes only the training.
         points: of a cloud.
         augment: what training clouds go through, in every epoch anew.
-        batch_size: clouds in a batch.
-        num_workers: loader processes.
     """
 
     name = "synthetic shapes"
@@ -211,10 +209,8 @@ class SyntheticShapes(CloudDataModule):
         generator_seed: Annotated[int, ">= 0"] = 0,
         points: Annotated[int, ">= 1"] = 512,
         augment: tuple[Augmentation, ...] = (),
-        batch_size: Annotated[int, ">= 1"] = 8,
-        num_workers: Annotated[int, ">= 0"] = 0,
     ) -> None:
-        super().__init__(points=points, augment=augment, batch_size=batch_size, num_workers=num_workers)
+        super().__init__(points=points, augment=augment)
         self.sizes = {"train": train_clouds, "val": val_clouds, "test": test_clouds}
         self.generator_seed = generator_seed
 

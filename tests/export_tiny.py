@@ -27,8 +27,14 @@ def config(**blocks: Any) -> DictConfig:
         "vision": vit | {"source": "random:0", "image_size": 32},
         "audio": {"_target_": "zoo.backbones.aisfx.AiSFX", "source": "random:0"},
     }
-    data = whole["data"] | {"train_clips": 2, "val_clips": 2, "test_clips": 3, "batch_size": 3}
-    small = {"backbones": encoders, "data": data, "method": LORA, "cache": None}
+    data = whole["data"] | {"train_clips": 2, "val_clips": 2, "test_clips": 3}
+    small = {
+        "backbones": encoders,
+        "data": data,
+        "loader": whole["loader"] | {"batch_size": 3},
+        "method": LORA,
+        "cache": None,
+    }
     made: DictConfig = OmegaConf.create(
         {k: v for k, v in whole.items() if k not in ("smoke", "variants", "include")} | small | blocks
     )

@@ -15,7 +15,7 @@ from test_distributed import Some, Tiny
 from data_modules.errors import DataError
 from zoo import adapter, results, run, train
 from zoo.batch import SampleSet
-from zoo.pairing import Pairing
+from zoo.training.module import TrainingModule
 
 TINY = Path(__file__).parent / "tiny.yaml"
 STEPS = 6  # an epoch: twelve samples by two
@@ -68,14 +68,14 @@ def command(*words: object) -> int:
 def cut(folder: Path, *words: object, epoch: int = 1, act: Callable[[], None] | None = None) -> int | None:
     """Train until an epoch's second batch, and stop there."""
 
-    def stop(model: Pairing, batch: Any, batch_idx: int) -> None:
+    def stop(model: TrainingModule, batch: Any, batch_idx: int) -> None:
         if (model.current_epoch, batch_idx) == (epoch, 1):
             (act or crash)()
         begin(model, batch, batch_idx)
 
-    begin = Pairing.on_train_batch_start
+    begin = TrainingModule.on_train_batch_start
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Pairing, "on_train_batch_start", stop)
+        patch.setattr(TrainingModule, "on_train_batch_start", stop)
         try:
             return command(f"into={folder}", *words)
         except ZeroDivisionError:
@@ -111,9 +111,9 @@ def close_result(one: Path, other: Path) -> bool:
 
 def falling(patch: pytest.MonkeyPatch) -> None:
     """The first epoch is the best, the later the worse."""
-    true = Pairing.log
+    true = TrainingModule.log
 
-    def log(model: Pairing, name: str, value: Any, **settings: Any) -> None:
+    def log(model: TrainingModule, name: str, value: Any, **settings: Any) -> None:
         true(model, name, torch.tensor(1 - 0.1 * model.current_epoch) if name == "val/selected" else value, **settings)
 
-    patch.setattr(Pairing, "log", log)
+    patch.setattr(TrainingModule, "log", log)

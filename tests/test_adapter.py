@@ -15,8 +15,10 @@ from zoo.command import user_errors
 from zoo.errors import SettingError
 from zoo.methods.lora import LoRA
 from zoo.methods.tb_ava import TBAVA
-from zoo.pairing import NonFiniteLossError, count_parameters
-from zoo.trainer import WholeCheckpoints, build_trainer
+from zoo.pairing import count_parameters
+from zoo.training.checkpoints import WholeCheckpoints
+from zoo.training.module import NonFiniteLossError, TrainingModule
+from zoo.training.trainer import build_trainer
 
 
 def saved(folder: Path) -> Path:
@@ -141,9 +143,9 @@ def test_loading_tensors_reproduces_the_prediction() -> None:
     model, fresh = pairing(LoRA(rank=2, targets={"vision": ["1"]})), pairing(LoRA(rank=2, targets={"vision": ["1"]}))
     train_steps(model)
     data = batch(0, 1)
-    assert not torch.equal(model.predict_step(data)["probabilities"], fresh.predict_step(data)["probabilities"])
+    assert not torch.equal(model.predict(data)["probabilities"], fresh.predict(data)["probabilities"])
     fresh.load_trainable(model.trainable_state(), source="memory")
-    assert torch.equal(model.predict_step(data)["probabilities"], fresh.predict_step(data)["probabilities"])
+    assert torch.equal(model.predict(data)["probabilities"], fresh.predict(data)["probabilities"])
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +153,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_samples(monkeypatch: pyte
     data = batch(0, 1)
     data.inputs["audio"][1, 0, 0] = math.nan
     with pytest.raises(NonFiniteLossError, match="samples clip0, clip1"):
-        model.training_step(data, 7)
+        TrainingModule(model).training_step(data, 7)
 
 
 def test_parameters_are_counted_by_hand() -> None:

@@ -23,21 +23,21 @@ from zoo.backbones.timm_vit import TimmViT
 from zoo.backbones.vision_language import encode
 from zoo.batch import Batch, Picture, Question
 from zoo.breakdown import branches, breakdown
-from zoo.build import connect
-from zoo.collect import Collect
 from zoo.errors import SettingError
 from zoo.evaluate import measure, single_trainer
 from zoo.methods.frozen import Frozen
 from zoo.methods.scale_earth import ScaleEarth
 from zoo.pairing import Pairing
+from zoo.predictions import Predictions
 from zoo.tasks.classification import Classification
 from zoo.tasks.multiple_choice import MultipleChoice
+from zoo.training.loaders import Loaders
 
 LAND = ["field", "forest", "water"]
 NAN = math.nan
 
 
-def classified(said: list[int], truth: list[int], gsd: list[float]) -> tuple[Collect, Classification]:
+def classified(said: list[int], truth: list[int], gsd: list[float]) -> tuple[Predictions, Classification]:
     task = Classification(hidden=())
     task.attach({"vision": 4}, LAND)
     ids = [str(i) for i in range(len(said))]
@@ -83,7 +83,7 @@ class Places(PictureDataModule):
     name, classes, synthetic = "places", LAND, True
 
     def __init__(self, root: str, *, asked: bool = False) -> None:
-        super().__init__(batch_size=5)
+        super().__init__()
         self.root, self.asks = Path(root), asked
 
     def splits(self) -> dict[str, Any]:
@@ -114,9 +114,8 @@ def pairing(data: Places) -> Pairing:
 def test_the_record_of_a_test_run(tmp_path: Path, asked: bool) -> None:
     data = Places(str(tmp_path / "data"), asked=asked)
     data.setup("test")
-    made, collect = pairing(data), Collect()
-    connect(data, made, seed=0)
-    record = measure(made, data, single_trainer("cpu"), collect)
+    made = pairing(data)
+    record, predictions = measure(Loaders(data, made, batch_size=5), single_trainer("cpu"))
     json.dumps(record, allow_nan=False)
     names = ["blank_image"] * asked + ["wrong_gsd", "unknown_gsd"]
     assert list(record["probes"]) == names
@@ -134,7 +133,7 @@ def test_the_record_of_a_test_run(tmp_path: Path, asked: bool) -> None:
         assert whole == pytest.approx(part["metrics"]["accuracy"])
     assert "metadata" not in record["probes"]["unknown_gsd"]["branches"]
 
-    results.pictures(tmp_path / "report", HISTORY, collect, data, made)
+    results.pictures(tmp_path / "report", HISTORY, predictions, data, made)
     drawn = {path.name for path in (tmp_path / "report").iterdir()}
     assert drawn >= {"accuracy_by_gsd.png", "calibration.png", "examples.png"}
 

@@ -389,7 +389,7 @@ def test_a_loaded_adapter_answers_by_name_and_by_path() -> None:
     points = np.random.default_rng(0).normal(size=(600, 3)).astype(np.float32)
     batch = by_name.batch([Cloud("one", points, {})])
     with torch.no_grad():
-        answers = [pairing.predict_step(batch) for pairing in (by_name, by_path)]
+        answers = [pairing.predict(batch) for pairing in (by_name, by_path)]
     for name, value in answers[0].items():
         # Kernels round by where their memory lies.
         torch.testing.assert_close(value, answers[1][name], rtol=1e-5, atol=1e-6)

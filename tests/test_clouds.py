@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import cloud_files
 import numpy as np
+import point_tiny
 import pytest
 import torch
 from cloud_files import ids, ready
@@ -17,6 +18,9 @@ from data_modules.scanobjectnn import ScanObjectNN
 from data_modules.shapenet_part import ShapeNetPart
 from zoo.batch import Batch
 from zoo.errors import SettingError
+from zoo.methods.frozen import Frozen
+from zoo.tasks.classification import Classification
+from zoo.training.loaders import Loaders
 
 GOOD = cloud_files.cloud(np.random.default_rng(1), 0)
 
@@ -186,9 +190,10 @@ def test_augmentation_follows_the_seed_and_touches_training_batches_alone(tmp_pa
     assert data.sets["val"][0].points.shape == (32, 3)
 
     def through(split: str, *, training: bool, seed: int = 0, epoch: int = 0) -> torch.Tensor:
-        data.seed, data.trainer = seed, SimpleNamespace(training=training, current_epoch=epoch)  # type: ignore[assignment]
+        loaders = Loaders(data, point_tiny.pairing(Frozen(), Classification(hidden=())), seed)
+        loaders.trainer = SimpleNamespace(training=training, current_epoch=epoch)  # type: ignore[assignment]
         points = torch.stack([torch.from_numpy(data.sets[split][k].points) for k in range(4)])
-        return data.on_after_batch_transfer(Batch(["x"] * 4, {"points": points[:, None]}, {}), 0).inputs["points"]
+        return loaders.on_after_batch_transfer(Batch(["x"] * 4, {"points": points[:, None]}, {}), 0).inputs["points"]
 
     trained = through("train", training=True)
     assert trained.shape == (4, 1, 32, 3)
@@ -202,10 +207,9 @@ def test_augmentation_follows_the_seed_and_touches_training_batches_alone(tmp_pa
 def test_conditions_that_are_points_move_with_the_cloud(tmp_path: Path) -> None:
     data = ready("part", cloud_files.shapenet_part(tmp_path), augment=("rotate", "scale_translate"))
     cloud = data.sets["train"][0]
-    data.trainer = SimpleNamespace(training=True, current_epoch=0)  # type: ignore[assignment]
     points = torch.from_numpy(cloud.points)
     conditions = {"points": cloud.conditions["points"][None].clone()}
-    batch = data.on_after_batch_transfer(Batch(["x"], {"points": points[None, None]}, {}, conditions=conditions), 0)
+    batch = data.augment(Batch(["x"], {"points": points[None, None]}, {}, conditions=conditions), 0)
     assert torch.equal(batch.conditions["points"], batch.inputs["points"][:, 0])
     assert not torch.equal(batch.conditions["points"][0], points)
     assert torch.equal(data.sets["train"][0].conditions["points"], points)

@@ -13,13 +13,13 @@ from data_modules.synthetic_scenes import SyntheticScenes
 from zoo.backbones.base import TextEncoder
 from zoo.backbones.timm_vit import TimmViT
 from zoo.batch import Batch
-from zoo.build import connect
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Features, Method
 from zoo.methods.condition import Condition
 from zoo.methods.sites import find, first_blocks
 from zoo.pairing import Pairing
 from zoo.tasks.classification import Classification
+from zoo.training.loaders import Loaders
 
 
 class FiLM(Method):
@@ -74,8 +74,8 @@ def test_another_conditioned_method_is_one_class() -> None:
 def test_data_without_the_condition_are_refused_before_training() -> None:
     pairing = film()
     with pytest.raises(SettingError, match=r"method: it uses the condition gsd; the samples of .* carry none"):
-        connect(SyntheticEvents(), pairing, seed=0)
-    connect(SyntheticScenes(), pairing, seed=0)
+        Loaders(SyntheticEvents(), pairing)
+    Loaders(SyntheticScenes(), pairing)
 
 
 def test_rows_belong_to_samples_by_order_or_by_name() -> None:

@@ -11,12 +11,12 @@ import soundfile
 import torch
 
 from data_modules.ave import AVE, CLASSES, read_rows
-from data_modules.base import EpochSampler
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.grid_av import GridAV, segment_labels, split_of
 from data_modules.llp import LLP
 from data_modules.synthetic_events import SyntheticEvents
+from zoo.training.loaders import EpochSampler
 
 
 @pytest.mark.parametrize("header", [False, True])

@@ -14,19 +14,21 @@ import tiny
 import torch
 from torch import distributed, nn
 
-from data_modules.base import DataModule, EpochSampler
+from data_modules.base import DataModule
 from data_modules.errors import DataError
-from zoo import processes, run
+from zoo import run
 from zoo.batch import Clip, Cloud, SampleSet
-from zoo.build import connect
 from zoo.errors import SettingError
 from zoo.methods.mantis import Mantis
 from zoo.methods.tb_ava import TBAVA
 from zoo.ops.batch_norm import BatchNorm1d
-from zoo.optimizer import Optimizer
 from zoo.pairing import Pairing
 from zoo.tasks.classification import Classification
-from zoo.trainer import build_trainer
+from zoo.training import processes
+from zoo.training.loaders import EpochSampler, Loaders
+from zoo.training.module import TrainingModule
+from zoo.training.optimizer import Optimizer
+from zoo.training.trainer import build_trainer
 
 TOLERANCE = 1e-5
 """Of a parameter after six steps: float32 sums of a batch in another order; parameters are of order 1."""
@@ -65,8 +67,8 @@ class Tiny(DataModule):
     name = "tiny"
     segment_seconds = 1.0
 
-    def __init__(self, *, kind: str = "clips", batch_size: int = 2) -> None:
-        super().__init__(batch_size=batch_size)
+    def __init__(self, *, kind: str = "clips") -> None:
+        super().__init__()
         self.kind, self.classes = kind, tiny.CLASSES
 
     def splits(self) -> dict[str, SampleSet[Any]]:
@@ -75,10 +77,10 @@ class Tiny(DataModule):
 
 def pairing_of(kind: str) -> Pairing:
     if kind == "clips":
-        return tiny.pairing(TBAVA(rank=4, last=1), optimizer=Optimizer(lr=0.01))
-    model = point_tiny.pairing(Mantis(rank=2, drop_path=0.0), Classification(hidden=(8,), dropout=0.0))
-    model.optimizer_settings = Plain(lr=0.1)
-    return model
+        return tiny.pairing(
+            TBAVA(rank=4, last=1),
+        )
+    return point_tiny.pairing(Mantis(rank=2, drop_path=0.0), Classification(hidden=(8,), dropout=0.0))
 
 
 class Plain(Optimizer):
@@ -90,14 +92,15 @@ class Plain(Optimizer):
 
 def fit(folder: Path, kind: str, batch: int, settings: dict[str, Any], resume: bool = False) -> None:
     """Train as `zoo.train` does; what one process sees of it lies in `folder`."""
-    data, model = Tiny(kind=kind, batch_size=batch), pairing_of(kind)
-    connect(data, model, seed=0)
+    pairing = pairing_of(kind)
+    loaders = Loaders(Tiny(kind=kind), pairing, batch_size=batch)
+    module = TrainingModule(pairing, optimizer=Optimizer(lr=0.01) if kind == "clips" else Plain(lr=0.1))
     settings = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "progress": False} | settings
     trainer = build_trainer(folder, **settings)
     last = str(folder / "checkpoints" / "last.ckpt") if resume else None
-    trainer.fit(model, datamodule=data, ckpt_path=last, weights_only=resume or None)
+    trainer.fit(module, datamodule=loaders, ckpt_path=last, weights_only=resume or None)
     seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    torch.save({"seen": seen, "counted": model.task.per_sample()}, folder / f"rank{trainer.global_rank}.pt")
+    torch.save({"seen": seen, "counted": pairing.task.per_sample()}, folder / f"rank{trainer.global_rank}.pt")
 
 
 def checkpoint(folder: Path, name: str) -> dict[str, Any]:
@@ -140,17 +143,17 @@ def test_two_processes_train_to_the_result_of_one(tmp_path: Path, strategy: str,
 
 def resumed(folder: Path, kind: str, batch: int, settings: dict[str, Any], epoch: int) -> None:
     """Train to the end of an epoch, as if cut off there, and on from the checkpoint."""
-    begin = Pairing.on_train_epoch_start
+    begin = TrainingModule.on_train_epoch_start
 
-    def crash(model: Pairing) -> None:
+    def crash(model: TrainingModule) -> None:
         if model.current_epoch == epoch:
             raise ZeroDivisionError
         begin(model)
 
-    Pairing.on_train_epoch_start = crash  # type: ignore[method-assign]
+    TrainingModule.on_train_epoch_start = crash  # type: ignore[method-assign]
     with pytest.raises(ZeroDivisionError):
         fit(folder, kind, batch, settings)
-    Pairing.on_train_epoch_start = begin  # type: ignore[method-assign]
+    TrainingModule.on_train_epoch_start = begin  # type: ignore[method-assign]
     torch.distributed.barrier()
     fit(folder, kind, batch, settings, resume=True)
 
@@ -179,13 +182,13 @@ def test_two_machines_of_one_process_each_are_one_run(tmp_path: Path) -> None:
 def draws(folder: Path) -> None:
     """What random numbers a process's training steps see."""
     seen: list[float] = []
-    step = Pairing.training_step
+    step = TrainingModule.training_step
 
-    def watched(model: Pairing, batch: Any, batch_idx: int) -> torch.Tensor:
+    def watched(model: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
         seen.append(float(torch.rand(())))
         return step(model, batch, batch_idx)
 
-    Pairing.training_step = watched  # type: ignore[method-assign]
+    TrainingModule.training_step = watched  # type: ignore[method-assign]
     fit(folder, "clips", 2, {"strategy": "ddp", "devices": 2, "max_epochs": 1})
     torch.save(seen, folder / f"draws{os.environ['RANK']}.pt")
 
@@ -198,16 +201,16 @@ def test_processes_drop_out_differently(tmp_path: Path) -> None:
 
 def failing(folder: Path, how: str) -> None:
     """The second process fails in the second step of training."""
-    step = Pairing.training_step
+    step = TrainingModule.training_step
 
-    def broken(model: Pairing, batch: Any, batch_idx: int) -> torch.Tensor:
+    def broken(model: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
         if model.trainer.global_rank == 1 and batch_idx == 1:
             if how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise ZeroDivisionError
         return step(model, batch, batch_idx)
 
-    Pairing.training_step = broken  # type: ignore[method-assign]
+    TrainingModule.training_step = broken  # type: ignore[method-assign]
     try:
         with processes.none_lost():
             fit(folder, "clips", 2, {"strategy": "ddp", "devices": 2})
@@ -228,7 +231,7 @@ def counted_apart(folder: Path) -> None:
     model = pairing_of("clouds").eval()
     rank = distributed.get_rank()
     mine = [point_tiny.batch(*rows) for rows in ([[0, 1], [2]] if rank == 0 else [[3, 4]])]
-    kept = [processes.kept(model.predict_step(batch), batch) for batch in mine]
+    kept = [processes.kept(model.predict(batch), batch) for batch in mine]
     together = processes.together(kept)
     assert [batch.ids for _, batch in together] == [["cloud0", "cloud1"], ["cloud2"], ["cloud3", "cloud4"]]
     assert not any(batch.inputs for _, batch in together)
@@ -259,10 +262,11 @@ def test_shares_of_an_epoch_make_up_the_batches_of_one_process(processes: int) -
 def test_more_processes_than_samples_are_refused() -> None:
     data = Tiny()
     data.setup()
-    data.trainer = SimpleNamespace(global_rank=0, world_size=6)  # type: ignore[assignment]
-    assert list(data.train_dataloader().sampler)
+    loaders = Loaders(data, pairing_of("clips"))
+    loaders.trainer = SimpleNamespace(global_rank=0, world_size=6)  # type: ignore[assignment]
+    assert list(loaders.train_dataloader().sampler)
     with pytest.raises(DataError, match="6 processes, but split val has 5 samples"):
-        data.val_dataloader()
+        loaders.val_dataloader()
 
 
 def normalised(folder: Path) -> None:

@@ -19,11 +19,12 @@ from torch import Tensor
 from zoo import adapter, card, catalog, familiarity, foreign, train
 from zoo.asking import answered
 from zoo.batch import Clip, Cloud, Picture
-from zoo.build import connect
 from zoo.familiarity import CONFIDENCE, DIRECTIONS, SHARE, Familiarity, described, limit
+from zoo.learnt import learnt
 from zoo.methods.scale_estimate import DEFAULT, ESTIMATE, METADATA, resolve
 from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import Pairing
+from zoo.training.loaders import Loaders
 
 as_it_was = run_tiny.as_it_was
 DRAWN = ("mantis-furniture", "scale_earth-scenes", "tb_ava-synthetic")
@@ -143,7 +144,7 @@ def test_training_learns_it_and_the_adapter_answers_as_the_pairing_did(tmp_path:
     trained_part = adapter.read(folder)[1]
     assert set(trained_part) == set(model.trainable_state())
     whole = load_file(folder / "adapter.safetensors")
-    assert {name for name in whole if name not in trained_part} == set(familiarity.learnt(model))
+    assert {name for name in whole if name not in trained_part} == set(learnt(model))
 
 
 def test_an_adapter_without_it_answers_as_ever_and_can_learn_it_later(tmp_path: Path, trusted: None) -> None:
@@ -160,10 +161,9 @@ def test_an_adapter_without_it_answers_as_ever_and_can_learn_it_later(tmp_path: 
     before = adapter.read(bare)
     data = Own()
     data.setup("fit")
-    connect(data, plain, seed=0)
-    found = foreign.measure(plain, data, [])
+    found = foreign.measure(Loaders(data, plain), [])
     assert found["fires"] == metrics["familiarity"]["fires"]
-    adapter.rewrite(bare, metrics, card=card.for_adapter, beside=familiarity.learnt(plain))
+    adapter.rewrite(bare, metrics, card=card.for_adapter, beside=learnt(plain))
     after = adapter.read(bare)
     assert before[0] == after[0]
     assert all(torch.equal(tensor, after[1][name]) for name, tensor in before[1].items())

@@ -268,16 +268,6 @@ def test_copies_in_two_given_splits_are_an_error_or_leave_train(tmp_path: Path) 
     assert data.plan["files"]["test/ball/0.xyz"] == "test"
 
 
-def test_a_last_training_batch_of_one_joins_the_one_before_it_where_batch_norm_is_trained(tmp_path: Path) -> None:
-    data = ready(CloudFolder(root=str(own_files.clouds(tmp_path, 5)), points=16, batch_size=4))
-    data.collate = list
-    assert len(data.sets["train"]) == 9
-    assert [len(batch) for batch in data.train_dataloader()] == [4, 4, 1]
-    data.joins = True
-    assert [len(batch) for batch in data.train_dataloader()] == [4, 5]
-    assert [len(batch) for batch in data.test_dataloader()] == [3]
-
-
 @pytest.mark.parametrize("kind", [CloudFolder, PartFolder, PictureFolder, QuestionFolder, ClipFolder])
 def test_what_a_data_set_is_asked_for_is_answered(tmp_path: Path, kind: type[OwnFiles]) -> None:
     write: dict[type[OwnFiles], Callable[[Path], Path]] = {

@@ -19,9 +19,9 @@ from data_modules.rsscn7 import RSSCN7
 from zoo import adapter, catalog, predict, recipe
 from zoo.backbones.square import unseen
 from zoo.batch import GroundScale
-from zoo.build import connect
 from zoo.ground import measure_in, of_recipe, times
 from zoo.pairing import Pairing
+from zoo.training.loaders import Loaders
 
 RECIPES = {"scale_earth": [], "scale_earth_rsscn7": ["data.root=DIR"]}
 RATIO = "x the finest (1:700 = 1)"
@@ -89,14 +89,14 @@ def test_training_and_prediction_tell_a_method_the_same_scale(tmp_path: Path) ->
     assert data.settled() == {"classes": ["field", "water"], "side": 32}
     pairing = encoder(estimate=False)
     measure_in(pairing, data.ground)
-    connect(data, pairing, seed=0)
+    loaders = Loaders(data, pairing)
     for samples in data.sets.values():
-        batch = data.wrap(samples, "").__getitems__(range(len(samples)))
+        batch = loaders.samples(samples).__getitems__(range(len(samples)))
         decoded = [samples[index] for index in range(len(samples))]
         right = [float(s.conditions["gsd"]) * s.images[0].shape[0] / 32 for s in decoded]
         assert batch.conditions["gsd"].tolist() == pytest.approx(right)
         assert pairing.batch(decoded).conditions["gsd"].tolist() == pytest.approx(right)
-    wrong = data.wrap(data.probes(("gsd",))["wrong_gsd"], "")
+    wrong = loaders.samples(data.probes(("gsd",))["wrong_gsd"])
     sizes = [wrong.samples.picture_size(index) for index in range(len(wrong))]
     given = [float(wrong.samples.conditions(index)["gsd"]) for index in range(len(wrong))]
     expected = [gsd * min(size) / 32 for gsd, size in zip(given, sizes, strict=True)]
@@ -169,10 +169,10 @@ def test_metres_stay_out_where_own_files_are_measured_by_an_adapter_of_a_relativ
     data = PictureFolder(root=str(root))
     data.setup("fit")
     pairing = scaled(unit=RATIO, side=16)
-    connect(data, pairing, seed=0)
+    Loaders(data, pairing)
     every = [float(s.conditions(i)["gsd"]) for s in data.sets.values() for i in range(len(s))]
     assert all(math.isnan(gsd) for gsd in every)
-    connect(data, scaled(), seed=0)
+    Loaders(data, scaled())
     every = [float(s.conditions(i)["gsd"]) for s in data.sets.values() for i in range(len(s))]
     assert sorted(gsd for gsd in every if not math.isnan(gsd)) == [10.0, 10.0]
 

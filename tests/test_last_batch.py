@@ -7,12 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from test_distributed import Tiny, fit
+from test_distributed import Tiny, fit, pairing_of
 from torch import nn
 
-import zoo.build
-from data_modules.base import EpochSampler, JoinedBatches
+import zoo.training.build
+from zoo import former_names
 from zoo.errors import SettingError
+from zoo.training.loaders import EpochSampler, JoinedBatches, Loaders
 
 
 @given(size=st.integers(1, 60), batch_size=st.integers(1, 12), seed=st.integers(0, 3))
@@ -29,10 +30,11 @@ def test_batches_hold_every_sample_once_and_a_lone_one_joins(size: int, batch_si
 
 
 def test_every_sample_is_read_as_the_seed_and_epoch_say() -> None:
-    data = Tiny(batch_size=11)
+    data = Tiny(kind="clouds")
     data.setup()
-    data.joins = True
-    loader = data.train_dataloader()
+    loaders = Loaders(data, pairing_of("clouds"), batch_size=11)
+    assert loaders.joins
+    loader = loaders.train_dataloader()
     orders = []
     for epoch in (0, 1):
         loader.batch_sampler.sampler.set_epoch(epoch)  # as Lightning does
@@ -49,27 +51,21 @@ def test_a_head_with_batch_norm_trains_where_one_sample_would_be_left(
     """Twelve samples by eleven: PyTorch itself refuses to train batch norm on the last."""
     with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         nn.BatchNorm1d(3).train()(torch.zeros(1, 3))
-    true = zoo.build.connect
-    monkeypatch.setattr("test_distributed.connect", lambda data, model, seed: joined(true, data, model, seed))
     fit(tmp_path, "clouds", 11, {"max_epochs": 1})
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 1
 
 
-def joined(connect, data, model, seed) -> None:
-    connect(data, model, seed=seed)
-    data.joins = zoo.build.joins(model)
-    assert data.joins
-
-
-@pytest.mark.parametrize(("batch_size", "said"), [(1, "data.batch_size = 1: the head has batch norm")])
-def test_batches_of_one_are_refused_before_training(
-    tmp_path: Path, batch_size: int, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from test_distributed import pairing_of
-
-    data = Tiny(kind="clouds", batch_size=batch_size)
+def test_without_batch_norm_a_last_batch_of_one_stands_alone() -> None:
+    data = Tiny()
     data.setup()
-    monkeypatch.setattr(zoo.build, "build_pairing", lambda *_, **__: pairing_of("clouds"))
-    with pytest.raises(SettingError, match=said):
-        zoo.build.build_trained(OmegaConf.create({"seed": 0, "trainer": {}}), data, tmp_path)
+    assert [len(batch) for batch in Loaders(data, pairing_of("clips"), batch_size=11).train_dataloader()] == [11, 1]
+
+
+def test_batches_of_one_are_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Tiny(kind="clouds")
+    data.setup()
+    monkeypatch.setattr(zoo.training.build, "build_pairing", lambda *_, **__: pairing_of("clouds"))
+    config = OmegaConf.create({"seed": 0, "trainer": {}, "loader": {"_target_": former_names.LOADERS, "batch_size": 1}})
+    with pytest.raises(SettingError, match=r"loader.batch_size = 1: the head has batch norm"):
+        zoo.training.build.build_trained(config, data, tmp_path)

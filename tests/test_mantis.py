@@ -71,8 +71,8 @@ def test_a_cloud_is_predicted_alike_alone_and_in_a_batch(model: Pairing) -> None
     train_steps(model)
     model.eval()
     with torch.no_grad():
-        together = model.predict_step(batch(3, 4, 5))["probabilities"]
-        alone = torch.cat([model.predict_step(batch(i))["probabilities"] for i in (3, 4, 5)])
+        together = model.predict(batch(3, 4, 5))["probabilities"]
+        alone = torch.cat([model.predict(batch(i))["probabilities"] for i in (3, 4, 5)])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
@@ -210,7 +210,7 @@ def test_part_segmentation_trains_through_the_taps() -> None:
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     model.eval()
     with torch.no_grad():
-        said = model.predict_step(batch(0, 1))["parts"]
+        said = model.predict(batch(0, 1))["parts"]
     assert said.shape == (2, 40)
     assert set(said[0].tolist()) <= {0, 1}
     assert set(said[1].tolist()) <= {2, 3, 4}
@@ -225,7 +225,7 @@ def test_the_head_has_batch_statistics_and_the_adapter_keeps_them() -> None:
     other.load_trainable(model.trainable_state(), source="memory")
     model.eval(), other.eval()
     data = batch(5, 6)
-    assert torch.equal(model.predict_step(data)["probabilities"], other.predict_step(data)["probabilities"])
+    assert torch.equal(model.predict(data)["probabilities"], other.predict(data)["probabilities"])
 
 
 def test_pretraining_learns_to_rebuild_hidden_groups_and_leaves_the_recipes_backbone_alone() -> None:
@@ -237,8 +237,8 @@ def test_pretraining_learns_to_rebuild_hidden_groups_and_leaves_the_recipes_back
     assert all(torch.equal(frozen[n], t) for n, t in model.backbones["points"].state_dict().items())
     assert any("student.encoder.first.1.running_mean" in name for name in model.trainable_state())
     model.eval()
-    together = model.predict_step(batch(0, 1))["distance"]
-    torch.testing.assert_close(together[1:], model.predict_step(batch(1))["distance"], rtol=1e-4, atol=1e-5)
+    together = model.predict(batch(0, 1))["distance"]
+    torch.testing.assert_close(together[1:], model.predict(batch(1))["distance"], rtol=1e-4, atol=1e-5)
 
 
 def test_the_papers_setting_trains_about_five_percent() -> None:

@@ -70,8 +70,8 @@ def test_a_sample_is_predicted_alike_alone_and_in_a_batch(model: Pairing) -> Non
     train_steps(model)
     model.eval()
     with torch.no_grad():
-        together = model.predict_step(batch(3, 4, 5))["probabilities"]
-        alone = torch.cat([model.predict_step(batch(i))["probabilities"] for i in (3, 4, 5)])
+        together = model.predict(batch(3, 4, 5))["probabilities"]
+        alone = torch.cat([model.predict(batch(i))["probabilities"] for i in (3, 4, 5)])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
 
 

@@ -50,7 +50,6 @@ def test_settings_that_both_classes_have_are_kept_whatever_the_order_of_words() 
         "_target_": f"{CLOUDS}.CloudFolder",
         "points": 512,
         "augment": ["rotate"],
-        "batch_size": 32,
         "root": "own",
         "up": "z",
     }
@@ -174,7 +173,7 @@ def test_defaults_count_where_settings_are_compared() -> None:
 def test_a_training_without_a_recipe_goes_by_the_adapters_own(trained: Path, tmp_path: Path) -> None:
     root = own_files.clouds(tmp_path / "own", 5, ["ball", "plate"])
     words = [f"init={trained}", "data=folder", f"data.root={root}", f"runs={tmp_path / 'runs'}"]
-    assert main([*words, "data.num_workers=0"]) == 0
+    assert main([*words, "loader.num_workers=0"]) == 0
     (run,) = (tmp_path / "runs" / "mantis").iterdir()
     manifest = json.loads((run / "metrics.json").read_text())["manifest"]
     assert manifest["init"]["adapter"] == "known"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo import chosen, plots, plots_clouds, results
 from zoo.batch import Clip, Cloud
-from zoo.collect import Collect
+from zoo.predictions import Predictions
 
 HISTORY = [{"epoch": e, "train/loss": 1 / (e + 1), "val/loss": 1 / (e + 1), "val/accuracy": 0.3 * e} for e in range(3)]
 SHAPES = ["cube", "ball", "rod"]
@@ -104,7 +104,7 @@ def drawn(
     observed: dict[str, Tensor] | None = None,
 ) -> set[str]:
     """Names of the pictures of a run whose test predictions came in two batches."""
-    collect = Collect()
+    collect = Predictions()
     collect.ids = [sample.id for sample in samples]
     for store, values in (
         (collect.prediction, prediction),

@@ -56,7 +56,7 @@ def test_to_train_by_an_adapters_recipe_asks_for_its_data_and_leaves_nothing(
 def test_to_offer_or_compare_on_samples_asks_for_them(misleading: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = catalog.bundled()["mantis-dales"]
     with pytest.raises(UserError, match=r"give data\.root="):
-        demo.page(folder, ["data.batch_size=2"], None, force=False)
+        demo.page(folder, ["loader.batch_size=2"], None, force=False)
     with pytest.raises(SystemExit):
         export.main(["adapter=mantis-dales", "output=out", "format=torch"])
     assert "give data.root=" in (told := capsys.readouterr().err)

@@ -10,10 +10,10 @@ from tiny import backbones, clip, pairing
 
 from data_modules.synthetic_events import SyntheticEvents
 from zoo.batch import Clip, SampleSet
-from zoo.build import connect
 from zoo.errors import SettingError
 from zoo.methods.tb_ava import TBAVA
 from zoo.prefix import PrefixCache, PrefixDataset
+from zoo.training.loaders import Loaders
 
 
 class Clips(SampleSet[Clip]):
@@ -45,12 +45,12 @@ def test_a_cached_epoch_gives_bit_equal_predictions_without_decoding(tmp_path: P
     first = data.__getitems__([0, 1, 2])
     assert first.inputs
     assert not first.prefix
-    expected = model.predict_step(first)["probabilities"]
+    expected = model.predict(first)["probabilities"]
     second = data.__getitems__([2, 0, 1])
     assert second.prefix
     assert not second.inputs
     assert clips.decoded == 3
-    assert torch.equal(model.predict_step(second)["probabilities"][[1, 2, 0]], expected)
+    assert torch.equal(model.predict(second)["probabilities"][[1, 2, 0]], expected)
 
 
 def test_kept_tokens_do_not_depend_on_the_precision_of_the_run(tmp_path: Path) -> None:
@@ -70,14 +70,14 @@ def test_samples_that_are_drawn_anew_are_refused_a_cache(tmp_path: Path) -> None
     data = SyntheticEvents(train_clips=1, val_clips=1, test_clips=1)
     data.deterministic = False
     with pytest.raises(SettingError, match="draws its samples anew each time, so frozen features cannot be kept"):
-        connect(data, pairing(TBAVA(rank=4), cache=PrefixCache(folder=str(tmp_path))), seed=0)
+        Loaders(data, pairing(TBAVA(rank=4), cache=PrefixCache(folder=str(tmp_path))))
 
 
 def test_a_batch_with_one_uncached_sample_is_decoded_whole(tmp_path: Path) -> None:
     cache = PrefixCache(folder=str(tmp_path))
     model = pairing(TBAVA(rank=4, last=1), cache=cache)
     data = PrefixDataset(Clips(), backbones(), model.depths, cache)
-    model.predict_step(data.__getitems__([0, 1]))
+    model.predict(data.__getitems__([0, 1]))
     assert data.__getitems__([0, 3]).inputs
 
 

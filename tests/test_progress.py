@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from run_tiny import as_it_was, command
 
-from zoo import evaluate, progress, trainer
-from zoo.pairing import Pairing
-from zoo.progress import Lines
+from zoo import evaluate
+from zoo.training import progress, trainer
+from zoo.training.module import TrainingModule
+from zoo.training.progress import Lines
 
 __all__ = ["as_it_was"]  # a fixture of every test here
 
@@ -32,14 +33,14 @@ def clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Cl
     clock = Clock(request.param)
 
     def slowed(true: Any) -> Any:
-        def step(model: Pairing, *args: Any) -> Any:
+        def step(model: TrainingModule, *args: Any) -> Any:
             clock.now += clock.pace
             return true(model, *args)
 
         return step
 
     for hook in ("training_step", "validation_step", "test_step"):
-        monkeypatch.setattr(Pairing, hook, slowed(getattr(Pairing, hook)))
+        monkeypatch.setattr(TrainingModule, hook, slowed(getattr(TrainingModule, hook)))
     for module in (trainer, evaluate):
         monkeypatch.setattr(module, "Lines", partial(Lines, clock))
     say = Lines._say

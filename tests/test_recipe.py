@@ -43,7 +43,7 @@ WRONG = {
     "method.last=0": "method.last: expected int >= 1 | None, got 0 (int)",
     "optimizer.warmup=3": "optimizer.warmup: expected float >= 0 and <= 1, got 3 (int)",
     "trainer.limit_train_batches=0": "trainer.limit_train_batches: expected int >= 1 | float > 0 | None, got 0 (int)",
-    "data.batch_size=-1": "data.batch_size: expected int >= 1, got -1 (int)",
+    "loader.batch_size=-1": "loader.batch_size: expected int >= 1, got -1 (int)",
     "seed=x": "seed: expected int, got 'x' (str)",
     "method.rank": "'method.rank' is no key=value",
     "=3": "'=3' is no key=value",
@@ -188,7 +188,7 @@ def test_help_list_and_print(flag: str, shown: str, capsys: pytest.CaptureFixtur
         ("rank=64", "unknown key 'rank'. Did you mean 'method.rank'?"),
         ("max_epochs=2", "unknown key 'max_epochs'. Did you mean 'trainer.max_epochs'?"),
         ("image_size=70", "unknown key 'image_size'. Did you mean 'data.image_size' or 'backbones.vision.image_size'?"),
-        ("method.batch_size=4", "unknown key 'method.batch_size'. Did you mean 'data.batch_size'?"),
+        ("method.batch_size=4", "unknown key 'method.batch_size'. Did you mean 'loader.batch_size'?"),
         ("metod.rank=3", "unknown key 'metod.rank'. Did you mean 'method.rank'?"),
         ("data=foldr", "data=foldr: no such data. Did you mean data=folder, your own files?"),
         (

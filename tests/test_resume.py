@@ -14,7 +14,7 @@ from run_tiny import STEPS, Own, as_it_was, close_result, command, contents, cut
 from test_distributed import Some
 
 from zoo import adapter, compare, run_changes
-from zoo.pairing import Pairing
+from zoo.training.module import TrainingModule
 
 __all__ = ["as_it_was"]  # a fixture of every test here
 
@@ -89,13 +89,13 @@ def test_a_run_goes_on_for_longer_under_the_longer_schedule_and_keeps_what_it_ha
     else:
         assert command(f"into={folder}") == 0
         shorter = contents(folder / "adapter")
-    begin, rates = Pairing.on_train_batch_start, []
+    begin, rates = TrainingModule.on_train_batch_start, []
 
-    def note(model: Pairing, batch: Any, batch_idx: int) -> None:
+    def note(model: TrainingModule, batch: Any, batch_idx: int) -> None:
         rates.append((model.global_step, model.optimizers().param_groups[0]["lr"]))  # type: ignore[union-attr]
         begin(model, batch, batch_idx)
 
-    monkeypatch.setattr(Pairing, "on_train_batch_start", note)
+    monkeypatch.setattr(TrainingModule, "on_train_batch_start", note)
     capsys.readouterr()
     assert command(f"into={folder}", "resume=true", "trainer.max_epochs=4") == 0
     assert "the learning rate follows the schedule of 4" in capsys.readouterr().out

@@ -13,8 +13,9 @@ import torch
 from run_tiny import Own, as_it_was, command, contents, crash, cut, falling, same_result, tensors
 from test_replace import at_step
 
-from zoo import checkpoints, compare, locks
-from zoo.pairing import Pairing
+from zoo import compare, locks
+from zoo.training import checkpoints
+from zoo.training.module import TrainingModule
 
 __all__ = ["as_it_was"]  # a fixture of every test here
 
@@ -117,12 +118,12 @@ def test_a_kill_between_the_two_checkpoints_of_an_epoch_changes_nothing(
             raise ZeroDivisionError
         true(self, checkpoint, path, storage_options)
 
-    log = Pairing.log
+    log = TrainingModule.log
 
-    def rising(model: Pairing, name: str, value: Any, **settings: Any) -> None:
+    def rising(model: TrainingModule, name: str, value: Any, **settings: Any) -> None:
         log(model, name, torch.tensor(0.1 * model.current_epoch) if name == "val/selected" else value, **settings)
 
-    monkeypatch.setattr(Pairing, "log", rising)
+    monkeypatch.setattr(TrainingModule, "log", rising)
     assert command(f"into={tmp_path / 'whole'}") == 0
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.WholeCheckpoints, "save_checkpoint", save)

@@ -22,8 +22,8 @@ import vqa_files
 from safetensors.torch import load_file
 
 from zoo import adapter, evaluate, predict, recipe
-from zoo.pairing import Pairing
 from zoo.train import main
+from zoo.training.module import TrainingModule
 
 NAMES = sorted(recipe.available())
 MADE_UP = {
@@ -89,7 +89,7 @@ SMALL = [
     "data.train_clips=8",
     "data.val_clips=4",
     "data.test_clips=4",
-    "data.batch_size=2",
+    "loader.batch_size=2",
     "method.rank=4",
     "cache=null",
 ]
@@ -122,14 +122,14 @@ def data_words(name: str, folder: Path) -> list[str]:
 
 def crash_in_the_second_epoch(patch: pytest.MonkeyPatch) -> None:
     """Until it is undone, every training raises ZeroDivisionError there."""
-    begin = Pairing.on_train_epoch_start
+    begin = TrainingModule.on_train_epoch_start
 
-    def crash(model: Pairing) -> None:
+    def crash(model: TrainingModule) -> None:
         if model.current_epoch == 1:
             raise ZeroDivisionError
         begin(model)
 
-    patch.setattr(Pairing, "on_train_epoch_start", crash)
+    patch.setattr(TrainingModule, "on_train_epoch_start", crash)
 
 
 def made(folder: Path) -> Path:

@@ -12,12 +12,12 @@ from test_pictures import HISTORY, RNG, near, pixels
 from zoo import plots_answers, plots_scenes, results
 from zoo.backbones.vision_language import encode
 from zoo.batch import Batch, Picture, Question
-from zoo.collect import Collect
 from zoo.methods.base import Method
 from zoo.methods.scale_estimate import ScaleEstimate
 from zoo.metrics.by_scale import Bin, accuracy_by_gsd
 from zoo.metrics.wilson import wilson
 from zoo.plots_answers import Scale, SceneExample
+from zoo.predictions import Predictions
 from zoo.tasks.base import Task
 from zoo.tasks.classification import Classification
 from zoo.tasks.multiple_choice import MultipleChoice
@@ -113,10 +113,10 @@ class Gated(Method):
         return ScaleEstimate.remarks(observed)
 
 
-def counted(task: Task, prediction: dict[str, Any], batch: Batch, observed: dict[str, Any]) -> Collect:
+def counted(task: Task, prediction: dict[str, Any], batch: Batch, observed: dict[str, Any]) -> Predictions:
     """What a test run over one batch leaves."""
     task.update(prediction, batch)
-    collect = Collect()
+    collect = Predictions()
     collect.ids, collect.questions = batch.ids, batch.questions
     for store, values in (
         (collect.prediction, prediction),
@@ -134,7 +134,7 @@ def seen(count: int) -> dict[str, torch.Tensor]:
     return {"gsd/told": told, "gsd/used": told, "gsd/branch": torch.arange(count) % 3} | estimate
 
 
-def drawn(folder: Path, collect: Collect, task: Task, method: Method, samples: list[Picture]) -> set[str]:
+def drawn(folder: Path, collect: Predictions, task: Task, method: Method, samples: list[Picture]) -> set[str]:
     pairing = SimpleNamespace(classes=LAND, task=task, method=method)
     results.pictures(folder, HISTORY, collect, SimpleNamespace(sets={"test": samples}), pairing)
     for path in folder.iterdir():

@@ -122,7 +122,7 @@ def test_a_frozen_one_answers_too() -> None:
     model = SmallLLaVA(**RANDOM)
     pairing = Pairing({"vlm": model}, Frozen(), MultipleChoice(max_new_tokens=3), classes=["a"])
     batch = Batch(["p0", "p1"], {}, {}, prefix={"vlm": shown(model, 0, 1)}, questions=questions())
-    written = decode(pairing.predict_step(batch)["written"])
+    written = decode(pairing.predict(batch)["written"])
     assert written == model.write(batch.prefix["vlm"], questions(), 3)
 
 

@@ -17,8 +17,8 @@ import pytest
 from rich.console import Console
 
 from zoo import plots_sweep, search, sweep, sweep_record, train, trial
-from zoo.pairing import Pairing
 from zoo.recipe import RecipeError
+from zoo.training.module import TrainingModule
 
 TINY = Path(__file__).parent / "tiny.yaml"
 RUN = subprocess.run
@@ -140,8 +140,8 @@ def test_a_training_without_its_test_is_tested_later_from_its_best_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words, measured = [f"recipe={TINY}"], []
-    seen = Pairing.on_test_epoch_start
-    monkeypatch.setattr(Pairing, "on_test_epoch_start", lambda model: (measured.append(1), seen(model)))
+    seen = TrainingModule.on_test_epoch_start
+    monkeypatch.setattr(TrainingModule, "on_test_epoch_start", lambda model: (measured.append(1), seen(model)))
     assert train.main([*words, f"into={tmp_path / 'later'}", "test=false"]) == 0
     assert measured == []
     assert not (tmp_path / "later" / "adapter").exists()

@@ -176,10 +176,10 @@ def test_the_key_knows_every_argument_that_changes_a_cloud(module: type) -> None
 
     different = [key(), key("val"), key(index=1), key(generator_seed=1), key(points=100), key(augment=("subset",))]
     assert len(set(different)) == len(different)
-    same = [key(), key(batch_size=2), key(num_workers=1), key(train_clouds=3), key(augment=("rotate",))]
+    same = [key(), key(train_clouds=3), key(augment=("rotate",))]
     assert len(set(same)) == 1
     known = {"train_clouds", "val_clouds", "test_clouds", "generator_seed", "points", "augment"}
-    assert set(inspect.signature(module).parameters) == known | {"batch_size", "num_workers"}
+    assert set(inspect.signature(module).parameters) == known
 
 
 def test_a_shape_and_a_scan_never_share_a_key() -> None:

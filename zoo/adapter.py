@@ -61,7 +61,7 @@ def save(
     """
     from safetensors.torch import save_file
 
-    from zoo.familiarity import learnt
+    from zoo.learnt import learnt
 
     header = {
         "format": str(FORMAT),
@@ -208,9 +208,10 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
         AdapterError: altered files, an unknown format, other backbone weights, settings or structure, or tensors that
             do not fit; the last is an error under `force` too.
     """
-    from zoo import familiarity, former, recipe
+    from zoo import former, recipe
     from zoo.backbones.base import fingerprints_of_format
     from zoo.build import build_pairing
+    from zoo.learnt import recall
 
     verify(folder)
     config = recipe.compose(str(folder / "recipe.yaml"), [])
@@ -229,7 +230,7 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
         )
     try:
         pairing.load_trainable(tensors, source=str(folder / "adapter.safetensors"))
-        familiarity.recall(pairing, folder / "adapter.safetensors")
+        recall(pairing, folder / "adapter.safetensors")
     except ValueError as error:
         raise AdapterError(str(error)) from None
     pairing.forced = found

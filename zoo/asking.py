@@ -65,7 +65,7 @@ def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
     for question in questions:
         require_question(pairing.task, question)
     with torch.no_grad():
-        output = pairing.predict_step(pairing.batch(samples))
+        output = pairing.predict(pairing.batch(samples))
     observed = pairing.method.observations()
     found = []
     for row, (sample, question) in enumerate(zip(samples, questions, strict=True)):

@@ -4,8 +4,8 @@ A sample is a `Clip`, a `Cloud` or a `Picture`, as plain numpy. The frozen backb
 tensor per stream, and those are stacked. Nothing here knows a data set or a model.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -206,6 +206,16 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The batch with all its tensors on a device."""
+        return replace(self, **{each.name: _moved(getattr(self, each.name), device) for each in fields(self)})
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=torch.device(device).type == "cuda")
+    return {name: _moved(one, device) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def stack(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:

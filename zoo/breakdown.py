@@ -13,19 +13,19 @@ from zoo.metrics.by_scale import accuracy_by_gsd
 from zoo.metrics.grouped import accuracy_by
 
 if TYPE_CHECKING:
-    from zoo.collect import Collect
+    from zoo.predictions import Predictions
     from zoo.tasks.base import Task
 
 Parts = dict[str, dict[str, float]]
 
 
-def breakdown(collect: "Collect", task: "Task", classes: Sequence[str]) -> dict[str, Parts]:
+def breakdown(predictions: "Predictions", task: "Task", classes: Sequence[str]) -> dict[str, Parts]:
     """Accuracy and number of samples by group: {"gsd" or "class" or "kind": {group: {"accuracy": ..., "n": ...}}}.
 
     Empty where the task's monitored metric is no accuracy of samples; one group alone is left out, as it is the whole.
 
     Args:
-        collect: what a run over a split gave.
+        predictions: what a run over a split gave.
         task: as that run left it.
         classes: names of the labels.
     """
@@ -33,16 +33,16 @@ def breakdown(collect: "Collect", task: "Task", classes: Sequence[str]) -> dict[
         return {}
     right = task.per_sample()
     found: dict[str, Parts] = {}
-    if gsd := collect.conditions.get("gsd"):
-        scales = accuracy_by_gsd(collect.gathered({"gsd": gsd})["gsd"].numpy(), right.numpy())
+    if gsd := predictions.conditions.get("gsd"):
+        scales = accuracy_by_gsd(predictions.gathered({"gsd": gsd})["gsd"].numpy(), right.numpy())
         found["gsd"] = {scale.name: {"accuracy": scale.accuracy, "n": scale.n} for scale in scales}
     # Where questions are asked, classes are their kinds, whatever labels the pictures have.
-    if "label" in collect.prediction and (label := collect.target.get("label")):
-        names = [classes[int(k)] for k in collect.gathered({"label": label})["label"]]
+    if "label" in predictions.prediction and (label := predictions.target.get("label")):
+        names = [classes[int(k)] for k in predictions.gathered({"label": label})["label"]]
         # In label order, as the confusion matrix has them.
         found["class"] = dict(sorted(_grouped(names, right).items(), key=lambda part: classes.index(part[0])))
-    if collect.questions:
-        found["kind"] = _grouped([question.kind for question in collect.questions], right)
+    if predictions.questions:
+        found["kind"] = _grouped([question.kind for question in predictions.questions], right)
     return {what: parts for what, parts in found.items() if len(parts) > 1}
 
 

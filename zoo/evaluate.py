@@ -24,60 +24,61 @@ from torch import Tensor
 
 from zoo import adapter, card, catalog, data_roots, evidence, public_record, recipe, report, run, schema
 from zoo.breakdown import branches, breakdown
-from zoo.build import build_data, connect
-from zoo.collect import Collect
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.files import file_hash
 from zoo.initialise import plain
 from zoo.pairing import Pairing
-from zoo.progress import Lines
+from zoo.predictions import Predictions
+from zoo.training.build import build_data, build_loaders
+from zoo.training.loaders import Loaders
+from zoo.training.module import TrainingModule
+from zoo.training.progress import Lines
 from zoo.verdict import verdict
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
-
     from data_modules.base import DataModule
 
 
-def measure(
-    pairing: Pairing, data: "DataModule", trainer: L.Trainer, collect: Collect, *, probed: bool = True
-) -> dict[str, Any]:
-    """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code.
+def measure(loaders: Loaders, trainer: L.Trainer, *, probed: bool = True) -> tuple[dict[str, Any], Predictions]:
+    """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code; beside
+    them the predictions.
 
     Its probes (blank pictures, a wrong condition) come first, so that the task's state afterwards is the split's own;
     without `probed` they are left out.
     """
-    monitor, probes = pairing.task.monitor, {}
+    pairing, data = loaders.pairing, loaders.data
+    monitor, probes, module = pairing.task.monitor, {}, TrainingModule(pairing)
     for name, samples in data.probes(pairing.method.conditions).items() if probed else ():
-        seen = Collect()
-        _run(pairing, trainer, seen, data.loader(samples, "test"))
-        probes[name] = _measured(pairing, seen)
-    _run(pairing, trainer, collect, data.loader(data.sets["test"], "test"))
-    measured = _measured(pairing, collect)
+        trainer.test(module, dataloaders=loaders.loader(samples), verbose=False)
+        probes[name] = _measured(pairing, module.predictions)
+    trainer.test(module, dataloaders=loaders.test_dataloader(), verbose=False)
+    predictions = module.predictions
+    measured = _measured(pairing, predictions)
     beside = {f"{monitor}_{name}": probe["metrics"][monitor] for name, probe in probes.items()}
-    return {
+    whole = {
         "split": "test",
         "task": pairing.task.kind,
         "unit": pairing.task.unit,
         "monitor": monitor,
         **measured,
         "metrics": measured["metrics"] | beside,
-        "by": breakdown(collect, pairing.task, pairing.classes),
+        "by": breakdown(predictions, pairing.task, pairing.classes),
         "probes": probes,
         "intervals": {name: list(pair) for name, pair in pairing.task.intervals().items()},
         "baselines": pairing.task.baselines(),
     }
+    return whole, predictions
 
 
-def _measured(pairing: Pairing, collect: Collect) -> dict[str, Any]:
+def _measured(pairing: Pairing, predictions: Predictions) -> dict[str, Any]:
     """What a split and a probe of it have in common."""
-    observed = collect.gathered(collect.observed)
+    observed = predictions.gathered(predictions.observed)
     return {
-        "n": len(collect.ids),
+        "n": len(predictions.ids),
         "metrics": pairing.task.compute(),
         "method": pairing.method.measure(observed),
         "branches": branches(observed, pairing.task),
-        **({"familiarity": fires(collect.unlike)} if collect.unlike else {}),
+        **({"familiarity": fires(predictions.unlike)} if predictions.unlike else {}),
     }
 
 
@@ -89,12 +90,6 @@ def fires(unlike: Sequence[Tensor]) -> dict[str, float]:
     """
     found = torch.cat(list(unlike))
     return {"fires": (found > 1).double().mean().item(), "n": len(found)}
-
-
-def _run(pairing: Pairing, trainer: L.Trainer, collect: Collect, batches: "DataLoader[Any]") -> None:
-    others = [c for c in trainer.callbacks if not isinstance(c, Collect)]  # type: ignore[attr-defined]
-    trainer.callbacks = [*others, collect]  # type: ignore[attr-defined]
-    trainer.test(pairing, dataloaders=batches, verbose=False)
 
 
 def described(data: "DataModule") -> dict[str, Any]:
@@ -111,8 +106,7 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
             f"{folder} knows {len(pairing.classes)} classes ({', '.join(pairing.classes[:4])}, ...), the data "
             f"{len(data.classes)} ({', '.join(data.classes[:4])}, ...): they must be the same, in the same order"
         )
-    connect(data, pairing, seed=config.seed)
-    measured = measure(pairing, data, single_trainer("auto"), Collect(), probed=probed)
+    measured, _ = measure(build_loaders(config, data, pairing), single_trainer("auto"), probed=probed)
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["manifest"]
     manifest = run.manifest(
         recipe=stored["recipe"],

@@ -33,7 +33,6 @@ from omegaconf import DictConfig
 from data_modules.errors import DataError
 from zoo import adapter, catalog, exported, merged, peft_layout, public, recipe, run
 from zoo.batch import Batch
-from zoo.build import build_data
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.errors import UserError
 from zoo.exported import ExportError, Parity, Tensors
@@ -41,6 +40,7 @@ from zoo.exported_words import NextToken, graph_of
 from zoo.files import checksum_lines, file_hash, whole_folder, write_whole
 from zoo.initialise import recipe_name
 from zoo.pairing import Pairing
+from zoo.training.build import build_data
 
 SIZES = (1, 2, 4)
 """Of the batches that are compared."""

@@ -13,19 +13,12 @@ classes' means and a full covariance of trained features; ours is of frozen ones
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-import lightning as L
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from zoo.adapter import FAMILIARITY
-
 if TYPE_CHECKING:
-    from data_modules.base import DataModule
-    from zoo.batch import Batch
     from zoo.pairing import Pairing
 
 DIRECTIONS = 32
@@ -169,54 +162,3 @@ def widths(pairing: "Pairing") -> dict[str, int]:
     """F of every stream of a pairing whose prefix is tokens of one shape."""
     depths = {name: depth for name, depth in pairing.depths.items() if depth is not None}
     return {name: 2 * pairing.backbones[name].dims[depth] for name, depth in depths.items()}
-
-
-def learn(pairing: "Pairing", data: "DataModule", trainer: L.Trainer) -> None:
-    """Let a pairing tell what is unlike the training split of its data; it stays without where samples are too few.
-
-    Args:
-        pairing: connected to the data.
-        data: whose training and validation splits are looked at.
-        trainer: of one process.
-    """
-    pairing.familiarity = Familiarity.fitted(*(features(pairing, data, split, trainer) for split in ("train", "val")))
-
-
-def features(pairing: "Pairing", data: "DataModule", split: str, trainer: L.Trainer) -> dict[str, Tensor]:
-    """Described samples of a split, or `MOST` of them spread over it, {stream: [N, F]}: as files are, not augmented."""
-    samples = data.sets[split]
-    chosen = torch.linspace(0, len(samples) - 1, min(len(samples), MOST)).round().int().tolist()
-    rows = trainer.predict(_Described(pairing), data.loader(samples, split, sampler=chosen))
-    found: list[dict[str, Tensor]] = rows or []  # type: ignore[assignment]
-    return {name: torch.cat([row[name] for row in found]) for name in widths(pairing)}
-
-
-def learnt(pairing: "Pairing") -> dict[str, Tensor]:
-    """What a pairing has learnt of its training's features, as an adapter keeps it."""
-    state = {} if pairing.familiarity is None else pairing.familiarity.state_dict()
-    return {f"{FAMILIARITY}{name}": tensor.cpu().contiguous() for name, tensor in state.items()}
-
-
-def recall(pairing: "Pairing", file: Path) -> None:
-    """Give a pairing what its adapter's tensors hold of it, if anything.
-
-    Raises:
-        ValueError: naming the tensor that does not fit.
-    """
-    with safe_open(file, framework="pt") as tensors:
-        names = [name for name in tensors.keys() if name.startswith(FAMILIARITY)]  # noqa: SIM118 - not a dictionary
-        state = {name.removeprefix(FAMILIARITY): tensors.get_tensor(name) for name in names}
-    pairing.familiarity = Familiarity.of(state, widths(pairing)) if state else None
-
-
-class _Described(L.LightningModule):
-    """A pairing's frozen prefix alone."""
-
-    def __init__(self, pairing: "Pairing") -> None:
-        super().__init__()
-        self.pairing = pairing
-
-    def predict_step(self, batch: "Batch", batch_idx: int = 0) -> dict[str, Tensor]:
-        """A batch's samples, described {stream: [B, F]}."""
-        tokens = self.pairing.prefix(batch)
-        return {name: described(tokens[name]).cpu() for name in widths(self.pairing)}

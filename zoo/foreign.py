@@ -19,13 +19,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from zoo import adapter, card, catalog, evidence, familiarity, inputs, public_record, recipe, report, run
+from zoo import adapter, card, catalog, evidence, inputs, public_record, recipe, report, run
 from zoo.adapter import AdapterError
-from zoo.build import connect
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.evaluate import described, fires, single_trainer
+from zoo.familiarity import LEAST
 from zoo.initialise import plain
+from zoo.learnt import learnt
 from zoo.pairing import Pairing
+from zoo.training.build import build_loaders
+from zoo.training.familiarity import features, learn
+from zoo.training.loaders import Loaders
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -33,26 +37,25 @@ if TYPE_CHECKING:
 BATCH = 8
 
 
-def measure(pairing: Pairing, data: "DataModule", folders: list[Path]) -> dict[str, Any]:
+def measure(loaders: Loaders, folders: list[Path]) -> dict[str, Any]:
     """How often the signal fires: `fires` and `n` of the test split, and of every folder in `foreign`.
 
     Args:
-        pairing: connected to the data; it learns the signal where it lacks it.
-        data: the adapter's own, set up.
+        loaders: of the adapter's pairing, which learns the signal where it lacks it, and its own data, set up.
         folders: of files.
 
     Raises:
         AdapterError: the validation split is too small, or the method leaves no frozen features of one shape.
     """
-    trainer = single_trainer("auto")
+    trainer, pairing, data = single_trainer("auto"), loaders.pairing, loaders.data
     if pairing.familiarity is None:
-        familiarity.learn(pairing, data, trainer)
+        learn(loaders, trainer)
     if pairing.familiarity is None:
         raise AdapterError(
-            f"{data.name}: nothing was learnt of what is unlike its training: that takes {familiarity.LEAST} samples "
+            f"{data.name}: nothing was learnt of what is unlike its training: that takes {LEAST} samples "
             "to train, as many to validate, and frozen features of one shape before the first adapted block"
         )
-    own = pairing.familiarity.distances(familiarity.features(pairing, data, "test", trainer)).amax(0)
+    own = pairing.familiarity.distances(features(loaders, "test", trainer)).amax(0)
     pairing.to("cuda" if torch.cuda.is_available() else "cpu")
     return fires([own]) | {"foreign": {folder.name: fires(list(_far(pairing, data, folder))) for folder in folders}}
 
@@ -95,8 +98,7 @@ def main(argv: list[str] | None = None) -> int:
         data = recipe.instantiate(config.data)
         data.seed = config.seed
         data.setup("fit")
-        connect(data, pairing, seed=config.seed)
-        found = measure(pairing, data, folders)
+        found = measure(build_loaders(config, data, pairing), folders)
         report.show(report.foreign(data.name, found))
         if "--update-card" in words:
             told = run.manifest(seconds=round(time.perf_counter() - start, 1), data=described(data))
@@ -104,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
             metrics["familiarity"] = found | {"manifest": told}
             public = public_record.record(metrics, plain(config), pairing.classes)
             metrics["familiarity"] = public["familiarity"]
-            adapter.rewrite(folder, metrics, card=card.for_adapter, beside=familiarity.learnt(pairing))
+            adapter.rewrite(folder, metrics, card=card.for_adapter, beside=learnt(pairing))
             print(f"updated: {folder / 'README.md'}")
     return 0
 

@@ -22,15 +22,15 @@ from torch import Tensor
 
 from zoo import adapter, card, peft_layout, recipe, report, run, trust
 from zoo.backbones.base import Backbone
-from zoo.build import build_data, build_pairing, connect
-from zoo.collect import Collect
+from zoo.build import build_pairing
 from zoo.command import fail, parse_words, quiet, user_errors
 from zoo.evaluate import described, measure, single_trainer
 from zoo.files import checksum_lines
 from zoo.merged import HEAD
 from zoo.pairing import Pairing, count_parameters
 from zoo.peft_layout import CONFIG, Loaded, PeftError
-from zoo.trainer import Cost
+from zoo.training.build import build_data, build_loaders
+from zoo.training.trainer import Cost
 
 LORA = "zoo.methods.lora.LoRA"
 
@@ -76,8 +76,7 @@ def convert(
     except ValueError as error:
         raise PeftError(str(error)) from None
     pairing.eval()
-    connect(data, pairing, seed=config.seed)
-    measured = measure(pairing, data, single_trainer("auto"), Collect())
+    measured, _ = measure(build_loaders(config, data, pairing), single_trainer("auto"))
     trainable, total = count_parameters(pairing)
     manifest = run.manifest(
         recipe=name,

@@ -15,7 +15,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 import zoo
-from zoo import annotations, own_data, recipe_check, schema
+from zoo import annotations, former_names, own_data, recipe_check, schema
 from zoo.errors import UserError
 from zoo.recipe_check import KEYS
 from zoo.schema import TARGET
@@ -109,6 +109,16 @@ def to_yaml(config: DictConfig) -> str:
     return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
 
 
+def stored(path: Path) -> dict[str, Any]:
+    """A resolved recipe that a run wrote down, by today's names, to be compared with what `to_yaml` gives."""
+    return _with_loader(former_names.today(yaml.safe_load(path.read_text(encoding="utf-8"))))
+
+
+def _with_loader(values: dict[str, Any]) -> dict[str, Any]:
+    """A recipe whose block `loader` names what it is; nothing else makes loaders, so recipes need not."""
+    return {**values, "loader": {TARGET: former_names.LOADERS, **(values.get("loader") or {})}}
+
+
 def instantiate(block: Any, *args: Any, **extra: Any) -> Any:
     """Import a block's `_target_` and call it with the block's keys; nested blocks first.
 
@@ -141,6 +151,7 @@ def read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[s
     if not isinstance(values, dict):
         problems.append(f"{path}: expected a mapping of {', '.join(KEYS)}")
         return {}
+    values = former_names.today(values)
     merged: dict[str, Any] = {}
     for piece in values.get("include") or []:
         places = [path.parent / f"{piece}.yaml", folder() / f"{piece}.yaml"]
@@ -153,7 +164,7 @@ def read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[s
         else:
             merged = _merge(merged, read(found, problems, (*seen, path.resolve(), found.resolve())))
     whole: dict[str, Any] = _merge(merged, {k: v for k, v in values.items() if k != "include"})
-    return whole
+    return whole if seen else _with_loader(whole)
 
 
 def _merge(old: Any, new: Any) -> Any:
@@ -194,6 +205,7 @@ def _words(config: dict[str, Any], overrides: Sequence[str], problems: list[str]
     pairs: dict[str, str] = {}
     for word in overrides:
         key, equals, raw = word.partition("=")
+        key = former_names.KEYS.get(key, key)
         if not equals or not all(key.split(".")):
             problems.append(f"'{word}' is no key=value")
         elif key in pairs:

@@ -12,9 +12,12 @@ from omegaconf.errors import OmegaConfBaseException
 from zoo import annotations, data_roots, own_data, schema
 from zoo.schema import MISSING, TARGET
 
-BLOCKS = ("data", "method", "task", "optimizer", "trainer", "cache")
+BLOCKS = ("data", "loader", "method", "task", "optimizer", "trainer", "cache")
 SEED = f"Annotated[int, '>= 0', '<= {2**32 - 1}']"  # what NumPy and PyTorch take
-KEYS = ("include", "seed", "data", "backbones", "method", "task", "optimizer", "trainer", "cache", "smoke", "variants")
+KEYS = (
+    *("include", "seed", "data", "loader", "backbones", "method", "task", "optimizer", "trainer", "cache"),
+    *("smoke", "variants"),
+)
 REQUIRED = ("data", "backbones", "method", "task", "optimizer", "trainer")
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from zoo import plots, plots_clouds, results_scenes
 from zoo.batch import Cloud
 from zoo.chosen import of_different_classes, telling
-from zoo.collect import Collect
 from zoo.metrics.part_segmentation import shape_iou
 from zoo.pairing import Pairing
+from zoo.predictions import Predictions
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -25,7 +25,7 @@ CLIPS, CLOUDS, PARTS = 4, 12, 6
 
 
 def pictures(
-    folder: Path, history: list[dict[str, float]], collect: Collect, data: "DataModule", pairing: Pairing
+    folder: Path, history: list[dict[str, float]], predictions: Predictions, data: "DataModule", pairing: Pairing
 ) -> None:
     """Write a run's curves and what its predictions allow.
 
@@ -36,15 +36,15 @@ def pictures(
     """
     folder.mkdir(parents=True, exist_ok=True)
     plots.curves(history, folder / "curves.png")
-    _Pictures(folder, collect, data, pairing.classes).draw()
-    results_scenes.scenes(folder, collect, data, pairing)
+    _Pictures(folder, predictions, data, pairing.classes).draw()
+    results_scenes.scenes(folder, predictions, data, pairing)
 
 
 class _Pictures:
     """The pictures of one run's test predictions; K classes, background is the last of K + 1."""
 
-    def __init__(self, folder: Path, collect: Collect, data: "DataModule", classes: Sequence[str]) -> None:
-        self.folder, self.collect, self.data, self.classes = folder, collect, data, list(classes)
+    def __init__(self, folder: Path, predictions: Predictions, data: "DataModule", classes: Sequence[str]) -> None:
+        self.folder, self.predictions, self.data, self.classes = folder, predictions, data, list(classes)
         self.names = [*self.classes, "background"]
         self.samples = data.sets["test"]
         # Only clouds have it, and whether there are clouds is for their pictures to know.
@@ -52,12 +52,12 @@ class _Pictures:
 
     def array(self, part: dict[str, list[Tensor]], name: str) -> NDArray[Any]:
         """Batches of one name joined; one at a time, as the probabilities of points fill a gigabyte."""
-        values: NDArray[Any] = self.collect.gathered({name: part[name]})[name].numpy()
+        values: NDArray[Any] = self.predictions.gathered({name: part[name]})[name].numpy()
         return values
 
     def draw(self) -> None:
         """Every picture that the names of targets, predictions and observations allow."""
-        said, truth = self.collect.prediction, self.collect.target
+        said, truth = self.predictions.prediction, self.predictions.target
         present = None  # which class is in which row, [rows, K + 1]
         if "segments" in truth:
             present = self.segments(self.array(truth, "segments").astype(int), self.array(said, "segments").astype(int))
@@ -71,22 +71,22 @@ class _Pictures:
         elif "parts" in truth and "parts" in said:
             self.parts(self.array(truth, "parts").astype(int), self.array(said, "parts").astype(int))
 
-        observed = {name: self.array(self.collect.observed, name) for name in self.collect.observed}
+        observed = {name: self.array(self.predictions.observed, name) for name in self.predictions.observed}
         gates = {name: value for name, value in observed.items() if name.startswith("gate/")}
         if gates and present is not None:
             self.gates(gates, present)
         if {"control", "centres"} <= set(observed):
             control, centres = observed["control"], observed["centres"]
             path = self.folder / "control.png"
-            plots_clouds.control(control, centres, self.collect.ids, path, up=self.up)
+            plots_clouds.control(control, centres, self.predictions.ids, path, up=self.up)
 
     def clips(self, chosen: list[int], truth: NDArray[Any], said: NDArray[Any]) -> list[plots.Example]:
         """The chosen clips, or the first ones where none was."""
-        probabilities = self.array(self.collect.prediction, "probabilities")
+        probabilities = self.array(self.predictions.prediction, "probabilities")
         seconds = cast("ClipDataModule", self.data).segment_seconds
         return [
             plots.Example(
-                id=self.collect.ids[i],
+                id=self.predictions.ids[i],
                 truth=truth[i],
                 prediction=said[i],
                 probabilities=probabilities[i],
@@ -115,10 +115,10 @@ class _Pictures:
         """One class a sample: truth and said [N]."""
         plots.confusion(truth, said, self.classes, self.folder / "confusion.png", what="test samples")
         if isinstance(self.samples[0], Cloud):
-            likely = self.array(self.collect.prediction, "probabilities").max(1)
+            likely = self.array(self.predictions.prediction, "probabilities").max(1)
             clouds = [
                 plots_clouds.CloudExample(
-                    id=self.collect.ids[i],
+                    id=self.predictions.ids[i],
                     points=self.samples[i].points,
                     truth=self.classes[truth[i]],
                     said=self.classes[said[i]],
@@ -138,7 +138,7 @@ class _Pictures:
         poorest = np.argsort(ious, kind="stable")[: PARTS // 3]
         examples = [
             plots_clouds.PartsExample(
-                id=self.collect.ids[i],
+                id=self.predictions.ids[i],
                 category=of[own[i][0]],
                 iou=float(ious[i]),
                 points=self.samples[i].points,

@@ -12,10 +12,10 @@ from zoo import plots_answers, plots_scenes
 from zoo.backbones.vision_language import decode
 from zoo.batch import Picture
 from zoo.chosen import telling
-from zoo.collect import Collect
 from zoo.metrics.by_scale import accuracy_by_gsd
 from zoo.pairing import Pairing
 from zoo.plots_answers import Scale, SceneExample
+from zoo.predictions import Predictions
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -24,7 +24,7 @@ LABELLED, ASKED = 9, 8
 """How many answers a picture shows."""
 
 
-def scenes(folder: Path, collect: Collect, data: "DataModule", pairing: Pairing) -> None:
+def scenes(folder: Path, predictions: Predictions, data: "DataModule", pairing: Pairing) -> None:
     """Write what the names of conditions, observations and predictions allow.
 
     The gates' openness where a method has gates by scale, the calibration of its estimate of the scale, accuracy by
@@ -32,9 +32,9 @@ def scenes(folder: Path, collect: Collect, data: "DataModule", pairing: Pairing)
     """
     # Only some data sets have a unit of their own.
     unit: str = getattr(data, "gsd_unit", "m")
-    observed = collect.gathered({name: v for name, v in collect.observed.items() if name.startswith("gsd/")})
-    if "gsd" in collect.conditions:
-        gsd = collect.gathered({"gsd": collect.conditions["gsd"]})["gsd"].numpy()
+    observed = predictions.gathered({name: v for name, v in predictions.observed.items() if name.startswith("gsd/")})
+    if "gsd" in predictions.conditions:
+        gsd = predictions.gathered({"gsd": predictions.conditions["gsd"]})["gsd"].numpy()
         if curve := pairing.method.curves().get("openness"):
             z, gates = (values.detach().float().cpu().numpy() for values in curve)
             plots_scenes.openness(z, gates, np.log10(gsd), folder / "openness.png", unit=unit)
@@ -45,24 +45,24 @@ def scenes(folder: Path, collect: Collect, data: "DataModule", pairing: Pairing)
     if "gsd/mean" in observed and not bool(observed["gsd/told"].isnan().all()):
         told, mean, deviation = (observed[f"gsd/{name}"].numpy() for name in ("told", "mean", "deviation"))
         plots_scenes.calibration(told, mean, deviation, folder / "calibration.png", unit=unit)
-    if examples := _examples(collect, data, pairing, observed):
+    if examples := _examples(predictions, data, pairing, observed):
         plots_answers.answers(examples, folder / "examples.png", unit=unit)
 
 
 def _examples(
-    collect: Collect, data: "DataModule", pairing: Pairing, observed: Mapping[str, Tensor]
+    predictions: Predictions, data: "DataModule", pairing: Pairing, observed: Mapping[str, Tensor]
 ) -> list[SceneExample]:
     """Some answers about pictures; none where the task is another, or the samples are."""
-    labelled = "label" in collect.prediction and "label" in collect.target
-    if not (labelled or "written" in collect.prediction) or not isinstance(data.sets["test"][0], Picture):
+    labelled = "label" in predictions.prediction and "label" in predictions.target
+    if not (labelled or "written" in predictions.prediction) or not isinstance(data.sets["test"][0], Picture):
         return []
-    said = collect.gathered(collect.prediction)
+    said = predictions.gathered(predictions.prediction)
     right = pairing.task.per_sample().numpy() == 1
     found = []
     if labelled:
-        truth: NDArray[np.int64] = collect.gathered(collect.target)["label"].numpy().astype(int)
+        truth: NDArray[np.int64] = predictions.gathered(predictions.target)["label"].numpy().astype(int)
     else:
-        kinds = [question.kind for question in collect.questions]
+        kinds = [question.kind for question in predictions.questions]
         truth = np.array([sorted(set(kinds)).index(kind) for kind in kinds])
     # Shuffled, as sets are often in order of class or scale, and all mistakes shown would be of the first one.
     order = np.random.default_rng(0).permutation(len(truth))
@@ -75,7 +75,7 @@ def _examples(
                 "probability": float(said["probabilities"][i].max()),
             }
         else:
-            question = collect.questions[i]
+            question = predictions.questions[i]
             words = {"truth": question.answer, "said": decode(said["written"][i : i + 1])[0], "question": question}
         found.append(
             SceneExample(

@@ -229,9 +229,7 @@ def resumed(folder: Path, config: DictConfig) -> RunFolder:
         if last:
             raise RecipeError([f"resume=true: {folder} has no {RECIPE}, by which to tell whether this is its command"])
         return RunFolder(folder)  # stopped in the instant of beginning
-    changed = differing(
-        yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")), yaml.safe_load(recipe.to_yaml(config))
-    )
+    changed = differing(recipe.stored(folder / RECIPE), yaml.safe_load(recipe.to_yaml(config)))
     then, now = changed.pop(LENGTH, (None, None))
     longer = (then, now) if then is not None and now is not None and now > then else None
     if (then, now) != (None, None) and not longer:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import lightning as L
     from omegaconf import DictConfig
 
-    from data_modules.base import DataModule
-    from zoo.pairing import Pairing
+    from zoo.training.loaders import Loaders
+    from zoo.training.module import TrainingModule
 
 
 def train(
@@ -74,12 +74,13 @@ def _train(
     import torch
     from omegaconf import OmegaConf
 
-    from data_modules.base import lone
-    from zoo import adapter, card, familiarity, results, run
-    from zoo.build import build_data, build_pairing, build_trained, connect
-    from zoo.collect import Collect
+    from zoo import adapter, card, results, run
+    from zoo.build import build_pairing
     from zoo.evaluate import described, measure, single_trainer
     from zoo.pairing import count_parameters
+    from zoo.training import familiarity
+    from zoo.training.build import build_data, build_loaders, build_trained
+    from zoo.training.loaders import lone
 
     quiet()
     start, run_dir = time.perf_counter(), entered.folder
@@ -88,7 +89,8 @@ def _train(
         digests = data.sample_digests() if run_folder.leads() else {}
         if run_folder.leads():
             entered.check_data(digests)
-        pairing, trainer = build_trained(config, data, run_dir)
+        module, loaders, trainer = build_trained(config, data, run_dir)
+    pairing = module.pairing
     trainable, total = count_parameters(pairing)
     start_of = initialise(pairing, config, init) if init else None
     backbones = {name: asdict(known) for name, known in pairing.fingerprints.items()}
@@ -99,15 +101,15 @@ def _train(
         said = [backbone.describe(trainer.strategy.root_device) for backbone in pairing.backbones.values()]
         said = [f"{trainable:,} of {total:,} parameters train", pairing.method.describe(), *said, f"writing {run_dir}"]
         rows = len(data.sets["train"])
-        if data.joins and trainer.world_size == 1 and lone(rows, data.batch_size):
-            said.append(f"the last batch has {data.batch_size + 1} samples, as one alone has no batch statistics")
+        if loaders.joins and trainer.world_size == 1 and lone(rows, loaders.batch_size):
+            said.append(f"the last batch has {loaders.batch_size + 1} samples, as one alone has no batch statistics")
         print(f"{name}: {'; '.join(filter(None, said))}", flush=True)
-        again = [f"this {_again(data, pairing)}"] if entered.starts_again else []
+        again = [f"this {_again(loaders)}"] if entered.starts_again else []
         for line in ([told(start_of)] if start_of else []) + entered.told() + again:
             print(line, flush=True)
         if data.plan:
             run.write_json(run_dir / "splits.json", data.plan)
-    fitted = _fit(trainer, pairing, data, entered, since=start)
+    fitted = _fit(trainer, module, loaders, entered, since=start)
     if not test:
         return None
     start = time.perf_counter()
@@ -118,12 +120,12 @@ def _train(
         if not trainer.is_global_zero:
             return None
         pairing = build_pairing(config, data.classes, scale=pairing.ground)
-        connect(data, pairing, seed=config.seed)
+        loaders = build_loaders(config, data, pairing)
     best = entered.best(fitted)
     pairing.load_trainable(load_checkpoint(best), source=str(best))
-    collect, alone = Collect(), single_trainer(config.trainer.get("accelerator", "auto"))
-    familiarity.learn(pairing, data, alone)
-    measured = measure(pairing, data, alone, collect)
+    alone = single_trainer(config.trainer.get("accelerator", "auto"))
+    familiarity.learn(loaders, alone)
+    measured, predictions = measure(loaders, alone)
 
     extended = entered.record["extended"]
     manifest = run.manifest(
@@ -141,8 +143,10 @@ def _train(
     )
     record = {**measured, "manifest": manifest}
     run.write_json(run_dir / "metrics.json", record)
-    run.write_json(run_dir / "per_sample.json", dict(zip(collect.ids, pairing.task.per_sample().tolist(), strict=True)))
-    results.pictures(run_dir / "report", fitted["history"], collect, data, pairing)
+    run.write_json(
+        run_dir / "per_sample.json", dict(zip(predictions.ids, pairing.task.per_sample().tolist(), strict=True))
+    )
+    results.pictures(run_dir / "report", fitted["history"], predictions, data, pairing)
     # What the files settled, an adapter must know without them.
     resolved = OmegaConf.create({**config, "data": {**config.data, **data.settled()}})
     adapter.save(
@@ -175,13 +179,14 @@ def _unwinding() -> Iterator[None]:
 
 
 def _fit(
-    trainer: "L.Trainer", pairing: "Pairing", data: "DataModule", entered: RunFolder, *, since: float
+    trainer: "L.Trainer", module: "TrainingModule", loaders: "Loaders", entered: RunFolder, *, since: float
 ) -> dict[str, Any]:
     """Train, and keep history, cost, the seconds since `since`, the metrics' unit and which checkpoint is best; read
     them where that is done."""
-    from zoo import processes, run
-    from zoo.checkpoints import Best
-    from zoo.trainer import Cost, History
+    from zoo import run
+    from zoo.training import processes
+    from zoo.training.checkpoints import Best
+    from zoo.training.trainer import Cost, History
 
     fitted, last = entered.folder / run_folder.FITTED, entered.folder / run_folder.LAST
     if entered.begun and fitted.exists():
@@ -192,13 +197,13 @@ def _fit(
     onwards = str(last) if entered.begun and last.exists() else None
     try:
         with processes.none_lost():
-            trainer.fit(pairing, datamodule=data, ckpt_path=onwards, weights_only=onwards is not None or None)
+            trainer.fit(module, datamodule=loaders, ckpt_path=onwards, weights_only=onwards is not None or None)
     except SystemExit as end:
         if not trainer.interrupted:
             raise
         terminated = type(end).__name__ == "SIGTERMException"
         if trainer.is_global_zero:
-            how = "goes on" if last.exists() else _again(data, pairing)
+            how = "goes on" if last.exists() else _again(loaders)
             by = " by SIGTERM" if terminated else ""
             print(
                 f"stopped{by} in epoch {trainer.current_epoch + 1}: the same command with resume=true {how}",
@@ -207,19 +212,21 @@ def _fit(
         sys.exit(143 if terminated else 130)  # Lightning would exit with 0 and 1
     history = next(c for c in trainer.callbacks if isinstance(c, History)).rows  # type: ignore[attr-defined]
     cost = next(c for c in trainer.callbacks if isinstance(c, Cost)).summary()  # type: ignore[attr-defined]
-    outcome = {"history": history, "cost": cost, "seconds": time.perf_counter() - since, "unit": pairing.task.unit}
+    outcome = {
+        "history": history,
+        "cost": cost,
+        "seconds": time.perf_counter() - since,
+        "unit": module.pairing.task.unit,
+    }
     if trainer.is_global_zero:
         outcome["best"] = {"file": run_folder.BEST, "sha256": best.sha256()}
         run.write_json(fitted, outcome)
     return outcome
 
 
-def _again(data: "DataModule", pairing: "Pairing") -> str:
+def _again(loaders: "Loaders") -> str:
     """What becomes of a training that was stopped before its first checkpoint."""
-    from zoo.prefix import PrefixDataset
-
-    read = [data.wrap(data.sets[split], split) for split in ("train", "val")] if data.wrap else []
-    known = [samples for samples in read if isinstance(samples, PrefixDataset)]
+    known = [loaders.samples(loaders.data.sets[split]) for split in ("train", "val")]
     if not (cached := sum(samples.cached() for samples in known)):
         return "starts again: there is no checkpoint yet"
     total = sum(len(samples) for samples in known)

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 import zoo
+from zoo import former_names
 from zoo.backbones.weights import cache_dir
 from zoo.errors import UserError
 from zoo.schema import TARGET
@@ -24,7 +25,7 @@ from zoo.strict_yaml import StrictLoader
 
 OURS = ("zoo", "data_modules")
 ROOMS = ("zoo.backbones.", "zoo.methods.", "zoo.tasks.", "data_modules.")
-SETTINGS = ("zoo.optimizer.Optimizer", "zoo.trainer.Optimizer", "zoo.trainer.build_trainer", "zoo.prefix.PrefixCache")
+SETTINGS = (*former_names.TARGETS, *former_names.TARGETS.values(), former_names.LOADERS, "zoo.prefix.PrefixCache")
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 RESOLVED_AWAY = ("include", "smoke", "variants")
 LARGEST_NUMBER = 2**20

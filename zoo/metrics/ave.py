@@ -6,27 +6,30 @@ that number hides: accuracy on foreground segments, recall of background, whethe
 """
 
 import torch
-from torch import Tensor
-from torchmetrics import Metric
+from torch import Tensor, nn
 
 
-class EventLocalizationMetrics(Metric):
+class EventLocalizationMetrics(nn.Module):
     """Counts over videos of T segments; the value does not depend on how videos are batched.
 
     Args:
         background: index of the background class.
     """
 
-    full_state_update = False
     counts: Tensor
     balanced: Tensor
 
     def __init__(self, *, background: int) -> None:
-        super().__init__(sync_on_compute=False)  # the pairing brings predictions together
+        super().__init__()
         self.background = background
         # correct, segments, foreground correct, foreground, background correct, background, videos named, videos
-        self.add_state("counts", torch.zeros(8, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("balanced", torch.tensor(0.0, dtype=torch.double), dist_reduce_fx="sum")
+        self.register_buffer("counts", torch.zeros(8, dtype=torch.long), persistent=False)
+        self.register_buffer("balanced", torch.tensor(0.0, dtype=torch.double), persistent=False)
+
+    def reset(self) -> None:
+        """Forget what was counted."""
+        for counts in self.buffers():
+            counts.zero_()
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Count int64 [B, T] predictions against int64 [B, T] labels.

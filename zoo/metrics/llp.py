@@ -12,24 +12,27 @@ F1 is averaged over the classes active in prediction or truth (1 when none is), 
 """
 
 import torch
-from torch import Tensor
-from torchmetrics import Metric
+from torch import Tensor, nn
 
 LEVELS = ("segment", "event")
 KINDS = ("A", "V", "AV", "Type@AV", "Event@AV")
 
 
-class VideoParsingMetrics(Metric):
+class VideoParsingMetrics(nn.Module):
     """Sums of per-video scores; the value does not depend on how videos are batched."""
 
-    full_state_update = False
     total: Tensor
     videos: Tensor
 
     def __init__(self) -> None:
-        super().__init__(sync_on_compute=False)  # the pairing brings predictions together
-        self.add_state("total", torch.zeros(len(LEVELS), len(KINDS), dtype=torch.double), dist_reduce_fx="sum")
-        self.add_state("videos", torch.tensor(0), dist_reduce_fx="sum")
+        super().__init__()
+        self.register_buffer("total", torch.zeros(len(LEVELS), len(KINDS), dtype=torch.double), persistent=False)
+        self.register_buffer("videos", torch.tensor(0), persistent=False)
+
+    def reset(self) -> None:
+        """Forget what was counted."""
+        for counts in self.buffers():
+            counts.zero_()
 
     def update(self, audio: Tensor, visual: Tensor, audio_target: Tensor, visual_target: Tensor) -> None:
         """Count boolean [B, T, K] predictions against boolean [B, T, K] labels, by modality.

@@ -14,10 +14,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from zoo import processes
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
 from zoo.run_folder import BEST, LAST
+from zoo.training import processes
 
 
 class CheckpointError(UserError):

@@ -110,12 +110,12 @@ def _of(numbers: Sequence[int | float], index: int) -> int | float:
 
 def _stored(pl_module: L.LightningModule) -> int:
     """Entries that this process has written into the cache of frozen features."""
-    cache = getattr(pl_module, "cache", None)
+    cache = getattr(getattr(pl_module, "pairing", None), "cache", None)
     return int(cache.stored) if cache is not None else 0
 
 
 def _monitor(pl_module: L.LightningModule) -> str:
-    task = getattr(pl_module, "task", None)
+    task = getattr(getattr(pl_module, "pairing", None), "task", None)
     return str(getattr(task, "monitor", "metric that selects"))
 
 

@@ -13,12 +13,11 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.strategies import ModelParallelStrategy
 
-from zoo.checkpoints import Best, Last, WholeCheckpoints
 from zoo.errors import SettingError
-from zoo.optimizer import Optimizer as Optimizer  # where the recipes of adapters of format 1 find it
-from zoo.progress import Bar, Lines
+from zoo.training.checkpoints import Best, Last, WholeCheckpoints
+from zoo.training.processes import Sharded
+from zoo.training.progress import Bar, Lines
 
 KEPT = 1000
 """Steps whose seconds a checkpoint carries: enough for a median."""
@@ -152,7 +151,7 @@ def build_trainer(
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
-            strategy=ModelParallelStrategy(save_distributed_checkpoint=False) if strategy == "fsdp" else strategy,
+            strategy=Sharded(save_distributed_checkpoint=False) if strategy == "fsdp" else strategy,
             use_distributed_sampler=False,
             precision=precision,
             accumulate_grad_batches=accumulate_grad_batches,

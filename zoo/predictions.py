@@ -1,18 +1,16 @@
 """What a pass over a split leaves behind, kept for metrics' breakdowns and for pictures."""
 
-from typing import Any
+from collections.abc import Mapping
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from zoo.batch import Question
+from zoo.batch import Batch, Question
 from zoo.pairing import Pairing
 
 
-class Collect(Callback):
-    """Test predictions, labels, side inputs, questions and the method's observations, kept for the report."""
+class Predictions:
+    """Predictions, labels, side inputs, questions and the method's observations of a split, on the CPU."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -23,24 +21,27 @@ class Collect(Callback):
         self.questions: list[Question] = []
         self.unlike: list[Tensor] = []
 
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
-    ) -> None:
-        """Keep one batch."""
-        assert isinstance(pl_module, Pairing)
+    def add(self, pairing: Pairing, prediction: Mapping[str, Tensor], batch: Batch) -> None:
+        """Keep one batch.
+
+        Args:
+            pairing: right after its forward pass over the batch.
+            prediction: the task's decoded output.
+            batch: with its labels.
+        """
         self.ids += batch.ids
         self.questions += batch.questions
-        if pl_module.unlike is not None:
-            self.unlike.append(pl_module.unlike.cpu())
+        if pairing.unlike is not None:
+            self.unlike.append(pairing.unlike.cpu())
         for store, values in (
-            (self.prediction, outputs),
+            (self.prediction, prediction),
             (self.target, batch.target),
             (self.conditions, batch.conditions),
-            (self.observed, pl_module.method.observations()),
+            (self.observed, pairing.method.observations()),
         ):
             for name, value in values.items():
                 store.setdefault(name, []).append(value.detach().float().cpu())
 
-    def gathered(self, part: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    def gathered(self, part: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         """Batches joined along the first dimension."""
         return {name: torch.cat(values) for name, values in part.items()}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -102,6 +103,19 @@ def shard(pairing: nn.Module, backbones: Iterable[Backbone], mesh: DeviceMesh) -
             fully_shard(next(module for module in block.modules() if module in own), mesh=mesh)
     # The task's head runs after the pairing's forward pass.
     fully_shard(pairing, mesh=mesh, reshard_after_forward=False)
+
+
+class Sharded(ModelParallelStrategy):
+    """Lightning's strategy for `fsdp`, which reads a checkpoint's tensors by the names that a pairing has for them."""
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """As Lightning does it, into the pairing rather than into what trains it."""
+        whole: Any = self.model
+        self.model = whole.pairing
+        try:
+            return super().load_checkpoint(checkpoint_path, weights_only)
+        finally:
+            self.model = whole
 
 
 def hold(pairing: nn.Module, *, whole: bool) -> None:

@@ -1,0 +1,1 @@
+"""Fits a pairing with Lightning and measures it: the module that trains one, its loaders, trainer and checkpoints."""

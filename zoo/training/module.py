@@ -1,0 +1,194 @@
+"""The LightningModule that trains a pairing: steps, what is logged, and which tensors a checkpoint keeps.
+
+    loss = sum(task.loss(features, batch)) + sum(method.losses(head))
+
+`L.Trainer().fit(TrainingModule(pairing, optimizer=Optimizer()), datamodule=Loaders(data, pairing))` is all that it
+takes; `zoo.training.trainer` makes the Trainer of a recipe.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+
+from zoo.batch import Batch
+from zoo.errors import UserError
+from zoo.pairing import Pairing
+from zoo.predictions import Predictions
+from zoo.training import processes
+from zoo.training.optimizer import Optimizer
+
+OWN = "pairing."
+"""What Lightning puts before the names of a pairing's tensors; checkpoints have them without it, as adapters do."""
+
+
+class NonFiniteLossError(UserError):
+    """A loss became NaN or infinite; the message names the samples of the batch."""
+
+
+class TrainingModule(L.LightningModule):
+    """A pairing in training.
+
+    Attributes:
+        predictions: of the last test split that was measured.
+
+    Args:
+        pairing: its trainable parts are trained; its task counts.
+        optimizer: needed to train, not to measure.
+        seed: of the run; every batch's random numbers follow from it.
+    """
+
+    def __init__(self, pairing: Pairing, *, optimizer: Optimizer | None = None, seed: int = 0) -> None:
+        super().__init__()
+        self.pairing, self.optimizer_settings, self.seed = pairing, optimizer, seed
+        # Lightning compares checkpoint keys with all of the module's, backbones included; ours are checked exactly
+        # in `on_load_checkpoint`.
+        self.strict_loading = False
+        # Frozen, or kept equal by who owns them: DDP need not send buffers before every forward, which processes with
+        # differing numbers of batches (validation) could not answer.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+        self.predictions = Predictions()
+        self._counted: list[processes.Counted] = []
+        self._losses: list[Tensor] = []
+
+    def configure_model(self) -> None:
+        """Under `fsdp`, share the weights out."""
+        if self.device_mesh is not None and not isinstance(self.pairing, FSDPModule):
+            processes.shard(self.pairing, self.pairing.backbones.values(), self.device_mesh)
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and schedule over the trainable parameters alone.
+
+        Raises:
+            ValueError: there is no optimizer.
+        """
+        if self.optimizer_settings is None:
+            raise ValueError("this module was made without an optimizer, so it can measure a pairing but not train it")
+        return self.optimizer_settings.build(self.pairing, int(self.trainer.estimated_stepping_batches))
+
+    # --- training -------------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed by epoch and batch, so that a resumed run draws what the uninterrupted one would have drawn.
+
+        By epoch alone is not enough: Lightning makes a loader's iterator, which draws a number, before the epoch starts
+        in a resumed run and after it in others. Every process draws its own: the same dropout on the rows of all would
+        make their noise add up where it should average out.
+        """
+        step = batch_idx * self.trainer.world_size + self.trainer.global_rank
+        torch.manual_seed(hash_seed(self.seed, self.current_epoch, step))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss over the batch, logged by term.
+
+        Raises:
+            NonFiniteLossError: naming the batch's samples.
+        """
+        method, task = self.pairing.method, self.pairing.task
+        terms = task.loss(self.pairing(batch), batch)
+        loss = torch.stack([term.mean() for term in terms.values()]).sum()
+        for name, value in method.losses(lambda features: task.logits(features, batch)).items():
+            loss = loss + value
+            self._log_mean(f"train/{name}", value, batch)
+        if not torch.isfinite(loss):
+            raise NonFiniteLossError(
+                f"loss is {loss.item()} at epoch {self.current_epoch}, batch {batch_idx}, "
+                f"samples {', '.join(batch.ids)}. "
+                "Lower optimizer.lr, set trainer.gradient_clip_val, or look at these samples; "
+                "the last good checkpoint is kept (resume=true)"
+            )
+        self._log_mean("train/loss", loss, batch, prog_bar=True)
+        return loss
+
+    def _log_mean(self, name: str, value: Tensor, batch: Batch, *, prog_bar: bool = False) -> None:
+        """Log a mean over the samples of all processes."""
+        self.log(name, value, prog_bar=prog_bar, batch_size=len(batch), on_step=False, on_epoch=True, sync_dist=True)
+
+    # --- measuring ------------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self.pairing.task.reset()
+        processes.hold(self.pairing, whole=True)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one validation batch, or keep it until all processes count together."""
+        prediction, batch = self._evaluate(batch)
+        if processes.several():
+            self._counted.append(processes.kept(prediction, batch))
+        else:
+            self.pairing.task.update(prediction, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics; `task.monitor` selects the checkpoint."""
+        task = self.pairing.task
+        processes.hold(self.pairing, whole=False)
+        if processes.several():
+            for prediction, batch in move_data_to_device(processes.together(self._counted), self.device):
+                task.update(prediction, batch)
+            self._counted = []
+        self._log_loss("val")
+        self.log_dict({f"val/{name}": value for name, value in task.compute().items()}, prog_bar=False)
+        self.log("val/selected", task.compute()[task.monitor], prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting."""
+        self.pairing.task.reset()
+        self.predictions = Predictions()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Count one test batch, and keep its predictions."""
+        prediction, batch = self._evaluate(batch)
+        self.pairing.task.update(prediction, batch)
+        self.predictions.add(self.pairing, prediction, batch)
+        return prediction
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_loss("test")
+        self.log_dict({f"test/{name}": value for name, value in self.pairing.task.compute().items()})
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """The task's decoded output for one batch."""
+        return self.pairing.predict(batch)
+
+    def _evaluate(self, batch: Batch) -> processes.Counted:
+        task = self.pairing.task
+        batch = replace(batch, write=task.writes)
+        features = self.pairing(batch)
+        if not batch.write:
+            self._losses.append(torch.stack(list(task.loss(features, batch).values())).sum(0).detach().cpu())
+        return task.predict(features, batch), batch
+
+    def _log_loss(self, split: str) -> None:
+        """Mean over samples: Lightning's own synchronised mean is wrong where processes have different numbers."""
+        if losses := processes.together(self._losses):
+            self.log(f"{split}/loss", torch.cat(losses).double().mean().float())
+        self._losses = []
+
+    # --- what is saved --------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep, of what the strategy gathered, the trainable tensors only; under `fsdp` one process has gathered."""
+        gathered = checkpoint["state_dict"]
+        names = self.pairing.trainable if gathered else []
+        checkpoint["state_dict"] = {name: gathered[OWN + name].cpu() for name in names}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check names and shapes, for Lightning copies without a word; under `fsdp` it has copied before.
+
+        Raises:
+            ValueError: naming the tensors that do not fit.
+        """
+        if "state_dict" in checkpoint:
+            self.pairing.check(checkpoint["state_dict"], source="the checkpoint")
+            checkpoint["state_dict"] = {OWN + name: tensor for name, tensor in checkpoint["state_dict"].items()}
+
+
+def hash_seed(seed: int, epoch: int, step: int) -> int:
+    """One 63-bit seed from a run's seed, an epoch and a step of it."""
+    return (seed * 1_000_003 + epoch * 7_919 + step * 15_485_863 + 12_345) % (2**63)
