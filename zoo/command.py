@@ -290,7 +290,7 @@ def _without_bars() -> None:
 
         transformers_logging.disable_progress_bar()
     elif "huggingface_hub.constants" in sys.modules:
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()
     else:
