@@ -104,6 +104,14 @@ def test_a_card_is_what_its_evidence_makes_of_it(path: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", catalog.bundled())
+def test_facts_are_the_front_matter_but_for_the_results(name: str) -> None:
+    path = catalog.bundled()[name] / "README.md"
+    whole = card.read(path).front
+    assert card.facts(path) == {key: value for key, value in whole.items() if key != "model-index"}
+    assert "model-index" in whole
+
+
+@pytest.mark.parametrize("name", catalog.bundled())
 def test_the_card_of_a_bundled_adapter_is_what_its_metrics_make_of_it(name: str) -> None:
     folder = catalog.bundled()[name]
     assert card.for_adapter(folder) == (folder / "README.md").read_text()

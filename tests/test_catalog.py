@@ -430,3 +430,21 @@ def test_the_best_control_stands_beside_what_we_measured(everything: Holdings) -
         assert known[name].verdict == verdict
     assert {known[name].verdict for name in ("mantis", "scale_earth")} == {"better", "worse"}
     assert known["mantis_modelnet40"] is None
+
+
+def test_folders_are_listed_as_often_for_many_adapters_as_for_one(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listings: list[Path] = []
+    listed = catalog._directories
+    monkeypatch.setattr(catalog, "_directories", lambda folder: listings.append(folder) or listed(folder))
+    counts = []
+    for number in range(5):
+        install(cache, f"mine-{number}")
+        listings.clear()
+        assert {entry.where for entry in catalog.holdings().adapters} == {"bundled", "installed"}
+        assert show.main([f"mine-{number}"]) == 0
+        counts.append(len(listings))
+    capsys.readouterr()
+    assert len(set(counts)) == 1
+    assert counts[0] <= 8

@@ -6,7 +6,9 @@ import sys
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from zoo.ops.scan_loops import LANES, WIDTH, split
 from zoo.ops.selective_scan import choose, selective_scan
 
 NAMES = ("u", "dt", "A", "B", "C", "D", "z", "dt_bias")
@@ -146,6 +148,56 @@ def test_torch_compile_takes_it_whole_with_its_gradients() -> None:
     for found, truth in zip(gradients, expected, strict=True):
         torch.testing.assert_close(found, truth)
     torch.library.opcheck(torch.ops.zoo.selective_scan.default, (*leaves.values(), True, "numba"))
+
+
+@pytest.mark.parametrize("channels", [1, 16, 70, 192, 256, 260, 384, 768])
+def test_channels_are_split_evenly_into_blocks_of_whole_registers(channels: int) -> None:
+    blocks, lanes = split(channels)
+    assert lanes % LANES == 0
+    assert lanes <= WIDTH
+    assert (blocks - 1) * lanes < channels <= blocks * lanes
+    assert blocks * lanes - channels < blocks * LANES
+
+
+def test_the_kernel_agrees_where_channels_fill_several_blocks_unevenly() -> None:
+    tensors = inputs(2, 19, WIDTH + 4, 3)
+    truth, found = run(tensors, "reference", torch.float64), run(tensors, "numba", torch.float32)
+    assert max(error(found[name], truth[name]) for name in truth) < 1e-5
+
+
+def test_without_gradients_the_kernel_is_called_as_it_is_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = inputs()
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in tensors.items()}
+    expected = selective_scan(**leaves)
+    monkeypatch.setattr("zoo.ops.selective_scan._scan", None)
+    assert torch.equal(selective_scan(**tensors), expected)
+    with torch.no_grad():
+        assert torch.equal(selective_scan(**leaves), expected)
+    with pytest.raises(TypeError):  # a gradient is wanted: through the operator
+        selective_scan(**leaves)
+
+
+def test_whoever_watches_operations_sees_the_scan() -> None:
+    tensors = {name: tensor.to("meta") for name, tensor in inputs().items()}
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        selective_scan(**inputs())
+    assert "zoo.selective_scan.default" in seen
+    assert selective_scan(**tensors, backend="numba").shape == tensors["u"].shape
+
+
+def test_a_scan_without_gradients_does_not_import_the_compiler_of_graphs() -> None:
+    code = (
+        "import sys, torch; from zoo.ops.selective_scan import selective_scan as s; r = torch.rand; "
+        "s(r(1,2,3), r(1,2,3), -r(3,2), r(1,2,2), r(1,2,2)); assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_wrong_shapes_and_backends_are_named() -> None:

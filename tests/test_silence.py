@@ -1,7 +1,10 @@
 """Nothing of what other libraries print reaches a user: their bars, tips, notices and warnings with lines of source."""
 
 import logging
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -20,6 +23,18 @@ def test_notices_of_lightning_are_not_shown() -> None:
         "lightning.fabric.utilities.seed",
     ):
         assert not logging.getLogger(name).isEnabledFor(logging.INFO), name
+
+
+@pytest.mark.parametrize("before", ["", "import huggingface_hub.constants; ", "import transformers; "])
+def test_bars_of_transformers_are_off_without_importing_it(before: str) -> None:
+    code = (
+        f"import sys; {before}from zoo.command import quiet; had = 'transformers' in sys.modules; quiet(); "
+        "assert had == ('transformers' in sys.modules); from huggingface_hub.utils import are_progress_bars_disabled; "
+        "from transformers.utils import logging; "
+        "assert are_progress_bars_disabled() and not logging.is_progress_bar_enabled()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ markers are generated from evidence and front matter, and a test compares them.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,16 +67,31 @@ def read(path: Path) -> Card:
     Raises:
         CardError: no front matter, or no results markers.
     """
+    front, body = _parts(path, lambda told: told)
+    return Card(front, body, evidence.read(path))
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """Front matter of a card without its `model-index`, which is most of it and takes most of the time to parse.
+
+    Raises:
+        CardError: no front matter, or no results markers.
+    """
+    return _parts(path, lambda told: re.sub(r"(?m)^model-index:.*\n(?:[ \-#].*\n|\n)*", "", told))[0]
+
+
+def _parts(path: Path, of: Callable[[str], str]) -> tuple[dict[str, Any], str]:
+    """Front matter, of which `of` says what is read, and body."""
     parts = path.read_text(encoding="utf-8").split("---\n", 2)
     if len(parts) != 3 or parts[0]:
         raise CardError(f"{path} has no YAML front matter between two lines of ---")
     try:
-        front = yaml.load(parts[1], Loader=FastLoader)
+        front = yaml.load(of(parts[1]), Loader=FastLoader)
     except yaml.YAMLError as error:
         raise CardError(f"{path}: its front matter is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(front, dict) or BEGIN not in parts[2] or END not in parts[2]:
         raise CardError(f"{path} lacks front matter or the markers {BEGIN} and {END}")
-    return Card(front, parts[2], evidence.read(path))
+    return front, parts[2]
 
 
 class PlainDumper(yaml.SafeDumper):

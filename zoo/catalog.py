@@ -28,14 +28,19 @@ class CatalogError(UserError):
     """There is no adapter of that name, or a file of the catalogue cannot be read; the message names it."""
 
 
+def places() -> dict[str, Path]:
+    """Folders that hold adapters, by what those in them are."""
+    return {"bundled": Path(zoo.__file__).parent / "adapters", "installed": cache_dir() / "adapters"}
+
+
 def bundled() -> dict[str, Path]:
     """Adapters that are part of the package, by name."""
-    return _directories(Path(zoo.__file__).parent / "adapters")
+    return _directories(places()["bundled"])
 
 
 def installed() -> dict[str, Path]:
     """Adapters that were fetched, by name."""
-    return _directories(cache_dir() / "adapters")
+    return _directories(places()["installed"])
 
 
 def _directories(folder: Path) -> dict[str, Path]:
@@ -164,7 +169,7 @@ def of_adapter(folder: Path, recipes: Sequence[Entry]) -> Entry:
         manifest = record["manifest"]
         named = {entry.targets["method"]: entry.method for entry in reversed(recipes)}
         try:
-            front = card.read(folder / "README.md").front
+            front = card.facts(folder / "README.md")
         except card.CardError:  # its recipe has no card
             front = {}
         shared = _pairing(config, front, named.get(config["method"][schema.TARGET]))
@@ -187,8 +192,9 @@ def of_adapter(folder: Path, recipes: Sequence[Entry]) -> Entry:
 
 
 def _where(folder: Path) -> str:
-    places = {"bundled": bundled(), "installed": installed()}
-    return next((place for place, known in places.items() if folder in known.values()), "")
+    """`bundled` or `installed`, by its place alone: listing what is there for every adapter would be quadratic."""
+    adapter = not folder.name.startswith(".") and (folder / "SHA256SUMS").exists()
+    return next((name for name, place in places().items() if adapter and folder.parent == place), "")
 
 
 def _pairing(config: Mapping[str, Any], front: Mapping[str, Any], method: str | None) -> dict[str, Any]:

@@ -279,6 +279,19 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")
     # Frozen encoders stay in eval mode by design.
     warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
-    from transformers.utils import logging as transformers_logging
+    _without_bars()
 
-    transformers_logging.disable_progress_bar()
+
+def _without_bars() -> None:
+    """No bars of transformers, nor of the hub below it. Neither is imported for that: point clouds need neither, and it
+    takes most of a second. transformers asks the hub's library when it is imported, that one the environment."""
+    if "transformers" in sys.modules:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+    elif "huggingface_hub.constants" in sys.modules:
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()
+    else:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -10,6 +10,7 @@ method may modulate them and still take the fused path.
 """
 
 import importlib.util
+from functools import partial
 from types import ModuleType
 from typing import Literal, get_args
 
@@ -86,7 +87,8 @@ def selective_scan(
         return _mamba_ssm(u, dt, A, B, C, D, z, dt_bias, softplus)
     if not length:
         return torch.zeros(size, 0, channels, dtype=u.dtype, device=u.device)
-    out: Tensor = _scan(u, dt, A, B, C, D, z, dt_bias, softplus, named)[0]
+    kernel = _module(named).forward if _directly(u, dt, A, B, C, D, z, dt_bias) else partial(_scan, backend=named)
+    out: Tensor = kernel(u, dt, A, B, C, D, z, dt_bias, softplus)[0]
     return out
 
 
@@ -186,6 +188,21 @@ def _mamba_ssm(
 
 
 # --- the fused backends as one operator that autograd and torch.compile know ------------------------------------------
+
+
+def _directly(*tensors: Tensor | None) -> bool:
+    """Whether nobody has to know of the operator, so that a kernel may be called without it: no gradient is wanted, and
+    nothing traces, transforms or watches operations. The first call of an operator of `torch.library` imports
+    torch._dynamo, which takes longer than a prediction."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    return (
+        not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given))
+        and all(type(tensor) in (Tensor, torch.nn.Parameter) and not tensor.is_meta for tensor in given)
+        and not (torch.compiler.is_compiling() or torch._C._is_tracing())
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch.autograd.forward_ad._current_level < 0
+    )
 
 
 def _module(backend: str) -> ModuleType:
