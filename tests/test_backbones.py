@@ -94,7 +94,7 @@ def test_gradients_flow_through_it_to_what_comes_before(backbone: Backbone) -> N
     assert tokens.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", ["dinov2", "dinov3", "vit"])
+@pytest.mark.parametrize("name", ["dinov3", "vit"])
 def test_stepping_equals_timms_own_forward(name: str) -> None:
     model = MAKERS[name]()
     inputs = model.transform(clip())
@@ -214,3 +214,55 @@ def test_aisfx_front_end_keeps_silence_silent_and_scales_the_peak() -> None:
     torch.testing.assert_close(model.transform(base), model.transform(loud), atol=1e-5, rtol=1e-4)
     silent = Clip("c", base.frames, np.zeros_like(base.audio), 16_000, {})
     assert not model.transform(silent).any()
+
+
+def _unfolded(stage: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """A stage of aiSFX layer by layer."""
+    grid = tokens.transpose(1, 2).unflatten(2, (stage.bins, -1))
+    for k in (1, 2):
+        grid = getattr(stage, f"bn{k}")(getattr(stage, f"conv{k}")(grid)).relu()
+    if stage.pool:
+        grid = torch.nn.functional.max_pool2d(grid, 2)
+    return grid.flatten(2).transpose(1, 2)
+
+
+def _close(one: torch.Tensor, two: torch.Tensor) -> None:
+    """Within rounding of the largest value."""
+    assert float((one - two).detach().abs().max() / two.detach().abs().max()) < 5e-6
+
+
+def test_aisfx_with_its_norms_folded_is_aisfx() -> None:
+    model = AiSFX()
+    tokens = model.embed(model.transform(clip()))
+    for stage in model.blocks:
+        expected = _unfolded(stage, tokens)
+        _close(stage(tokens), expected)
+        tokens = expected
+
+
+def test_folded_norms_follow_weights_that_change_however_they_do() -> None:
+    model = MAKERS["aisfx"]()
+    stage, tokens = model.blocks[0], model.embed(model.transform(clip()))
+    before = stage(tokens)
+    stage.conv1.weight.data += 0.1  # in place, past every version counter
+    stage.bn1.running_mean.add_(0.5)
+    assert not torch.allclose(stage(tokens), before)
+    _close(stage(tokens), _unfolded(stage, tokens))
+
+
+def test_what_wraps_or_hooks_a_layer_of_aisfx_is_called() -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    model = MAKERS["aisfx"]()
+    stage, tokens = model.blocks[1], torch.rand(2, 48 * 4, 64)
+    called: list[str] = []
+    handle = stage.bn2.register_forward_hook(lambda *_: called.append("bn2"))
+    _close(stage(tokens), _unfolded(stage, tokens))
+    assert called[0] == "bn2"
+    handle.remove()
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=["conv1"], init_lora_weights=False), stage)
+    plain = stage.conv1.base_layer
+    adapted = stage(tokens)
+    _close(adapted, _unfolded(stage, tokens))
+    stage.conv1 = plain
+    assert not torch.allclose(stage(tokens), adapted)

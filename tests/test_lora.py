@@ -34,7 +34,10 @@ def test_every_update_is_silent_at_the_start_then_gets_gradients_and_changes_the
     batch = Batch(ids=["c"], inputs={}, target={})
     with torch.no_grad():  # as `plain` was: with gradients PyTorch may choose another attention kernel
         start = method({"stream": backbone}, {"stream": tokens[None]}, batch)["stream"]
-    assert torch.equal(start[0], plain)
+    if name == "aisfx":  # it folds its norms into plain convolutions, and only into those: the same up to rounding
+        torch.testing.assert_close(start[0], plain, atol=1e-7, rtol=1e-4)
+    else:
+        assert torch.equal(start[0], plain)
     trained = {n: p for n, p in backbone.named_parameters() if p.requires_grad}
     assert len(trained) == 2 * 2 * len(TARGETS[name])
     with torch.no_grad():

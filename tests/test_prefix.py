@@ -1,6 +1,7 @@
 """The cache of frozen tokens gives back what it was given, or nothing."""
 
 import multiprocessing
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from data_modules.synthetic_events import SyntheticEvents
 from zoo.batch import Clip, SampleSet
 from zoo.errors import SettingError
 from zoo.methods.tb_ava import TBAVA
-from zoo.prefix import PrefixCache, PrefixDataset
+from zoo.prefix import UNTOLD, PrefixCache, PrefixDataset, _digest, origin
 from zoo.training.loaders import Loaders
 
 
@@ -64,6 +65,44 @@ def test_kept_tokens_do_not_depend_on_the_precision_of_the_run(tmp_path: Path) -
     exact = whole.prefix(PrefixDataset(Clips(), backbones(), whole.depths, None).__getitems__([0, 1]))["vision"]
     assert torch.equal(prefix(PrefixCache(folder=str(tmp_path))), exact)
     assert not torch.equal(prefix(None), exact)
+
+
+def test_frozen_blocks_take_a_few_segments_at_a_time_to_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pairing(TBAVA(rank=4, last=1))
+    batch = PrefixDataset(Clips(), backbones(), model.depths, None).__getitems__([0, 1, 2])
+    few = model.prefix(batch)
+    for size in (1, 10_000):
+        monkeypatch.setattr("zoo.pairing.CHUNK", size)
+        other = model.prefix(batch)
+        torch.testing.assert_close(few, other, atol=1e-6, rtol=1e-5)  # rounded by other kernels, where very few
+
+
+def test_a_cache_tells_what_computed_the_tokens_that_were_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def through(cache: PrefixCache, indices: list[int]) -> PrefixCache:
+        model = pairing(TBAVA(rank=4, last=1), cache=cache)
+        model.predict_step(PrefixDataset(Clips(), backbones(), model.depths, cache).__getitems__(indices))
+        return cache
+
+    here = origin(torch.device("cpu"))
+    assert re.fullmatch(r"torch [\w.+]+, [\w ]+, \d+ threads?", here)
+    assert through(PrefixCache(folder=str(tmp_path)), [0, 1]).told() == [here]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    there = origin(torch.device("cpu"))
+    assert there.endswith("77 threads")
+    read = through(PrefixCache(folder=str(tmp_path)), [0, 1])
+    assert read.told() == [here]  # who reads is not who computed
+    assert through(read, [2, 3]).told() == sorted([here, there])
+
+
+def test_entries_of_caches_that_did_not_tell_are_read_and_said_to_be_such(tmp_path: Path) -> None:
+    cache = PrefixCache(folder=str(tmp_path))
+    key, tokens = cache.key("a", 1, "x"), torch.ones(2, 2, 2)
+    cache.path(key).parent.mkdir()
+    save_file({"tokens": tokens}, cache.path(key), metadata={"sha256": _digest(key, tokens)})
+    found = cache.entry(key)
+    assert found is not None
+    assert torch.equal(found[0], tokens)
+    assert found[1] == UNTOLD
 
 
 def test_samples_that_are_drawn_anew_are_refused_a_cache(tmp_path: Path) -> None:

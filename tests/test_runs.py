@@ -22,6 +22,7 @@ import vqa_files
 from safetensors.torch import load_file
 
 from zoo import adapter, evaluate, predict, recipe
+from zoo.prefix import UNTOLD
 from zoo.train import main
 from zoo.training.module import TrainingModule
 
@@ -148,6 +149,11 @@ def test_a_run_leaves_what_it_promises(finished: Finished, name: str) -> None:
     adapter.verify(run / "adapter")
     record = json.loads((run / "metrics.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
     assert record["manifest"]["selected_on"] == "val"
+    # Of frozen features: computed here or read from the suite's cache, each once.
+    features = record["manifest"].get("features", [])
+    assert len(set(features)) == len(features)
+    assert features or name != "tb_ava"
+    assert all(each.startswith("torch ") or each == UNTOLD for each in features)
     assert record["baselines"]
     assert set(record["metrics"]) >= {record["monitor"]}
     assert (run / "report" / "curves.png").stat().st_size > 1000

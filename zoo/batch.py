@@ -186,6 +186,7 @@ class Batch:
             in shape; empty when every sample came from the prefix cache.
         prefix: cached tokens by stream, [B, T, L, D]; empty when `inputs` is filled.
         keys: B cache keys, or empty when the samples must not be cached.
+        origins: what computed the cached tokens, each once, in the words of `zoo.prefix.origin`.
         target: label tensors by name, [B, ...].
         conditions: named side inputs (an object's category, the ground sampling distance), [B, ...].
         questions: one a sample, or empty.
@@ -199,6 +200,7 @@ class Batch:
     target: dict[str, Tensor]
     prefix: dict[str, Tensor] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
     conditions: dict[str, Tensor] = field(default_factory=dict)
     questions: list[Question] = field(default_factory=list)
     write: int = 0

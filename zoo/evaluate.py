@@ -116,6 +116,7 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
         adapter=file_hash(folder / "adapter.safetensors"),
         data=described(data),
         backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
+        **({"features": pairing.cache.told()} if pairing.cache else {}),
     )
     return measured | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
 

@@ -5,6 +5,10 @@ its tokens may be kept. An entry is named by the content of everything that made
 settings (the fingerprint), number of blocks, the sample's own key, stored dtype, and a format number. Entries are one
 safetensors file each, which carries a sha256 of its name and content, written under a temporary name and renamed; their
 bytes are counted in one file that writers lock. So any number of workers and runs may share a folder and its bound.
+
+Threads, vector units and versions of torch round differently, so tokens that another run left may differ from one's own
+in their last bits, and a trained adapter after them. An entry says what computed it, and a run says what computed the
+entries that it used.
 """
 
 import contextlib
@@ -32,7 +36,21 @@ from zoo.ground import seen
 FORMAT = 1
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
+UNTOLD = "kept before caches told"
+"""In place of what computed an entry, where the entry does not say."""
+
 log = logging.getLogger(__name__)
+
+
+def origin(device: torch.device) -> str:
+    """What computes here, as far as last bits hang on it: torch, vector units and threads, or the card."""
+    if device.type == "cuda":
+        return f"torch {torch.__version__}, {torch.cuda.get_device_name(device)}"
+    if device.type != "cpu":
+        return f"torch {torch.__version__}, {device.type}"
+    threads = torch.get_num_threads()
+    units = torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__}, {units}, {threads} thread{'s' * (threads > 1)}"
 
 
 class PrefixCache:
@@ -57,6 +75,8 @@ class PrefixCache:
         self.limit, self.dtype = int(max_gib * 2**30), dtype
         self.stored = 0
         """Entries that this process has written."""
+        self.used: set[str] = set()
+        """What computed the tokens that this process has trained or measured on."""
         self._measured = self._full = False
 
     def key(self, fingerprint: Fingerprint, depth: int | None, sample: str) -> str:
@@ -72,32 +92,47 @@ class PrefixCache:
 
         Entries of versions that kept no checksum count as absent.
         """
+        found = self.entry(key)
+        return None if found is None else found[0]
+
+    def entry(self, key: str) -> tuple[Tensor, str] | None:
+        """As `read`, with what computed the tokens."""
         path = self.path(key)
         try:
             with safe_open(path, framework="pt") as file:
-                digest = (file.metadata() or {}).get("sha256")
+                told = file.metadata() or {}
                 tokens: Tensor = file.get_tensor("tokens")
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError) as error:
             log.warning("prefix cache: %s is unreadable (%s) and is recomputed", path, error)
             return None
+        digest = told.get("sha256")
         if digest != _digest(key, tokens):
             if digest is not None:
                 log.warning("prefix cache: %s was altered (its checksum differs) and is recomputed", path)
             return None
-        return tokens.float()
+        return tokens.float(), told.get("origin", UNTOLD)
+
+    def told(self) -> list[str]:
+        """What computed the tokens that were used; several entries where they are mixed."""
+        return sorted(self.used)
 
     def round(self, tokens: Tensor) -> Tensor:
         """The tokens as a later `read` gives them back."""
         return tokens.to(DTYPES[self.dtype]).float()
 
     def write(self, key: str, tokens: Tensor) -> None:
-        """Store tokens [T, L, D] unless that would pass the limit or the disk refuses; training goes on either way."""
+        """Store tokens [T, L, D] unless that would pass the limit or the disk refuses; training goes on either way.
+
+        They must have been computed on the device where they are, by this process.
+        """
+        here = origin(tokens.device)
+        self.used.add(here)
         if self._full:
             return
         kept = tokens.detach().to(DTYPES[self.dtype]).cpu().contiguous()
-        data = save({"tokens": kept}, metadata={"sha256": _digest(key, kept)})
+        data = save({"tokens": kept}, metadata={"sha256": _digest(key, kept), "origin": here})
         path = self.path(key)
         temporary = path.with_name(f".{uuid.uuid4().hex}")
         try:
@@ -197,8 +232,8 @@ class PrefixDataset(Dataset[Batch]):
             conditions=stack([self._conditions(i) for i in indices]),
             questions=[question for i in indices if (question := self.samples.question(i)) is not None],
         )
-        if self.cache is not None and (prefix := self._cached(batch.keys)) is not None:
-            return replace(batch, prefix=prefix)
+        if self.cache is not None and (cached := self._cached(batch.keys)) is not None:
+            return replace(batch, prefix=cached[0], origins=cached[1])
         samples = [self.samples[i] for i in indices]
         inputs = {
             name: self.collates[name]([transform(sample) for sample in samples])
@@ -222,18 +257,21 @@ class PrefixDataset(Dataset[Batch]):
             return told
         return seen(told, self.samples.picture_size(index), self.backbones, self.ground)
 
-    def _cached(self, keys: Sequence[str]) -> dict[str, Tensor] | None:
+    def _cached(self, keys: Sequence[str]) -> tuple[dict[str, Tensor], list[str]] | None:
+        """Tokens of every stream, and what computed them; None unless all are there."""
         assert self.cache is not None
         rows: list[dict[str, Tensor]] = []
+        origins: set[str] = set()
         for sample in keys:
             row: dict[str, Tensor] = {}
             for name, depth in self.depths.items():
-                tokens = self.cache.read(self.cache.key(self.fingerprints[name], depth, sample))
-                if tokens is None:
+                found = self.cache.entry(self.cache.key(self.fingerprints[name], depth, sample))
+                if found is None:
                     return None
-                row[name] = tokens
+                row[name] = found[0]
+                origins.add(found[1])
             rows.append(row)
-        return stack(rows)
+        return stack(rows), sorted(origins)
 
 
 def whole(batch: Any) -> Any:

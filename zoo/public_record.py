@@ -15,6 +15,7 @@ LISTS = re.compile(r"files that .* does not list", re.DOTALL)
 FRESH = re.compile(r"its \d+ classes are not these \d+|")
 TENSOR = re.compile(r"(task|method)(\.\w+)+")
 HEX = re.compile(r"[0-9a-f]{12,64}")
+COMPUTED = re.compile(r"torch \d[\w.+]*, [\w .\-]{1,60}(, \d+ threads?)?")
 RESTATED = re.compile(r"keys of samples hold nine digits of every length since; the same samples were [0-9a-f]{12}")
 
 
@@ -97,6 +98,7 @@ def _manifest(manifest: Mapping[str, Any], public: Public) -> dict[str, Any]:
         "data": lambda value: _data(value, public),
         "backbones": lambda value: {k: _hashes(v) for k, v in value.items() if is_key(k)},
         "init": lambda value: _start(value, public),
+        "features": lambda value: [_matching(each, COMPUTED, "not stated") for each in value],
     }
     numbers = ("dirty", "seed", "epochs", "seconds", "parameters", "cost")
     return {

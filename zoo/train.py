@@ -138,6 +138,7 @@ def _train(
         backbones=backbones,
         parameters={"trainable": trainable, "total": total},
         cost={**fitted["cost"], "checkpoint_bytes": best.stat().st_size},
+        **({"features": pairing.cache.told()} if pairing.cache else {}),
         **({"init": start_of} if start_of else {}),
         **({"extended": extended} if extended else {}),
     )

