@@ -80,7 +80,7 @@ def test_frozen_blocks_take_a_few_segments_at_a_time_to_the_same_tokens(monkeypa
 def test_a_cache_tells_what_computed_the_tokens_that_were_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def through(cache: PrefixCache, indices: list[int]) -> PrefixCache:
         model = pairing(TBAVA(rank=4, last=1), cache=cache)
-        model.predict_step(PrefixDataset(Clips(), backbones(), model.depths, cache).__getitems__(indices))
+        model.predict(PrefixDataset(Clips(), backbones(), model.depths, cache).__getitems__(indices))
         return cache
 
     here = origin(torch.device("cpu"))
