@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.base import TextEncoder
+from zoo.backbones.embedded import embedded
 from zoo.backbones.kept_text import KeptText
 from zoo.batch import Batch
 from zoo.errors import SettingError
@@ -196,7 +197,7 @@ class TBAVA(Method):
         """[K + 1, d_t] unit-norm anchors, the last one the background's."""
         words = [name.replace("_", " ") for name in classes]
         prompts = [[t.format(name) for t in self.templates] for name in words] + [[BACKGROUND] * len(self.templates)]
-        flat = text.encode([prompt for row in prompts for prompt in row])
+        flat = embedded(text, [prompt for row in prompts for prompt in row])
         anchors = flat.reshape(len(prompts), len(self.templates), -1).mean(1)
         generator = torch.Generator().manual_seed(self.seed)
         if self.text_control == "random":
