@@ -1,7 +1,7 @@
 """An adapter directory: the trainable tensors of a run and all that is needed to trust and reuse them.
 
-    adapter.safetensors   trainable tensors, and what tells samples unlike training; its header carries format, classes,
-                          fingerprints of backbones and of the structure of method and task, and the preparation
+    adapter.safetensors   trainable tensors, class anchors, what tells samples unlike training; its header has format,
+                          classes, fingerprints of backbones and of the structure of method and task, and preparation
     recipe.yaml           the resolved, replayable recipe
     metrics.json          what was measured, with the run's manifest
     README.md             the model card
@@ -24,7 +24,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 
-from zoo import caveats, soundness, trust
+from zoo import caveats, kept_anchors, soundness, trust
 from zoo.errors import UserError
 from zoo.exchange import as_it_stands, exchanged
 from zoo.files import file_hash, whole_folder, write_whole
@@ -40,6 +40,7 @@ FORMAT = 3
 """Format 1 had one fingerprint a backbone, of weights and settings together, and none of the structure. Up to format 2
 the weights that are computed when a backbone is built (random ones, resampled positions) hung on the processor."""
 FAMILIARITY = "familiarity."  # before the names of those tensors, in any format
+BESIDE = (FAMILIARITY, kept_anchors.ANCHORS)  # before the names of all that was not trained
 FILES = ("adapter.safetensors", "recipe.yaml", "metrics.json", "README.md")
 
 
@@ -63,14 +64,16 @@ def save(
 
     from zoo.learnt import learnt
 
+    told, anchors = kept_anchors.kept(pairing, yaml.safe_load(recipe))
     header = {
         "format": str(FORMAT),
         "classes": json.dumps(pairing.classes),
         "fingerprints": json.dumps({name: asdict(f) for name, f in sorted(pairing.fingerprints.items())}),
         "structure": structure(yaml.safe_load(recipe), pairing),
         "preparation": pairing.preparation or "",
+        **told,
     }
-    kept = pairing.trainable_state() | learnt(pairing)
+    kept = pairing.trainable_state() | learnt(pairing) | anchors
     tensors = {name: tensor.cpu().contiguous() for name, tensor in kept.items()}
     with whole_folder(folder) as temporary:
         save_file(tensors, temporary / "adapter.safetensors", metadata=header)
@@ -146,7 +149,8 @@ def rewrite(
         shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
         if beside:
             header, tensors = read(folder)
-            save_file(tensors | beside, temporary / "adapter.safetensors", metadata=header)
+            tensors |= kept_anchors.stored(folder / "adapter.safetensors") | beside
+            save_file(tensors, temporary / "adapter.safetensors", metadata=header)
         _complete(temporary, (folder / "recipe.yaml").read_text(encoding="utf-8"), metrics, card)
 
 
@@ -217,12 +221,15 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
     config = recipe.compose(str(folder / "recipe.yaml"), [])
     header, tensors = read(folder)
     with fingerprints_of_format(int(header["format"])):
-        pairing = build_pairing(config, json.loads(header["classes"]), cached=cached)
+        bare = kept_anchors.without_tower(config, folder / "adapter.safetensors", header)
+        pairing = build_pairing(bare, json.loads(header["classes"]), cached=cached)
     found = differences(header, pairing.fingerprints)
     if found and int(header["format"]) < 3 and former.known_elsewhere(folder / "recipe.yaml", header):
         found = []
-    told = OmegaConf.to_container(config, resolve=True)
-    if header["format"] != "1" and structure(told, pairing) != header["structure"]:
+    if (
+        header["format"] != "1"
+        and structure(OmegaConf.to_container(config, resolve=True), pairing) != header["structure"]
+    ):
         found.append("the structure of method or task is another one than was trained")
     if found and not force:
         raise AdapterError(
@@ -254,7 +261,7 @@ def read(folder: Path) -> tuple[dict[str, str], dict[str, "Tensor"]]:
     """
     with safe_open(folder / "adapter.safetensors", framework="pt") as file:
         header = file.metadata() or {}
-        names = [name for name in file.keys() if not name.startswith(FAMILIARITY)]  # noqa: SIM118 - not a dictionary
+        names = [name for name in file.keys() if not name.startswith(BESIDE)]  # noqa: SIM118 - not a dictionary
         tensors = {name: file.get_tensor(name) for name in names}
     if header.get("format") not in [str(number) for number in range(1, FORMAT + 1)]:
         raise AdapterError(

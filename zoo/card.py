@@ -17,7 +17,7 @@ import yaml
 
 import zoo
 from zoo import card_own, comparison, evidence, public_record, sources, words
-from zoo.adapter import FAMILIARITY
+from zoo.adapter import BESIDE
 from zoo.card_tables import results
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
@@ -252,7 +252,7 @@ def _facts(directory: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     with safe_open(file, framework="np") as tensors:
         header = tensors.metadata()
         base = json.loads(header["fingerprints"])
-        trained = [name for name in tensors.keys() if not name.startswith(FAMILIARITY)]  # noqa: SIM118 - not a dictionary
+        trained = [name for name in tensors.keys() if not name.startswith(BESIDE)]  # noqa: SIM118 - not a dictionary
         slices = [tensors.get_slice(name) for name in trained]
         params = sum(math.prod(part.get_shape()) for part in slices)
         kinds = sorted({part.get_dtype() for part in slices})
@@ -275,6 +275,7 @@ def _facts(directory: Path, record: Mapping[str, Any]) -> dict[str, Any]:
             "trainable_pct": round(100 * manifest["parameters"]["trainable"] / total, 2),
             "dtype": ", ".join(kinds),
             **({"restated": json.loads(header["restated"])} if "restated" in header else {}),
+            **({"anchors": told} if (told := json.loads(header.get("anchors", "{}")).get("added")) else {}),
         },
         **({"familiarity": found} if (found := _familiarity(record)) else {}),
         "data": {

@@ -6,7 +6,7 @@ list in place of a number, would end a command long after the adapter was taken.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ def require_header(path: Path) -> None:
     wrong = _wrong_classes(_json(said, "classes")) or _wrong_prints(_json(said, "fingerprints"), said["format"])
     if not wrong and said["format"] != "1" and not _is_digest(said.get("structure")):
         wrong = "structure: expected a sha256"
+    wrong = wrong or _wrong_anchors(said, tensors)
     if wrong:
         raise SoundnessError(f"{path}: its header is damaged or not the zoo's: {wrong}")
 
@@ -77,6 +78,17 @@ def _wrong_prints(prints: Any, form: str) -> str:
         parts = [value] if form == "1" else own
         if not all(isinstance(part, str) and len(part) <= 200 for part in parts):
             return f"fingerprints: that of {name!r} is none"
+    return ""
+
+
+def _wrong_anchors(said: Mapping[str, str], tensors: Sequence[str]) -> str:
+    if "anchors" not in said:
+        return ""
+    told = _json(said, "anchors")
+    if not isinstance(told, dict) or not isinstance(told.get("backbone"), str) or not _is_digest(told.get("of")):
+        return "anchors: expected the name of a backbone, and a sha256"
+    if "text.anchors" not in tensors or "text" not in json.loads(said["fingerprints"]):
+        return "anchors: there is no tensor text.anchors, or no fingerprint of the text backbone"
     return ""
 
 

@@ -53,6 +53,11 @@ class Method(nn.Module):
         """Create the trainable parts for these backbones. Called once, before weights are loaded into the method."""
         raise NotImplementedError
 
+    def anchored(self) -> Tensor | None:
+        """What `attach` made of the text tower and never asks it again, [K', d]: an adapter keeps it, and is attached
+        to it (`KeptText.of`) in the place of the tower. None for a method without text."""
+        return None
+
     def describe(self) -> str:
         """What a run should say of the attached method at its start."""
         return ""

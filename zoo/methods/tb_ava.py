@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.base import TextEncoder
+from zoo.backbones.embedded import embedded
+from zoo.backbones.kept_text import KeptText
 from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
@@ -136,6 +138,7 @@ class TBAVA(Method):
         seed: of the two text controls.
     """
 
+    anchors: Tensor
     unmergeable = "its gates are opened by what both streams of a sample hold"
 
     def __init__(
@@ -171,7 +174,8 @@ class TBAVA(Method):
             raise SettingError(f"TB-AVA needs backbones vision, audio and text; the recipe lacks {', '.join(lacking)}")
         self.placement = place(self.placement, {name: backbones[name].depth for name in STREAMS}, self.last)
         with torch.no_grad():
-            self.register_buffer("anchors", self._anchors(text, classes), persistent=False)
+            kept = text.of(len(classes) + 1) if isinstance(text, KeptText) else None
+            self.register_buffer("anchors", self._anchors(text, classes) if kept is None else kept, persistent=False)
         self.sites = nn.ModuleList(
             Site(
                 {name: backbones[name].dims[self.placement[name][i]] for name in STREAMS},
@@ -185,11 +189,15 @@ class TBAVA(Method):
         )
         self.feature_dims = {name: backbones[name].dim for name in STREAMS}
 
+    def anchored(self) -> Tensor:
+        """The anchors [K + 1, d_t]."""
+        return self.anchors
+
     def _anchors(self, text: TextEncoder, classes: Sequence[str]) -> Tensor:
         """[K + 1, d_t] unit-norm anchors, the last one the background's."""
         words = [name.replace("_", " ") for name in classes]
         prompts = [[t.format(name) for t in self.templates] for name in words] + [[BACKGROUND] * len(self.templates)]
-        flat = text.encode([prompt for row in prompts for prompt in row])
+        flat = embedded(text, [prompt for row in prompts for prompt in row])
         anchors = flat.reshape(len(prompts), len(self.templates), -1).mean(1)
         generator = torch.Generator().manual_seed(self.seed)
         if self.text_control == "random":
