@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from rich.console import Console
@@ -259,8 +260,9 @@ def test_a_forged_number_an_unnamed_source_and_a_missing_heading_are_found(tmp_p
 
 
 def test_compare_trains_each_variant_once_and_takes_up_where_it_stopped(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(compare.subprocess, "run", forked.run)
     words = ["recipe=tb_ava", "--smoke", "variants=[recipe,linear_probe]", f"runs={tmp_path}"]
     assert compare.main(words) == 0
     first = capfd.readouterr().out

@@ -3,12 +3,12 @@
 import importlib
 import re
 import signal
-import subprocess
 import sys
 import time
 import weakref
 from pathlib import Path
 
+import forked
 import pytest
 
 import zoo
@@ -25,7 +25,7 @@ OWN = [name for name in COMMANDS if name.startswith("zoo.") and name != "zoo.tri
 
 
 def told(command: str, *words: str) -> tuple[int, str, str]:
-    done = subprocess.run([sys.executable, "-m", command, *words], capture_output=True, text=True, check=False)
+    done = forked.command(command, words)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -1,10 +1,9 @@
 """Data modules read the true layouts, count what they leave out, and name what is wrong."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import av_files
+import forked
 import numpy as np
 import pytest
 import soundfile
@@ -127,8 +126,7 @@ def test_check_says_complete_or_what_is_missing(tmp_path: Path, name: str, capsy
 
 @pytest.mark.parametrize(("words", "code"), [(["--check", "/nowhere"], 1), (["/nowhere"], 2)])
 def test_the_check_command_says_what_it_expects(words: list[str], code: int) -> None:
-    command = [sys.executable, "-m", "data_modules.ave", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.command("data_modules.ave", words)
     assert done.returncode == code
     assert ("/nowhere/trainSet.txt does not exist" if code == 1 else "usage: ") in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

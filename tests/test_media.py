@@ -1,11 +1,10 @@
 """Decoding: right pictures, right windows, against an independent decode; damaged and odd files are refused or told."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import av
 import av_files
+import forked
 import numpy as np
 import pytest
 
@@ -66,12 +65,7 @@ def test_text_and_missing_files_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_predict_refuses_a_damaged_file_in_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "zoo.predict", f"adapter={tmp_path}", "input=x.mp4"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked.command("zoo.predict", [f"adapter={tmp_path}", "input=x.mp4"])
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr

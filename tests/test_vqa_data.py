@@ -1,10 +1,9 @@
 """Questions about pictures: every layout, a user's own questions, and RSVQA."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 from question_files import change_entry, change_line, encoded, own_row, read_lines, rsvqa, write_lines
 from vqa_files import LAYOUTS, SPLITS, asked, made, ready, same_pixels, samples
@@ -49,9 +48,8 @@ def test_check_finds_a_whole_copy_complete(name: str, tmp_path: Path, capsys: py
     made(name, tmp_path)
     module = {"geoscale": "geoscale_vqa"}.get(name.partition("_")[0], name.partition("_")[0])
     root = tmp_path / "benchmark" if (tmp_path / "benchmark").exists() else tmp_path
-    command = [sys.executable, "-m", f"data_modules.{module}", "--check", str(root)]
     if name in ("geoscale", "omniearth"):
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        run = forked.command(f"data_modules.{module}", ["--check", root])
         assert run.returncode == 0, run.stdout + run.stderr
         assert run.stdout.endswith("complete\n")
     else:

@@ -1,0 +1,152 @@
+"""What saves these tests time changes nothing: kept encoders are as new ones, forked commands as started ones."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import forked
+import pytest
+import torch
+from kept import kept, tensors
+
+from zoo import recipe
+from zoo.batch import Batch
+from zoo.build import build_pairing
+from zoo.pairing import Pairing
+
+# --- kept encoders ----------------------------------------------------------------------------------------------------
+
+SAMPLES = {"tb_ava": "tb_ava", "tb_ava_ave": "tb_ava", "mantis": "mantis", "scale_earth": "scale_earth"}
+"""Recipes of every family of encoders, and the recipe whose made-up data they can look at."""
+
+
+def sample(name: str) -> Any:
+    """One of a recipe's own."""
+    config = recipe.compose(SAMPLES[name], smoke=True)
+    data = recipe.instantiate(config.data)
+    data.seed = 0
+    data.setup("test")
+    return data.sets["test"][0]
+
+
+def pairing(name: str) -> Pairing:
+    config = recipe.compose(name, [] if SAMPLES[name] == name else ["data.root=nowhere"], smoke=True)
+    return build_pairing(config, ["field", "water", "wood"], cached=False).eval()
+
+
+@torch.no_grad()
+def features(pairing: Pairing, batch: Batch) -> dict[str, torch.Tensor]:
+    return pairing(batch)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_pairing_of_kept_encoders_is_that_of_new_ones_also_after_others_had_them(name: str) -> None:
+    new = pairing(name)
+    with kept():
+        first, second = pairing(name), pairing(name)
+        modules = [{id(part) for part in one.modules()} for one in (first, second)]
+        assert not modules[0] & modules[1]
+        parameters = [{id(tensor) for tensor in tensors(one)} for one in (first, second)]
+        assert not parameters[0] & parameters[1]
+        assert first.fingerprints == second.fingerprints == new.fingerprints
+        # Whatever the first one's owner does to its modules, the second does not see.
+        first.half()
+        for part in list(first.backbones.modules()):
+            for child in dict(part.named_children()):
+                setattr(part, child, torch.nn.Identity())
+        states = [one.state_dict() for one in (second, new)]
+        assert states[0].keys() == states[1].keys()
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+        batch = new.batch([sample(name)])
+        found, expected = features(second, batch), features(new, batch)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in found)
+
+
+def test_writing_into_a_kept_encoder_is_found() -> None:
+    def write() -> None:
+        with kept():
+            written = next(iter(pairing("mantis").backbones.values()))
+            with torch.no_grad():
+                next(written.parameters()).view(-1)[0] += 1e-3
+
+    with pytest.raises(AssertionError, match="wrote into the frozen weights"):
+        write()
+    with kept():
+        pairing("mantis")
+
+
+# --- forked commands --------------------------------------------------------------------------------------------------
+
+PROBE = """
+import atexit, logging, os, sys, tempfile, threading, time
+print(__name__, sys.argv, os.getcwd(), os.environ.get("ZOO_CACHE"), sorted(os.environ), tempfile.gettempdir())
+print(sys.stdin.read(), sys.path[0], sys.stdout.encoding, sys.stdout.errors, sys.stderr.errors, sys.flags)
+print("häßlich", file=sys.stderr)
+os.write(1, b"past the stream\\n")
+logging.getLogger("probe").warning("logged")
+atexit.register(print, "at the end")
+threading.Thread(target=lambda: (threading.main_thread().join(), print("a thread"))).start()
+"""
+ENDS = {
+    "import torch, zoo; print(torch.get_num_threads())": 0,
+    "sys.exit(3)": 3,
+    "sys.exit('in words')": 1,
+    "raise ValueError('a mistake')": 1,
+    "os._exit(7)": 7,
+    "sys.stdout.flush(); os.kill(os.getpid(), 9)": -9,
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_forked_command_is_as_one_in_a_new_interpreter(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "probe.py").write_text(PROBE + end)
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))  # after the interpreter that is forked was started
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    line = [sys.executable, "-m", "probe", "one", "two words"]
+    real = subprocess.run(
+        line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    done = forked.run(line, cwd=tmp_path, env=environment)
+    assert done.returncode == real.returncode == ENDS[end]
+    assert done.stdout == real.stdout
+    # Of a traceback the last line: who called the module differs.
+    lines = (-1, None) if end.startswith("raise") else (0, None)
+    assert done.stderr.splitlines()[slice(*lines)] == real.stderr.splitlines()[slice(*lines)]
+
+
+def test_a_command_that_hangs_is_ended_with_what_it_started_and_the_next_one_runs(tmp_path: Path) -> None:
+    hang = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, file=open('it', 'w'), flush=True)"
+    (tmp_path / "probe.py").write_text(f"{hang}; time.sleep(600)")
+    with pytest.raises(TimeoutError, match="probe"):
+        forked.command("probe", [], cwd=tmp_path, seconds=3)
+    started = Path("/proc", (tmp_path / "it").read_text().strip(), "cmdline")
+    assert not started.exists() or b"sleep" not in started.read_bytes()  # a zombie has none
+    (tmp_path / "other.py").write_text("import os; print(os.environ.get('WORD'))")
+    done = forked.command("other", [], cwd=tmp_path, env={**os.environ, "WORD": "heard"}, check=True)
+    assert done.stdout == "heard\n"
+
+
+def test_no_two_forked_commands_draw_the_same_numbers(tmp_path: Path) -> None:
+    draws = "import random, numpy, torch; print(random.random(), numpy.random.rand(), torch.rand(1).item())"
+    (tmp_path / "probe.py").write_text(draws)
+    one, other = (forked.command("probe", [], cwd=tmp_path, check=True).stdout.split() for _ in range(2))
+    assert len(one) == 3
+    assert not set(one) & set(other)
+
+
+def test_what_libraries_read_when_they_are_imported_is_not_told_too_late(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="read at imports"):
+        forked.command("zoo.list", [], env={**os.environ, "HF_HOME": str(tmp_path)})
+
+
+def test_a_command_says_and_ends_as_python_m() -> None:
+    line = [sys.executable, "-m", "zoo.predict", "--nonsense"]
+    real = subprocess.run(line, capture_output=True, text=True, check=False)
+    done = forked.run(line)
+    assert (done.returncode, done.stdout, done.stderr) == (real.returncode, real.stdout, real.stderr)
+    assert real.returncode == 2
