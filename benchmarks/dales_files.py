@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from data_modules.dales_objects import DalesObjects
-from zoo import adapter, catalog
-from zoo.asking import answered
+from zoo.adapter import directory, places
 from zoo.batch import Cloud
-from zoo.command import parse_words, quiet, user_errors
+from zoo.command_line import parse_words, user_errors
+from zoo.inference.predictor import answered
 from zoo.pairing import Pairing
+from zoo.quiet import quiet
 
 BATCH = 16
 
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     words, _ = parse_words(argv, __doc__ or "", required=("adapter", "root"))
     quiet()
     with user_errors(), tempfile.TemporaryDirectory() as folder:
-        _, pairing = adapter.load(catalog.resolve(words["adapter"]))
+        _, pairing = directory.load(places.resolve(words["adapter"]))
         data = DalesObjects(root=words["root"], points=pairing.prepare.__self__.points)  # type: ignore[attr-defined]
         data.setup()
         stored = {split: [samples[k] for k in range(len(samples))] for split, samples in data.sets.items()}

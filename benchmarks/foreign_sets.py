@@ -16,10 +16,13 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from data_modules.cloud_notes import AXES
-from zoo import catalog, recipe
+from data_modules.readers.cloud_notes import AXES
+from zoo.adapter.places import resolve
 from zoo.batch import Clip
-from zoo.command import parse_words, quiet, user_errors
+from zoo.command_line import parse_words, user_errors
+from zoo.quiet import quiet
+from zoo.recipe.compose import compose
+from zoo.recipe.instantiate import instantiate
 
 ROOTS = {
     "mantis-dales": "dales_objects",
@@ -33,8 +36,8 @@ Array = NDArray[Any]
 def samples(name: str, sets: Path, most: int = MOST) -> list[Any]:
     """Test samples of a shipped adapter's data, spread over the split."""
     root = [f"data.root={sets / ROOTS[name]}"] if name in ROOTS else []
-    config = recipe.compose(str(catalog.resolve(name) / "recipe.yaml"), root)
-    data = recipe.instantiate(config.data)
+    config = compose(str(resolve(name) / "recipe.yaml"), root)
+    data = instantiate(config.data)
     data.seed = config.seed
     data.setup("test")
     test = data.sets["test"]
@@ -146,8 +149,8 @@ def turned(points: Array, above: Any, up: Any) -> Array:
 
 def axis(name: str) -> Any:
     """Which axis points up in an adapter's data."""
-    config = recipe.compose(str(catalog.resolve(name) / "recipe.yaml"), [])
-    return recipe.instantiate({**config.data, "root": "."} if "root" in config.data else config.data).up
+    config = compose(str(resolve(name) / "recipe.yaml"), [])
+    return instantiate({**config.data, "root": "."} if "root" in config.data else config.data).up
 
 
 # --- clips ------------------------------------------------------------------------------------------------------------

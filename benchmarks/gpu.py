@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from zoo.files import write_whole
-from zoo.run import git_state, hardware
+from zoo.records.provenance import git_state, hardware
 
 HERE = Path(__file__).parent
 LIMITS = {"tests": 170, "scan": 90, "steps": 160, "cache": 40}

@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose helpers wr
 
 import picture_files  # type: ignore[import-not-found]
 
-from zoo import recipe
-from zoo.build import build_pairing
-from zoo.command import quiet
+from zoo.quiet import quiet
+from zoo.recipe.build import build_pairing
+from zoo.recipe.compose import compose
+from zoo.recipe.instantiate import instantiate
 from zoo.training.build import build_loaders
 from zoo.training.loaders import Loaders
 
@@ -32,8 +33,8 @@ def prepared(folder: Path, *, tiny: bool) -> Loaders:
     words = [f"data.root={root}", "data.resample=[]", "data.test_resample=[1.0]"]
     words += [f"cache={{_target_: zoo.prefix.PrefixCache, folder: {folder / 'cache'}}}"]
     words += [] if tiny else ["backbones.vision.source=random:0", "loader.num_workers=0"]
-    config = recipe.compose(RECIPE, words, smoke=tiny)
-    data = recipe.instantiate(config.data)
+    config = compose(RECIPE, words, smoke=tiny)
+    data = instantiate(config.data)
     data.seed = 0
     data.setup("fit")
     pairing = build_pairing(config, data.classes)

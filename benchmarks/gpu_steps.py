@@ -20,12 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose helpers write small files in the true layouts
 
-from zoo import recipe
 from zoo.backbones.base import fingerprints_of_format
 from zoo.batch import Batch
-from zoo.build import build_pairing
-from zoo.command import quiet
 from zoo.pairing import Pairing, count_parameters
+from zoo.quiet import quiet
+from zoo.recipe.build import build_pairing
+from zoo.recipe.compose import compose
+from zoo.recipe.instantiate import instantiate
 from zoo.training.build import build_loaders
 
 QWEN = [
@@ -97,8 +98,8 @@ def prepared(case: Case, folder: Path, *, lora: bool, tiny: bool) -> tuple[Pairi
     replaced = lora and case.lora.startswith("method=")
     words += [case.lora] if replaced else []
     variant = case.lora if lora and not replaced else None
-    config = recipe.compose(case.recipe, words, smoke=tiny, variant=variant)
-    data = recipe.instantiate(config.data)
+    config = compose(case.recipe, words, smoke=tiny, variant=variant)
+    data = instantiate(config.data)
     data.seed = 0
     data.setup("fit")
     with fingerprints_of_format(2):  # whose random weights torch draws: minutes faster than those equal on all machines

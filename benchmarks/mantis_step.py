@@ -18,13 +18,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from zoo.backbones.mamba3d import Mamba3D
 from zoo.batch import Batch
-from zoo.command import quiet
 from zoo.methods.base import Method
 from zoo.methods.frozen import Frozen
 from zoo.methods.lora import LoRA
 from zoo.methods.mantis import Mantis
 from zoo.pairing import Pairing, count_parameters
-from zoo.run import git_state, hardware
+from zoo.quiet import quiet
+from zoo.records.provenance import git_state, hardware
 from zoo.tasks.classification import Classification
 
 STEPS, CLASSES = 4, 15

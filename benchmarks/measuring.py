@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo.batch import Batch
 from zoo.files import write_whole
 from zoo.pairing import Pairing
-from zoo.run import git_state, hardware
+from zoo.records.provenance import git_state, hardware
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CUDA = DEVICE.type == "cuda"

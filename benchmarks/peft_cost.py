@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 
-from zoo import recipe
 from zoo.batch import Batch
-from zoo.build import build_pairing
-from zoo.command import quiet
 from zoo.pairing import Pairing, count_parameters
-from zoo.run import git_state, hardware
+from zoo.quiet import quiet
+from zoo.recipe.build import build_pairing
+from zoo.recipe.compose import compose
+from zoo.recipe.instantiate import instantiate
+from zoo.records.provenance import git_state, hardware
 from zoo.training.loaders import Loaders
 from zoo.training.trainer import peak_memory
 
@@ -31,8 +32,8 @@ SMALL = [f"data.train_clips={CLIPS}", "data.val_clips=1", "data.test_clips=1"]
 
 def prepare(variant: str | None, cache: str) -> Loaders:
     """A pairing and batches of its data, from the recipe `tb_ava`."""
-    config = recipe.compose("tb_ava", [*SMALL, cache], variant=variant)
-    data = recipe.instantiate(config.data)
+    config = compose("tb_ava", [*SMALL, cache], variant=variant)
+    data = instantiate(config.data)
     data.setup("fit")
     pairing = build_pairing(config, data.classes)
     return Loaders(data, pairing, batch_size=CLIPS)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.ops.selective_scan import choose, selective_scan
-from zoo.run import git_state, hardware
+from zoo.records.provenance import git_state, hardware
 from zoo.training.trainer import peak_memory
 
 BATCH, CHANNELS, STATES = 8, 768, 16

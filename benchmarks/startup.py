@@ -11,8 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from zoo.command import parse_words
-from zoo.run import git_state, write_json
+from zoo.command_line import parse_words
+from zoo.files import write_json
+from zoo.records.provenance import git_state
 
 COMMANDS = {
     "python, empty": ["-c", "pass"],

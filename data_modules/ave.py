@@ -18,16 +18,20 @@ import torch
 from torch import Tensor
 
 from data_modules.check import check_command
-from data_modules.clips import ClipDataModule
 from data_modules.errors import DataError
-from data_modules.media import Policy
-from data_modules.media_set import MediaClips
+from data_modules.kinds.clip_files import MediaClips
+from data_modules.kinds.clips import ClipDataModule
+from data_modules.readers.media import Policy
 from zoo.batch import Clip, SampleSet
 
 SEGMENTS = 10
+
 FILES = {"train": "trainSet.txt", "val": "valSet.txt", "test": "testSet.txt"}
+
 FOLDERS = ("AVE", "video", "")
+
 DISTRIBUTOR = "AVE is distributed by its authors: github.com/YapengTian/AVE-ECCV18 (videos and lists)"
+
 CLASSES = [
     "Church bell", "Male speech, man speaking", "Bark", "Fixed-wing aircraft, airplane", "Race car, auto racing",
     "Female speech, woman speaking", "Helicopter", "Violin, fiddle", "Flute", "Ukulele", "Frying (food)", "Truck",

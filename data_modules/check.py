@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from data_modules.errors import DataError
 from zoo.batch import SampleSet
-from zoo.command import asks_help
+from zoo.wording import asks_help
 
 
 class Checkable(Protocol):

@@ -14,15 +14,20 @@ from pathlib import Path
 from typing import Annotated
 
 from data_modules.check import check_command
-from data_modules.clouds import Augmentation, CloudDataModule, few, hold_out
 from data_modules.errors import DataError
-from data_modules.stored import Stored, StoredSet, labelled, read_arrays
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, few, hold_out
+from data_modules.kinds.stored_clouds import Stored, StoredSet, labelled
+from data_modules.readers.arrays import read_arrays
 from zoo.batch import Cloud, SampleSet
 
 FILE = "dales_objects_2048.npz"
+
 KEYS = ("points", "labels", "ids", "classes")
+
 TEST_SHARE, VAL_SHARE = 0.2, 0.2
+
 CLASSES = ["building", "car", "fence", "pole", "tree"]
+
 DISTRIBUTOR = "DALES is distributed by the University of Dayton; the objects were cut out of it into one file"
 
 

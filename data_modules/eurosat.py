@@ -16,23 +16,29 @@ from typing import Literal
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.listed import SPLITS, compared, listed_shots
-from data_modules.picture_set import Shot, require_factors, view
-from data_modules.pictures import PictureDataModule
+from data_modules.kinds.listed_pictures import SPLITS, compared, listed_shots
+from data_modules.kinds.picture_set import Shot, require_factors, view
+from data_modules.kinds.pictures import PictureDataModule
 from zoo.batch import Picture, SampleSet
 
 Version = Literal["rgb", "ms"]
+
 FOLDERS: dict[Version, tuple[str, ...]] = {
     "rgb": ("EuroSAT_RGB", "2750"),
     "ms": ("EuroSAT_MS", "ds/images/remote_sensing/otherDatasets/sentinel_2/tif"),
 }
+
 SUFFIXES: dict[Version, str] = {"rgb": ".jpg", "ms": ".tif"}
+
 CLASSES = [
     "AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture", "PermanentCrop", "Residential",
     "River", "SeaLake",
 ]  # fmt: skip
+
 METRES = 10.0
+
 PUBLISHED = {"train": 16_200, "val": 5_400, "test": 5_400}
+
 DISTRIBUTOR = (
     "EuroSAT is distributed by its authors (github.com/phelber/EuroSAT: EuroSAT_RGB.zip, EuroSAT_MS.zip), the lists of "
     "its splits by Google Research (storage.googleapis.com/remote_sensing_representations/eurosat-train.txt, ...); "
@@ -43,8 +49,8 @@ DISTRIBUTOR = (
 class EuroSAT(PictureDataModule):
     """Ten land uses at 10 metres per pixel, and at other ground sampling distances made of them.
 
-    A factor shows a picture as `data_modules.pictures.resample` does: as many pixels, the ground sampling distance so
-    many times as large, and told so. Accuracy by scale is measured by testing once per factor, `test_resample=[1]`,
+    A factor shows a picture as `data_modules.kinds.picture_set.resample` does: as many pixels, the ground sampling
+    distance so many times as large, and told so. Accuracy by scale is measured by testing once per factor, `test_resample=[1]`,
     `[2]`, `[4]`, `[8]`: these are the resolutions (100, 50, 25, 12.5 %) at which Scale-MAE (arXiv:2212.14532) tests,
     whose pictures however shrink with them. With `[1, 2, 4, 8]` every test picture is shown four times, and the
     ground sampling distance can be told wrong in a circle.

@@ -20,21 +20,27 @@ import av
 import numpy as np
 from PIL import Image
 
-from data_modules.furniture import FURNITURE
+from data_modules.synthetic.furniture import FURNITURE
 from data_modules.synthetic_events import CLASSES as EVENTS
 from data_modules.synthetic_events import SEGMENTS, SyntheticClips
 from data_modules.synthetic_scans import sensed
 from data_modules.synthetic_scenes import SceneSet
 from zoo.batch import Clip
-from zoo.command import asks_help
+from zoo.wording import asks_help
 
 SEED = 5
+
 FRAMES = 2
 """Pictures a second: a clip has one a second, which stands still."""
+
 HEARD = ("dog", "helicopter", "violin")
+
 CLIPS, SCANS, PICTURES, QUESTIONS = 24, 36, 48, 60
+
 FURNISHED = ("chair", "table", "sofa")
+
 COVERS = ("field", "forest", "water")
+
 POINTS = 1024
 
 

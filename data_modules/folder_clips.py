@@ -27,13 +27,13 @@ import torch
 from torch import Tensor
 
 from data_modules.check import check_command
-from data_modules.clips import ClipDataModule, decode, frames_beside
 from data_modules.errors import DataError
-from data_modules.folder import Folder, OwnFiles, number, require_classes
-from data_modules.folder_rows import Columns, Entry, Said
-from data_modules.lines import Mistakes
-from data_modules.media import FRAMES, READER, Cut, Policy, probe
-from data_modules.media_streams import ends
+from data_modules.folder.own_files import Folder, OwnFiles, number, require_classes
+from data_modules.folder.rows import Columns, Entry, Said
+from data_modules.kinds.clips import ClipDataModule, decode, frames_beside
+from data_modules.readers.lines import Mistakes
+from data_modules.readers.media import FRAMES, READER, Cut, Policy, probe
+from data_modules.readers.media_streams import ends
 from zoo.batch import Clip, SampleSet
 
 MODALITIES = ("audio", "visual")

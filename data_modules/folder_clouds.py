@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.check import check_command
-from data_modules.cloud_notes import Axis
-from data_modules.cloud_preparation import MOST_SAMPLED, clean
-from data_modules.clouds import Augmentation, CloudDataModule, standing
 from data_modules.errors import DataError
-from data_modules.folder import Folder, OwnFiles, require_classes
-from data_modules.folder_rows import Columns, Entry
-from data_modules.lines import Mistakes
-from data_modules.point_files import read_points
-from data_modules.shapenet_part import given, require_category
-from data_modules.stored import Stored, StoredSet
+from data_modules.folder.own_files import Folder, OwnFiles, require_classes
+from data_modules.folder.rows import Columns, Entry, twice
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, standing
+from data_modules.kinds.parts import given, require_category
+from data_modules.kinds.stored_clouds import Stored, StoredSet
+from data_modules.readers.cloud_notes import Axis
+from data_modules.readers.cloud_preparation import MOST_SAMPLED, clean
+from data_modules.readers.lines import Mistakes
+from data_modules.readers.point_files import read_points
 from zoo.batch import Cloud, SampleSet
 from zoo.errors import SettingError
 
@@ -237,11 +237,6 @@ class PartFolder(CloudFolder):
         category = require_category(settings.pop("category", ""), self.categories)
         cloud, notes = super().read(path, settings)
         return replace(cloud, conditions=given(cloud.points, category)), notes
-
-
-def twice(entries: Sequence[Entry]) -> list[str]:
-    """Mistakes: files that stand in two lines, though one label is all they have."""
-    return [f"{e.said[1].where}: {e.name} stands also in {e.said[0].where}" for e in entries if len(e.said) > 1]
 
 
 if __name__ == "__main__":

@@ -21,14 +21,13 @@ from typing import Annotated, Any, Literal
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.folder import Folder, OwnFiles, number, require_classes
-from data_modules.folder_clouds import twice
-from data_modules.folder_rows import Columns, Entry, Said
-from data_modules.lines import Mistakes
-from data_modules.picture_set import PLAUSIBLE, Shot, plausible
-from data_modules.pictures import PictureDataModule
-from data_modules.questions import LETTERS, SEVERAL
-from data_modules.raster import header, read_picture
+from data_modules.folder.own_files import Folder, OwnFiles, number, require_classes
+from data_modules.folder.rows import Columns, Entry, Said, twice
+from data_modules.kinds.picture_set import PLAUSIBLE, Shot, plausible
+from data_modules.kinds.pictures import PictureDataModule
+from data_modules.kinds.questions import LETTERS, SEVERAL
+from data_modules.readers.lines import Mistakes
+from data_modules.readers.raster import header, read_picture
 from zoo.batch import METRES, Picture, Question, SampleSet
 
 KIND = "question"

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Annotated
 
 from data_modules.check import check_command
-from data_modules.picture_set import PLAUSIBLE
-from data_modules.pictures import PictureDataModule
-from data_modules.questions import Asked, PerPicture, counted, own_questions
+from data_modules.kinds.picture_set import PLAUSIBLE
+from data_modules.kinds.pictures import PictureDataModule
+from data_modules.kinds.questions import Asked, PerPicture, counted, own_questions
 from zoo.batch import Picture, SampleSet
 
 SPLITS = ("train", "val", "test")

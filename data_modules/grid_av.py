@@ -26,14 +26,18 @@ from PIL import Image
 from torch import Tensor
 
 from data_modules.check import check_command
-from data_modules.clips import ClipDataModule
 from data_modules.errors import DataError
+from data_modules.kinds.clips import ClipDataModule
 from zoo.batch import Clip, SampleSet
 
 CLASSES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
 SEGMENTS, SECONDS, RATE = 12, 0.25, 16_000
+
 SHEET, SIDE, PICTURE_SECONDS = 5, 64, 3 / 25
+
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
+
 DISTRIBUTOR = "GRID is distributed at spandh.dcs.shef.ac.uk/gridcorpus and on Zenodo (record 3625687)"
 
 

@@ -18,17 +18,22 @@ import torch
 from torch import Tensor
 
 from data_modules.check import check_command
-from data_modules.clips import ClipDataModule
 from data_modules.errors import DataError
-from data_modules.media import Policy
-from data_modules.media_set import MediaClips, locate
+from data_modules.kinds.clip_files import MediaClips, locate
+from data_modules.kinds.clips import ClipDataModule
+from data_modules.readers.media import Policy
 from zoo.batch import Clip, SampleSet
 
 SEGMENTS, ID_LENGTH = 10, 11
+
 LISTS = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
+
 EVALUATION = {"audio": "AVVP_eval_audio.csv", "visual": "AVVP_eval_visual.csv"}
+
 FOLDERS = ("LLP_dataset/video", "video", "")
+
 DISTRIBUTOR = "LLP is distributed by its authors: github.com/YapengTian/AVVP-ECCV20 (lists, and how to get the videos)"
+
 CLASSES = [
     "Speech", "Car", "Cheering", "Dog", "Cat", "Frying_(food)", "Basketball_bounce", "Fire_alarm", "Chainsaw", "Cello",
     "Banjo", "Singing", "Chicken_rooster", "Violin_fiddle", "Vacuum_cleaner", "Baby_laughter", "Accordion",

@@ -20,27 +20,21 @@ from typing import Annotated, Literal
 import numpy as np
 
 from data_modules.check import check_command
-from data_modules.clouds import Augmentation, CloudDataModule, hold_out
 from data_modules.errors import DataError
-from data_modules.stored import (
-    Stored,
-    Tables,
-    compared,
-    divide,
-    labelled,
-    read_arrays,
-    read_lines,
-    require,
-    require_apart,
-)
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, hold_out
+from data_modules.kinds.stored_clouds import Stored, compared, divide, labelled, require, require_apart
+from data_modules.readers.arrays import Tables, read_arrays, read_lines
 from zoo.batch import Cloud, SampleSet
 
 SPLITS = ("train", "test")
+
 PUBLISHED = {"txt": (9843, 2468), "hdf5": (9840, 2468)}
+
 DISTRIBUTOR = (
     "ModelNet40 is distributed as points by the authors of PointNet++ (modelnet40_normal_resampled, "
     "github.com/charlesq34/pointnet2) and of PointNet (modelnet40_ply_hdf5_2048, github.com/charlesq34/pointnet)"
 )
+
 CLASSES = [
     "airplane", "bathtub", "bed", "bench", "bookshelf", "bottle", "bowl", "car", "chair", "cone", "cup", "curtain",
     "desk", "door", "dresser", "flower_pot", "glass_box", "guitar", "keyboard", "lamp", "laptop", "mantel", "monitor",

@@ -28,17 +28,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.check import check_command
-from data_modules.clouds import Augmentation, CloudDataModule, hold_out
 from data_modules.errors import DataError
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, hold_out
+from data_modules.kinds.stored_clouds import Stored, StoredSet, divide, labelled
 from data_modules.modelnet40 import ModelNet40, layout, read_modelnet40
-from data_modules.stored import Stored, StoredSet, divide, labelled, read_arrays
+from data_modules.readers.arrays import read_arrays
 from zoo.batch import Cloud, SampleSet
 
 WAYS: tuple[Literal[5, 10], ...] = (5, 10)
+
 SHOTS: tuple[Literal[10, 20], ...] = (10, 20)
+
 FOLDS = 10
+
 QUERIES = 20
+
 MOST_COLUMNS = 9
+
 DISTRIBUTOR = (
     "The field's folds are distributed as pickles by Point-BERT (github.com/lulutang0608/Point-BERT); "
     "data_modules/modelnet40_fewshot.py says how one becomes an npz, or give a ModelNet40 folder as root"

@@ -18,11 +18,11 @@ import reprlib
 import sys
 from typing import Any
 
-from data_modules.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, asked
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.packed import PackedSet
-from data_modules.questions import PerPicture
+from data_modules.kinds.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, asked
+from data_modules.kinds.packed_pictures import PackedSet
+from data_modules.kinds.questions import PerPicture
 from zoo.batch import Question
 
 LEVELS = ("category", "l2-category", "l3-category", "l4-category")

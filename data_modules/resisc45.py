@@ -15,12 +15,13 @@ from pathlib import Path
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.listed import compared, listed_shots
-from data_modules.picture_set import Shot
-from data_modules.pictures import PictureDataModule
+from data_modules.kinds.listed_pictures import compared, listed_shots
+from data_modules.kinds.picture_set import Shot
+from data_modules.kinds.pictures import PictureDataModule
 from zoo.batch import Picture, SampleSet
 
 FOLDER = "NWPU-RESISC45"
+
 CLASSES = [
     "airplane", "airport", "baseball_diamond", "basketball_court", "beach", "bridge", "chaparral", "church",
     "circular_farmland", "cloud", "commercial_area", "dense_residential", "desert", "forest", "freeway", "golf_course",
@@ -29,7 +30,9 @@ CLASSES = [
     "rectangular_farmland", "river", "roundabout", "runway", "sea_ice", "ship", "snowberg", "sparse_residential",
     "stadium", "storage_tank", "tennis_court", "terrace", "thermal_power_station", "wetland",
 ]  # fmt: skip
+
 PUBLISHED = {"train": 18_900, "val": 6_300, "test": 6_300}
+
 DISTRIBUTOR = (
     "NWPU-RESISC45 is distributed by its authors (doi.org/10.1109/JPROC.2017.2675998), the lists of its splits by "
     "Google Research (storage.googleapis.com/remote_sensing_representations/resisc45-train.txt, ...); both by TorchGeo "

@@ -19,15 +19,17 @@ from pathlib import Path
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.picture_set import Shot, require_factors, view
-from data_modules.pictures import PictureDataModule, split
+from data_modules.kinds.picture_set import Shot, require_factors, view
+from data_modules.kinds.pictures import PictureDataModule, split
 from zoo.batch import Picture, SampleSet
 
 DISTRIBUTOR = (
     "RSSCN7 is Zou et al.'s (doi.org/10.1109/LGRS.2015.2475299); a copy with its folders is "
     "huggingface.co/datasets/blanchon/RSSCN7"
 )
+
 CLASSES = ["field", "forest", "grass", "industry", "parking", "residential", "river_lake"]
+
 FOLDERS = {
     "aGrass": "grass",
     "bField": "field",
@@ -37,9 +39,13 @@ FOLDERS = {
     "fResident": "residential",
     "gParking": "parking",
 }
+
 SCALES = (700, 1300, 2600, 5200)
+
 GSD = tuple(scale / SCALES[0] for scale in SCALES)
+
 SHARES = {"test": 0.5, "val": 0.1}
+
 PICTURES = 100
 """Of a class at a scale."""
 

@@ -19,16 +19,19 @@ from typing import Annotated
 import numpy as np
 
 from data_modules.check import check_command
-from data_modules.picture_set import PictureSet, Shot
-from data_modules.pictures import PictureDataModule
-from data_modules.probes import Probe
+from data_modules.kinds.picture_set import PictureSet, Shot
+from data_modules.kinds.pictures import PictureDataModule
+from data_modules.kinds.probes import Probe
 from data_modules.rsscn7 import CLASSES, GSD, RSSCN7
 from zoo.batch import Picture, Question, SampleSet
 
 VERSION = 1
 """Part of every draw: raise it whenever the same settings come to ask anything else."""
+
 CHOICES = 4
+
 KINDS = ["land_use", "yes_no", "open", "view"]
+
 NAMES = {
     "field": ("a field", "farmland", "crops"),
     "forest": ("a forest", "trees", "woodland"),
@@ -39,14 +42,17 @@ NAMES = {
     "river_lake": ("water", "a river", "a lake"),
 }
 """What the land uses are called; the first name is the answer to an open question."""
+
 VIEWS = ("very near", "near", "far", "very far")
 """Names of the map scales, the finest first."""
+
 SENTENCES: dict[str, tuple[str, ...]] = {
     "land_use": ("What does this picture show: {}?", "What is this: {}?", "Is this {}?", "What do you see, {}?"),
     "yes_no": ("Is this {}?", "Does this picture show {}?", "Do you see {}?"),
     "open": ("What does this picture show?", "What is this?", "What covers the ground?", "What do you see?"),
     "view": ("Is this seen from {}?", "How near is the ground: {}?", "Is the camera {}?"),
 }
+
 NEW_SENTENCES: dict[str, tuple[str, ...]] = {
     "land_use": ("Which of these is seen from above: {}?", "What kind of place is it, {}?"),
     "yes_no": ("Would you say that this is {}?", "Can {} be seen here?"),
@@ -54,8 +60,10 @@ NEW_SENTENCES: dict[str, tuple[str, ...]] = {
     "view": ("At what distance was the picture taken: {}?", "From where does one look down, {}?"),
 }
 """Of the test split."""
+
 CONTROLS = 5
 """No multiple of the number of kinds, so that the controls are of every kind."""
+
 INSTRUCTION = "Answer briefly."  # a small model on a CPU pays for every token
 
 

@@ -21,23 +21,30 @@ from typing import Annotated, Any, Literal, get_args
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.lines import Mistakes
-from data_modules.picture_set import PLAUSIBLE, PictureSet, Shot
-from data_modules.pictures import PictureDataModule
-from data_modules.questions import PerPicture, counted
+from data_modules.kinds.picture_set import PLAUSIBLE, PictureSet, Shot
+from data_modules.kinds.pictures import PictureDataModule
+from data_modules.kinds.questions import PerPicture, counted
+from data_modules.readers.lines import Mistakes
 from zoo.batch import Picture, Question, SampleSet
 
 Variant = Literal["lr", "hr"]
+
 PREFIX = {"lr": "LR", "hr": "USGS"}
+
 WHOLE = {"lr": "all_{}.json", "hr": "USGS{}.json"}
+
 FOLDERS = {"lr": ("Images_LR", "Images_LR/Images_LR", "data"), "hr": ("Data", "Images/Data")}
 """Where pictures are looked for; the first is where the archive puts them."""
+
 METRES = {"lr": 10.0, "hr": 0.15}
+
 KINDS = {"lr": ["comp", "count", "presence", "rural_urban"], "hr": ["area", "comp", "count", "presence"]}
+
 DISTRIBUTOR = {
     "lr": "RSVQA-LR is distributed by its authors: zenodo.org/records/6344334",
     "hr": "RSVQA-HR is distributed by its authors: zenodo.org/records/6344367",
 }
+
 Entry = dict[str, Any]
 
 

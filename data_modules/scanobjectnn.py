@@ -18,21 +18,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.check import check_command
-from data_modules.clouds import Augmentation, CloudDataModule, hold_out
 from data_modules.errors import DataError
-from data_modules.stored import Stored, compared, divide, labelled, read_arrays
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, hold_out
+from data_modules.kinds.stored_clouds import Stored, compared, divide, labelled
+from data_modules.readers.arrays import read_arrays
 from zoo.batch import Cloud, SampleSet
 
 Variant = Literal["bg", "only", "hardest"]
+
 FILES: dict[Variant, tuple[str, str]] = {
     "bg": ("main_split", "objectdataset.h5"),
     "only": ("main_split_nobg", "objectdataset.h5"),
     "hardest": ("main_split", "objectdataset_augmentedrot_scale75.h5"),
 }
+
 PUBLISHED = {"bg": (2309, 581), "only": (2309, 581), "hardest": (11416, 2882)}
+
 OBJECT_KEYS = ("object", "object_id")
+
 BLOCK = 25
+
 DISTRIBUTOR = "ScanObjectNN is distributed by HKUST on request: hkust-vgd.github.io/scanobjectnn (h5_files)"
+
 CLASSES = [
     "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink",
     "sofa", "toilet",

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Annotated
 
 from data_modules.check import check_command
-from data_modules.clouds import Augmentation, CloudDataModule, hold_out
 from data_modules.errors import DataError
-from data_modules.stored import Stored, Tables, compared, divide, read_lines, require
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, hold_out
+from data_modules.kinds.stored_clouds import Stored, compared, divide, require
+from data_modules.readers.arrays import Tables, read_lines
 from zoo.batch import Cloud, SampleSet
 
 PUBLISHED = (41952, 10518)
+
 NAME = re.compile(r"\w+-[^/\\]+\.npy")
+
 DISTRIBUTOR = "ShapeNet-55 is distributed by the authors of PoinTr: github.com/yuxumin/PoinTr (DATASET.md)"
 
 

@@ -23,26 +23,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.check import check_command
-from data_modules.clouds import CloudDataModule
 from data_modules.errors import DataError
-from data_modules.stored import Stored, StoredSet, Tables, compared, read_lines, require, require_apart
+from data_modules.kinds.clouds import CloudDataModule
+from data_modules.kinds.parts import given, require_category
+from data_modules.kinds.stored_clouds import Stored, StoredSet, compared, require, require_apart
+from data_modules.readers.arrays import Tables, read_lines
 from zoo.batch import Cloud, SampleSet
 from zoo.errors import SettingError
 
 SPLITS = ("train", "val", "test")
+
 PUBLISHED = (12137, 1870, 2874)
+
 COLUMNS = 7
+
 DISTRIBUTOR = (
     "ShapeNetPart with normals is distributed by the authors of PointNet++: github.com/charlesq34/pointnet2 "
     "(shapenetcore_partanno_segmentation_benchmark_v0_normal)"
 )
+
 NUMBERS = {
     "Airplane": 4, "Bag": 2, "Cap": 2, "Car": 4, "Chair": 4, "Earphone": 3, "Guitar": 3, "Knife": 2, "Lamp": 4,
     "Laptop": 2, "Motorbike": 6, "Mug": 2, "Pistol": 3, "Rocket": 3, "Skateboard": 3, "Table": 3,
 }  # fmt: skip
 """Parts of each category; their labels count through in this order, from 0 to 49."""
+
 CATEGORIES = list(NUMBERS)
+
 CLASSES = [f"{category}/{part}" for category, number in NUMBERS.items() for part in range(number)]
+
 PARTS = {
     category: [label for label, name in enumerate(CLASSES) if name.startswith(f"{category}/")]
     for category in CATEGORIES
@@ -83,22 +92,6 @@ class PartSet(StoredSet):
     def conditions(self, index: int) -> dict[str, Tensor]:
         """`category`: int64 []; `points`: float32 [N, 3], which per-point features are spread to."""
         return given(self.prepared(index)[0], self.labels[index])
-
-
-def given(points: NDArray[np.float32], category: int) -> dict[str, Tensor]:
-    """What a task is told beside a cloud [N, 3]."""
-    return {"category": torch.tensor(category), "points": torch.from_numpy(points)}
-
-
-def require_category(name: str, categories: Sequence[str]) -> int:
-    """Place of a category among all.
-
-    Raises:
-        DataError: it is none of them.
-    """
-    if name not in categories:
-        raise DataError(f"category={name}: expected the object's category, one of {', '.join(categories)}")
-    return categories.index(name)
 
 
 class ShapeNetPart(CloudDataModule):

@@ -15,15 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_modules.clips import ClipDataModule
-from data_modules.synthetic_picture import backdrop, finish, sprite
-from data_modules.synthetic_sound import RATE, SOUNDS, room, voice
+from data_modules.kinds.clips import ClipDataModule
+from data_modules.synthetic.objects import backdrop, finish, sprite
+from data_modules.synthetic.sounds import RATE, SOUNDS, room, voice
 from zoo.batch import Clip, SampleSet
 
 VERSION = 1
 """Part of every sample's key: raise it whenever the generator draws anything else."""
+
 CLASSES = list(SOUNDS)
+
 SEGMENTS = 10
+
 SPLITS = ("train", "val", "test")
 
 

@@ -18,36 +18,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_modules.pictures import PictureDataModule
-from data_modules.synthetic_scene_cues import Layout
-from data_modules.synthetic_scene_picture import Ground, Scene, draw
+from data_modules.kinds.pictures import PictureDataModule
+from data_modules.synthetic.scene_cues import Layout
+from data_modules.synthetic.scene_pictures import Ground, Scene, draw
 from zoo.batch import Picture, Question, SampleSet
 from zoo.errors import SettingError
 
 VERSION = 1
 """Part of every sample's key: raise it whenever the generator, or its pictures, draw anything else."""
+
 SPLITS = ("train", "val", "test")
+
 LEVELS = (0.25, 0.5, 1.0, 2.0)
 """Metres per pixel."""
+
 JITTER = 1.15
 """The GSD is log-uniform between a level divided and multiplied by this."""
+
 CUE_FREE = 0.4
 """Share of pictures without anything that tells the scale, of every kind but `car_visible`, which needs a road."""
+
 METRES = ((4.0, 6.0), (10.0, 18.0), (30.0, 50.0))
 """Lengths of a car, a house and a hangar; 5, 15 and 40 metres stand for the same ranges."""
+
 PIXELS = (4.0, 100.0)
 """Shortest and longest bright rectangle: a patch encoder sees the one, and the other fits into the picture."""
+
 BINS = ((4.0, 8.0), (9.0, 20.0), (21.0, 45.0), (46.0, 100.0))
 """Answers to `pixels`."""
+
 HOUSES = (10.0, 22.0)
 """Pixels of the rectangles to be counted, at any scale."""
+
 INSTRUCTION = "Letter:"  # a small model on a CPU pays for every token
 
 Kind = Literal["object", "width", "count", "land_use", "car_visible", "pixels"]
+
 KINDS: tuple[Kind, ...] = ("object", "width", "count", "land_use", "car_visible")
+
 SCALED: tuple[Kind, ...] = ("object", "width")
 """Kinds whose answer depends on the scale."""
+
 COVERS: tuple[Ground, ...] = ("field", "forest", "water", "bare")
+
 QUESTIONS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     "object": ("What is the bright rectangle?", ("a car", "a house", "a hangar")),
     "width": ("About how long is the bright rectangle?", ("5 metres", "15 metres", "40 metres")),

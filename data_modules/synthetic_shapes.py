@@ -11,8 +11,9 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.clouds import Augmentation, CloudDataModule
-from data_modules.solids import (
+from data_modules.kinds.clouds import Augmentation, CloudDataModule
+from data_modules.synthetic.clouds import RAW, GeneratedClouds
+from data_modules.synthetic.solids import (
     Part,
     Points,
     Rng,
@@ -29,14 +30,16 @@ from data_modules.solids import (
     turned,
     visible,
 )
-from data_modules.synthetic_scans import RAW, GeneratedClouds
 from zoo.batch import Cloud, SampleSet
 
 VERSION = 1
 """Of the random numbers, and part of every sample's key: raise it whenever the generator draws anything else."""
+
 REVISION = 1
 """Part of every key alone, raised where a few samples change: 54 of 4,256 clouds that were not the same everywhere."""
+
 CLASSES = ["shape"]
+
 MOST = 6
 """Primitives of a shape, copies not counted."""
 

@@ -19,12 +19,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from data_modules.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, asked
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.lines import Mistakes
-from data_modules.packed import Packed, packed_cells
-from data_modules.questions import PerPicture
+from data_modules.kinds.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, asked
+from data_modules.kinds.questions import PerPicture
+from data_modules.readers.lines import Mistakes
+from data_modules.readers.packed import Packed, packed_cells
 from zoo.batch import Question
 
 KINDS = [
@@ -42,18 +42,22 @@ KINDS = [
     "Object properties/Object motion state",
     "Object spatial relationship/Object spatial relationship",
 ]
+
 SEVERAL = "Land use classification/Overall Land use classification"
 """The sub-task with several right letters."""
+
 ONE_LETTER = (
     "Select the best answer for the multiple-choice question based on the image. Only respond with the letter "
     "corresponding to the correct answer (A, B, C, D).\nThe answer is:"
 )
+
 SEVERAL_LETTERS = (
     "Select the best answer(s) for the multiple-choice question based on the image. There may be more than one correct "
     "option. Only respond with the letter(s) corresponding to the correct answer(s) (A, B, C, D), with multiple "
     "choices separated by spaces.The answer(s) is(are):"
 )
 """lmms-eval's words (tasks/xlrs/mcq_utils.py), its missing space kept; VLMEvalKit's parts bring their own."""
+
 SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)")
 
 

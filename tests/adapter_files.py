@@ -6,15 +6,17 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from zoo import adapter, catalog, pull
+from zoo import pull
+from zoo.adapter import directory, places
+from zoo.adapter.directory import FILES
 from zoo.files import file_hash
 
-NAMES = (*adapter.FILES, "SHA256SUMS")
+NAMES = (*FILES, "SHA256SUMS")
 
 
 def copied(folder: Path, changes: dict[str, bytes] | None = None) -> Path:
     """A sound copy of the smallest bundled adapter, but for the files that `changes` names."""
-    shutil.copytree(catalog.bundled()["mantis-furniture"], folder)
+    shutil.copytree(places.bundled()["mantis-furniture"], folder)
     for name, content in (changes or {}).items():
         (folder / name).write_bytes(content)
     return seal(folder)
@@ -22,13 +24,13 @@ def copied(folder: Path, changes: dict[str, bytes] | None = None) -> Path:
 
 def metrics(**changes: object) -> bytes:
     """metrics.json of the same adapter with some values changed."""
-    record = json.loads((catalog.bundled()["mantis-furniture"] / "metrics.json").read_text(encoding="utf-8"))
+    record = json.loads((places.bundled()["mantis-furniture"] / "metrics.json").read_text(encoding="utf-8"))
     return json.dumps(record | changes).encode()
 
 
 def seal(folder: Path) -> Path:
     """Write the checksums of what is there now."""
-    sums = "".join(f"{file_hash(folder / name)}  {name}\n" for name in adapter.FILES)
+    sums = "".join(f"{file_hash(folder / name)}  {name}\n" for name in FILES)
     (folder / "SHA256SUMS").write_text(sums, encoding="utf-8")
     return folder
 
@@ -48,8 +50,8 @@ def tarred(folder: Path, archive: Path) -> Path:
 
 def left(cache: Path) -> list[str]:
     """Suffixes of what lies in the cache, but for whole adapters; nothing of it may be half installed."""
-    for folder in catalog.installed().values():
-        adapter.verify(folder)
+    for folder in places.installed().values():
+        directory.verify(folder)
         assert {path.name for path in folder.iterdir()} == set(NAMES)
     files = [path for path in cache.rglob("*") if path.is_file() and "adapters" not in path.parts]
     assert not list((cache / "adapters").glob(".*"))

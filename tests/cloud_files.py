@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 
 from data_modules.base import DataModule
-from data_modules.clouds import CloudDataModule
 from data_modules.dales_objects import CLASSES as DALES_CLASSES
 from data_modules.dales_objects import FILE as DALES_FILE
 from data_modules.dales_objects import DalesObjects
+from data_modules.kinds.clouds import CloudDataModule
 from data_modules.modelnet40 import ModelNet40
 from data_modules.modelnet40_fewshot import ModelNet40FewShot
 from data_modules.scanobjectnn import FILES as SCANOBJECTNN_FILES

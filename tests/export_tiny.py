@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from zoo import adapter, recipe
-from zoo.build import build_pairing
+from zoo.adapter import directory
 from zoo.pairing import Pairing
+from zoo.recipe.build import build_pairing
+from zoo.recipe.compose import compose, to_yaml
+from zoo.recipe.instantiate import instantiate
 
 LORA = {
     "_target_": "zoo.methods.lora.LoRA",
@@ -21,7 +23,7 @@ LORA = {
 
 def config(**blocks: Any) -> DictConfig:
     """TB-AVA's recipe on a tiny ViT and a random aiSFX, with LoRA as method unless said otherwise."""
-    whole: Any = OmegaConf.to_container(recipe.compose("tb_ava"))
+    whole: Any = OmegaConf.to_container(compose("tb_ava"))
     vit = {"_target_": "zoo.backbones.timm_vit.TimmViT", "model": "vit_tiny_patch16_224"}
     encoders = {
         "vision": vit | {"source": "random:0", "image_size": 32},
@@ -42,14 +44,14 @@ def config(**blocks: Any) -> DictConfig:
 
 
 def samples(config: DictConfig) -> list[Any]:
-    data = recipe.instantiate(config.data)
+    data = instantiate(config.data)
     data.setup("test")
     return [data.sets["test"][i] for i in range(len(data.sets["test"]))]
 
 
 def moved(config: DictConfig, classes: list[str] | None = None) -> Pairing:
     """A pairing away from the start, where updates are silent."""
-    classes = classes or list(recipe.instantiate(config.data).classes)
+    classes = classes or list(instantiate(config.data).classes)
     pairing = build_pairing(config, classes, cached=False)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -62,5 +64,5 @@ def saved(config: DictConfig, folder: Path) -> Pairing:
     """Write the adapter directory of a moved pairing."""
     pairing = moved(config)
     metrics = {"manifest": {"recipe": "tb_ava"}}
-    adapter.save(pairing, folder, recipe=recipe.to_yaml(config), metrics=metrics, card=lambda _: "# card\n")
+    directory.save(pairing, folder, recipe=to_yaml(config), metrics=metrics, card=lambda _: "# card\n")
     return pairing

@@ -16,8 +16,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from zoo import build
 from zoo.backbones.base import Backbone, TextEncoder
+from zoo.recipe import build
 
 _kept: dict[str, tuple[nn.Module, int]] = {}
 

@@ -10,19 +10,19 @@ import numpy as np
 import picture_files
 from av_files import write_clip
 
-from zoo import adapter, recipe
-from zoo.build import build_pairing
+from zoo.adapter import directory
+from zoo.recipe.build import build_pairing
+from zoo.recipe.compose import compose, to_yaml
+from zoo.recipe.instantiate import instantiate
 
 
 def untrained(name: str, folder: Path, *words: str) -> Path:
     """The adapter directory of a recipe's smoke block as it is before training."""
-    config = recipe.compose(name, list(words), smoke=True)
-    data = recipe.instantiate(config.data)
+    config = compose(name, list(words), smoke=True)
+    data = instantiate(config.data)
     pairing = build_pairing(config, data.classes, cached=False)
     pairing.preparation = data.preparation
-    return adapter.save(
-        pairing, folder, recipe=recipe.to_yaml(config), metrics={}, card=lambda _: "# nothing was trained\n"
-    )
+    return directory.save(pairing, folder, recipe=to_yaml(config), metrics={}, card=lambda _: "# nothing was trained\n")
 
 
 def points(seed: int, count: int = 80) -> np.ndarray:

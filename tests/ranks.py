@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["zoo.build", "zoo.evaluate", "zoo.results", "zoo.card", "tiny", "point_tiny"])
+context.set_forkserver_preload(
+    ["zoo.recipe.build", "zoo.evaluate", "zoo.report.run_pictures", "zoo.catalog.card", "tiny", "point_tiny"]
+)
 
 
 def run(function: Callable[..., None], count: int, *args: Any, machines: int = 1, timeout: float = 240) -> list[int]:

@@ -13,8 +13,11 @@ from safetensors.torch import load_file
 from test_distributed import Some, Tiny
 
 from data_modules.errors import DataError
-from zoo import adapter, results, run, train
+from zoo import train
+from zoo.adapter import directory
 from zoo.batch import SampleSet
+from zoo.records.run_places import FOLDER
+from zoo.report import run_pictures
 from zoo.training.module import TrainingModule
 
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -44,9 +47,9 @@ class Edited(Some):
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A training tells its folder to further processes, and Lightning turns Ctrl-C off when it has met it."""
-    monkeypatch.delenv(run.FOLDER, raising=False)
+    monkeypatch.delenv(FOLDER, raising=False)
     monkeypatch.setenv("ZOO_TRUST", "tiny,run_tiny")
-    monkeypatch.setattr(results, "pictures", no_pictures)
+    monkeypatch.setattr(run_pictures, "pictures", no_pictures)
     yield
     Own.changed, Own.fault, Own.stop = (), "", None
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -91,7 +94,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    adapter.verify(folder / "adapter")
+    directory.verify(folder / "adapter")
     return load_file(folder / "adapter" / "adapter.safetensors")
 
 

@@ -10,19 +10,22 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tiny import batch, pairing, train_steps
 
 from data_modules.errors import DataError
-from zoo import adapter, evaluate, run, train
-from zoo.command import user_errors
+from zoo import evaluate, train
+from zoo.adapter import directory
+from zoo.adapter.directory import FILES, AdapterError
+from zoo.command_line import user_errors
 from zoo.errors import SettingError
 from zoo.methods.lora import LoRA
 from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import count_parameters
+from zoo.records import run_places
 from zoo.training.checkpoints import WholeCheckpoints
 from zoo.training.module import NonFiniteLossError, TrainingModule
 from zoo.training.trainer import build_trainer
 
 
 def saved(folder: Path) -> Path:
-    return adapter.save(
+    return directory.save(
         pairing(TBAVA(rank=4)), folder / "adapter", recipe="seed: 0\n", metrics={"n": 1}, card=lambda folder: "# card\n"
     )
 
@@ -31,28 +34,28 @@ def test_a_saved_directory_verifies_and_holds_trainable_tensors_only(tmp_path: P
     from safetensors.torch import load_file
 
     folder = saved(tmp_path)
-    adapter.verify(folder)
+    directory.verify(folder)
     names = set(load_file(folder / "adapter.safetensors"))
     assert names == set(pairing(TBAVA(rank=4)).trainable_state())
     assert not any(name.startswith("backbones.") for name in names)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["adapter"]
 
 
-@pytest.mark.parametrize("name", adapter.FILES)
+@pytest.mark.parametrize("name", FILES)
 def test_an_altered_or_missing_file_is_named(tmp_path: Path, name: str) -> None:
     folder = saved(tmp_path)
     with (folder / name).open("ab") as file:
         file.write(b" ")
-    with pytest.raises(adapter.AdapterError, match=f"{name} was altered"):
-        adapter.verify(folder)
+    with pytest.raises(AdapterError, match=f"{name} was altered"):
+        directory.verify(folder)
     (folder / name).unlink()
-    with pytest.raises(adapter.AdapterError, match=f"{name} is missing"):
-        adapter.verify(folder)
+    with pytest.raises(AdapterError, match=f"{name} is missing"):
+        directory.verify(folder)
 
 
 def test_a_folder_that_is_no_adapter_is_said_to_be_none(tmp_path: Path) -> None:
-    with pytest.raises(adapter.AdapterError, match="no adapter directory"):
-        adapter.verify(tmp_path)
+    with pytest.raises(AdapterError, match="no adapter directory"):
+        directory.verify(tmp_path)
 
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +115,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(
     def read_only(root: Path, name: str) -> Path:
         raise OSError(30, "Read-only file system", str(root))
 
-    monkeypatch.setattr(run, "create", read_only)
+    monkeypatch.setattr(run_places, "create", read_only)
     with pytest.raises(SystemExit) as end:
         train.main(["recipe=tb_ava", "runs=/somewhere"])
     assert end.value.code == 1

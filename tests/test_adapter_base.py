@@ -14,14 +14,19 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from zoo import adapter, card, catalog, evaluate, former, predict, reproduce, run
+from zoo import evaluate, predict, reproduce
+from zoo.adapter import directory, former, places, sharing
+from zoo.adapter.directory import FILES, AdapterError
 from zoo.backbones.base import Fingerprint, fingerprint, fingerprints_of_format
 from zoo.batch import Cloud
+from zoo.catalog import card
 from zoo.errors import UserError
 from zoo.files import file_hash
+from zoo.inference import predictor
 from zoo.ops.points import farthest_points
+from zoo.records import provenance
+from zoo.records.verdict import verdict
 from zoo.train import main as train
-from zoo.verdict import verdict
 
 OLD = {number: Path(__file__).parent / "data" / f"adapter_format_{number}" for number in (1, 2)}
 """Adapters on random weights as those versions wrote them, on a processor with AVX2."""
@@ -59,7 +64,7 @@ def edit(folder: Path, **changes: Any) -> None:
 
 
 def sign(folder: Path) -> None:
-    (folder / "SHA256SUMS").write_text("".join(f"{file_hash(folder / n)}  {n}\n" for n in adapter.FILES))
+    (folder / "SHA256SUMS").write_text("".join(f"{file_hash(folder / n)}  {n}\n" for n in FILES))
 
 
 @pytest.mark.parametrize(
@@ -73,10 +78,10 @@ def sign(folder: Path) -> None:
 )
 def test_another_base_is_refused_and_forced_only_with_a_note(folder: Path, changes: Any, said: str) -> None:
     edit(folder, **changes)
-    with pytest.raises(adapter.AdapterError, match=said) as error:
-        adapter.load(folder)
+    with pytest.raises(AdapterError, match=said) as error:
+        directory.load(folder)
     assert "--force" in str(error.value)
-    _, pairing = adapter.load(folder, force=True)
+    _, pairing = directory.load(folder, force=True)
     assert [said in line for line in pairing.forced] == [True]
 
 
@@ -104,14 +109,14 @@ def test_tensors_must_fit_under_force_too(folder: Path) -> None:
     tensors = load_file(file)
     save_file({f"other.{name}": tensor for name, tensor in tensors.items()}, file, metadata=header)
     sign(folder)
-    with pytest.raises(adapter.AdapterError, match=r"missing .*unexpected other\."):
-        adapter.load(folder, force=True)
+    with pytest.raises(AdapterError, match=r"missing .*unexpected other\."):
+        directory.load(folder, force=True)
 
 
 @AVX2
 @pytest.mark.parametrize("number", OLD)
 def test_an_adapter_of_a_former_format_still_loads_and_answers_as_it_did(number: int) -> None:
-    _, pairing = adapter.load(OLD[number])
+    _, pairing = directory.load(OLD[number])
     assert pairing.forced == []
     assert "copies of a point were kept" in pairing.notes[0]
     # Clouds were then prepared in another way: farthest points from the first one of the file.
@@ -120,7 +125,7 @@ def test_an_adapter_of_a_former_format_still_loads_and_answers_as_it_did(number:
     points = (points / np.linalg.norm(points, axis=1).max()).astype(np.float32)
     chosen = points[farthest_points(torch.from_numpy(points)[None], 64)[0].numpy()]
     now = pairing.prepare(Cloud("now", chosen, {})).prepared
-    (found,) = predict.predict(pairing, [Cloud("then", chosen, {}, prepared=now)])
+    (found,) = predictor.predict(pairing, [Cloud("then", chosen, {}, prepared=now)])
     stored = json.loads((OLD[number] / "answer.json").read_text())
     assert found["label"] == stored["label"]
     assert found["likely"] == pytest.approx(stored["likely"], abs=2e-6)
@@ -130,14 +135,14 @@ def test_an_adapter_of_a_former_format_still_loads_and_answers_as_it_did(number:
 def test_an_adapter_of_a_former_format_on_another_backbone_is_refused(number: int, said: str, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(OLD[number], tmp_path / "old"))
     edit(folder, backbones__points__source="random:1")
-    with pytest.raises(adapter.AdapterError, match=said):
-        adapter.load(folder)
+    with pytest.raises(AdapterError, match=said):
+        directory.load(folder)
 
 
 @AVX2
 def test_training_starts_from_format_2_where_only_the_rounding_of_positions_differs(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(catalog.bundled()["scale_earth-rsscn7"], tmp_path / "old"))
-    header, _ = adapter.read(folder)
+    folder = Path(shutil.copytree(places.bundled()["scale_earth-rsscn7"], tmp_path / "old"))
+    header, _ = directory.read(folder)
     changed = json.loads(header["restated"])["format 2"]
     then = header | {"format": "2", "fingerprints": json.dumps(json.loads(header["fingerprints"]) | changed)}
     assert json.loads(former.restated(folder / "recipe.yaml", then)["fingerprints"]) == json.loads(
@@ -147,7 +152,7 @@ def test_training_starts_from_format_2_where_only_the_rounding_of_positions_diff
     other = then | {"fingerprints": json.dumps(changed)}
     assert former.restated(folder / "recipe.yaml", other) == other
     recipe = OLD[2] / "recipe.yaml"
-    drawn, _ = adapter.read(OLD[2])
+    drawn, _ = directory.read(OLD[2])
     assert former.restated(recipe, drawn) == drawn
 
 
@@ -157,8 +162,8 @@ def test_a_format_of_the_future_says_to_upgrade(folder: Path) -> None:
         header = opened.metadata()
     save_file(load_file(file), file, metadata={**header, "format": "4"})
     sign(folder)
-    with pytest.raises(adapter.AdapterError, match=r"format '4' is unknown.*upgrade"):
-        adapter.load(folder)
+    with pytest.raises(AdapterError, match=r"format '4' is unknown.*upgrade"):
+        directory.load(folder)
 
 
 def test_weights_and_settings_have_fingerprints_of_their_own() -> None:
@@ -182,12 +187,12 @@ def test_a_shared_copy_tells_no_folder_and_answers_equally(folder: Path, tmp_pat
     )
     (folder / "metrics.json").write_text(json.dumps(metrics))
     sign(folder)
-    shared = adapter.share(folder, tmp_path / "shared", card=card.for_adapter)
-    assert not any(b"/home" in (shared / name).read_bytes() for name in adapter.FILES)
+    shared = sharing.share(folder, tmp_path / "shared", card=card.for_adapter)
+    assert not any(b"/home" in (shared / name).read_bytes() for name in FILES)
     command = json.loads((shared / "metrics.json").read_text())["manifest"]["command"]
     assert command == "python -m zoo.train recipe=mantis data.root=DIR seed=1"
-    _, a = adapter.load(folder)
-    _, b = adapter.load(shared)
+    _, a = directory.load(folder)
+    _, b = directory.load(shared)
     state = b.trainable_state()
     assert all(torch.equal(tensor, state[name]) for name, tensor in a.trainable_state().items())
 
@@ -195,10 +200,10 @@ def test_a_shared_copy_tells_no_folder_and_answers_equally(folder: Path, tmp_pat
 def test_a_later_measurement_enters_the_card_once_for_its_data(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "git_state", lambda: {"commit": "0" * 40, "dirty": False})
+    monkeypatch.setattr(provenance, "git_state", lambda: {"commit": "0" * 40, "dirty": False})
     for _ in range(2):
         assert evaluate.main([f"adapter={folder}", "--update-card"]) == 0
-        adapter.verify(folder)
+        directory.verify(folder)
     found = card.read(folder / "README.md")
     (model,) = found.front.get("model-index")
     assert len(json.loads((folder / "metrics.json").read_text())["evaluations"]) == 1
@@ -210,7 +215,7 @@ def test_a_later_measurement_enters_the_card_once_for_its_data(
 def test_a_card_is_not_updated_from_a_tree_with_changes(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "git_state", lambda: {"commit": "0" * 40, "dirty": True})
+    monkeypatch.setattr(provenance, "git_state", lambda: {"commit": "0" * 40, "dirty": True})
     with pytest.raises(SystemExit) as end:
         evaluate.main([f"adapter={folder}", "--update-card"])
     assert end.value.code == 1
@@ -247,8 +252,8 @@ def test_a_verdict_needs_the_same_data_and_the_stored_interval() -> None:
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'tb_ava-grid'"):
-        catalog.resolve("tb_ava_grid")
+        places.resolve("tb_ava_grid")
     with pytest.raises(UserError, match="does not exist"):
-        catalog.resolve("no/such/folder")
-    assert catalog.resolve("tb_ava-grid").name == "tb_ava-grid"
+        places.resolve("no/such/folder")
+    assert places.resolve("tb_ava-grid").name == "tb_ava-grid"
     assert replace(Fingerprint("a"), settings="b") == Fingerprint("a", "b")

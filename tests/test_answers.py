@@ -12,8 +12,8 @@ import pytest
 from test_replace import at_step
 
 from zoo import locks
-from zoo.answers import Answers, AnswersError
-from zoo.contents import Content, content, glance
+from zoo.inference.contents import Content, content, glance
+from zoo.inference.output import Answers, AnswersError
 
 OURS, OTHER = {"adapter": "a" * 64}, {"adapter": "b" * 64}
 

@@ -16,22 +16,27 @@ from test_pictures import HISTORY
 from test_scene_pictures import counted
 from torch import Tensor
 
-from data_modules.picture_set import Shot
-from data_modules.pictures import PictureDataModule
-from zoo import adapter, predict, recipe, report, results
+from data_modules.kinds.picture_set import Shot
+from data_modules.kinds.pictures import PictureDataModule
+from zoo import predict
+from zoo.adapter import directory
 from zoo.backbones.timm_vit import TimmViT
 from zoo.backbones.vision_language import encode
 from zoo.batch import Batch, Picture, Question
-from zoo.breakdown import branches, breakdown
 from zoo.errors import SettingError
-from zoo.evaluate import measure, single_trainer
+from zoo.inference import predictor
 from zoo.methods.frozen import Frozen
 from zoo.methods.scale_earth import ScaleEarth
 from zoo.pairing import Pairing
 from zoo.predictions import Predictions
+from zoo.recipe import compose, instantiate
+from zoo.report import run_pictures, tables
+from zoo.report.tables import LONGEST
 from zoo.tasks.classification import Classification
 from zoo.tasks.multiple_choice import MultipleChoice
+from zoo.training.breakdown import branches, breakdown
 from zoo.training.loaders import Loaders
+from zoo.training.measure import measure, single_trainer
 
 LAND = ["field", "forest", "water"]
 NAN = math.nan
@@ -133,12 +138,12 @@ def test_the_record_of_a_test_run(tmp_path: Path, asked: bool) -> None:
         assert whole == pytest.approx(part["metrics"]["accuracy"])
     assert "metadata" not in record["probes"]["unknown_gsd"]["branches"]
 
-    results.pictures(tmp_path / "report", HISTORY, predictions, data, made)
+    run_pictures.pictures(tmp_path / "report", HISTORY, predictions, data, made)
     drawn = {path.name for path in (tmp_path / "report").iterdir()}
     assert drawn >= {"accuracy_by_gsd.png", "calibration.png", "examples.png"}
 
     console = Console(width=100, record=True, file=(tmp_path / "screen").open("w"))
-    console.print(report.evaluation(record, {"metrics": {}}))
+    console.print(tables.evaluation(record, {"metrics": {}}))
     screen = console.export_text()
     for word in (
         "scale not told",
@@ -162,13 +167,13 @@ def test_probes_stand_beneath_the_metric_that_they_question() -> None:
         "method": {"gsd_coverage_90": 0.8765, "branch_metadata": 1.0},
         "branches": {"metadata": {"share": 0.25, "accuracy": 1.0}, "default": {"share": 0.75, "accuracy": 0.5}},
         "probes": {"blank_image": part},
-        "by": {"class": {str(k): {"accuracy": 1.0, "n": 1} for k in range(report.LONGEST + 1)}},
+        "by": {"class": {str(k): {"accuracy": 1.0, "n": 1} for k in range(LONGEST + 1)}},
         "intervals": {},
         "baselines": {},
     }
     console = Console(width=100)
     with console.capture() as captured:
-        console.print(report.evaluation(record, {"metrics": {"accuracy": 0.5}}))
+        console.print(tables.evaluation(record, {"metrics": {"accuracy": 0.5}}))
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in captured.get().splitlines() if "│" in line]
     assert [row[0] for row in rows[:3]] == ["accuracy", "picture blank", "accuracy, mean over kinds of question"]
     assert rows[1][1] == "25.00 %"
@@ -182,10 +187,10 @@ def test_probes_stand_beneath_the_metric_that_they_question() -> None:
 def answer(monkeypatch: pytest.MonkeyPatch, data: Places, made: Pairing, *words: str) -> int:
     """Of the command, on an adapter already loaded."""
     config = SimpleNamespace(data=data, task=made.task)
-    monkeypatch.setattr(adapter, "verify", lambda folder: None)
-    monkeypatch.setattr(adapter, "load", lambda folder, force: (config, made))
-    monkeypatch.setattr(recipe, "compose", lambda *_: config)
-    monkeypatch.setattr(recipe, "instantiate", lambda block: block)
+    monkeypatch.setattr(directory, "verify", lambda folder: None)
+    monkeypatch.setattr(directory, "load", lambda folder, force: (config, made))
+    monkeypatch.setattr(compose, "compose", lambda *_: config)
+    monkeypatch.setattr(instantiate, "instantiate", lambda block: block)
     path = data.root / "asked.png"
     picture_files.save(path, picture_files.picture(0, 1))
     return predict.main([f"adapter={data.root}", f"input={path}", *words])
@@ -241,6 +246,6 @@ def test_pictures_of_any_shape_are_collated_by_their_backbone() -> None:
     samples = [
         Picture(f"p{k}", (np.zeros((40 + 30 * k, 64, 3), np.uint8),), question=Question("?", ("a",))) for k in (0, 1)
     ]
-    assert [said["id"] for said in predict.predict(made, samples)] == ["p0", "p1"]
+    assert [said["id"] for said in predictor.predict(made, samples)] == ["p0", "p1"]
     with pytest.raises(SettingError, match="question="):
-        predict.predict(made, [Picture("p", samples[0].images)])
+        predictor.predict(made, [Picture("p", samples[0].images)])

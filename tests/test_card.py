@@ -11,8 +11,13 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from zoo import card, card_tables, cards, catalog, compare, comparison, evidence, recipe, report
-from zoo.card import Card, CardError
+from zoo import cards, compare
+from zoo.adapter import places
+from zoo.catalog import card, card_tables, evidence
+from zoo.catalog.card import Card, CardError
+from zoo.recipe.compose import available, compose, to_yaml
+from zoo.records import comparison
+from zoo.report import tables
 
 CARDS = sorted(card.folder().glob("*.md"))
 VIDEOS = [f"v{i}" for i in range(40)]
@@ -85,7 +90,7 @@ def adapter_of(metrics: dict[str, Any], folder: Path) -> str:
     """Card of an adapter of one tensor."""
     folder.mkdir()
     save_file({"method.up": torch.zeros(2, 3)}, folder / "adapter.safetensors", metadata={"fingerprints": "{}"})
-    (folder / "recipe.yaml").write_text(recipe.to_yaml(recipe.compose("tb_ava")))
+    (folder / "recipe.yaml").write_text(to_yaml(compose("tb_ava")))
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "README.md").write_text(card.for_adapter(folder))
     return (folder / "README.md").read_text()
@@ -104,17 +109,17 @@ def test_a_card_is_what_its_evidence_makes_of_it(path: Path, tmp_path: Path) -> 
     assert (tmp_path / path.name).read_text() == path.read_text()
 
 
-@pytest.mark.parametrize("name", catalog.bundled())
+@pytest.mark.parametrize("name", places.bundled())
 def test_facts_are_the_front_matter_but_for_the_results(name: str) -> None:
-    path = catalog.bundled()[name] / "README.md"
+    path = places.bundled()[name] / "README.md"
     whole = card.read(path).front
     assert card.facts(path) == {key: value for key, value in whole.items() if key != "model-index"}
     assert "model-index" in whole
 
 
-@pytest.mark.parametrize("name", catalog.bundled())
+@pytest.mark.parametrize("name", places.bundled())
 def test_the_card_of_a_bundled_adapter_is_what_its_metrics_make_of_it(name: str) -> None:
-    folder = catalog.bundled()[name]
+    folder = places.bundled()[name]
     assert card.for_adapter(folder) == (folder / "README.md").read_text()
     assert card.validate(card.read(folder / "README.md")) == []
 
@@ -124,7 +129,7 @@ def test_a_card_that_drifts_is_named_and_written_anew(
 ) -> None:
     path = copied("tb_ava", tmp_path)
     monkeypatch.setattr(card, "folder", lambda: path.parent)
-    monkeypatch.setattr(catalog, "bundled", dict)
+    monkeypatch.setattr(places, "bundled", dict)
     assert cards.main([]) == 0
     path.write_text(path.read_text().replace("value: 79.26", "value: 97.26").replace("| 79.26 %", "| 97.26 %"))
     assert cards.main([]) == 1
@@ -136,14 +141,14 @@ def test_a_card_that_drifts_is_named_and_written_anew(
 def test_evidence_tells_no_folder_of_the_machine_that_measured() -> None:
     files = [
         *card.folder().glob("evidence/*.json"),
-        *(f / n for f in catalog.bundled().values() for n in ("metrics.json", "recipe.yaml")),
+        *(f / n for f in places.bundled().values() for n in ("metrics.json", "recipe.yaml")),
     ]
     assert len(files) > 6
     assert [file for file in files if re.search(r"=/|: /|~/", file.read_text())] == []
 
 
 def test_every_recipe_has_a_card_and_every_card_a_recipe() -> None:
-    assert [path.stem for path in CARDS] == sorted(recipe.available())
+    assert [path.stem for path in CARDS] == sorted(available())
 
 
 def test_a_comparison_has_the_means_deviations_and_paired_gaps_of_its_runs(tmp_path: Path) -> None:
@@ -222,7 +227,7 @@ def test_the_methods_own_numbers_and_branches_are_means_over_seeds(tmp_path: Pat
     assert "| recipe | scale not told |  |  | 75.00±35.36 |" in written.body
     console = Console(width=160)
     with console.capture() as captured:
-        console.print(report.compared(found))
+        console.print(tables.compared(found))
     assert "0.75±0.35" in captured.get()
     assert "75.00±35.36" in captured.get()
 

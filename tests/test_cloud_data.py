@@ -9,10 +9,10 @@ import torch
 from cloud_files import LAYOUTS, fold_of, ids, labels, ready
 
 from data_modules import scanobjectnn
-from data_modules.cloud_preparation import normalise
 from data_modules.dales_objects import DalesObjects
 from data_modules.errors import DataError
 from data_modules.modelnet40_fewshot import draw
+from data_modules.readers.cloud_preparation import normalise
 from data_modules.shapenet_part import ShapeNetPart
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from cloud_files import LAYOUTS, fold_of, ready
 
-from data_modules import point_files
 from data_modules.errors import DataError
+from data_modules.readers import point_files
 
 BG = "main_split/training_objectdataset.h5"
 FOLD = "5way_10shot/0.npz"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_modules.errors import DataError
-from data_modules.point_files import DRAWN, clouds_in, read_points
+from data_modules.readers.point_files import DRAWN, clouds_in, read_points
 from data_modules.synthetic_shapes import SyntheticShapes
 
 POINTS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32).astype(np.float64)
@@ -79,7 +79,7 @@ def test_compressed_points_are_what_the_library_that_defines_them_packs() -> Non
     """Its bytes, from liblzf by way of h5py, hold references of every length that ours do not."""
     import h5py
 
-    from data_modules.pcd import inflated
+    from data_modules.readers.pcd import inflated
 
     plain = np.tile(np.random.default_rng(1).integers(0, 9, 700, dtype=np.uint8), 5)
     with h5py.File("x", "w", driver="core", backing_store=False) as file:

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from predict_files import untrained
 
-from data_modules.cloud_preparation import MOST_SAMPLED, Preparation, distinct_rows, sample
 from data_modules.dales_objects import FILE, DalesObjects
 from data_modules.errors import DataError
-from zoo import adapter
+from data_modules.readers.cloud_preparation import MOST_SAMPLED, Preparation, distinct_rows, sample
+from zoo.adapter import directory
 from zoo.batch import Cloud
-from zoo.inputs import Input, read
-from zoo.predict import predict
+from zoo.inference.inputs import Input, read
+from zoo.inference.predictor import predict
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -91,7 +91,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_order_and_copies_change_no_prediction_and_raw_points_cannot_get_past_the_preparation(folder: Path) -> None:
-    config, pairing = adapter.load(folder)
+    config, pairing = directory.load(folder)
     rng = np.random.default_rng(0)
     points = cloud(1, 50)
     same = [points, repeated(points, rng), np.repeat(points, 7, 0), points[::-1], points * 40 + [5, -3, 1]]
@@ -110,7 +110,7 @@ def test_order_and_copies_change_no_prediction_and_raw_points_cannot_get_past_th
 
 def test_a_stored_cloud_and_its_file_answer_equally(folder: Path, tmp_path: Path) -> None:
     """Stored as DALES is: 20 distinct points, padded to 64 with copies of some."""
-    _, pairing = adapter.load(folder)
+    _, pairing = directory.load(folder)
     rng = np.random.default_rng(3)
     few = cloud_files.clouds(rng, [label for label in range(5) for _ in range(10)], points=20)
     padded = np.concatenate([few, few[:, rng.integers(20, size=44)]], axis=1)
@@ -148,10 +148,10 @@ def test_the_real_padded_objects_and_their_files_are_the_same_clouds(shared_data
 
 
 def test_an_adapter_of_an_earlier_preparation_loads_and_says_in_what_it_differs(folder: Path) -> None:
-    _, new = adapter.load(folder)
+    _, new = directory.load(folder)
     assert (new.preparation, new.notes) == ("clouds 2", [])
     former = untrained_before(folder)
-    _, old = adapter.load(former)
+    _, old = directory.load(former)
     (note,) = old.notes
     assert "copies of a point were kept, and sampling began at the first point stored" in note
     assert "zoo.evaluate" in note
@@ -166,7 +166,7 @@ def untrained_before(folder: Path) -> Path:
     from safetensors.torch import save_file
 
     before = Path(shutil.copytree(folder, folder.parent / "before"))
-    header, tensors = adapter.read(before)
+    header, tensors = directory.read(before)
     del header["preparation"]
     save_file(tensors, before / "adapter.safetensors", metadata=header)
     with safe_open(before / "adapter.safetensors", framework="pt") as file:

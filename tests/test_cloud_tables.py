@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data_modules.errors import DataError
-from data_modules.mesh_files import read_obj
-from data_modules.point_files import read_points
+from data_modules.readers.mesh_files import read_obj
+from data_modules.readers.point_files import read_points
 
 POINTS = np.round(np.random.default_rng(3).uniform(-50, 50, (40, 3)), 3)
 COMMAS = "commas are read as decimal points"

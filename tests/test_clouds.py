@@ -10,10 +10,11 @@ import pytest
 import torch
 from cloud_files import ids, ready
 
-from data_modules import clouds, point_files
-from data_modules.cloud_preparation import clean
 from data_modules.errors import DataError
+from data_modules.kinds import clouds
 from data_modules.modelnet40 import ModelNet40
+from data_modules.readers import point_files
+from data_modules.readers.cloud_preparation import clean
 from data_modules.scanobjectnn import ScanObjectNN
 from data_modules.shapenet_part import ShapeNetPart
 from zoo.batch import Batch

@@ -12,7 +12,7 @@ import forked
 import pytest
 
 import zoo
-from zoo import command
+from zoo import command_line
 
 ROOT = Path(zoo.__file__).parents[1]
 COMMANDS = sorted(
@@ -21,7 +21,7 @@ COMMANDS = sorted(
     for path in (ROOT / folder).glob("*.py")
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
-OWN = [name for name in COMMANDS if name.startswith("zoo.") and name != "zoo.trial"]
+OWN = [name for name in COMMANDS if name.startswith("zoo.") and name != "zoo.search.trial"]
 
 
 def told(command: str, *words: str) -> tuple[int, str, str]:
@@ -94,7 +94,7 @@ def test_an_interrupt_that_python_drops_in_a_callback_is_heard_all_the_same() ->
         """Something whose end others wait for."""
 
     def draw() -> None:
-        with command.user_errors():
+        with command_line.user_errors():
             figure = Figure()
             ends = weakref.ref(figure, lambda _: signal.raise_signal(signal.SIGINT))
             del figure

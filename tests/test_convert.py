@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo import adapter, convert
+from zoo import convert
+from zoo.adapter import directory
 from zoo.backbones.mamba3d import Mamba3D, group
-from zoo.convert import official, split
+from zoo.interop.checkpoints import official, split
 from zoo.methods.mantis import Mantis
 from zoo.methods.point_mae import PointMAE
 from zoo.pairing import Pairing
@@ -280,7 +281,7 @@ def test_a_wrong_file_is_refused_and_nothing_written(tmp_path: Path, message: st
 def test_the_backbone_of_a_pretraining_run(tmp_path: Path, capsys) -> None:
     encoder = Mamba3D(source="random:0", **SIZES)
     pairing = Pairing({"points": encoder}, PointMAE(decoder_depth=1), Reconstruction(), classes=CLASSES)
-    folder = adapter.save(pairing, tmp_path / "run", recipe="a: 1\n", metrics={}, card=lambda _: "# Card\n")
+    folder = directory.save(pairing, tmp_path / "run", recipe="a: 1\n", metrics={}, card=lambda _: "# Card\n")
     path = tmp_path / "net.safetensors"
     assert convert.main([f"adapter={folder}", f"output={path}"]) == 0
     assert re.search(

@@ -20,12 +20,13 @@ from PIL import Image
 
 from data_modules.errors import DataError
 from zoo import demo
+from zoo.demos import clips, clouds, pictures
+from zoo.demos.heading import heading, measured
+from zoo.demos.offers import Offer, from_folder
+from zoo.demos.page import Answerer, build, defaults, refusal
 from zoo.errors import SettingError, UserError
 
 gradio = pytest.importorskip("gradio", reason="the page needs the extra `demo`")
-from zoo.demos import clips, clouds, heading, pictures  # noqa: E402 - they need the extra
-from zoo.demos.offers import Offer, from_folder  # noqa: E402
-from zoo.demos.page import Answerer, build, defaults, refusal  # noqa: E402
 
 RECORD: dict[str, Any] = {
     "monitor": "accuracy",
@@ -131,19 +132,19 @@ def test_what_a_file_says_of_itself_is_not_overruled_by_the_fields(tmp_path: Pat
 
 
 def test_the_heading_names_pairing_number_and_that_data_are_synthetic() -> None:
-    said = heading.measured(RECORD)
+    said = measured(RECORD)
     assert "<b>79.30 %</b> accuracy on made-up things, test split (n = 204)" in said
     assert "76.10 % to 82.30 %" in said
     assert "synthetic" in said
     real = RECORD | {"manifest": {"data": {"name": "things", "synthetic": False}}}
-    assert "synthetic" not in heading.measured(real)
+    assert "synthetic" not in measured(real)
 
 
 def test_a_forced_adapter_says_so() -> None:
     pairing = feel()
     pairing.forced = ["it was trained on <another> backbone"]
     config = OmegaConf.create({"method": {"_target_": "a.Mantis"}, "backbones": {"points": {"_target_": "b.Mamba3D"}}})
-    said = heading.heading("mine", config, pairing, RECORD)
+    said = heading("mine", config, pairing, RECORD)
     assert "Mantis on frozen Mamba3D" in said
     assert "forced: it was trained on &lt;another&gt; backbone" in said
     shown, *_ = Answerer(pairing, Clouds(), [Offer(cloud())]).answer(0, None, {})

@@ -10,16 +10,16 @@ import tiny
 import torch
 from demo_tiny import Clips, cloud, feel, hear, look, picture
 
+from zoo.demos import clips, clouds, pictures
+from zoo.demos.answer import ask
+from zoo.demos.offers import Offer
+from zoo.demos.page import Answerer
 from zoo.methods.frozen import Frozen
 from zoo.methods.mantis import Mantis
 from zoo.tasks.part_segmentation import PartSegmentation
 from zoo.tasks.video_parsing import VideoParsing
 
 pytest.importorskip("gradio", reason="the page needs the extra `demo`")
-from zoo.demos import clips, clouds, pictures
-from zoo.demos.answer import ask
-from zoo.demos.offers import Offer
-from zoo.demos.page import Answerer
 
 
 def test_a_clips_page_shows_events_pictures_probabilities_and_gates() -> None:

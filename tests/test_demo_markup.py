@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from tiny import clip
 
 gradio = pytest.importorskip("gradio", reason="the page needs the extra `demo`")
-from data_modules.errors import DataError  # noqa: E402
-from zoo.demos import heading  # noqa: E402 - it needs the extra
-from zoo.demos.offers import Offer  # noqa: E402
-from zoo.demos.page import Answerer, build, refusal  # noqa: E402
+from data_modules.errors import DataError  # noqa: E402 - it needs the extra
+from zoo.demos.heading import card, heading  # noqa: E402 - it needs the extra
+from zoo.demos.offers import Offer  # noqa: E402 - it needs the extra
+from zoo.demos.page import Answerer, build, refusal  # noqa: E402 - it needs the extra
 
 EVIL = '<img src=x onerror="alert(1)"><script>steal()</script></p><a href="https://elsewhere">&amp;'
 OURS = {"div", "h1", "p", "b", "span", "small", "ul", "li", "h3", "br"}
@@ -52,7 +52,7 @@ def test_no_value_of_the_heading_becomes_markup() -> None:
     pairing = feel()
     pairing.forced = [EVIL]
     block = {"_target_": f"a.{EVIL}"}
-    seen = Seen(heading.heading(EVIL, OmegaConf.create({"method": block, "backbones": {"p": block}}), pairing, RECORD))
+    seen = Seen(heading(EVIL, OmegaConf.create({"method": block, "backbones": {"p": block}}), pairing, RECORD))
     assert set(seen.tags) <= OURS
     assert seen.text.count(EVIL) >= 6
     assert f"n = {EVIL}" in seen.text
@@ -65,7 +65,7 @@ def test_a_card_brings_no_markup_no_script_and_loads_no_picture(tmp_path: Path) 
         "| a | b |\n|---|---|\n| 1 | <b> |\n\n```bash\nrun/<time>\n```\n"
     )
     (tmp_path / "README.md").write_text(text, encoding="utf-8")
-    seen = Seen(shown := heading.card(tmp_path))
+    seen = Seen(shown := card(tmp_path))
     assert not {"img", "script", "b", "iframe"} & set(seen.tags)
     assert "run/<time>" in seen.text
     assert seen.tags["table"] == 1

@@ -16,15 +16,16 @@ from torch import distributed, nn
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
-from zoo import run
 from zoo.batch import Clip, Cloud, SampleSet
 from zoo.errors import SettingError
 from zoo.methods.mantis import Mantis
 from zoo.methods.tb_ava import TBAVA
 from zoo.ops.batch_norm import BatchNorm1d
 from zoo.pairing import Pairing
+from zoo.records import run_places
+from zoo.records.run_places import FOLDER
 from zoo.tasks.classification import Classification
-from zoo.training import processes
+from zoo.training import processes as training_processes
 from zoo.training.loaders import EpochSampler, Loaders
 from zoo.training.module import TrainingModule
 from zoo.training.optimizer import Optimizer
@@ -212,9 +213,9 @@ def failing(folder: Path, how: str) -> None:
 
     TrainingModule.training_step = broken  # type: ignore[method-assign]
     try:
-        with processes.none_lost():
+        with training_processes.none_lost():
             fit(folder, "clips", 2, {"strategy": "ddp", "devices": 2})
-    except processes.LostProcessError as error:
+    except training_processes.LostProcessError as error:
         (folder / "said").write_text(str(error))
         sys.exit(1)
 
@@ -231,8 +232,8 @@ def counted_apart(folder: Path) -> None:
     model = pairing_of("clouds").eval()
     rank = distributed.get_rank()
     mine = [point_tiny.batch(*rows) for rows in ([[0, 1], [2]] if rank == 0 else [[3, 4]])]
-    kept = [processes.kept(model.predict(batch), batch) for batch in mine]
-    together = processes.together(kept)
+    kept = [training_processes.kept(model.predict(batch), batch) for batch in mine]
+    together = training_processes.together(kept)
     assert [batch.ids for _, batch in together] == [["cloud0", "cloud1"], ["cloud2"], ["cloud3", "cloud4"]]
     assert not any(batch.inputs for _, batch in together)
 
@@ -309,9 +310,9 @@ def test_a_launcher_with_another_number_of_processes_is_refused(
 
 
 def test_a_process_of_another_machine_is_told_the_run_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(run.FOLDER, raising=False)
+    monkeypatch.delenv(FOLDER, raising=False)
     monkeypatch.setenv("NODE_RANK", "1")
-    with pytest.raises(FileNotFoundError, match=run.FOLDER):
-        run.shared_folder()
-    monkeypatch.setenv(run.FOLDER, str(tmp_path / "shared"))
-    assert run.shared_folder() == tmp_path / "shared"
+    with pytest.raises(FileNotFoundError, match=FOLDER):
+        run_places.shared_folder()
+    monkeypatch.setenv(FOLDER, str(tmp_path / "shared"))
+    assert run_places.shared_folder() == tmp_path / "shared"

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from zoo import catalog, data_roots, doctor, machine, recipe, sources
+from zoo import doctor, machine
 from zoo.backbones import weights
-from zoo.doctor import Verdict, composed, examine
+from zoo.catalog import holdings, readiness
+from zoo.catalog.readiness import Verdict, composed, examine
 from zoo.machine import Machine
+from zoo.recipe import compose, sources
+from zoo.recipe.data_roots import ROOTS
 
 GIB = 2**30
 
@@ -43,7 +46,7 @@ def computer(**facts: object) -> Machine:
 
 
 def verdict(name: str, *words: str, here: Machine | None = None) -> Verdict:
-    return examine(catalog.of_recipe(recipe.find(name), []), composed(name, words), here or computer())
+    return examine(holdings.of_recipe(compose.find(name), []), composed(name, words), here or computer())
 
 
 def test_a_shipped_backbone_needs_nothing() -> None:
@@ -74,9 +77,9 @@ def test_a_benchmark_is_asked_for_with_its_distributor_and_the_command_that_chec
     assert "python -m data_modules.ave --check DIR" in told
 
 
-@pytest.mark.parametrize("name", recipe.available())
+@pytest.mark.parametrize("name", compose.available())
 def test_a_folder_that_is_still_to_be_given_is_named_and_explained(name: str) -> None:
-    asked = {key for key in data_roots.ROOTS if composed(name, [])["data"].get(key) == "???"}
+    asked = {key for key in ROOTS if composed(name, [])["data"].get(key) == "???"}
     found = verdict(name)
     assert {what for what in found.missing if what.startswith("data.")} == {f"data.{key}=DIR" for key in asked}
     assert sum("layout and check" in how for how in found.get.values()) == len(asked)
@@ -154,7 +157,7 @@ def test_one_recipe_alone_decides_the_exit_code(
     capsys.readouterr()
     assert doctor.main(["--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [entry["recipe"] for entry in told["recipes"]] == list(recipe.available())
+    assert [entry["recipe"] for entry in told["recipes"]] == list(compose.available())
     assert {entry["runs"] for entry in told["recipes"]} == {"yes", "no"}
 
 
@@ -164,7 +167,7 @@ def test_the_page_names_every_recipe_and_keeps_brackets(
     monkeypatch.setattr(machine, "look", computer)
     assert doctor.main([]) == 0
     text = capsys.readouterr().out
-    assert all(f" {name} " in text for name in recipe.available())
+    assert all(f" {name} " in text for name in compose.available())
     assert "extra [cuda]" in text
     assert "multimodal-peft-zoo[cuda]" in text
 
@@ -224,8 +227,8 @@ def test_a_hub_that_does_not_answer_is_said_so(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_cuda_build_without_a_card_is_told_of_the_smaller_one() -> None:
-    told = doctor.facts(computer())["torch"]
+    told = readiness.facts(computer())["torch"]
     assert "a CUDA build of torch without a card" in told
     assert "--index-url https://download.pytorch.org/whl/cpu" in told
     for other in (computer(torch_cuda=None), computer(gpus=["H100, 81559 MiB"])):
-        assert "--index-url" not in doctor.facts(other)["torch"]
+        assert "--index-url" not in readiness.facts(other)["torch"]

@@ -16,7 +16,7 @@ import pytest
 from adapter_files import code, copied, left, metrics, zipped
 from faulty_server import Fault, FaultyServer, serving
 
-from zoo import catalog, download, install
+from zoo.adapter import download, install, places
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_passing_fault_is_mended_by_going_on(name: str, cache: Path, server: F
     asked = server.ranges("furniture.zip")
     assert len(asked) == len(ranges)
     assert all(found.startswith(expected) for found, expected in zip(asked, ranges, strict=True))
-    assert list(catalog.installed()) == ["furniture"]
+    assert list(places.installed()) == ["furniture"]
     assert left(cache) == []
 
 
@@ -98,7 +98,7 @@ def test_a_lasting_fault_is_one_line_and_installs_nothing(
     assert message.format(size=len(archive)) in told.err
     assert told.err.startswith("error: ")
     assert told.err.count("\n") == 1
-    assert catalog.installed() == {}
+    assert places.installed() == {}
     assert left(cache) == kept
 
 
@@ -107,7 +107,7 @@ def test_a_good_redirect_is_followed_and_a_loop_is_not(
 ) -> None:
     server.put("there.zip", archive)
     assert code([server.put("here.zip", b"", Fault(status=307, location="/there.zip"))]) == 0
-    assert list(catalog.installed()) == ["here"]
+    assert list(places.installed()) == ["here"]
     url = server.put("loop.zip", b"", *[Fault(status=302, location="loop.zip")] * 9)
     assert code([url]) == 1
     assert "redirects more than 5 times" in capsys.readouterr().err
@@ -167,7 +167,7 @@ def test_a_file_that_changed_on_the_server_starts_anew(
         assert code([url, "replace=true"]) == 1
         server.put("furniture.zip", changed.read_bytes(), Fault(strict=strict))
         assert code([url, "replace=true"]) == 0
-        assert (catalog.installed()["furniture"] / "metrics.json").read_bytes() == metrics(newer=True)
+        assert (places.installed()["furniture"] / "metrics.json").read_bytes() == metrics(newer=True)
         assert left(cache) == []
 
 
@@ -219,14 +219,14 @@ def test_a_folder_on_a_server_comes_by_its_checksums(
     listing = hashlib.sha256((folder / "SHA256SUMS").read_bytes()).hexdigest()
     assert f"sha256={listing} takes" in capsys.readouterr().out
     assert code([url, f"sha256={listing}"]) == 0
-    assert set(catalog.installed()) == {"first", "furniture"}
+    assert set(places.installed()) == {"first", "furniture"}
     server.faults["of/furniture/adapter.safetensors"] = [Fault(corrupt=True)]
     assert code([url, "name=second"]) == 1
     assert "adapter.safetensors has sha256" in capsys.readouterr().err
     server.put("of/furniture/SHA256SUMS", b"<html>not here</html>")
     assert code([url, "name=third"]) == 1
     assert "SHA256SUMS has no sha256 of adapter.safetensors" in capsys.readouterr().err
-    assert set(catalog.installed()) == {"first", "furniture"}
+    assert set(places.installed()) == {"first", "furniture"}
     assert left(cache) == []
 
 
@@ -255,7 +255,7 @@ def test_pulls_at_once_of_one_name_all_succeed(cache: Path, server: FaultyServer
     ]
     assert [process.wait() for process in started] == [0] * 4, [process.communicate() for process in started]
     assert server.most == 1
-    assert list(catalog.installed()) == ["furniture"]
+    assert list(places.installed()) == ["furniture"]
     assert left(cache) == []
 
 

@@ -22,13 +22,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from zoo import export, exported, merged
 from zoo.backbones.small_llava import SmallLLaVA
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.exported import ExportError
-from zoo.exported_words import NextToken, graph_of
+from zoo.export import main, run
 from zoo.files import file_hash
+from zoo.interop import export as interop_export
+from zoo.interop import merged
+from zoo.interop.graph import ExportError, Parity, compare, run_onnx, run_torch, to_onnx, to_torch
+from zoo.interop.language_graph import NextToken, graph_of
 from zoo.methods.base import LowRank
 from zoo.methods.mantis import Mantis
 from zoo.methods.scale_earth import ScaleEarth
@@ -80,7 +82,7 @@ def words() -> tuple[Pairing, Batch]:
 MADE = {"tb_ava": tb_ava, "mantis": mantis, "parts": parts, "scale_earth": scale_earth, "words": words}
 
 
-def parity(made: Callable[[], tuple[Pairing, Batch]], folder: Path, *, onnx: bool) -> exported.Parity:
+def parity(made: Callable[[], tuple[Pairing, Batch]], folder: Path, *, onnx: bool) -> Parity:
     """Of a file's output on batches of 1, 2 and 4 samples."""
     pairing, batch = made()
     graph = graph_of(away(pairing))
@@ -91,10 +93,10 @@ def parity(made: Callable[[], tuple[Pairing, Batch]], folder: Path, *, onnx: boo
     with torch.no_grad():
         expected = [graph(each) for each in inputs]
     if onnx:
-        exported.to_onnx(graph, inputs[-1], list(expected[0]), folder / "model.onnx")
-        return exported.compare(expected, exported.run_onnx(folder / "model.onnx", inputs))
-    exported.to_torch(graph, inputs[-1], folder / "model.pt2")
-    return exported.compare(expected, exported.run_torch(folder / "model.pt2", inputs))
+        to_onnx(graph, inputs[-1], list(expected[0]), folder / "model.onnx")
+        return compare(expected, run_onnx(folder / "model.onnx", inputs))
+    to_torch(graph, inputs[-1], folder / "model.pt2")
+    return compare(expected, run_torch(folder / "model.pt2", inputs))
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "parts" else n for n in MADE])
@@ -156,12 +158,12 @@ def test_a_folded_layer_gives_what_layer_and_update_give_together(
 def test_merged_weights_load_as_a_plain_backbone_and_give_the_same_answers(tmp_path: Path) -> None:
     config = export_tiny.config()
     pairing = export_tiny.moved(config)
-    record = export.export(config, pairing, export_tiny.samples(config), tmp_path / "out", "merged")
+    record = interop_export.export(config, pairing, export_tiny.samples(config), tmp_path / "out", "merged")
     assert record["parity"]["merge_max_abs"] < 1e-5
     assert record["files"] == ["vision.safetensors", "audio.safetensors"]
     plain = merged.rebuild(config, pairing, {})
-    job = export.Job(config, pairing, [pairing.batch(export_tiny.samples(config))], tmp_path, None)
-    assert exported.compare(job.expected(), job.expected(plain)).max_abs > 1e-2  # the adapter is no small matter
+    job = interop_export.Job(config, pairing, [pairing.batch(export_tiny.samples(config))], tmp_path, None)
+    assert compare(job.expected(), job.expected(plain)).max_abs > 1e-2  # the adapter is no small matter
     for stream, prefix in (("vision", ""), ("audio", "embedding_net.")):
         names = {f"{prefix}{name}" for name in plain.backbones[stream].net.state_dict()}  # type: ignore[union-attr]
         assert set(load_file(tmp_path / "out" / f"{stream}.safetensors")) == names
@@ -183,8 +185,8 @@ def test_updates_behind_gates_are_folded_at_the_one_scale_that_is_given(tmp_path
     )
     pairing, pictures = export_tiny.moved(config), export_tiny.samples(config)
     with pytest.raises(SettingError, match="say gsd=METRES"):
-        export.export(config, pairing, pictures, tmp_path / "out", "merged")
-    record = export.export(config, pairing, pictures, tmp_path / "out", "merged", gsd=0.7)
+        interop_export.export(config, pairing, pictures, tmp_path / "out", "merged")
+    record = interop_export.export(config, pairing, pictures, tmp_path / "out", "merged", gsd=0.7)
     assert record["parity"]["merge_max_abs"] < 1e-5
     weights = [pairing.method.low_rank(gsd=gsd)[0].down for gsd in (0.7, 7.0)]
     assert not torch.allclose(*weights)
@@ -194,9 +196,9 @@ def test_updates_behind_gates_are_folded_at_the_one_scale_that_is_given(tmp_path
 @pytest.mark.parametrize("form", ["merged", "peft"])
 def test_what_depends_on_the_input_is_not_folded(name: str, why: str, form: str, tmp_path: Path) -> None:
     pairing, _ = MADE[name]()
-    job = export.Job(export_tiny.config(), pairing, [], tmp_path, None)
+    job = interop_export.Job(export_tiny.config(), pairing, [], tmp_path, None)
     with pytest.raises(SettingError, match=f"cannot be folded into frozen weights: .*{why}"):
-        export.FORMATS[form][1](job)
+        interop_export.FORMATS[form][1](job)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -215,7 +217,7 @@ def test_a_difference_above_the_tolerance_leaves_nothing_behind(tmp_path: Path) 
     config = export_tiny.config()
     pairing = export_tiny.moved(config)
     with pytest.raises(ExportError, match="more than the tolerance of 1e-12; nothing was written"):
-        export.export(config, pairing, export_tiny.samples(config), tmp_path / "out", "merged", tolerance=1e-12)
+        interop_export.export(config, pairing, export_tiny.samples(config), tmp_path / "out", "merged", tolerance=1e-12)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -224,7 +226,7 @@ def test_the_command_says_what_it_wrote_and_lists_every_file(
 ) -> None:
     export_tiny.saved(export_tiny.config(), tmp_path / "mine")
     words = [f"adapter={tmp_path / 'mine'}", f"output={tmp_path / 'out'}", "format=merged", "tolerance=1e-5"]
-    assert export.main(words) == 0
+    assert main(words) == 0
     told = capsys.readouterr().out
     assert "batches of 1, 2, 4; no labels differ" in told
     assert "zoo.parity.merge_max_abs" in told
@@ -238,7 +240,7 @@ def test_the_command_says_what_it_wrote_and_lists_every_file(
     assert {name for _, name in listed} == files
     assert all(file_hash(tmp_path / "out" / name) == digest for digest, name in listed)
     with pytest.raises(SystemExit, match="1"):
-        export.main(words)
+        main(words)
     assert "exists already" in capsys.readouterr().err
 
 
@@ -247,8 +249,8 @@ def test_what_an_export_says_of_its_command_names_no_folder_of_this_machine(
 ) -> None:
     export_tiny.saved(export_tiny.config(), tmp_path / "mine")
     words = [f"adapter={tmp_path / 'mine'}", f"output={tmp_path / 'out'}", "format=merged", "tolerance=1e-5"]
-    monkeypatch.setattr(export.run, "command", lambda: ["zoo.export", *words])
-    assert export.main(words) == 0
+    monkeypatch.setattr(run, "command", lambda: ["zoo.export", *words])
+    assert main(words) == 0
     record = (tmp_path / "out" / "export.json").read_text()
     assert json.loads(record)["command"] == "python -m zoo.export adapter=DIR format=merged tolerance=1e-5"
     assert str(tmp_path) not in record
@@ -269,19 +271,19 @@ def test_a_mistake_in_the_command_is_told_before_anything_is_loaded(
     words = {"adapter": "nowhere", "output": "out", "format": "torch"}
     key, _, value = word.partition("=")
     with pytest.raises(SystemExit, match="2"):
-        export.main([f"{k}={v}" for k, v in (words | {key: value}).items()])
+        main([f"{k}={v}" for k, v in (words | {key: value}).items()])
     assert re.search(said, capsys.readouterr().err)
 
 
 def test_numbers_that_are_none_on_one_side_and_labels_without_numbers_are_infinitely_far() -> None:
     nan = torch.tensor([1.0, math.nan])
-    assert exported.compare([{"x": nan}], [{"x": nan.clone()}]).max_abs == 0
-    assert exported.compare([{"x": nan}], [{"x": torch.tensor([math.nan, 1.0])}]).max_abs == math.inf
+    assert compare([{"x": nan}], [{"x": nan.clone()}]).max_abs == 0
+    assert compare([{"x": nan}], [{"x": torch.tensor([math.nan, 1.0])}]).max_abs == math.inf
     labels, others = {"x": torch.tensor([1, 2])}, {"x": torch.tensor([1, 3])}
-    assert exported.compare([labels], [others]) == exported.Parity(math.inf, 1, (2,))
-    assert exported.compare([labels | {"p": nan}], [others | {"p": nan}]) == exported.Parity(0.0, 1, (2,))
+    assert compare([labels], [others]) == Parity(math.inf, 1, (2,))
+    assert compare([labels | {"p": nan}], [others | {"p": nan}]) == Parity(0.0, 1, (2,))
     with pytest.raises(ExportError, match="the export gives"):
-        exported.compare([{"x": nan}], [{"y": nan}])
+        compare([{"x": nan}], [{"y": nan}])
 
 
 @pytest.mark.slow
@@ -292,7 +294,7 @@ def test_onnx_runtime_gives_what_a_trained_adapter_gives(name: str, tmp_path: Pa
         pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "place.png")
         words += [f"input={tmp_path / 'place.png'}", "gsd=2"]
-    assert export.main(words) == 0
+    assert main(words) == 0
     record = json.loads((tmp_path / "out" / "export.json").read_text())
     assert 0 < record["parity"]["onnx_max_abs"] <= 1e-4
     assert record["parity"]["labels_differing"] == 0

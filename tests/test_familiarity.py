@@ -16,11 +16,14 @@ from test_distributed import Some
 from test_scale_earth import encoder
 from torch import Tensor
 
-from zoo import adapter, card, catalog, familiarity, foreign, train
-from zoo.asking import answered
+from zoo import foreign
+from zoo import train as zoo_train
+from zoo.adapter import directory, places
+from zoo.adapter.learnt import learnt
 from zoo.batch import Clip, Cloud, Picture
-from zoo.familiarity import CONFIDENCE, DIRECTIONS, SHARE, Familiarity, described, limit
-from zoo.learnt import learnt
+from zoo.catalog import card
+from zoo.familiarity import CONFIDENCE, DIRECTIONS, LEAST, SHARE, UNLIKE, Familiarity, Stream, described, limit
+from zoo.inference.predictor import answered
 from zoo.methods.scale_estimate import DEFAULT, ESTIMATE, METADATA, resolve
 from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import Pairing
@@ -65,7 +68,7 @@ def test_the_distance_is_mahalanobis_where_every_direction_is_kept() -> None:
     spread = np.eye(12) + 0.2 * rng.normal(size=(12, 12))
     train, other = (torch.tensor(rng.normal(size=(n, 12)) @ spread, dtype=torch.float32) for n in (200, 50))
     assert train.shape[1] <= DIRECTIONS
-    found = familiarity.Stream.fitted(train)(other)
+    found = Stream.fitted(train)(other)
     off = other.double().numpy() - train.double().mean(0).numpy()
     inverse = np.linalg.inv(np.cov(train.double().numpy().T))
     expected = np.sqrt(np.einsum("ni,ij,nj->n", off, inverse, off))
@@ -84,7 +87,7 @@ def test_of_few_distances_the_largest_is_the_limit() -> None:
 
 
 def test_too_few_samples_set_no_limit() -> None:
-    many, few = ({"points": torch.randn(n, 4)} for n in (100, familiarity.LEAST - 1))
+    many, few = ({"points": torch.randn(n, 4)} for n in (100, LEAST - 1))
     assert Familiarity.fitted(many, few) is None
     assert Familiarity.fitted(few, many) is None
     assert Familiarity.fitted({}, {}) is None
@@ -116,7 +119,7 @@ def test_a_method_cannot_change_the_distance() -> None:
 def trained(folder: Path) -> Path:
     """The adapter of a tiny training."""
     words = [f"recipe={run_tiny.TINY}", "data._target_=test_familiarity.Own", f"into={folder}"]
-    assert train.main(words) == 0
+    assert zoo_train.main(words) == 0
     return folder / "adapter"
 
 
@@ -130,18 +133,18 @@ def test_training_learns_it_and_the_adapter_answers_as_the_pairing_did(tmp_path:
     record = json.loads((folder / "metrics.json").read_text())
     assert record["familiarity"]["n"] == 20
     assert record["familiarity"]["fires"] <= 0.2
-    _, model = adapter.load(folder)
-    _, again = adapter.load(folder)
+    _, model = directory.load(folder)
+    _, again = directory.load(folder)
     clips = [tiny.clip(k) for k in (3, 130, 131)]
     one, two = (answered(each, clips) for each in (model, again))
     assert [a.record for a in one] == [b.record for b in two]
     assert all(a.record["unlike_training"] > 0 for a in one)
     (odd,) = answered(model, [replace(clips[0], audio=clips[0].audio * 20)])
     assert odd.record["unlike_training"] > 1
-    assert familiarity.UNLIKE in odd.record["notes"]
+    assert UNLIKE in odd.record["notes"]
     assert "notes" not in one[0].record
 
-    trained_part = adapter.read(folder)[1]
+    trained_part = directory.read(folder)[1]
     assert set(trained_part) == set(model.trainable_state())
     whole = load_file(folder / "adapter.safetensors")
     assert {name for name in whole if name not in trained_part} == set(learnt(model))
@@ -149,22 +152,22 @@ def test_training_learns_it_and_the_adapter_answers_as_the_pairing_did(tmp_path:
 
 def test_an_adapter_without_it_answers_as_ever_and_can_learn_it_later(tmp_path: Path, trusted: None) -> None:
     folder = trained(tmp_path / "run")
-    _, model = adapter.load(folder)
+    _, model = directory.load(folder)
     model.familiarity = None
     metrics = json.loads((folder / "metrics.json").read_text())
     recipe = (folder / "recipe.yaml").read_text()
-    bare = adapter.save(model, tmp_path / "bare", recipe=recipe, metrics=metrics, card=card.for_adapter)
-    _, plain = adapter.load(bare)
+    bare = directory.save(model, tmp_path / "bare", recipe=recipe, metrics=metrics, card=card.for_adapter)
+    _, plain = directory.load(bare)
     (said,) = answered(plain, [tiny.clip(0)])
     assert "unlike_training" not in said.record
 
-    before = adapter.read(bare)
+    before = directory.read(bare)
     data = Own()
     data.setup("fit")
     found = foreign.measure(Loaders(data, plain), [])
     assert found["fires"] == metrics["familiarity"]["fires"]
-    adapter.rewrite(bare, metrics, card=card.for_adapter, beside=learnt(plain))
-    after = adapter.read(bare)
+    directory.rewrite(bare, metrics, card=card.for_adapter, beside=learnt(plain))
+    after = directory.read(bare)
     assert before[0] == after[0]
     assert all(torch.equal(tensor, after[1][name]) for name, tensor in before[1].items())
     whole, first = (load_file(place / "adapter.safetensors") for place in (bare, folder))
@@ -223,14 +226,14 @@ def test_what_a_program_drew_is_said_in_every_answer(tmp_path: Path) -> None:
             json.dumps({"manifest": {"data": {"name": "synthetic scenes", "synthetic": synthetic}}})
         )
         model = tiny.pairing(TBAVA(rank=4)).eval()
-        model.caveats = adapter.caveats.of_adapter(tmp_path)
+        model.caveats = directory.caveats.of_adapter(tmp_path)
         notes = answered(model, [tiny.clip(0)])[0].record.get("notes", [])
         assert [("drawings" in note and "synthetic scenes" in note) for note in notes] == [True] * synthetic
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_adapters_tell_what_is_unlike_their_training(name: str) -> None:
-    folder = catalog.resolve(name)
+    folder = places.resolve(name)
     kept = {n: t for n, t in load_file(folder / "adapter.safetensors").items() if n.startswith("familiarity.")}
     assert 0 < sum(tensor.numel() * tensor.element_size() for tensor in kept.values()) < 2**18
     record = json.loads((folder / "metrics.json").read_text())["familiarity"]
@@ -241,12 +244,12 @@ def test_shipped_adapters_tell_what_is_unlike_their_training(name: str) -> None:
 
 
 def test_shipped_adapters_of_drawings_say_so() -> None:
-    said = {name for name, folder in catalog.bundled().items() if adapter.caveats.of_adapter(folder)}
+    said = {name for name, folder in places.bundled().items() if directory.caveats.of_adapter(folder)}
     assert said == set(DRAWN)
 
 
 def test_a_shipped_adapter_knows_its_own_scans_from_a_ball_of_noise() -> None:
-    _, model = adapter.load(catalog.resolve("mantis-furniture"))
+    _, model = directory.load(places.resolve("mantis-furniture"))
     rng = np.random.default_rng(0)
     points = rng.normal(size=(2048, 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
@@ -260,7 +263,7 @@ def test_the_page_says_both(tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="the page needs the extra `demo`")
     from demo_tiny import Clips, hear
 
-    from zoo.demos import heading
+    from zoo.demos.heading import heading
     from zoo.demos.offers import Offer
     from zoo.demos.page import Answerer
 
@@ -269,14 +272,14 @@ def test_the_page_says_both(tmp_path: Path) -> None:
     record = {"monitor": "accuracy", "unit": "fraction", "n": 3, "split": "test", "metrics": {"accuracy": 0.5}}
     record |= {"intervals": {}, "manifest": {"data": {"name": "tiny", "synthetic": True}}}
     block = {"_target_": "a.B"}
-    shown = heading.heading("mine", OmegaConf.create({"method": block, "backbones": {"p": block}}), model, record)
+    shown = heading("mine", OmegaConf.create({"method": block, "backbones": {"p": block}}), model, record)
     assert "drawn &lt;b&gt;by a program&lt;/b&gt;" in shown
 
     loud = replace(tiny.clip(0), audio=tiny.clip(0).audio * 20)
     page = Answerer(model, Clips(), [Offer(tiny.clip(0)), Offer(loud)])
     (near, near_headline, *_), (odd, odd_headline, *_) = (page.answer(k, None, {}) for k in (0, 1))
     assert not near["visible"]
-    assert familiarity.UNLIKE in odd["value"]
+    assert UNLIKE in odd["value"]
     assert "drawn" not in odd["value"], "it stands above already"
     assert "Distance from training: " in near_headline
     assert "Distance from training: " in odd_headline

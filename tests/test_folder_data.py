@@ -14,7 +14,7 @@ import torch
 from picture_files import UTM, geotiff
 
 from data_modules.errors import DataError
-from data_modules.folder import OwnFiles
+from data_modules.folder.own_files import OwnFiles
 from data_modules.folder_clips import ClipFolder, ParsedClipFolder
 from data_modules.folder_clouds import CloudFolder, PartFolder, PlainCloudFolder
 from data_modules.folder_pictures import OpenQuestionFolder, PictureFolder, QuestionFolder

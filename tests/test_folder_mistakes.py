@@ -9,7 +9,7 @@ import own_files
 import pytest
 
 from data_modules.errors import DataError
-from data_modules.folder import OwnFiles
+from data_modules.folder.own_files import OwnFiles
 from data_modules.folder_clips import ClipFolder
 from data_modules.folder_clouds import CloudFolder, PartFolder
 from data_modules.folder_pictures import OpenQuestionFolder, PictureFolder, QuestionFolder

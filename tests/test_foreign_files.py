@@ -11,14 +11,16 @@ import soundfile
 from demo_tiny import Clips
 from numpy.typing import NDArray
 
-from data_modules import foreign, point_files
-from data_modules.cloud_preparation import clean
-from data_modules.clouds import CloudDataModule
 from data_modules.errors import DataError
-from data_modules.folder import _digest
-from data_modules.folder_rows import Columns, Kinds, read_entries
-from data_modules.raster import read_picture
-from zoo import inputs
+from data_modules.folder.own_files import _digest
+from data_modules.folder.rows import Columns, Kinds, read_entries
+from data_modules.kinds.clouds import CloudDataModule
+from data_modules.readers import point_files
+from data_modules.readers.cloud_preparation import clean
+from data_modules.readers.foreign import LARGEST
+from data_modules.readers.point_files import READABLE
+from data_modules.readers.raster import read_picture
+from zoo.inference import inputs
 
 
 class Clouds(CloudDataModule):
@@ -56,7 +58,7 @@ def test_one_bit_flips_of_an_array_header_are_read_or_refused_by_name(tmp_path: 
 def odd(tmp_path: Path) -> Path:
     """A folder of one good cloud among things that are no files, each called like a cloud."""
     np.savetxt(tmp_path / "good.xyz", CLOUD)
-    for suffix in point_files.READABLE:
+    for suffix in READABLE:
         os.mkfifo(tmp_path / f"pipe{suffix}")
         (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
         (tmp_path / f"empty{suffix}").touch()
@@ -73,7 +75,7 @@ def test_a_folder_of_pipes_devices_and_sockets_does_not_hang(odd: Path, monkeypa
         told = {item.path.name: inputs.read(data, item) for item in found.items}
     assert told.pop("good.xyz").error == ""
     assert told.pop("socket.ply").error == f"{odd / 'socket.ply'} is a socket; expected a file"
-    assert len(told) == 4 * len(point_files.READABLE)
+    assert len(told) == 4 * len(READABLE)
     words = {"pipe": "is a pipe; expected a file", "zero": "is a device; expected a file", "empty": "is empty"}
     words["lost"] = "does not exist"
     for name, one in told.items():
@@ -115,7 +117,7 @@ def test_a_file_too_large_to_be_read_whole_is_not_opened(tmp_path: Path) -> None
     for suffix in (".txt", ".ply", ".off", ".pcd"):
         path = tmp_path / f"sparse{suffix}"
         with path.open("wb") as file:
-            file.truncate(foreign.LARGEST + 1)
+            file.truncate(LARGEST + 1)
         with pytest.raises(DataError, match=r"has 2,147,483,649 bytes; at most 2,147,483,648 are read"):
             point_files.read_points(path)
 

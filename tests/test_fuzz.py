@@ -17,10 +17,13 @@ from fuzz import damaged, faults, misspelt, refusal
 from test_cloud_formats import WRITERS
 
 from data_modules.errors import DataError
-from data_modules.folder_rows import Columns, Kinds, read_entries
-from zoo import adapter, card, install, recipe, show
+from data_modules.folder.rows import Columns, Kinds, read_entries
+from zoo import show
+from zoo.adapter import directory, install
+from zoo.adapter.directory import FILES
+from zoo.catalog import card
 from zoo.errors import UserError
-from zoo.recipe import RecipeError
+from zoo.recipe.compose import RecipeError, available, compose, find
 
 pytestmark = pytest.mark.slow
 NUMBER = int(os.environ.get("ZOO_FUZZ", "300"))
@@ -87,14 +90,14 @@ def test_clips(tmp_path: Path) -> None:
 
 
 def test_recipes(tmp_path: Path) -> None:
-    texts = {name: recipe.find(name).read_text(encoding="utf-8") for name in recipe.available()}
+    texts = {name: find(name).read_text(encoding="utf-8") for name in available()}
     names = list(texts)
 
     def case(rng: np.random.Generator, k: int) -> str:
         path = tmp_path / f"{k}.yaml"
         path.write_text(misspelt(texts[names[k % len(names)]], rng), encoding="utf-8", errors="replace")
         try:
-            recipe.compose(str(path))
+            compose(str(path))
         except RecipeError as error:
             return next((f"several lines: {line!r}" for line in error.problems if "\n" in line.strip()), "")
         return ""
@@ -130,7 +133,7 @@ def test_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     def case(rng: np.random.Generator, k: int) -> str:
         folder = tmp_path / f"{k}"
         folder.mkdir()
-        spoilt = adapter.FILES[k % len(adapter.FILES)]
+        spoilt = FILES[k % len(FILES)]
         for name, content in good.items():
             (folder / name).write_bytes(content)
         text = good[spoilt]
@@ -146,7 +149,7 @@ def test_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
             card.for_adapter(folder)
             if show.main([str(folder)]) not in (0, 1):
                 return "show ended with another code"
-            _, pairing = adapter.load(folder)
+            _, pairing = directory.load(folder)
             for name, tensor in pairing.trainable_state().items():
                 if tensor.isnan().any():
                     return f"{spoilt}: {name} is NaN"

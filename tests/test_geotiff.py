@@ -9,7 +9,7 @@ from picture_files import UTM, UTM_PLACE, geotiff
 from rasterio.transform import Affine
 from rasterio.warp import transform
 
-from data_modules.raster import Header, header, read_picture
+from data_modules.readers.raster import Header, header, read_picture
 
 RGB = picture_files.picture(0, 3, 48)
 BANDS = RGB.transpose(2, 0, 1)

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from test_runs import NAMES, crash_in_the_second_epoch, data_words
 
-from zoo import adapter, recipe
+from zoo.adapter import directory
+from zoo.recipe import compose
 from zoo.train import main
 
 pytestmark = [
@@ -19,7 +20,7 @@ pytestmark = [
 
 def fetched(name: str) -> list[str]:
     """Sources of a recipe's small form that lie elsewhere."""
-    config = recipe.read(recipe.find(name), [])
+    config = compose.read(compose.find(name), [])
     small = config.get("smoke", {})
     given = {stream: dict(block or {}) for stream, block in config.get("backbones", {}).items()}
     sources = [str(small.get(f"backbones.{stream}.source", block.get("source", ""))) for stream, block in given.items()]
@@ -41,7 +42,7 @@ def test_a_recipe_trains_on_the_gpu_and_resumes_to_the_same_result(
 ) -> None:
     words = data_words(name, tmp_path)
     whole = trained(name, tmp_path / "whole", *words)
-    adapter.verify(whole / "adapter")
+    directory.verify(whole / "adapter")
     record = json.loads((whole / "metrics.json").read_text())
     assert "CPU" not in record["manifest"]["hardware"]
     crash_in_the_second_epoch(monkeypatch)

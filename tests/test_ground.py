@@ -14,13 +14,16 @@ from PIL import Image
 from test_scale_earth import encoder
 
 from data_modules.folder_pictures import PictureFolder
-from data_modules.pictures import PictureDataModule
+from data_modules.kinds.pictures import PictureDataModule
 from data_modules.rsscn7 import RSSCN7
-from zoo import adapter, catalog, predict, recipe
+from zoo.adapter import directory, places
 from zoo.backbones.square import unseen
 from zoo.batch import GroundScale
-from zoo.ground import measure_in, of_recipe, times
+from zoo.ground import measure_in, times
+from zoo.inference import predictor
 from zoo.pairing import Pairing
+from zoo.recipe.build import of_recipe
+from zoo.recipe.compose import compose
 from zoo.training.loaders import Loaders
 
 RECIPES = {"scale_earth": [], "scale_earth_rsscn7": ["data.root=DIR"]}
@@ -50,7 +53,7 @@ class Metres(PictureDataModule):
 
 def told(pairing: Pairing, data: PictureDataModule, path: Path, **settings: str) -> dict:
     sample, notes = data.read(path, settings)
-    (record,) = predict.predict(pairing, [sample])
+    (record,) = predictor.predict(pairing, [sample])
     return {**record, "read": notes}
 
 
@@ -125,14 +128,14 @@ def test_llava_sees_a_square_and_llava_next_tiles() -> None:
 
 
 def test_an_adapters_recipe_says_what_its_scale_is_measured_in() -> None:
-    said = {name: of_recipe(recipe.compose(name, words).data) for name, words in RECIPES.items()}
+    said = {name: of_recipe(compose(name, words).data) for name, words in RECIPES.items()}
     assert said == {"scale_earth": GroundScale("m", 112), "scale_earth_rsscn7": GroundScale(RATIO, 256)}
     block = {"_target_": "data_modules.folder_pictures.PictureFolder", "root": "x"}
     assert of_recipe(OmegaConf.create(block)) == GroundScale("m", None), "as adapters before took it"
     assert of_recipe(OmegaConf.create(block | {"side": 300})) == GroundScale("m", 300)
-    assert of_recipe(recipe.compose("mantis", []).data) == GroundScale()
+    assert of_recipe(compose("mantis", []).data) == GroundScale()
     for name, recipe_name in (("scale_earth-rsscn7", "scale_earth_rsscn7"), ("scale_earth-scenes", "scale_earth")):
-        shipped = recipe.compose(str(catalog.resolve(name) / "recipe.yaml"), [])
+        shipped = compose(str(places.resolve(name) / "recipe.yaml"), [])
         assert of_recipe(shipped.data) == said[recipe_name]
 
 
@@ -196,7 +199,7 @@ def test_an_estimate_speaks_of_the_files_own_pixels() -> None:
     measure_in(pairing, GroundScale("m", 16))
     picture = vlm_tiny.picture(0, (64, 64))
     unknown = type(picture)("a", picture.images, {}, {"gsd": torch.tensor(math.nan)})
-    (said,) = predict.predict(pairing, [unknown])
+    (said,) = predictor.predict(pairing, [unknown])
     assert said["gsd_from"] == "estimated"
     assert said["gsd"] == said["gsd_estimate"]["middle"] == pytest.approx(1.0)
 
@@ -222,7 +225,7 @@ def test_real_pictures_enlarged_to_400_pixels_and_told_honestly_answer_as_before
 ) -> None:
     if not (shared_data / "rsscn7" / "labels.csv").is_file():
         pytest.skip(f"no RSSCN7 in {shared_data}")
-    _, pairing = adapter.load(catalog.resolve("scale_earth-rsscn7"))
+    _, pairing = directory.load(places.resolve("scale_earth-rsscn7"))
     data = RSSCN7(root=str(shared_data / "rsscn7"))
     shots = [shot for shot, _ in data.shots()][::10]
     right = {"file": 0, "large": 0}

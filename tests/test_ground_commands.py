@@ -11,9 +11,11 @@ from picture_files import UTM, geotiff
 from test_ground import RATIO
 
 from data_modules.folder_pictures import PictureFolder
-from zoo import adapter, predict, recipe, show, train
+from zoo import predict, show, train
+from zoo.adapter import directory
 from zoo.batch import GroundScale
-from zoo.ground import of_recipe
+from zoo.recipe.build import of_recipe
+from zoo.recipe.compose import compose
 
 
 def test_the_command_says_notes_units_and_bands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,9 +87,9 @@ def test_a_training_states_its_side_and_one_that_starts_from_it_keeps_it(
     again = [f"init={first / 'adapter'}", f"data.root={sized(tmp_path / 'large', 64)}", f"into={second}"]
     assert train.main([*again, *words]) == 0
     for run, low in ((first, 2.0), (second, 2.0)):
-        stored = recipe.compose(str(run / "adapter" / "recipe.yaml"), [])
+        stored = compose(str(run / "adapter" / "recipe.yaml"), [])
         assert of_recipe(stored.data) == GroundScale("m", 32)
-        _, pairing = adapter.load(run / "adapter")
+        _, pairing = directory.load(run / "adapter")
         assert 10 ** float(pairing.method.low) == pytest.approx(low)
     assert 10 ** float(pairing.method.high) == pytest.approx(4.0), "64 pixels at 2 m are what 32 at 4 m are"
     capsys.readouterr()
@@ -98,7 +100,7 @@ def test_a_training_states_its_side_and_one_that_starts_from_it_keeps_it(
     assert stopped.value.code == 1
     assert f"are in '{RATIO}', those of the data in 'm'" in capsys.readouterr().err
     assert train.main([*words, f"data.gsd_unit={RATIO}", f"into={tmp_path / 'fourth'}"]) == 0
-    stored = recipe.compose(str(tmp_path / "fourth" / "adapter" / "recipe.yaml"), [])
+    stored = compose(str(tmp_path / "fourth" / "adapter" / "recipe.yaml"), [])
     assert of_recipe(stored.data) == GroundScale(RATIO, 256)
 
 

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from data_modules import point_files, stored
 from data_modules.errors import DataError
+from data_modules.readers import arrays, point_files
 
 SECRET = bytes(range(96))
 
@@ -68,7 +68,7 @@ def test_a_file_that_leads_to_another_is_refused(way: Callable[[h5py.File, Path]
         point_files.read_points(stolen)
     assert point_files.clouds_in(stolen) == [stolen]
     with pytest.raises(DataError, match="copy the values into the file itself"):
-        stored.read_arrays(stolen, ("data",), distributor="")
+        arrays.read_arrays(stolen, ("data",), distributor="")
 
 
 def test_links_within_the_file_are_followed(tmp_path: Path) -> None:
@@ -78,5 +78,5 @@ def test_links_within_the_file_are_followed(tmp_path: Path) -> None:
         file["data"] = h5py.SoftLink("/kept/here")
         file["dangling"] = h5py.SoftLink("/nowhere")
     np.testing.assert_array_equal(point_files.read_points(tmp_path / "own.h5")[0], values)
-    found = stored.read_arrays(tmp_path / "own.h5", ("data",), distributor="")
+    found = arrays.read_arrays(tmp_path / "own.h5", ("data",), distributor="")
     np.testing.assert_array_equal(found["data"], values)

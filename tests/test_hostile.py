@@ -17,11 +17,18 @@ import yaml
 from adapter_files import code, copied, metrics, seal
 from safetensors.numpy import load_file, save_file
 
-from zoo import asking, command, download, predict, recipe, schema, trust, unpack
-from zoo.adapter import AdapterError, load, verify
-from zoo.inputs import Input, InputError, find_questions
-from zoo.install import inspect
-from zoo.soundness import SoundnessError
+from zoo import command_line, predict
+from zoo.adapter import download
+from zoo.adapter.directory import AdapterError, load, verify
+from zoo.adapter.install import inspect
+from zoo.adapter.soundness import SoundnessError
+from zoo.adapter.trust import TrustError
+from zoo.adapter.unpack import ArchiveError, unpack
+from zoo.inference import job
+from zoo.inference.inputs import Input, InputError, find_questions
+from zoo.recipe import schema
+from zoo.recipe.compose import RecipeError, compose
+from zoo.recipe.schema import SchemaError
 
 
 def told(capsys: pytest.CaptureFixture[str], work: Callable[[], Any]) -> str:
@@ -92,8 +99,8 @@ def test_headers_of_a_tar_that_lie_are_an_archive_error(headers: dict[str, str],
         entry.size, entry.pax_headers = 600, headers
         out.addfile(entry, io.BytesIO(b"x" * 600))
     (tmp_path / "out").mkdir()
-    with pytest.raises(unpack.ArchiveError, match=r"x\.tar"):
-        unpack.unpack(path, tmp_path / "out")
+    with pytest.raises(ArchiveError, match=r"x\.tar"):
+        unpack(path, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -123,15 +130,15 @@ TARGETS += [
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_without_source_is_a_named_mistake(target: str) -> None:
-    with pytest.raises(schema.SchemaError):
+    with pytest.raises(SchemaError):
         schema.signature(target)
 
 
 @pytest.mark.parametrize("seed", ["-1", "4294967296", "1" + "0" * 23, "0.5", "true", "null"])
 def test_a_seed_out_of_range_is_named(seed: str) -> None:
-    with pytest.raises(recipe.RecipeError, match="seed: expected int"):
-        recipe.compose("mantis", [f"seed={seed}"])
-    recipe.compose("mantis", ["seed=4294967295"])
+    with pytest.raises(RecipeError, match="seed: expected int"):
+        compose("mantis", [f"seed={seed}"])
+    compose("mantis", ["seed=4294967295"])
 
 
 @pytest.mark.parametrize(
@@ -139,8 +146,8 @@ def test_a_seed_out_of_range_is_named(seed: str) -> None:
 )
 def test_a_recipe_nested_too_deeply_or_no_text_is_a_mistake(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(recipe.RecipeError):
-        recipe.compose(str(tmp_path / "x.yaml"))
+    with pytest.raises(RecipeError):
+        compose(str(tmp_path / "x.yaml"))
 
 
 def test_an_adapter_that_asks_for_absurd_widths_is_refused(tmp_path: Path) -> None:
@@ -149,7 +156,7 @@ def test_an_adapter_that_asks_for_absurd_widths_is_refused(tmp_path: Path) -> No
     for key, value in (("rank", 10**8), ("targets", {"a": [10**9]})):
         changed = {**values, "method": {**values["method"], key: value}}
         (folder / "recipe.yaml").write_text(yaml.safe_dump(changed))
-        with pytest.raises(trust.TrustError, match="expected numbers up to 1,048,576"):
+        with pytest.raises(TrustError, match="expected numbers up to 1,048,576"):
             verify(seal(folder))
 
 
@@ -157,7 +164,7 @@ def test_what_does_not_fit_the_memory_is_one_line(capsys: pytest.CaptureFixture[
     import torch
 
     def work() -> None:
-        with command.user_errors():
+        with command_line.user_errors():
             torch.empty(2**60)
 
     line = told(capsys, work)
@@ -176,8 +183,8 @@ def test_a_place_that_cannot_be_written_is_one_line(
     monkeypatch.chdir(tmp_path)
 
     def written() -> int:
-        with command.user_errors():
-            answers = predict._answers({"output": place}, copied(tmp_path / "mine"))
+        with command_line.user_errors():
+            answers = job._answers({"output": place}, copied(tmp_path / "mine"))
             assert answers is not None
             answers.begin([])
         return 0
@@ -204,7 +211,7 @@ def test_the_drawing_of_a_file_with_a_long_name_has_a_name_that_fits(tmp_path: P
     for name in names:
         assert len(os.fsencode(name)) <= 254
         item = Input(name, tmp_path / name, tmp_path / name, Path("below") / name, {})
-        path = asking.picture_of(item, tmp_path)
+        path = job.picture_of(item, tmp_path)
         path.parent.mkdir(exist_ok=True)
         path.with_name(f".{path.name}").touch()
         drawn.append(path)

@@ -11,10 +11,11 @@ import pytest
 import torch
 from kept import kept, tensors
 
-from zoo import recipe
 from zoo.batch import Batch
-from zoo.build import build_pairing
 from zoo.pairing import Pairing
+from zoo.recipe.build import build_pairing
+from zoo.recipe.compose import compose
+from zoo.recipe.instantiate import instantiate
 
 # --- kept encoders ----------------------------------------------------------------------------------------------------
 
@@ -24,15 +25,15 @@ SAMPLES = {"tb_ava": "tb_ava", "tb_ava_ave": "tb_ava", "mantis": "mantis", "scal
 
 def sample(name: str) -> Any:
     """One of a recipe's own."""
-    config = recipe.compose(SAMPLES[name], smoke=True)
-    data = recipe.instantiate(config.data)
+    config = compose(SAMPLES[name], smoke=True)
+    data = instantiate(config.data)
     data.seed = 0
     data.setup("test")
     return data.sets["test"][0]
 
 
 def pairing(name: str) -> Pairing:
-    config = recipe.compose(name, [] if SAMPLES[name] == name else ["data.root=nowhere"], smoke=True)
+    config = compose(name, [] if SAMPLES[name] == name else ["data.root=nowhere"], smoke=True)
     return build_pairing(config, ["field", "water", "wood"], cached=False).eval()
 
 

@@ -14,20 +14,21 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from zoo import adapter, catalog, kept_anchors
+from zoo.adapter import directory, kept_anchors, places
+from zoo.adapter.directory import FILES
+from zoo.adapter.soundness import SoundnessError
 from zoo.backbones.kept_text import KeptText
 from zoo.backbones.minilm import MiniLM
 from zoo.batch import Clip
 from zoo.errors import SettingError, UserError
 from zoo.files import file_hash
-from zoo.soundness import SoundnessError
 
 SHIPPED = "tb_ava-grid"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(catalog.bundled()[SHIPPED], tmp_path / SHIPPED))
+    return Path(shutil.copytree(places.bundled()[SHIPPED], tmp_path / SHIPPED))
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def edit(folder: Path, *, header: dict[str, str | None], tensors: dict[str, torc
 
 
 def sign(folder: Path) -> None:
-    (folder / "SHA256SUMS").write_text("".join(f"{file_hash(folder / n)}  {n}\n" for n in adapter.FILES))
+    (folder / "SHA256SUMS").write_text("".join(f"{file_hash(folder / n)}  {n}\n" for n in FILES))
 
 
 def bare(folder: Path) -> None:
@@ -68,7 +69,7 @@ def clip() -> Clip:
 
 
 def predicted(folder: Path) -> dict[str, torch.Tensor]:
-    _, pairing = adapter.load(folder)
+    _, pairing = directory.load(folder)
     with torch.no_grad():
         return pairing.predict_step(pairing.batch([clip()]))
 
@@ -76,9 +77,9 @@ def predicted(folder: Path) -> dict[str, torch.Tensor]:
 def test_predictions_are_the_same_with_kept_anchors_and_with_the_text_tower(folder: Path, tmp_path: Path) -> None:
     shipped = predicted(folder)
     bare(folder)
-    _, pairing = adapter.load(folder)  # the tower rounds by thread count and processor: anchors of this process
+    _, pairing = directory.load(folder)  # the tower rounds by thread count and processor: anchors of this process
     recipe = (folder / "recipe.yaml").read_text()
-    new = adapter.save(pairing, tmp_path / "new", recipe=recipe, metrics={}, card=lambda _: "# card\n")
+    new = directory.save(pairing, tmp_path / "new", recipe=recipe, metrics={}, card=lambda _: "# card\n")
     built, kept = predicted(folder), predicted(new)
     assert kept.keys() == built.keys() == shipped.keys()
     assert all(torch.equal(kept[name], built[name]) for name in kept)
@@ -87,9 +88,9 @@ def test_predictions_are_the_same_with_kept_anchors_and_with_the_text_tower(fold
 
 
 def test_the_shipped_adapter_is_as_it_was_but_for_its_anchors(folder: Path) -> None:
-    before = adapter.read(folder)
+    before = directory.read(folder)
     bare(folder)
-    after = adapter.read(folder)
+    after = directory.read(folder)
     assert before[1].keys() == after[1].keys()
     assert {key: value for key, value in before[0].items() if key != "anchors"} == after[0]
     assert "after the training" in json.loads(before[0]["anchors"])["added"]
@@ -97,7 +98,7 @@ def test_the_shipped_adapter_is_as_it_was_but_for_its_anchors(folder: Path) -> N
 
 @pytest.mark.usefixtures("no_tower")
 def test_the_text_tower_is_not_built_to_predict(folder: Path) -> None:
-    _, pairing = adapter.load(folder)
+    _, pairing = directory.load(folder)
     assert pairing.fingerprints["text"] == KeptText(file=str(folder / "adapter.safetensors")).fingerprint
     assert pairing.method.anchors.shape == (len(pairing.classes) + 1, 384)
 
@@ -130,21 +131,21 @@ def test_where_the_recipe_was_changed_the_tower_is_built_and_compared(
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     sign(folder)
     with pytest.raises(AssertionError, match="the text tower is built"):
-        adapter.load(folder)
+        directory.load(folder)
 
 
 def test_an_adapter_that_is_saved_keeps_its_anchors_and_a_rewritten_one_keeps_them_too(
     folder: Path, tmp_path: Path
 ) -> None:
     bare(folder)
-    _, pairing = adapter.load(folder)
+    _, pairing = directory.load(folder)
     recipe = (folder / "recipe.yaml").read_text()
-    new = adapter.save(pairing, tmp_path / "new", recipe=recipe, metrics={}, card=lambda _: "# card\n")
-    shipped, made = (kept_anchors.stored(f / "adapter.safetensors") for f in (catalog.bundled()[SHIPPED], new))
+    new = directory.save(pairing, tmp_path / "new", recipe=recipe, metrics={}, card=lambda _: "# card\n")
+    shipped, made = (kept_anchors.stored(f / "adapter.safetensors") for f in (places.bundled()[SHIPPED], new))
     torch.testing.assert_close(made, shipped)
-    told = json.loads(adapter.read(new)[0]["anchors"])
-    assert told == {"backbone": "text", "of": json.loads(adapter.read(catalog.bundled()[SHIPPED])[0]["anchors"])["of"]}
-    adapter.rewrite(new, {}, card=lambda _: "# card\n", beside={"familiarity.x": torch.zeros(1)})
+    told = json.loads(directory.read(new)[0]["anchors"])
+    assert told == {"backbone": "text", "of": json.loads(directory.read(places.bundled()[SHIPPED])[0]["anchors"])["of"]}
+    directory.rewrite(new, {}, card=lambda _: "# card\n", beside={"familiarity.x": torch.zeros(1)})
     assert torch.equal(kept_anchors.stored(new / "adapter.safetensors")["text.anchors"], made["text.anchors"])
 
 
@@ -160,7 +161,7 @@ def test_an_adapter_that_is_saved_keeps_its_anchors_and_a_rewritten_one_keeps_th
 def test_anchors_that_do_not_fit_are_named(folder: Path, anchors: torch.Tensor, said: str) -> None:
     edit(folder, header={}, tensors={"text.anchors": anchors})
     with pytest.raises(UserError, match=said):
-        adapter.load(folder)
+        directory.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -169,13 +170,13 @@ def test_anchors_that_do_not_fit_are_named(folder: Path, anchors: torch.Tensor, 
 def test_a_header_that_says_something_else_is_unsound(folder: Path, told: str) -> None:
     edit(folder, header={"anchors": told}, tensors={})
     with pytest.raises(SoundnessError, match="anchors: expected"):
-        adapter.verify(folder)
+        directory.verify(folder)
 
 
 def test_a_header_without_the_tensor_is_unsound(folder: Path) -> None:
     edit(folder, header={}, tensors={"text.anchors": None})
     with pytest.raises(SoundnessError, match="no tensor"):
-        adapter.verify(folder)
+        directory.verify(folder)
 
 
 def test_kept_anchors_encode_nothing_new(folder: Path) -> None:

@@ -11,8 +11,8 @@ from test_distributed import Tiny, fit, pairing_of
 from torch import nn
 
 import zoo.training.build
-from zoo import former_names
 from zoo.errors import SettingError
+from zoo.recipe.former_names import LOADERS
 from zoo.training.loaders import EpochSampler, JoinedBatches, Loaders
 
 
@@ -66,6 +66,6 @@ def test_batches_of_one_are_refused_before_training(tmp_path: Path, monkeypatch:
     data = Tiny(kind="clouds")
     data.setup()
     monkeypatch.setattr(zoo.training.build, "build_pairing", lambda *_, **__: pairing_of("clouds"))
-    config = OmegaConf.create({"seed": 0, "trainer": {}, "loader": {"_target_": former_names.LOADERS, "batch_size": 1}})
+    config = OmegaConf.create({"seed": 0, "trainer": {}, "loader": {"_target_": LOADERS, "batch_size": 1}})
     with pytest.raises(SettingError, match=r"loader.batch_size = 1: the head has batch norm"):
         zoo.training.build.build_trained(config, data, tmp_path)

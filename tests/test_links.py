@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from adapter_files import NAMES, code, copied, left
 
-from zoo import catalog, links, push
+from zoo import push
+from zoo.adapter import links, places
+from zoo.adapter.links import LinkError
 
 
 def pushed(argv: list[str]) -> int:
@@ -40,7 +42,7 @@ def test_a_link_in_place_of_a_file_is_refused(
     assert told.err.count("\n") == 1
     why = f"{folder / name} is " + ("no regular file" if hidden == "pipe" else "a link, which is not followed")
     assert why in told.err
-    assert catalog.installed() == {}
+    assert places.installed() == {}
     assert left(cache) == []
     assert pushed([str(folder), "hf://me/mine", "--dry-run"]) == 1
     told = capsys.readouterr()
@@ -63,7 +65,7 @@ def test_links_of_the_hubs_cache_lead_into_it_and_nowhere_else(tmp_path: Path) -
     (hub / "bad").symlink_to("../secret")
     links.copy_plain(hub / "good", tmp_path / "copy", most=5, cache=hub)
     assert (tmp_path / "copy").read_bytes() == b"whole"
-    with pytest.raises(links.LinkError, match="bad is a link, which is not followed"):
+    with pytest.raises(LinkError, match="bad is a link, which is not followed"):
         links.copy_plain(hub / "bad", tmp_path / "copy", most=5, cache=hub)
-    with pytest.raises(links.LinkError, match="has 5 bytes; at most 4 are taken"):
+    with pytest.raises(LinkError, match="has 5 bytes; at most 4 are taken"):
         links.copy_plain(hub / "good", tmp_path / "copy", most=4, cache=hub)

@@ -8,7 +8,8 @@ import forked
 import numpy as np
 import pytest
 
-from data_modules.media import MediaError, decode_clip
+from data_modules.readers.media import decode_clip
+from data_modules.readers.media_streams import MediaError
 
 SETTINGS = {"segments": 10, "segment_seconds": 1.0, "sample_rate": 16_000}
 

@@ -8,7 +8,7 @@ from media_files import Film, Sound, opposite, write
 from data_modules.ave import AVE
 from data_modules.errors import DataError
 from data_modules.folder_clips import ClipFolder
-from data_modules.media import READER
+from data_modules.readers.media import READER
 
 SHORT = {"segments": 2, "segment_seconds": 0.5, "frame_size": 16}
 

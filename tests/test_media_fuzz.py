@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from media_files import Film, Sound, write
 
-from data_modules.clips import MOST, ClipDataModule
 from data_modules.errors import DataError
+from data_modules.kinds.clips import MOST, ClipDataModule
 
 RATES = {"libopus": 48_000, "ac3": 48_000, "libmp3lame": 44_100, "mp2": 44_100, "wmav2": 44_100}
 KINDS = [*media_files.CONTAINERS, "gif", *media_files.SOUND_FILES]

@@ -12,8 +12,8 @@ from av.stream import Disposition
 from media_files import Film, Sound, heard, seen, write
 from PIL import Image
 
-from data_modules.media import decode_clip, probe
-from data_modules.media_streams import MediaError
+from data_modules.readers.media import decode_clip, probe
+from data_modules.readers.media_streams import MediaError
 
 SETTINGS = {"segments": 10, "segment_seconds": 1.0, "sample_rate": 16_000}
 TONES = [200.0 + 100 * k for k in range(10)]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from media_files import Film, Sound, heard, seen, write
 
-from data_modules.clips import ClipDataModule
 from data_modules.errors import DataError
-from data_modules.media import SOUNDS, VIDEOS, decode_clip
-from data_modules.media_pictures import Pictures
-from data_modules.media_streams import ends
+from data_modules.kinds.clips import ClipDataModule
+from data_modules.readers.media import SOUNDS, VIDEOS, decode_clip
+from data_modules.readers.media_pictures import Pictures
+from data_modules.readers.media_streams import ends
 
 SETTINGS: dict[str, Any] = {"segments": 10, "segment_seconds": 1.0, "sample_rate": 16_000}
 RATES = {"libopus": 48_000, "ac3": 48_000, "libmp3lame": 44_100, "mp2": 44_100, "wmav2": 44_100}

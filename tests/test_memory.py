@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from zoo import memory
-from zoo.command import told
+from zoo.command_line import told
+from zoo.memory import Bounded
 
 MIB = 1 << 20
 
@@ -18,7 +19,7 @@ def test_layers_that_fit_one_by_one_are_refused_when_they_do_not_fit_together() 
         while True:
             layers.append(torch.nn.Linear(4096, 4096, bias=False))  # 64 MiB each
 
-    with pytest.raises(MemoryError) as refused, memory.Bounded(before + 256 * MIB):
+    with pytest.raises(MemoryError) as refused, Bounded(before + 256 * MIB):
         build()
     assert 1 <= len(layers) <= 4
     assert memory.held() < before + 256 * MIB
@@ -26,7 +27,7 @@ def test_layers_that_fit_one_by_one_are_refused_when_they_do_not_fit_together() 
 
 
 def test_one_tensor_beyond_the_memory_is_refused_before_a_byte_of_it_is_used() -> None:
-    with pytest.raises(MemoryError, match="allocate 8192"), memory.Bounded():
+    with pytest.raises(MemoryError, match="allocate 8192"), Bounded():
         torch.zeros(1 << 41, dtype=torch.float32)
 
 
@@ -34,6 +35,6 @@ def test_what_fits_is_made_with_the_same_values() -> None:
     torch.manual_seed(0)
     expected = torch.nn.Linear(600, 600).weight
     torch.manual_seed(0)
-    with memory.Bounded():
+    with Bounded():
         found = torch.nn.Linear(600, 600).weight
     assert torch.equal(found, expected)

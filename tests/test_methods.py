@@ -6,11 +6,11 @@ import pytest
 import torch
 from tiny import CLASSES, TinyText, backbones, batch, pairing, train_steps
 
-from zoo import recipe
 from zoo.methods.frozen import Frozen
 from zoo.methods.lora import LoRA
 from zoo.methods.tb_ava import TBAVA, place
 from zoo.pairing import Pairing
+from zoo.recipe.compose import compose
 from zoo.tasks.event_localization import EventLocalization
 
 TARGETS = {"vision": ["1"], "audio": ["conv1"]}
@@ -205,5 +205,5 @@ def test_the_worked_example_of_the_contribution_guide_works(monkeypatch: pytest.
     assert all(torch.equal(value, frozen[name]) for name, value in model(data).items())
     losses = train_steps(model, steps=10)
     assert losses[-1] < losses[0]
-    config = recipe.compose("tb_ava", ["method._target_=scaled.Scaled", "method.start=2"])
+    config = compose("tb_ava", ["method._target_=scaled.Scaled", "method.start=2"])
     assert config.method == {"_target_": "scaled.Scaled", "start": 2}

@@ -8,10 +8,11 @@ import torch
 
 from data_modules.ave import AVE, read_rows
 from data_modules.llp import CLASSES, LLP
-from zoo import card
+from zoo.catalog import card
 from zoo.metrics import llp
 from zoo.metrics.ave import EventLocalizationMetrics, balanced_accuracy, trivial_baselines
 from zoo.metrics.bootstrap import bootstrap_interval
+from zoo.metrics.llp import KINDS, LEVELS, VideoParsingMetrics
 
 
 def card_text(name: str) -> str:
@@ -129,9 +130,9 @@ def test_the_trivial_predictors_of_the_real_llp_test_split_equal_the_loop(shared
     for name, said in {"nothing": torch.zeros_like(known), "true_classes_everywhere": known}.items():
         p, a, v = (x.transpose(1, 2).numpy() for x in (said, audio, visual))
         mean = 100 * np.mean([official_scores(p[i], p[i], a[i], v[i]) for i in range(len(p))], axis=0)
-        ours = np.array([[values[name][f"{level}/{kind}"] for kind in llp.KINDS] for level in llp.LEVELS])
+        ours = np.array([[values[name][f"{level}/{kind}"] for kind in KINDS] for level in LEVELS])
         np.testing.assert_allclose(ours, mean, atol=1e-9)
-        for level, row in zip(llp.LEVELS, mean, strict=True):
+        for level, row in zip(LEVELS, mean, strict=True):
             cells = [name.replace("_", " "), level, *(f"{value:.2f}" for value in row)]
             assert f"| {' | '.join(cells)} |" in card_text("tb_ava_llp")
 
@@ -139,7 +140,7 @@ def test_the_trivial_predictors_of_the_real_llp_test_split_equal_the_loop(shared
 def test_perfect_and_empty_predictions() -> None:
     truth = torch.zeros(2, 10, len(CLASSES), dtype=torch.bool)
     truth[0, 2:5, 3] = True
-    metric = llp.VideoParsingMetrics()
+    metric = VideoParsingMetrics()
     metric.update(truth, truth, truth, truth)
     assert all(float(value) == 100 for value in metric.compute().values())
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from zoo import adapter, recipe
-from zoo.adapter import AdapterError
-from zoo.build import build_pairing
-from zoo.catalog import CatalogError
-from zoo.initialise import differing, initialise, starting_point, told
+from zoo.adapter import directory
+from zoo.adapter.directory import AdapterError
+from zoo.adapter.places import CatalogError
 from zoo.pairing import Pairing
-from zoo.recipe import RecipeError
+from zoo.recipe.build import build_pairing
+from zoo.recipe.compose import RecipeError, available, compose, find, to_yaml
 from zoo.train import main
+from zoo.training.initialise import differing, initialise, starting_point, told
 
 CLIPS, CLOUDS, PICTURES = (f"data_modules.folder_{kind}" for kind in ("clips", "clouds", "pictures"))
 READERS = {
@@ -33,9 +33,9 @@ CHECKABLE = "data_modules.check.Checkable"
 CLASSES = ["ball", "plate", "stick"]
 
 
-@pytest.mark.parametrize("name", recipe.available())
+@pytest.mark.parametrize("name", available())
 def test_every_recipe_takes_a_users_own_files_of_its_kind(name: str) -> None:
-    config = recipe.compose(name, ["data=folder", "data.root=own"], smoke=True)
+    config = compose(name, ["data=folder", "data.root=own"], smoke=True)
     assert config.data._target_ in READERS[config.task._target_.rpartition(".")[2]]
     assert config.data.root == "own"
     points = "points" in config.backbones
@@ -44,8 +44,8 @@ def test_every_recipe_takes_a_users_own_files_of_its_kind(name: str) -> None:
 
 def test_settings_that_both_classes_have_are_kept_whatever_the_order_of_words() -> None:
     words = ["data.root=own", "data.up=z", "data=folder"]
-    data = recipe.compose("mantis", words).data
-    assert data == recipe.compose("mantis", words[::-1]).data
+    data = compose("mantis", words).data
+    assert data == compose("mantis", words[::-1]).data
     assert data == {
         "_target_": f"{CLOUDS}.CloudFolder",
         "points": 512,
@@ -56,20 +56,20 @@ def test_settings_that_both_classes_have_are_kept_whatever_the_order_of_words() 
 
 
 def test_a_root_is_never_taken_over_from_other_data(tmp_path: Path) -> None:
-    first = recipe.compose("scale_earth_rsscn7", ["data=folder", "data.root=mine", "data.classes=[a,b]"])
-    (tmp_path / "stored.yaml").write_text(recipe.to_yaml(first))
-    again = recipe.compose(str(tmp_path / "stored.yaml"), [])
+    first = compose("scale_earth_rsscn7", ["data=folder", "data.root=mine", "data.classes=[a,b]"])
+    (tmp_path / "stored.yaml").write_text(to_yaml(first))
+    again = compose(str(tmp_path / "stored.yaml"), [])
     assert again.data == first.data
     with pytest.raises(RecipeError, match=r"missing value 'data.root' \(str\): folder of the files"):
-        recipe.compose(str(tmp_path / "stored.yaml"), ["data=folder"])
-    assert "classes" not in recipe.compose(str(tmp_path / "stored.yaml"), ["data=folder", "data.root=b"]).data
+        compose(str(tmp_path / "stored.yaml"), ["data=folder"])
+    assert "classes" not in compose(str(tmp_path / "stored.yaml"), ["data=folder", "data.root=b"]).data
 
 
 def test_data_that_names_no_reader_is_said_with_every_other_mistake(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
-    other.write_text(f"include: [{recipe.find('mantis').with_suffix('')}]\ndata: {{_target_: {CHECKABLE}}}\n")
+    other.write_text(f"include: [{find('mantis').with_suffix('')}]\ndata: {{_target_: {CHECKABLE}}}\n")
     with pytest.raises(RecipeError) as caught:
-        recipe.compose(str(other), ["data=folder", "method.rnak=3"])
+        compose(str(other), ["data=folder", "method.rnak=3"])
     assert f"data=folder: {CHECKABLE} has no attribute own_files" in caught.value.problems[0]
     assert any("method.rnak" in problem for problem in caught.value.problems)
 
@@ -78,7 +78,7 @@ def test_data_that_names_no_reader_is_said_with_every_other_mistake(tmp_path: Pa
 
 
 def composed(*words: str) -> DictConfig:
-    return recipe.compose("mantis", ["data=folder", "data.root=own", *words], smoke=True)
+    return compose("mantis", ["data=folder", "data.root=own", *words], smoke=True)
 
 
 def built(*words: str, classes: list[str] = CLASSES) -> tuple[DictConfig, Pairing]:
@@ -94,16 +94,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairing.load_trainable(state, source="the test")
     metrics: dict[str, Any] = {"manifest": {"recipe": "mantis"}}
     folder = tmp_path_factory.mktemp("trained") / "known"
-    return adapter.save(pairing, folder, recipe=recipe.to_yaml(config), metrics=metrics, card=lambda _: "a card")
+    return directory.save(pairing, folder, recipe=to_yaml(config), metrics=metrics, card=lambda _: "a card")
 
 
 def test_all_tensors_are_taken_where_classes_are_the_same(trained: Path) -> None:
     config, pairing = built()
     record = initialise(pairing, config, trained)
-    _, stored = adapter.read(trained)
+    _, stored = directory.read(trained)
     assert all(torch.equal(tensor, stored[name]) for name, tensor in pairing.trainable_state().items())
     assert (record["taken"], record["fresh"], record["settings"]) == (len(stored), [], [])
-    assert record["sha256"] == adapter.checksums(trained)["adapter.safetensors"]
+    assert record["sha256"] == directory.checksums(trained)["adapter.safetensors"]
     assert told(record) == f"init known: {len(stored)} tensors taken"
 
 
@@ -111,7 +111,7 @@ def test_other_classes_get_a_new_head_and_it_is_said(trained: Path) -> None:
     config, pairing = built(classes=["ball", "cube"])
     before = {name: tensor.clone() for name, tensor in pairing.trainable_state().items()}
     record = initialise(pairing, config, trained)
-    _, stored = adapter.read(trained)
+    _, stored = directory.read(trained)
     for name, tensor in pairing.trainable_state().items():
         assert torch.equal(tensor, stored[name] if name.startswith("method.") else before[name]), name
     assert set(record["fresh"]) == {name for name in before if name.startswith("task.")}
@@ -181,6 +181,6 @@ def test_a_training_without_a_recipe_goes_by_the_adapters_own(trained: Path, tmp
     assert manifest["data"]["name"] == "own files (own)"
     plan = json.loads((run / "splits.json").read_text())
     assert set(plan["files"]) == {f"{name}/{k}.xyz" for name in ("ball", "plate") for k in range(5)}
-    stored = recipe.compose(str(run / "adapter" / "recipe.yaml"), [])
+    stored = compose(str(run / "adapter" / "recipe.yaml"), [])
     assert stored.data.classes == ["ball", "plate"]
-    assert recipe.compose(str(run / "recipe.yaml"), []).method == stored.method
+    assert compose(str(run / "recipe.yaml"), []).method == stored.method

@@ -11,10 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from zoo import adapter, export, import_peft, peft_layout
+from zoo import export as zoo_export
+from zoo import import_peft
+from zoo.adapter import directory
 from zoo.backbones.timm_vit import TimmViT
-from zoo.import_peft import settings
-from zoo.peft_layout import CONFIG, TENSORS, PeftError
+from zoo.interop import export as interop_export
+from zoo.interop import peft_import, peft_layout
+from zoo.interop.peft_import import settings
+from zoo.interop.peft_layout import CONFIG, TENSORS, PeftError
 
 TARGETS = ["attn.qkv", "mlp.fc1"]
 
@@ -61,7 +65,7 @@ def test_peft_loads_what_is_written_onto_the_same_module_and_gives_the_same(stre
 
 def test_the_export_is_checked_through_peft_itself(tmp_path: Path) -> None:
     config = export_tiny.config()
-    record = export.export(
+    record = interop_export.export(
         config, export_tiny.moved(config), export_tiny.samples(config), tmp_path / "out", "peft", tolerance=1e-5
     )
     assert record["parity"]["peft_max_abs"] <= 1e-5
@@ -114,10 +118,10 @@ def test_an_adapter_survives_the_way_out_and_back(tmp_path: Path, capsys: pytest
     config = export_tiny.config()
     before = export_tiny.saved(config, tmp_path / "mine")
     words = [f"adapter={tmp_path / 'mine'}", f"output={tmp_path / 'peft'}", "format=peft"]
-    assert export.main(words) == 0
+    assert zoo_export.main(words) == 0
     assert import_peft.main([f"folder={tmp_path / 'peft'}", f"output={tmp_path / 'back'}"]) == 0
     assert f"adapter: {tmp_path / 'back'}" in capsys.readouterr().out
-    _, after = adapter.load(tmp_path / "back")
+    _, after = directory.load(tmp_path / "back")
     state = after.trainable_state()
     assert all(torch.equal(tensor, state[name]) for name, tensor in before.trainable_state().items())
     record = json.loads((tmp_path / "back" / "metrics.json").read_text())
@@ -127,7 +131,7 @@ def test_an_adapter_survives_the_way_out_and_back(tmp_path: Path, capsys: pytest
 
 def test_without_a_head_a_new_one_is_made_and_said(tmp_path: Path) -> None:
     by_peft(tmp_path / "theirs")
-    _, pairing, record, notes = import_peft.convert(tmp_path / "theirs", export_tiny.config(), "tb_ava", None)
+    _, pairing, record, notes = peft_import.convert(tmp_path / "theirs", export_tiny.config(), "tb_ava", None)
     assert "nobody can check that" in notes[0]
     assert "the head is new and untrained" in notes[1]
     assert record["manifest"]["notes"] == notes
@@ -138,7 +142,7 @@ def test_an_exported_lora_of_other_weights_is_refused(tmp_path: Path) -> None:
     config = export_tiny.config()
     peft_layout.write_all(export_tiny.moved(config), config, tmp_path)
     with pytest.raises(PeftError, match="was trained on another vision and audio"):
-        import_peft.convert(tmp_path, config, "tb_ava", {})
+        peft_import.convert(tmp_path, config, "tb_ava", {})
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -191,11 +195,11 @@ def test_layers_that_no_backbone_has_or_that_differ_between_blocks_are_refused(t
 
 def test_a_folder_that_is_nothing_of_peft_or_was_altered_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PeftError, match="nothing that PEFT wrote"):
-        import_peft.found(tmp_path)
+        peft_import.found(tmp_path)
     by_peft(tmp_path)
     (tmp_path / "SHA256SUMS").write_text("0  adapter_model.safetensors\n")
     with pytest.raises(PeftError, match="was altered"):
-        import_peft.found(tmp_path)
+        peft_import.found(tmp_path)
 
 
 def test_a_folder_without_recipe_asks_for_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from data_modules.errors import DataError
-from data_modules.picture_set import PictureSet, Shot, resample, view
-from data_modules.pictures import PictureDataModule, split
-from data_modules.probes import probes
-from data_modules.raster import read_picture
+from data_modules.kinds.picture_set import PictureSet, Shot, resample, view
+from data_modules.kinds.pictures import PictureDataModule, split
+from data_modules.kinds.probes import probes
+from data_modules.readers.raster import read_picture
 from zoo.batch import Question
 
 RGB = picture_files.picture(0, 3, 48)

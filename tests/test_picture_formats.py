@@ -10,7 +10,7 @@ from picture_files import UTM, geotiff
 from PIL import Image
 
 from data_modules.errors import DataError
-from data_modules.raster import Header, header, read_picture
+from data_modules.readers.raster import Header, header, read_picture
 
 RGB = picture_files.picture(0, 3, 48)
 

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zoo import chosen, plots, plots_clouds, results
 from zoo.batch import Clip, Cloud
 from zoo.predictions import Predictions
+from zoo.report import chosen, plots, plots_clouds, run_pictures
+from zoo.report.plots_clouds import RIGHT, WRONG, CloudExample, PartsExample
 
 HISTORY = [{"epoch": e, "train/loss": 1 / (e + 1), "val/loss": 1 / (e + 1), "val/accuracy": 0.3 * e} for e in range(3)]
 SHAPES = ["cube", "ball", "rod"]
@@ -39,15 +40,15 @@ def near(values: np.ndarray, colour: str) -> int:
     return int((values == wanted).all(-1).sum())
 
 
-def cloud(said: str) -> plots_clouds.CloudExample:
-    return plots_clouds.CloudExample("a", points(), truth="cube", said=said, probability=0.93)
+def cloud(said: str) -> CloudExample:
+    return CloudExample("a", points(), truth="cube", said=said, probability=0.93)
 
 
 @pytest.mark.parametrize(("said", "right"), [("cube", True), ("ball", False)])
 def test_clouds_say_in_colour_whether_the_answer_is_right(tmp_path: Path, said: str, right: bool) -> None:
     plots_clouds.clouds([cloud(said)] * 3, tmp_path / "clouds.png")
     drawn = pixels(tmp_path / "clouds.png")
-    assert (near(drawn, plots_clouds.RIGHT) > 0, near(drawn, plots_clouds.WRONG) > 0) == (right, not right)
+    assert (near(drawn, RIGHT) > 0, near(drawn, WRONG) > 0) == (right, not right)
 
 
 @pytest.mark.parametrize("up", ["x", "y", "z"])
@@ -55,7 +56,7 @@ def test_up_is_upwards(tmp_path: Path, up: str) -> None:
     """An upright stick is taller than wide, whichever axis points up."""
     stick = np.zeros((50, 3), dtype=np.float32)
     stick[:, "xyz".index(up)] = np.linspace(-1, 1, 50)
-    example = plots_clouds.PartsExample("", "", 1.0, stick, *2 * [np.full(50, 3)])
+    example = PartsExample("", "", 1.0, stick, *2 * [np.full(50, 3)])
     plots_clouds.parts([example], tmp_path / "parts.png", up=up)
     truth = np.array_split(pixels(tmp_path / "parts.png"), 2)[0]  # the upper row; letters are grey
     height, width = (np.ptp(places) for places in np.nonzero(np.ptp(truth, axis=-1) > 40))
@@ -66,7 +67,7 @@ def test_parts_and_clouds_of_other_sizes(tmp_path: Path) -> None:
     """One point, no extent and long names are drawn as well."""
     for name, found in (("one", points(1)), ("flat", points() * [1, 0, 0]), ("spot", points() * 0), ("many", points())):
         zeros = np.zeros(len(found), dtype=int)
-        plots_clouds.parts([plots_clouds.PartsExample("x" * 99, "Cup", 1.0, found, zeros, zeros)], tmp_path / name)
+        plots_clouds.parts([PartsExample("x" * 99, "Cup", 1.0, found, zeros, zeros)], tmp_path / name)
         pixels(tmp_path / f"{name}.png")
 
 
@@ -113,7 +114,7 @@ def drawn(
     ):
         store.update({name: list(value.float().split(-(-len(value) // 2))) for name, value in values.items()})
     data = SimpleNamespace(sets={"test": samples}, up="y", segment_seconds=1.0)
-    results.pictures(folder, HISTORY, collect, data, SimpleNamespace(classes=classes))
+    run_pictures.pictures(folder, HISTORY, collect, data, SimpleNamespace(classes=classes))
     for path in folder.iterdir():
         pixels(path)
     return {path.name for path in folder.iterdir()}

@@ -4,21 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from zoo import catalog, data_roots, demo, evaluate, export, recipe
+from zoo import evaluate, export
+from zoo.adapter import places
+from zoo.demos import serve
 from zoo.errors import UserError
+from zoo.recipe import data_roots
+from zoo.recipe.compose import compose
+from zoo.recipe.data_roots import PLACE
 from zoo.train import main as train
 
 PLACED = [
     name
-    for name, folder in catalog.bundled().items()
-    if recipe.compose(str(folder / "recipe.yaml")).data.get("root") is not None
+    for name, folder in places.bundled().items()
+    if compose(str(folder / "recipe.yaml")).data.get("root") is not None
 ]
 
 
 @pytest.fixture(autouse=True)
 def misleading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory in which a folder of that very name lies."""
-    (tmp_path / data_roots.PLACE).mkdir()
+    (tmp_path / PLACE).mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     return tmp_path
@@ -44,7 +49,7 @@ def test_to_measure_an_adapter_asks_for_its_data_before_weights_are_fetched(
 def test_to_train_by_an_adapters_recipe_asks_for_its_data_and_leaves_nothing(
     misleading: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = catalog.bundled()["mantis-dales"]
+    folder = places.bundled()["mantis-dales"]
     with pytest.raises(SystemExit):
         train([f"recipe={folder / 'recipe.yaml'}"])
     told = capsys.readouterr().err
@@ -54,9 +59,9 @@ def test_to_train_by_an_adapters_recipe_asks_for_its_data_and_leaves_nothing(
 
 
 def test_to_offer_or_compare_on_samples_asks_for_them(misleading: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = catalog.bundled()["mantis-dales"]
+    folder = places.bundled()["mantis-dales"]
     with pytest.raises(UserError, match=r"give data\.root="):
-        demo.page(folder, ["loader.batch_size=2"], None, force=False)
+        serve.page(folder, ["loader.batch_size=2"], None, force=False)
     with pytest.raises(SystemExit):
         export.main(["adapter=mantis-dales", "output=out", "format=torch"])
     assert "give data.root=" in (told := capsys.readouterr().err)
@@ -64,6 +69,6 @@ def test_to_offer_or_compare_on_samples_asks_for_them(misleading: Path, capsys: 
 
 
 def test_a_folder_that_is_given_is_taken_whatever_it_is_called(misleading: Path) -> None:
-    config = recipe.compose("mantis_dales", [f"data.root=./{data_roots.PLACE}"])
+    config = compose("mantis_dales", [f"data.root=./{PLACE}"])
     data_roots.require(config.data)
-    assert config.data.root == f"./{data_roots.PLACE}"
+    assert config.data.root == f"./{PLACE}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from zoo import compare
-from zoo.report import duration
+from zoo.report.tables import duration
 
 
 def trained(folder: Path, seconds: float) -> None:

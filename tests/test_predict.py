@@ -18,9 +18,13 @@ import predict_files
 import pytest
 from PIL import Image
 
-from zoo import adapter, predict
-from zoo.inputs import find
-from zoo.recipe import compose, instantiate
+from zoo import predict
+from zoo.adapter import directory
+from zoo.inference import predictor
+from zoo.inference.inputs import find
+from zoo.predict import Run
+from zoo.recipe.compose import compose
+from zoo.recipe.instantiate import instantiate
 
 NEAR = 5e-6
 """Kernels sum in another order in another batch; answers have six digits."""
@@ -97,10 +101,8 @@ def test_a_run_goes_on_where_it_was_and_tries_bad_files_again(
     lines = (tmp_path / "out.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "out.jsonl").write_text("".join(lines[:7]) + lines[7][:20])
     seen: list[str] = []
-    whole = predict.Run.over
-    monkeypatch.setattr(
-        predict.Run, "over", lambda self, items: (seen.extend(item.id for item in items), whole(self, items))
-    )
+    whole = Run.over
+    monkeypatch.setattr(Run, "over", lambda self, items: (seen.extend(item.id for item in items), whole(self, items)))
     assert run(*words) == 3
     assert records(tmp_path / "out.jsonl") == first
     failed = [record["id"] for record in first if "error" in record]
@@ -130,7 +132,7 @@ def test_nothing_is_loaded_where_nothing_is_left_to_do(
     words = [f"adapter={adapters['clouds']}", f"input={tmp_path / 'a.npy'}", f"output={tmp_path / 'out.jsonl'}"]
     assert run(*words) == 0
     before = (tmp_path / "out.jsonl").read_text()
-    monkeypatch.setattr(adapter, "load", no_weights)
+    monkeypatch.setattr(directory, "load", no_weights)
     assert run(*words) == 0
     assert "1 input answered earlier; nothing is left to do" in capsys.readouterr().err
     assert (tmp_path / "out.jsonl").read_text() == before
@@ -219,7 +221,7 @@ def test_a_mistake_in_the_command_is_told_before_weights_are_loaded(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nothing").mkdir()
     (tmp_path / "nothing" / "readme.md").write_text("")
-    monkeypatch.setattr(adapter, "load", no_weights)
+    monkeypatch.setattr(directory, "load", no_weights)
     assert run(f"adapter={adapters[kind]}", *words) == 2
     assert message in capsys.readouterr().err
 
@@ -304,13 +306,13 @@ def test_every_answer_can_be_drawn(tmp_path: Path, adapters: dict[str, Path], ki
 
 
 def test_an_answer_through_force_says_so(tmp_path: Path, adapters: dict[str, Path]) -> None:
-    _, pairing = adapter.load(adapters["clouds"])
+    _, pairing = directory.load(adapters["clouds"])
     np.save(tmp_path / "a.npy", predict_files.points(0))
     sample, _ = instantiate(compose("mantis", [], smoke=True).data).read(tmp_path / "a.npy", {})
-    (plain,) = predict.predict(pairing, [sample])
+    (plain,) = predictor.predict(pairing, [sample])
     pairing.forced = ["the points backbone has other weights"]
-    assert predict.predict(pairing, [sample]) == [{**plain, "forced": pairing.forced}]
-    assert predict.predict(pairing, []) == []
+    assert predictor.predict(pairing, [sample]) == [{**plain, "forced": pairing.forced}]
+    assert predictor.predict(pairing, []) == []
 
 
 def test_the_command_takes_an_adapter_onto_another_backbone_only_by_force(

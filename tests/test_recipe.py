@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo import recipe
+from zoo.recipe.compose import RecipeError, available, compose, find, read, to_yaml, variants
 
-SHIPPED = sorted(recipe.available())
+SHIPPED = sorted(available())
 ROOT = ["data.root=/nowhere"]
 
 
@@ -24,8 +24,8 @@ def rooted(name: str) -> list[str]:
 
 
 def problems(*overrides: str, name: str = "tb_ava") -> list[str]:
-    with pytest.raises(recipe.RecipeError) as caught:
-        recipe.compose(name, overrides)
+    with pytest.raises(RecipeError) as caught:
+        compose(name, overrides)
     return caught.value.problems
 
 
@@ -93,12 +93,12 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 )
 def test_right_words_take_their_type(word: str, value: object) -> None:
     block, key = word.partition("=")[0].split(".")
-    assert recipe.compose("tb_ava", [word])[block][key] == value
+    assert compose("tb_ava", [word])[block][key] == value
 
 
 @pytest.mark.parametrize("text", ["no", "012", "1e-3", "null", "true", "a: b", "1_000", "~", "{}"])
 def test_a_text_key_keeps_the_text_as_typed(text: str) -> None:
-    assert recipe.compose("tb_ava_grid", [f"data.root={text}"]).data.root == text
+    assert compose("tb_ava_grid", [f"data.root={text}"]).data.root == text
 
 
 @settings(max_examples=60, deadline=None)
@@ -107,8 +107,8 @@ def test_no_word_ever_ends_in_anything_but_a_recipe_or_a_named_mistake(key: str,
     for word in (f"{key}={value}", f"method.rank={value}", f"data.{key}={value}"):
         mistakes: list[str] = []
         try:
-            rank = recipe.compose("tb_ava", [word]).method.rank
-        except recipe.RecipeError as error:
+            rank = compose("tb_ava", [word]).method.rank
+        except RecipeError as error:
             mistakes = error.problems
         assert mistakes or isinstance(rank, int)
 
@@ -116,16 +116,16 @@ def test_no_word_ever_ends_in_anything_but_a_recipe_or_a_named_mistake(key: str,
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("smoke", [False, True])
 def test_every_recipe_composes_and_reads_back_to_itself(name: str, smoke: bool, tmp_path: Path) -> None:
-    config = recipe.compose(name, rooted(name), smoke=smoke)
-    text = recipe.to_yaml(config)
+    config = compose(name, rooted(name), smoke=smoke)
+    text = to_yaml(config)
     (tmp_path / "again.yaml").write_text(text)
-    assert recipe.to_yaml(recipe.compose(str(tmp_path / "again.yaml"))) == text
+    assert to_yaml(compose(str(tmp_path / "again.yaml"))) == text
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_variant_composes_and_differs_from_its_recipe(name: str) -> None:
-    base = recipe.to_yaml(recipe.compose(name, rooted(name)))
-    texts = [recipe.to_yaml(recipe.compose(name, rooted(name), variant=v)) for v in recipe.variants(name)]
+    base = to_yaml(compose(name, rooted(name)))
+    texts = [to_yaml(compose(name, rooted(name), variant=v)) for v in variants(name)]
     assert texts
     assert base not in texts
     assert len(set(texts)) == len(texts)
@@ -133,20 +133,20 @@ def test_every_variant_composes_and_differs_from_its_recipe(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_recipe_begins_with_the_five_lines_of_its_header_and_has_a_card(name: str) -> None:
-    lines = recipe.find(name).read_text(encoding="utf-8").splitlines()
+    lines = find(name).read_text(encoding="utf-8").splitlines()
     assert all(line.startswith("# ") for line in lines[:5])
     starts = ["Reproduces:", "Hardware and time:", "Number:", f"Command: python -m zoo.train recipe={name}"]
     for line, start in zip(lines[1:5], starts, strict=True):
         assert line.startswith(f"# {start}")
-    assert recipe.read(recipe.find(name), [])["smoke"]
+    assert read(find(name), [])["smoke"]
 
 
 def test_a_users_own_file_includes_shipped_pieces(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("include: [tb_ava]\nmethod: {rank: 5}\n")
-    config = recipe.compose(str(mine))
+    config = compose(str(mine))
     assert config.method.rank == 5
-    assert config.trainer.max_epochs == recipe.compose("tb_ava").trainer.max_epochs
+    assert config.trainer.max_epochs == compose("tb_ava").trainer.max_epochs
 
 
 def test_mistakes_of_a_file_are_named_with_the_file(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_folder_that_is_not_given_is_asked_for_with_who_has_it_and_who_says_mo
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_no_meaning_of_a_key_points_at_a_place_that_the_reader_does_not_see(name: str) -> None:
-    from zoo.command import blocks
+    from zoo.recipe.keys import blocks
 
     meanings = [parameter.meaning for _, known in blocks(name).values() for parameter in known.values()]
     assert meanings

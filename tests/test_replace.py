@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from test_adapter import saved
 
-from zoo import adapter, catalog, files, install, locks
+from zoo import files, locks
+from zoo.adapter import directory, install, places
 
 STEPS = ("open", "mkdir", "chmod", "rename", "replace", "fsync", "unlink", "rmdir")
 """Calls of `os` by which a process changes what lies on the disk."""
@@ -38,12 +39,12 @@ def at_step(number: int, act: Callable[[], None], patch: pytest.MonkeyPatch, nam
 
 def value(folder: Path) -> int:
     """What the metrics of a whole adapter say."""
-    adapter.verify(folder)
+    directory.verify(folder)
     return int(json.loads((folder / "metrics.json").read_text())["n"])
 
 
 def rewrite(folder: Path, number: int) -> None:
-    adapter.rewrite(folder, {"n": number}, card=lambda _: f"# card {number}\n")
+    directory.rewrite(folder, {"n": number}, card=lambda _: f"# card {number}\n")
 
 
 def steps_of_a_rewrite(folder: Path) -> int:
@@ -101,7 +102,7 @@ def test_a_kill_at_any_step_loses_nothing_and_the_next_rewrite_clears_up(tmp_pat
         aside += not folder.exists()
         left += len(list(tmp_path.iterdir())) > 1
         # The next command finds it, whatever its name was at that moment.
-        assert catalog.resolve(str(folder)) == folder
+        assert places.resolve(str(folder)) == folder
         assert value(folder) in {before, 1 + number}
         rewrite(folder, 1 + number)
         assert [path.name for path in tmp_path.iterdir()] == ["adapter"], number
@@ -117,7 +118,7 @@ def test_readers_and_writers_at_once_see_whole_adapters_only(tmp_path: Path) -> 
     def read() -> None:
         while not done.is_set():
             try:
-                adapter.verify(folder)
+                directory.verify(folder)
                 seen.append("")
             except Exception as error:
                 seen.append(repr(error))
@@ -160,7 +161,7 @@ def test_an_installed_adapter_is_there_until_the_other_is_in_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(install, "inspect", adapter.verify)
+    monkeypatch.setattr(install, "inspect", directory.verify)
 
     def put(number: int) -> None:
         staged = saved(tmp_path / f"from{number}")
@@ -183,7 +184,7 @@ def test_an_installed_adapter_is_there_until_the_other_is_in_its_place(
         with pytest.raises(OSError, match="Permission denied"):
             put(2)
     # It could not even be put back: it is found again all the same.
-    assert catalog.resolve("mine") == target
+    assert places.resolve("mine") == target
     assert value(target) == 1
     put(3)
     assert value(target) == 3

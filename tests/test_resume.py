@@ -13,7 +13,9 @@ import pytest
 from run_tiny import STEPS, Own, as_it_was, close_result, command, contents, cut, tensors
 from test_distributed import Some
 
-from zoo import adapter, compare, run_changes
+from zoo import compare
+from zoo.adapter import directory
+from zoo.records import run_changes
 from zoo.training.module import TrainingModule
 
 __all__ = ["as_it_was"]  # a fixture of every test here
@@ -59,7 +61,7 @@ def test_what_a_run_started_from_is_part_of_it(tmp_path: Path, capsys: pytest.Ca
     assert "began from 0/adapter" in capsys.readouterr().err
     assert command(f"into={folder}", "resume=true") == 0
     manifest = json.loads((folder / "metrics.json").read_text())["manifest"]
-    assert manifest["init"]["sha256"] == adapter.checksums(first)["adapter.safetensors"]
+    assert manifest["init"]["sha256"] == directory.checksums(first)["adapter.safetensors"]
 
 
 def test_a_comparison_goes_on_with_a_training_that_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +112,7 @@ def test_a_run_goes_on_for_longer_under_the_longer_schedule_and_keeps_what_it_ha
     tensors(folder)
     if state == "finished":
         assert contents(folder / "earlier" / "2_epochs" / "adapter") == shorter
-        adapter.verify(folder / "earlier" / "2_epochs" / "adapter")
+        directory.verify(folder / "earlier" / "2_epochs" / "adapter")
 
 
 def test_stopped_while_results_are_moved_aside_nothing_is_lost(tmp_path: Path) -> None:

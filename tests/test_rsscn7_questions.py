@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import zoo
-from data_modules.picture_set import PictureSet
+from data_modules.kinds.picture_set import PictureSet
 from data_modules.rsscn7 import CLASSES, FOLDERS, RSSCN7
 from data_modules.rsscn7_questions import KINDS, NAMES, NEW_SENTENCES, SENTENCES, VIEWS, RSSCN7Questions
-from zoo import recipe
 from zoo.batch import Picture, Question
-from zoo.build import build_pairing
+from zoo.inference.predictor import predict
 from zoo.pairing import Pairing
-from zoo.predict import predict
+from zoo.recipe.build import build_pairing
+from zoo.recipe.compose import compose
 
 LAND = {name: land for land, names in NAMES.items() for name in names}
 
@@ -139,7 +139,7 @@ def test_controls_ask_the_same_questions_of_every_kind_about_blank_and_other_pic
 
 
 def test_a_real_step_of_the_recipe_makes_the_right_answers_likelier(real: RSSCN7Questions) -> None:
-    config = recipe.compose("small_llava_rsscn7", [f"data.root={real.source.root}"])
+    config = compose("small_llava_rsscn7", [f"data.root={real.source.root}"])
     pairing = build_pairing(config, real.classes)
     batch = pairing.batch([real.sets["train"][row] for row in range(0, 2240, 560)])
     optimizer = torch.optim.SGD(trained(pairing), lr=0.05)

@@ -23,12 +23,14 @@ import torch
 import vqa_files
 from safetensors.torch import load_file
 
-from zoo import adapter, evaluate, predict, recipe
+from zoo import evaluate, predict
+from zoo.adapter import directory
 from zoo.prefix import UNTOLD
+from zoo.recipe.compose import __file__, available, compose
 from zoo.train import main
 from zoo.training.module import TrainingModule
 
-NAMES = sorted(recipe.available())
+NAMES = sorted(available())
 MADE_UP = {
     "tb_ava_grid": av_files.grid,
     "tb_ava_ave": av_files.ave,
@@ -153,7 +155,7 @@ def smoke(name: str, folder: Path) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_leaves_what_it_promises(finished: Finished, name: str) -> None:
     run = finished[name]
-    adapter.verify(run / "adapter")
+    directory.verify(run / "adapter")
     record = json.loads((run / "metrics.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
     assert record["manifest"]["selected_on"] == "val"
     # Of frozen features: computed here or read from the suite's cache, each once.
@@ -257,7 +259,7 @@ def test_every_recipe_resumes_to_the_result_of_an_uninterrupted_run(
     """
     words = [f"recipe={name}", "--smoke", "trainer.max_epochs=2"]
     words += data_words(name, tmp_path)
-    cached = bool(recipe.compose(name, words[3:]).get("cache"))
+    cached = bool(compose(name, words[3:]).get("cache"))
     assert main([*words, *[f"cache.folder={tmp_path / 'kept'}"] * cached, f"runs={tmp_path / 'whole'}"]) == 0
     words += [f"cache.folder={tmp_path / 'prefix'}"] * cached
     crash_in_the_second_epoch(monkeypatch)
@@ -331,14 +333,14 @@ def test_two_processes_share_one_run_and_one_of_them_measures(tmp_path: Path, na
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     (run,) = (tmp_path / name).iterdir()
-    adapter.verify(run / "adapter")
+    directory.verify(run / "adapter")
     assert json.loads((run / "metrics.json").read_text())["n"] == 4
 
 
 @pytest.mark.slow
 def test_a_wheel_in_a_fresh_environment_trains_and_has_recipes_and_cards(tmp_path: Path) -> None:
     """The environment sees this one's packages, so that only the wheel itself is new; the checkout is out of sight."""
-    source = Path(recipe.__file__).parents[1]
+    source = Path(__file__).parents[1]
     wheels, env = tmp_path / "wheels", tmp_path / "env"
     subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, source], check=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", env], check=True)

@@ -13,9 +13,9 @@ import trimesh
 from data_modules.dales_objects import DalesObjects
 from data_modules.errors import DataError
 from data_modules.folder_clouds import CloudFolder
-from data_modules.point_files import DRAWN, clouds_in, read_points
+from data_modules.readers.point_files import DRAWN, clouds_in, read_points
 from data_modules.synthetic_shapes import SyntheticShapes
-from zoo import own_data
+from zoo.recipe import own_data
 
 POINTS = np.random.default_rng(0).normal(size=(60, 3)).round(3)
 UTM = np.array([500_000.0, 5_400_000.0, 100.0])

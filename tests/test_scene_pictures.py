@@ -9,15 +9,16 @@ import pytest
 import torch
 from test_pictures import HISTORY, RNG, near, pixels
 
-from zoo import plots_answers, plots_scenes, results
 from zoo.backbones.vision_language import encode
 from zoo.batch import Batch, Picture, Question
 from zoo.methods.base import Method
 from zoo.methods.scale_estimate import ScaleEstimate
 from zoo.metrics.by_scale import Bin, accuracy_by_gsd
 from zoo.metrics.wilson import wilson
-from zoo.plots_answers import Scale, SceneExample
 from zoo.predictions import Predictions
+from zoo.report import plots_answers, plots_scenes, run_pictures
+from zoo.report.plots_answers import Scale, SceneExample
+from zoo.report.plots_scenes import OUTSIDE
 from zoo.tasks.base import Task
 from zoo.tasks.classification import Classification
 from zoo.tasks.multiple_choice import MultipleChoice
@@ -71,7 +72,7 @@ def test_calibration(tmp_path: Path, told: list[float]) -> None:
     mean, path = np.nan_to_num(np.array(told)) + 0.05, tmp_path / "calibration.png"
     for deviation, inside in ((0.1, True), (0.001, False)):
         plots_scenes.calibration(np.array(told), mean, np.full(len(told), deviation), path)
-        assert (near(pixels(path), plots_scenes.OUTSIDE) == 0) == inside
+        assert (near(pixels(path), OUTSIDE) == 0) == inside
 
 
 @pytest.mark.parametrize("count", [2, 200])
@@ -136,7 +137,7 @@ def seen(count: int) -> dict[str, torch.Tensor]:
 
 def drawn(folder: Path, collect: Predictions, task: Task, method: Method, samples: list[Picture]) -> set[str]:
     pairing = SimpleNamespace(classes=LAND, task=task, method=method)
-    results.pictures(folder, HISTORY, collect, SimpleNamespace(sets={"test": samples}), pairing)
+    run_pictures.pictures(folder, HISTORY, collect, SimpleNamespace(sets={"test": samples}), pairing)
     for path in folder.iterdir():
         pixels(path)
     return {path.name for path in folder.iterdir()}

@@ -9,9 +9,13 @@ import pytest
 import yaml
 from adapter_files import copied, seal
 
-from zoo import adapter, card, leaks, push
+from zoo import push
+from zoo.adapter import sharing
+from zoo.adapter.directory import FILES
+from zoo.adapter.leaks import leaks
+from zoo.adapter.public import ShareError
+from zoo.catalog import card
 from zoo.files import file_hash
-from zoo.public import ShareError
 
 NAME = "zebulon"
 """Of a person; every secret holds it, so that one search finds what is left of any."""
@@ -66,7 +70,7 @@ def written(folder: Path, recipe: dict[str, Any], metrics: dict[str, Any], *, ow
 
 
 def content(folder: Path) -> str:
-    return "\n".join((folder / name).read_bytes().decode("utf-8", "replace") for name in (*adapter.FILES, "SHA256SUMS"))
+    return "\n".join((folder / name).read_bytes().decode("utf-8", "replace") for name in (*FILES, "SHA256SUMS"))
 
 
 def found(text: str) -> list[str]:
@@ -74,7 +78,7 @@ def found(text: str) -> list[str]:
 
 
 def shared(folder: Path) -> str:
-    return content(adapter.share(folder, folder.with_name("shared"), card=card.for_adapter))
+    return content(sharing.share(folder, folder.with_name("shared"), card=card.for_adapter))
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -152,7 +156,7 @@ def test_a_place_in_the_trained_structure_cannot_be_replaced_so_nothing_goes(tmp
     assert not folder.with_name("shared").exists()
 
 
-@pytest.mark.parametrize("secret", [secret for secret in SECRETS if leaks.leaks(secret)])
+@pytest.mark.parametrize("secret", [secret for secret in SECRETS if leaks(secret)])
 def test_a_card_that_somebody_wrote_on_is_searched_line_by_line(secret: str, tmp_path: Path) -> None:
     folder = copied(tmp_path / "mine")
     page = (
@@ -178,7 +182,7 @@ def test_a_card_that_somebody_wrote_on_goes_with_a_public_front(tmp_path: Path) 
     (folder / "README.md").write_text(page.replace("Mine alone.", f"Made from {NAME}/x."))
     seal(folder)
     with pytest.raises(ShareError, match="which was left out elsewhere"):
-        adapter.share(folder, tmp_path / "again", card=card.for_adapter)
+        sharing.share(folder, tmp_path / "again", card=card.for_adapter)
 
 
 def own(folder: Path) -> Path:
@@ -213,14 +217,14 @@ def test_a_card_on_own_data_is_about_those_and_not_a_sentence_of_the_recipes(tmp
 
 def test_the_name_of_an_own_folder_is_not_shared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = own(copied(tmp_path / "mine"))
-    sums = {name: file_hash(folder / name) for name in adapter.FILES}
+    sums = {name: file_hash(folder / name) for name in FILES}
     assert push.main([str(folder), "hf://me/mine", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert found(out) == []
     assert "valves" not in out
     assert "data=folder data.root=DIR init=tb_ava-grid seed=1" in out
     assert "(`init=`; sha256 aaaaaaaaaaaa)" in out
-    assert sums == {name: file_hash(folder / name) for name in adapter.FILES}
+    assert sums == {name: file_hash(folder / name) for name in FILES}
 
 
 def test_names_of_folders_with_foreign_files_stay_here(tmp_path: Path) -> None:

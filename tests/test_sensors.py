@@ -8,10 +8,10 @@ from picture_files import UTM, geotiff
 from PIL import Image
 from rasterio.control import GroundControlPoint
 
-from data_modules import bands
 from data_modules.errors import DataError
-from data_modules.raster import header, read_picture
-from data_modules.sensors import SENSORS, Look, parse
+from data_modules.readers.bands import BLACK, FIRST_THREE, RADAR
+from data_modules.readers.raster import header, read_picture
+from data_modules.readers.sensors import SENSORS, Look, parse
 
 SIDE = 16
 
@@ -77,7 +77,7 @@ def test_two_tiles_of_a_scene_have_the_same_greys(tmp_path: Path) -> None:
 def test_naip_is_red_first_and_its_8_bits_stay(tmp_path: Path) -> None:
     path = geotiff(tmp_path / "a.tif", stack(4, "uint8", {1: 200, 2: 100, 3: 50}, 9), photometric="MINISBLACK")
     assert shown(path, bands="naip") == ([200, 100, 50], [])
-    assert shown(path) == ([200, 100, 50], [bands.FIRST_THREE])
+    assert shown(path) == ([200, 100, 50], [FIRST_THREE])
     assert shown(path, bands="planetscope") == ([50, 100, 200], [])
 
 
@@ -87,7 +87,7 @@ def test_radar_of_two_bands_is_shown_as_vv_vh_and_their_ratio(vv: float, vh: flo
     path = geotiff(tmp_path / "a.tif", values)
     colour, notes = shown(path, bands="sentinel-1")
     assert colour == pytest.approx([grey(-10, -25, 0), grey(-17, -30, -5), grey(7, 0, 15)], abs=1)
-    assert notes == [bands.RADAR]
+    assert notes == [RADAR]
     with pytest.raises(
         DataError, match=r"/a\.tif: 2 bands of float32, .*say bands=sentinel-1 if it is one, or bands=RED"
     ):
@@ -208,7 +208,7 @@ def test_the_nodata_of_a_sensor_is_known_where_the_file_names_none(tmp_path: Pat
     image, notes = read_picture(geotiff(tmp_path / "b.tif", values), "", look=parse("hls", None))
     assert image[:4].max() == 0
     assert image[4:].min() > 0
-    assert bands.BLACK in notes
+    assert BLACK in notes
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from zoo.batch import Clip, Cloud
-from zoo.command import quiet
+from zoo.quiet import quiet
 
 
 def test_notices_of_lightning_are_not_shown() -> None:
@@ -28,7 +28,7 @@ def test_notices_of_lightning_are_not_shown() -> None:
 @pytest.mark.parametrize("before", ["", "import huggingface_hub.constants; ", "import transformers; "])
 def test_bars_of_transformers_are_off_without_importing_it(before: str) -> None:
     code = (
-        f"import sys; {before}from zoo.command import quiet; had = 'transformers' in sys.modules; quiet(); "
+        f"import sys; {before}from zoo.command_line import quiet; had = 'transformers' in sys.modules; quiet(); "
         "assert had == ('transformers' in sys.modules); from huggingface_hub.utils import are_progress_bars_disabled; "
         "from transformers.utils import logging; "
         "assert are_progress_bars_disabled() and not logging.is_progress_bar_enabled()"
@@ -59,7 +59,7 @@ def test_an_array_that_cannot_be_written_to_brings_no_warning() -> None:
 
 def test_a_file_without_numbers_is_refused_without_a_warning(tmp_path: Path) -> None:
     from data_modules.errors import DataError
-    from data_modules.point_files import read_points
+    from data_modules.readers.point_files import read_points
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -75,9 +75,10 @@ def test_reading_the_small_language_model_shows_no_bar(
 ) -> None:
     """Its GGUF file is read as if for the first time."""
     from zoo.backbones import small_llava, weights
-    from zoo.command import quiet
+    from zoo.backbones.small_llava import LANGUAGE
+    from zoo.quiet import quiet
 
-    file = weights.resolve(small_llava.LANGUAGE)
+    file = weights.resolve(LANGUAGE)
     copied = tmp_path / file.name
     shutil.copyfile(file, copied)
     quiet()  # as every command does

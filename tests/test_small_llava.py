@@ -108,7 +108,7 @@ def test_a_trained_projector_is_converted_to_a_weights_file_and_read_back(tmp_pa
     state = {f"method.projector.{n}": t.clone() + 1 for n, t in model.projector.state_dict().items()}
     (tmp_path / "adapter").mkdir()
     save_file(state, tmp_path / "adapter" / "adapter.safetensors", metadata={"format": "3"})
-    monkeypatch.setattr("zoo.adapter.verify", lambda folder: None)
+    monkeypatch.setattr("zoo.adapter.directory.verify", lambda folder: None)
     file = tmp_path / "projector.safetensors"
     assert convert.main([f"adapter={tmp_path / 'adapter'}", f"output={file}"]) == 0
     read = SmallLLaVA(**{**RANDOM, "projector": f"file:{file}"})

@@ -9,9 +9,10 @@ import pytest
 import soundfile
 from PIL import Image
 
-from data_modules.clips import ClipDataModule
 from data_modules.errors import DataError
-from data_modules.media import MediaError, decode_clip, decode_sound_with_frames
+from data_modules.kinds.clips import ClipDataModule
+from data_modules.readers.media import decode_clip, decode_sound_with_frames
+from data_modules.readers.media_streams import MediaError
 
 SETTINGS = {"segments": 10, "segment_seconds": 1.0, "sample_rate": 16_000}
 

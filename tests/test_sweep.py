@@ -16,8 +16,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from zoo import plots_sweep, search, sweep, sweep_record, train, trial
-from zoo.recipe import RecipeError
+from zoo import sweep, train
+from zoo.recipe.compose import RecipeError
+from zoo.report import plots_sweep
+from zoo.search import record as search_record
+from zoo.search import run as search_run
+from zoo.search import space as search_space
+from zoo.search import trial
+from zoo.search.trial import ATTEMPT, FITTED, LOG, MEASURED, KilledError, TrialError
 from zoo.training.module import TrainingModule
 
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -36,7 +42,7 @@ HERE = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     ],
 )
 def test_a_word_is_read_as_an_axis(word: str, expected: tuple[str, tuple[Any, ...]]) -> None:
-    (axis,) = search.axes([word])
+    (axis,) = search_space.axes([word])
     assert (axis.key, axis.kind, axis.values) == ("a.b", *expected)
 
 
@@ -55,20 +61,20 @@ def test_a_word_is_read_as_an_axis(word: str, expected: tuple[str, tuple[Any, ..
 )
 def test_a_wrong_word_is_told_what_was_expected(word: str, said: str) -> None:
     with pytest.raises(RecipeError, match=r"search\.a") as error:
-        search.axes([word])
+        search_space.axes([word])
     assert said in error.value.problems[0]
 
 
 def test_lists_are_crossed_and_draws_stay_inside_and_are_the_same_again() -> None:
-    space = search.axes(["search.a=[1,2]", "search.b=loguniform(1e-4,1e-2)", "search.c=randint(3,4)"])
-    points = search.points(space, 50)
-    assert points == search.points(space, 50)
+    space = search_space.axes(["search.a=[1,2]", "search.b=loguniform(1e-4,1e-2)", "search.c=randint(3,4)"])
+    points = search_space.points(space, 50)
+    assert points == search_space.points(space, 50)
     assert [point["a"] for point in points[:2]] == [1, 2]
     assert len(points) == 100
     assert all(1e-4 <= point["b"] <= 1e-2 for point in points)
     assert sum(point["b"] < 1e-3 for point in points) == pytest.approx(50, abs=20)
     assert {point["c"] for point in points} == {3, 4}
-    assert len(search.points(search.axes(["search.a=[1,2]", "search.b=[3,4]"]), None)) == 4
+    assert len(search_space.points(search_space.axes(["search.a=[1,2]", "search.b=[3,4]"]), None)) == 4
 
 
 def test_every_mistake_of_every_value_is_named_before_the_first_trial(
@@ -109,7 +115,7 @@ def test_every_mistake_of_every_value_is_named_before_the_first_trial(
 def test_a_wrong_command_ends_in_one_line(
     words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sweep, "_check_ray", lambda address: None)  # whether or not it is installed
+    monkeypatch.setattr(search_run, "_check_ray", lambda address: None)  # whether or not it is installed
     with pytest.raises(SystemExit) as end:
         sweep.main(["recipe=tb_ava", *words, f"runs={tmp_path}"])
     assert end.value.code == 2
@@ -172,12 +178,12 @@ def test_a_killed_trial_is_worth_another_attempt_from_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = trainer("kill -9 $$", monkeypatch)
-    with pytest.raises(trial.KilledError, match="killed by signal 9"):
+    with pytest.raises(KilledError, match="killed by signal 9"):
         trial.attempt(tmp_path, "tb_ava", where=tmp_path)
     assert "resume=false" in calls[-1]
     assert trial.said(tmp_path) == "killed by signal 9"
     trainer("touch run.json && exit 143", monkeypatch)
-    with pytest.raises(trial.KilledError):  # the run has begun, with or without a checkpoint
+    with pytest.raises(KilledError):  # the run has begun, with or without a checkpoint
         trial.attempt(tmp_path, "tb_ava", where=tmp_path)
     calls = trainer("echo '{\"seconds\": 1}' > fit.json", monkeypatch)
     assert trial.attempt(tmp_path, "tb_ava", where=tmp_path) == {"seconds": 1}
@@ -190,7 +196,7 @@ def test_a_killed_trial_is_worth_another_attempt_from_its_checkpoint(
 
 def test_a_trial_that_fails_by_itself_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer("echo 'error: loss is nan' >&2; exit 1", monkeypatch)
-    with pytest.raises(trial.TrialError, match="error: loss is nan"):
+    with pytest.raises(TrialError, match="error: loss is nan"):
         trial.attempt(tmp_path, "tb_ava", where=tmp_path)
 
 
@@ -207,18 +213,18 @@ def test_no_two_processes_train_in_one_folder(tmp_path: Path, monkeypatch: pytes
 # --- the record -------------------------------------------------------------------------------------------------------
 
 
-def finished(folder: Path, values: dict[str, list[float] | None]) -> sweep_record.Record:
+def finished(folder: Path, values: dict[str, list[float] | None]) -> search_record.Record:
     """A sweep of two points and two seeds whose trials have these validation metrics by epoch; None failed."""
-    space = search.axes(["search.optimizer.lr=loguniform(0.001,0.1)", "search.method.rank=[2]"])
+    space = search_space.axes(["search.optimizer.lr=loguniform(0.001,0.1)", "search.method.rank=[2]"])
     points = [{"optimizer.lr": 0.01, "method.rank": 2}, {"optimizer.lr": 0.002, "method.rank": 2}]
     for name, curve in values.items():
         one = folder / "trials" / name
         one.mkdir(parents=True)
-        (one / trial.LOG).write_text(f"{trial.ATTEMPT}1: zoo.train\nerror: loss is nan\n")
+        (one / LOG).write_text(f"{ATTEMPT}1: zoo.train\nerror: loss is nan\n")
         if curve:
             rows = [{"epoch": epoch, "val/selected": value} for epoch, value in enumerate(curve)]
-            (one / trial.FITTED).write_text(json.dumps({"history": rows, "seconds": 2.0, "unit": "fraction"}))
-    return sweep_record.gather(folder, sweep_record.start(folder, "tiny", space, points, [0, 1]))
+            (one / FITTED).write_text(json.dumps({"history": rows, "seconds": 2.0, "unit": "fraction"}))
+    return search_record.gather(folder, search_record.start(folder, "tiny", space, points, [0, 1]))
 
 
 def test_the_winner_has_the_best_mean_of_its_best_epochs(tmp_path: Path) -> None:
@@ -231,10 +237,10 @@ def test_the_winner_has_the_best_mean_of_its_best_epochs(tmp_path: Path) -> None
     for name, value in {"001-seed0": 0.5, "001-seed1": 0.25}.items():
         result = {"metrics": {"accuracy": value}, "monitor": "accuracy", "unit": "fraction", "n": 7}
         result["manifest"] = {"data": {"synthetic": True}}
-        (tmp_path / "trials" / name / trial.MEASURED).write_text(json.dumps(result))
-    record = sweep_record.tested(tmp_path, record)
+        (tmp_path / "trials" / name / MEASURED).write_text(json.dumps(result))
+    record = search_record.tested(tmp_path, record)
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(sweep_record.table(record, tmp_path))
+    console.print(search_record.table(record, tmp_path))
     text = " ".join(console.export_text().split())
     assert "selected on val; test measured once, for the winner: accuracy 50.00 %, 25.00 % (n = 7)" in text
     assert "a synthetic set: not a benchmark result" in text
@@ -291,7 +297,7 @@ def test_a_sweep_survives_a_killed_trial_and_its_own_death(tmp_path: Path) -> No
     first.kill()
     first.wait()
     assert trial.attempts(folder / "trials" / "000-seed0") == 2
-    assert not (folder / "trials" / "002-seed0" / trial.LOG).exists()
+    assert not (folder / "trials" / "002-seed0" / LOG).exists()
     done = subprocess.run([*command, "resume=true"], env=HERE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((folder / "sweep.json").read_text())
@@ -305,7 +311,5 @@ def test_a_sweep_survives_a_killed_trial_and_its_own_death(tmp_path: Path) -> No
     whole = tmp_path / "whole"
     settings = [f"recipe={TINY}", "method.rank=2", "trainer.max_epochs=40", f"into={whole}", "test=false"]
     assert train.main(settings) == 0
-    histories = [
-        json.loads((run / trial.FITTED).read_text())["history"] for run in (whole, folder / "trials" / "000-seed0")
-    ]
+    histories = [json.loads((run / FITTED).read_text())["history"] for run in (whole, folder / "trials" / "000-seed0")]
     assert histories[0] == histories[1]

@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from data_modules import solids
-from data_modules.cloud_preparation import normalise
-from data_modules.furniture import FURNITURE
-from data_modules.solids import Part, Points, scan, turned, visible
+from data_modules.readers.cloud_preparation import normalise
+from data_modules.synthetic import solids
+from data_modules.synthetic.furniture import FURNITURE
+from data_modules.synthetic.solids import Part, Points, scan, turned, visible
 from data_modules.synthetic_scans import CLASSES, ScanSet, SyntheticScans, sensed
 from data_modules.synthetic_shapes import ARRANGEMENTS, ShapeSet, SyntheticShapes
 

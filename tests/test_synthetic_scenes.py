@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from data_modules.synthetic_scene_cues import LAYOUTS, Layout, Site, street
-from data_modules.synthetic_scene_picture import BRIGHT, SIDE, Scene, draw, place
+from data_modules.synthetic.scene_cues import LAYOUTS, Layout, Site, street
+from data_modules.synthetic.scene_pictures import BRIGHT, SIDE, Scene, draw, place
 from data_modules.synthetic_scenes import (
     BINS,
     CUE_FREE,
@@ -28,8 +28,8 @@ from data_modules.synthetic_scenes import (
     SyntheticScenes,
     possible,
 )
-from zoo import annotations, schema
 from zoo.errors import SettingError
+from zoo.recipe import annotations, schema
 
 
 def scenes(

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from adapter_files import copied, seal
 
-from zoo import adapter, catalog, recipe, trust
-from zoo.trust import TrustError
+from zoo.adapter import directory, places, trust
+from zoo.adapter.trust import TrustError
+from zoo.recipe import compose
 
 REFUSED = [
     "os.system",
@@ -42,13 +43,13 @@ def with_recipe(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("target", REFUSED, ids=str)
 def test_what_is_no_class_of_the_zoo_is_refused_by_every_reader(target: object, tmp_path: Path) -> None:
     folder = with_recipe(tmp_path / "a", yaml.safe_dump({"method": {"deep": [{"_target_": target}]}}))
-    for reader in (adapter.verify, adapter.load):
+    for reader in (directory.verify, directory.load):
         with pytest.raises(TrustError, match="which is no backbone, method, task or data module of this zoo"):
             reader(folder)
 
 
 def test_every_class_that_a_shipped_recipe_names_may_stand_in_an_adapter(tmp_path: Path) -> None:
-    texts = [path.read_text(encoding="utf-8") for path in recipe.folder().rglob("*.yaml")]
+    texts = [path.read_text(encoding="utf-8") for path in compose.folder().rglob("*.yaml")]
     targets = sorted({target for text in texts for target in re.findall(r"_target_: *([\w.]+)", text)})
     assert len(targets) > 30
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump([{"_target_": t} for t in targets]).join(["a:\n", ""]))
@@ -56,7 +57,7 @@ def test_every_class_that_a_shipped_recipe_names_may_stand_in_an_adapter(tmp_pat
 
 
 def test_every_bundled_adapter_may_be_used() -> None:
-    for folder in catalog.bundled().values():
+    for folder in places.bundled().values():
         trust.check(folder, pulled=True)
 
 
@@ -97,14 +98,14 @@ def own(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Path:
 
 def test_a_method_of_your_own_is_yours_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = own(tmp_path, monkeypatch, "my_own_method")
-    adapter.verify(trained)
+    directory.verify(trained)
     with pytest.raises(TrustError, match="set ZOO_TRUST=my_own_method if you know and trust"):
         trust.check(trained, pulled=True)
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "runs"))  # now it lies in the cache, so it was pulled
     with pytest.raises(TrustError, match="which is no backbone"):
-        adapter.verify(trained)
+        directory.verify(trained)
     monkeypatch.setenv("ZOO_TRUST", "other, my_own_method")
-    adapter.verify(trained)
+    directory.verify(trained)
 
 
 def test_a_module_from_elsewhere_or_that_came_along_is_not_your_own(
@@ -113,15 +114,15 @@ def test_a_module_from_elsewhere_or_that_came_along_is_not_your_own(
     trained = own(tmp_path, monkeypatch, "came_along")
     monkeypatch.chdir("/")
     with pytest.raises(TrustError, match="Run from the folder that holds came_along if it is yours"):
-        adapter.verify(trained)
+        directory.verify(trained)
     (trained / "came_along.py").write_text("class Mine: ...\n", encoding="utf-8")
     monkeypatch.chdir(trained)
     with pytest.raises(TrustError):
-        adapter.verify(trained)
+        directory.verify(trained)
 
 
 def test_a_name_that_an_import_finds_elsewhere_is_not_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shadowed = own(tmp_path, monkeypatch, "webbrowser")
     monkeypatch.setattr(sys, "path", [*(p for p in sys.path if p), str(tmp_path)])
     with pytest.raises(TrustError):
-        adapter.verify(shadowed)
+        directory.verify(shadowed)

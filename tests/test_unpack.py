@@ -13,9 +13,9 @@ from adapter_files import NAMES, copied, tarred, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo import adapter, unpack
+from zoo.adapter import directory
+from zoo.adapter.unpack import ArchiveError, unpack
 from zoo.errors import UserError
-from zoo.unpack import ArchiveError
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def refuse(archive: Path, message: str) -> None:
     out = into(archive.parent / "deep" / "out")
     before = sorted(archive.parent.rglob("*"))
     with pytest.raises(ArchiveError, match=message):
-        unpack.unpack(archive, out)
+        unpack(archive, out)
     assert sorted(archive.parent.rglob("*")) == before
 
 
@@ -67,7 +67,7 @@ def in_zip(archive: Path, folder: Path, *extra: tuple[zipfile.ZipInfo | str, byt
 def test_the_files_of_an_adapter_come_out_as_they_went_in(
     pack: Callable[[Path, Path], Path], folder: Path, tmp_path: Path
 ) -> None:
-    unpack.unpack(pack(folder, tmp_path / "a"), into(tmp_path / "out"))
+    unpack(pack(folder, tmp_path / "a"), into(tmp_path / "out"))
     for name in NAMES:
         assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(NAMES)
@@ -175,14 +175,14 @@ def test_a_zip_that_holds_more_than_it_says_is_refused(folder: Path, tmp_path: P
     assert content.count(size) >= 2
     archive.write_bytes(content.replace(size, (10).to_bytes(4, "little")))
     with pytest.raises(ArchiveError, match=r"damaged|another length"):
-        unpack.unpack(archive, into(tmp_path / "out"))
+        unpack(archive, into(tmp_path / "out"))
 
 
 def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
     for content in (b"", b"\x1f\x8b", b"<html>not found</html>", b"PK\x03\x04", b"\0" * 2000):
         (tmp_path / "a.zip").write_bytes(content)
         with pytest.raises(ArchiveError):
-            unpack.unpack(tmp_path / "a.zip", into(tmp_path / "out"))
+            unpack(tmp_path / "a.zip", into(tmp_path / "out"))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -196,8 +196,8 @@ def test_a_damaged_archive_is_a_plain_error_or_fails_its_checksums(
     content[place % len(content)] ^= flip
     archive.write_bytes(content[: len(content) - cut * place % len(content)])
     try:
-        unpack.unpack(archive, into(base / "out"))
-        adapter.verify(base / "out")
+        unpack(archive, into(base / "out"))
+        directory.verify(base / "out")
     except UserError:
         return
     for name in NAMES[:-1]:
@@ -211,5 +211,5 @@ def test_no_name_whatever_writes_anything(folder: Path, tmp_path_factory: pytest
     info = member(name)
     archive = in_tar(base / "a.tar.gz", folder, (info, b"x"))
     with pytest.raises(ArchiveError):
-        unpack.unpack(archive, into(base / "deep" / "out"))
+        unpack(archive, into(base / "deep" / "out"))
     assert sorted(path.name for path in base.rglob("*")) == ["a.tar.gz", "deep", "out"]

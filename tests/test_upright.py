@@ -9,8 +9,8 @@ import pytest
 from picture_files import UTM, geotiff
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from data_modules.raster import Header, content_hash, header, read_picture
-from data_modules.upright import TURNED, of_tiff
+from data_modules.readers.raster import Header, content_hash, header, read_picture
+from data_modules.readers.upright import TURNED, of_tiff
 
 TALL = picture_files.picture(0, 3, 48)[:24]
 SAVED = {

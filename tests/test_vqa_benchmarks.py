@@ -10,12 +10,13 @@ import pytest
 from question_files import change_line, encoded, geoscale, geoscale_whole, read_lines
 from vqa_files import SPLITS, asked, made, ready, same_pixels, samples, xlrs, xlrs_parquet
 
-from data_modules.benchmark_questions import BenchmarkAlone
 from data_modules.check import check_command
 from data_modules.errors import DataError
+from data_modules.kinds.benchmark_questions import BenchmarkAlone
+from data_modules.kinds.packed_pictures import PackedSet
+from data_modules.kinds.questions import PerPicture
 from data_modules.omniearth import OmniEarthBench
-from data_modules.packed import LinePlace, PackedSet
-from data_modules.questions import PerPicture
+from data_modules.readers.packed import LinePlace
 from data_modules.xlrs import KINDS, ONE_LETTER, SEVERAL_LETTERS, XLRSBench
 from zoo.batch import Question
 

@@ -10,7 +10,7 @@ from vqa_files import LAYOUTS, SPLITS, asked, made, ready, same_pixels, samples
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.questions import PerPicture
+from data_modules.kinds.questions import PerPicture
 from data_modules.rsvqa import RSVQA, EveryVariant
 from zoo.batch import Question
 

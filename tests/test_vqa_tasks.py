@@ -6,7 +6,7 @@ import torch
 from zoo.backbones.vision_language import WIDTH, encode
 from zoo.batch import Batch, Question
 from zoo.errors import SettingError
-from zoo.schema import signature
+from zoo.recipe.schema import signature
 from zoo.tasks.multiple_choice import MultipleChoice
 from zoo.tasks.open_vqa import OpenVQA
 from zoo.tasks.written import Written

@@ -8,10 +8,13 @@ import torch
 from rich.console import Console
 from scipy.stats import binomtest
 
-from zoo import card, comparison, evidence, report, words
-from zoo.card import read
+from zoo.catalog import card, evidence
+from zoo.catalog.card import read
 from zoo.metrics.bootstrap import bootstrap_interval, mean_interval
+from zoo.metrics.names import GOOD, HIGHER_ELSE, NAMES, logged, named
 from zoo.metrics.wilson import wilson
+from zoo.records import comparison
+from zoo.report import tables
 
 
 def shown(renderable: Any) -> str:
@@ -49,7 +52,7 @@ def test_all_right_or_all_wrong_is_not_said_to_be_certain(right: int, n: int, lo
         whole = 1.0 if unit == "fraction" else 100.0
         ends = measured["intervals"]["accuracy"]
         assert [round(100 * end / whole, 1) for end in ends] == [low, high]
-        assert "(Wilson)" in report.interval(measured, "accuracy")
+        assert "(Wilson)" in tables.interval(measured, "accuracy")
 
 
 @pytest.mark.parametrize(("right", "n"), [(58, 60), (450, 450), (591, 700), (3, 7)])
@@ -63,15 +66,15 @@ def test_means_over_samples_that_are_partly_right_are_bootstrapped_and_called_no
     partly = torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.double)
     assert mean_interval(partly) == bootstrap_interval(partly)
     measured = record(5, 10) | {"intervals": {"accuracy": [0.2, 0.8]}}
-    assert report.interval(measured, "accuracy") == "20.00 % to 80.00 %"
+    assert tables.interval(measured, "accuracy") == "20.00 % to 80.00 %"
 
 
 def test_tables_name_metrics_in_words_and_say_which_way_is_good() -> None:
-    page = shown(report.evaluation(record(9, 9), record(9, 9)))
+    page = shown(tables.evaluation(record(9, 9), record(9, 9)))
     assert "scale error, octaves (lower is better)" in page
     assert "true scales within the 90 % interval (0.9 is best)" in page
     assert "answers that name no choice (lower is better)" in page
-    assert words.HIGHER_ELSE in page
+    assert HIGHER_ELSE in page
     assert "70.09 % to 100.00 % (Wilson)" in page
     for key in ("gsd", "mae", "parse failures"):
         assert key not in page
@@ -80,7 +83,7 @@ def test_tables_name_metrics_in_words_and_say_which_way_is_good() -> None:
 
 
 def test_whatever_is_lower_better_has_a_name() -> None:
-    assert set(words.GOOD) - {"loss"} <= set(words.NAMES)
+    assert set(GOOD) - {"loss"} <= set(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_whatever_is_lower_better_has_a_name() -> None:
     [("val/selected", "val balanced accuracy"), ("train/loss", "train loss"), ("val/own_metric", "val own metric")],
 )
 def test_what_is_logged_is_named(key: str, line: str) -> None:
-    assert words.logged(key, "balanced_accuracy") == line
+    assert logged(key, "balanced_accuracy") == line
 
 
 def test_no_key_of_our_metrics_stands_in_a_card_where_words_do() -> None:
@@ -100,7 +103,7 @@ def test_no_key_of_our_metrics_stands_in_a_card_where_words_do() -> None:
             for m in r["metrics"]
         }
         keys = {key for run in evidence.read(path)["runs"] for key in run["metrics"]}
-        assert names <= {words.named(key) for key in keys}, path.name
+        assert names <= {named(key) for key in keys}, path.name
 
 
 def test_a_comparison_says_which_way_is_good() -> None:

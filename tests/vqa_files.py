@@ -11,8 +11,8 @@ from question_files import SIDE, Rows, encoded, geoscale, geoscale_whole, rsvqa,
 
 from data_modules.base import DataModule
 from data_modules.geoscale_vqa import GeoScaleVQA
+from data_modules.kinds.pictures import PictureDataModule
 from data_modules.omniearth import OmniEarthBench
-from data_modules.pictures import PictureDataModule
 from data_modules.rsvqa import RSVQA
 from data_modules.xlrs import KINDS, ONE_LETTER, SEVERAL, SEVERAL_LETTERS, XLRSBench
 from zoo.batch import Picture, Question

@@ -2,29 +2,29 @@
 
 import zoo
 zoo.list_adapters()                # what there is, without importing torch
-pairing = zoo.load("tb_ava-grid")  # a LightningModule in eval mode, with the transforms of its backbones
+pairing = zoo.load("tb_ava-grid")  # a torch.nn.Module in eval mode, with the transforms of its backbones
 """
 
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from zoo.entries import Entry
-    from zoo.pairing import Pairing
+from zoo.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from zoo.catalog.entries import Entry
+    from zoo.pairing import Pairing
 
 
 def list_adapters() -> list["Entry"]:
     """Facts of every bundled and installed adapter; `python -m zoo.list` names any that cannot be read."""
-    from zoo import catalog
+    from zoo.catalog.holdings import holdings
 
-    return catalog.holdings().adapters
+    return holdings().adapters
 
 
 def load(name: str | Path, *, force: bool = False) -> "Pairing":
-    """A trained pairing, ready for `pairing.batch(samples)` and `pairing.predict_step(batch)`.
+    """A trained pairing, ready for `pairing.batch(samples)` and `pairing.predict(batch)`.
 
     Args:
         name: of a bundled or installed adapter, or its folder.
@@ -38,9 +38,9 @@ def load(name: str | Path, *, force: bool = False) -> "Pairing":
         AdapterError: it is altered, or does not fit these backbones.
         WeightsError: the weights of a backbone cannot be had.
     """
-    from zoo import adapter, catalog
+    from zoo.adapter import directory, places
 
-    pairing = adapter.load(catalog.resolve(str(name)), force=force)[1]
+    pairing = directory.load(places.resolve(str(name)), force=force)[1]
     for note in pairing.notes:
         warnings.warn(note, stacklevel=2)
     return pairing

@@ -85,6 +85,7 @@ class Question(NamedTuple):
 
 
 METRES = "m"
+
 Origin = Literal["told", "file"]
 
 

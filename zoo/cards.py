@@ -7,8 +7,9 @@ generated: `model-index`, tables, and the cards of adapters, which follow those 
 import json
 import sys
 
-from zoo import adapter, card, catalog
-from zoo.command import parse_words, user_errors
+from zoo.adapter import directory, places
+from zoo.catalog import card
+from zoo.command_line import parse_words, user_errors
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,10 +21,10 @@ def main(argv: list[str] | None = None) -> int:
             if "--write" in words:
                 card.write(path, card.read(path))
             problems += [f"{path.name}: {problem}" for problem in card.validate(card.read(path))]
-        for name, folder in catalog.bundled().items():
+        for name, folder in places.bundled().items():
             if "--write" in words:
                 metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-                adapter.rewrite(folder, metrics, card=card.for_adapter)
+                directory.rewrite(folder, metrics, card=card.for_adapter)
             found = card.validate(card.read(folder / "README.md"))
             if card.for_adapter(folder) != (folder / "README.md").read_text(encoding="utf-8"):
                 found.append("differs from what its recipe's card and its metrics.json make; write it anew (--write)")

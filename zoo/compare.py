@@ -16,10 +16,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo import card, evidence, recipe, run, run_folder
-from zoo.command import Request, fail, parse_recipe_command, user_errors
-from zoo.comparison import ITSELF, gather
-from zoo.report import duration
+from zoo import files
+from zoo.catalog import card, evidence
+from zoo.command_line import fail, parse_recipe_command, user_errors
+from zoo.recipe import compose as recipe_compose
+from zoo.recipe.request import Request
+from zoo.records import provenance, run_places
+from zoo.records.comparison import ITSELF, gather
+from zoo.records.run_folder import RECORD
+from zoo.report.tables import duration
 
 EXTRA = {
     "seeds": "e.g. [0,1,2] (default: [0])",
@@ -44,12 +49,12 @@ def main(argv: list[str] | None = None) -> int:
         rounds = {f"fold{k}": [f"seed={seeds[0]}", f"data.fold={k}"] for k in folds} if folds and seeds else {}
         rounds = rounds or {f"seed{k}": [f"seed={k}"] for k in seeds}
         configs = _configurations(request, list(rounds))
-    except recipe.RecipeError as error:
+    except recipe_compose.RecipeError as error:
         fail(error.problems)
     except ValueError:
         given = ", ".join(f"{key}={request.extra[key]}" for key in EVERY if key in request.extra)
         fail([f"seeds and folds: expected whole numbers like [0,1,2], got {given}"])
-    state = run.git_state()
+    state = provenance.git_state()
     identity = hashlib.sha256(json.dumps(configs, sort_keys=True).encode()).hexdigest()[:8]
     folder = (
         Path(request.extra.get("runs", "runs")) / "compare" / name / f"{(state['commit'] or 'wheel')[:8]}-{identity}"
@@ -62,10 +67,10 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"error: {variant}, {label} ended with exit code {code}", file=sys.stderr)
                 return code
     record = gather(folder, list(configs), list(rounds), command=_told(request))
-    run.write_json(folder / "comparison.json", record)
-    from zoo import report
+    files.write_json(folder / "comparison.json", record)
+    from zoo.report import tables
 
-    report.show(report.compared(record))
+    tables.show(tables.compared(record))
     print(f"written: {folder / 'comparison.json'}")
     if card_path := request.extra.get("publish"):
         runs = [json.loads((folder / ITSELF / label / "metrics.json").read_text()) for label in rounds]
@@ -117,19 +122,19 @@ def _told(request: Request) -> str:
 
 def _configurations(request: Request, rounds: list[str]) -> dict[str, str]:
     """Resolved recipes by variant, the recipe itself first; all checked before anything is trained."""
-    base = recipe.compose(request.recipe, request.overrides, smoke=request.smoke)
-    known = [ITSELF, *recipe.variants(request.recipe)]
+    base = recipe_compose.compose(request.recipe, request.overrides, smoke=request.smoke)
+    known = [ITSELF, *recipe_compose.variants(request.recipe)]
     wanted = _words(request.extra.get("variants", "")) or known
     problems = [f"unknown variant '{v}'; {request.recipe} has {', '.join(known)}" for v in wanted if v not in known]
     if not rounds:
         problems.append("seeds: expected at least one")
     if problems:
-        raise recipe.RecipeError(problems)
-    configs = {ITSELF: recipe.to_yaml(base)}
+        raise recipe_compose.RecipeError(problems)
+    configs = {ITSELF: recipe_compose.to_yaml(base)}
     for variant in wanted:
         if variant != ITSELF:
-            chosen = recipe.compose(request.recipe, request.overrides, smoke=request.smoke, variant=variant)
-            configs[variant] = recipe.to_yaml(chosen)
+            chosen = recipe_compose.compose(request.recipe, request.overrides, smoke=request.smoke, variant=variant)
+            configs[variant] = recipe_compose.to_yaml(chosen)
     return configs
 
 
@@ -141,11 +146,11 @@ def _train(target: Path, config: str, settings: list[str], name: str) -> int:
     target.mkdir(parents=True, exist_ok=True)
     (target / "config.yaml").write_text(config, encoding="utf-8")
     words = [f"recipe={target / 'config.yaml'}", f"into={target}", f"card={name}", *settings]
-    words += ["resume=true"] if (target / run_folder.RECORD).exists() else []
+    words += ["resume=true"] if (target / RECORD).exists() else []
     code = subprocess.run([sys.executable, "-m", "zoo.train", *words], check=False).returncode
-    if code and not (target / run_folder.RECORD).exists():  # refused, before it began
+    if code and not (target / RECORD).exists():  # refused, before it began
         (target / "config.yaml").unlink()
-        run_folder.remove_empty(made)
+        run_places.remove_empty(made)
     return code
 
 

@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from zoo.pairing import Pairing
 
 DIRECTIONS = 32
+
 SHARE, CONFIDENCE = 0.05, 0.9
 """With this confidence, at most this share of samples like those of the validation split lies above a limit."""
+
 LEAST, MOST = 19, 2000
 """Validation samples without which there is no limit: it would be passed by more than one in twenty. Samples of a split
 that are looked at."""
+
 SMALL, TINY = 1e-4, 1e-12
 """Of the mean variance: the least of a direction, below which a distance would be made of rounding."""
+
 UNLIKE = "unlike what this adapter was trained on, as far as frozen features tell: its answer may mean nothing"
 
 

@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from zoo import locks
+
+PACKAGE = Path(__file__).parent
+"""The installed package: shipped recipes, cards and adapters lie in it, or beside it in a checkout."""
 
 
 def file_hash(path: Path) -> str:
@@ -93,3 +98,16 @@ def checksum_lines(folder: Path) -> str:
     """What stands in a folder's SHA256SUMS: `hash  path` of every file below it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
     return "".join(f"{file_hash(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+
+
+def cache_dir() -> Path:
+    """`$ZOO_CACHE`, or the platform's cache folder."""
+    return Path(os.environ.get("ZOO_CACHE") or platformdirs.user_cache_dir("multimodal-peft-zoo"))
+
+
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, whole or not at all."""
+    write_whole(path, json_text(value, indent=2) + "\n")

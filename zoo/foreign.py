@@ -19,17 +19,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from zoo import adapter, card, catalog, evidence, inputs, public_record, recipe, report, run
-from zoo.adapter import AdapterError
-from zoo.command import fail, parse_words, quiet, user_errors
-from zoo.evaluate import described, fires, single_trainer
+from zoo.adapter import directory, places, public_record
+from zoo.adapter.directory import AdapterError
+from zoo.adapter.learnt import learnt
+from zoo.catalog import card, evidence
+from zoo.catalog.card import CardError
+from zoo.command_line import fail, parse_words, user_errors
 from zoo.familiarity import LEAST
-from zoo.initialise import plain
-from zoo.learnt import learnt
+from zoo.inference import inputs
 from zoo.pairing import Pairing
+from zoo.quiet import quiet
+from zoo.recipe.compose import compose
+from zoo.recipe.instantiate import instantiate
+from zoo.records import provenance
+from zoo.report import tables
 from zoo.training.build import build_loaders
 from zoo.training.familiarity import features, learn
+from zoo.training.initialise import plain
 from zoo.training.loaders import Loaders
+from zoo.training.measure import described, fires, single_trainer
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -89,24 +97,24 @@ def main(argv: list[str] | None = None) -> int:
     quiet()
     start = time.perf_counter()
     with user_errors():
-        folder = catalog.resolve(words["adapter"])
-        adapter.verify(folder)
-        if "--update-card" in words and not evidence.publishable({"manifest": run.git_state()}):
-            raise card.CardError("--update-card: a number enters a card from a clean commit only")
-        config = recipe.compose(str(folder / "recipe.yaml"), overrides)
-        _, pairing = adapter.load(folder, cached=True)
-        data = recipe.instantiate(config.data)
+        folder = places.resolve(words["adapter"])
+        directory.verify(folder)
+        if "--update-card" in words and not evidence.publishable({"manifest": provenance.git_state()}):
+            raise CardError("--update-card: a number enters a card from a clean commit only")
+        config = compose(str(folder / "recipe.yaml"), overrides)
+        _, pairing = directory.load(folder, cached=True)
+        data = instantiate(config.data)
         data.seed = config.seed
         data.setup("fit")
         found = measure(build_loaders(config, data, pairing), folders)
-        report.show(report.foreign(data.name, found))
+        tables.show(tables.foreign(data.name, found))
         if "--update-card" in words:
-            told = run.manifest(seconds=round(time.perf_counter() - start, 1), data=described(data))
+            told = provenance.manifest(seconds=round(time.perf_counter() - start, 1), data=described(data))
             metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
             metrics["familiarity"] = found | {"manifest": told}
             public = public_record.record(metrics, plain(config), pairing.classes)
             metrics["familiarity"] = public["familiarity"]
-            adapter.rewrite(folder, metrics, card=card.for_adapter, beside=learnt(pairing))
+            directory.rewrite(folder, metrics, card=card.for_adapter, beside=learnt(pairing))
             print(f"updated: {folder / 'README.md'}")
     return 0
 

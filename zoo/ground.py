@@ -4,28 +4,17 @@ back to what an answer says of it."""
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
 from torch import Tensor
 
-from zoo import schema
 from zoo.backbones.base import Backbone
-from zoo.batch import METRES, GroundScale, Picture
+from zoo.batch import GroundScale, Picture
 
 if TYPE_CHECKING:
     from zoo.pairing import Pairing
 
 GSD = "gsd"
+
 CLOSE = 1e-6
-
-
-def of_recipe(data: DictConfig | None) -> GroundScale:
-    """What a recipe's data are measured in: its own setting, else what their class says."""
-    if data is None:
-        return GroundScale()
-    says = schema.attributes(str(data[schema.TARGET]))
-    return GroundScale(
-        str(data.get("gsd_unit") or says.get("gsd_unit") or METRES), data.get("side") or says.get("side")
-    )
 
 
 def measure_in(pairing: "Pairing", ground: GroundScale) -> None:

@@ -12,17 +12,15 @@ the one that we measured. A narrow terminal shows fewer columns; `python -m zoo.
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
-import zoo
-from zoo import catalog, catalog_tables
-from zoo.catalog_tables import ADAPTERS, BEGIN, END, RECIPES
-from zoo.command import fail, parse_words, user_errors
-from zoo.entries import Entry, Holdings
+from zoo.catalog import holdings as catalog_holdings
+from zoo.catalog.entries import Entry, Holdings
+from zoo.catalog.tables import ADAPTERS, BEGIN, END, RECIPES, markdown, terminal
+from zoo.command_line import fail, parse_words, user_errors
 from zoo.errors import UserError
-from zoo.files import json_text, write_whole
+from zoo.files import PACKAGE, json_text, write_whole
 
 FILTERS: dict[str, Callable[[Entry], list[str]]] = {
     "task": lambda e: [e.task, e.targets["task"]],
@@ -32,6 +30,7 @@ FILTERS: dict[str, Callable[[Entry], list[str]]] = {
     "status": lambda e: [e.status],
 }
 """The names by which an entry is found; the first are for a reader, classes stand behind them."""
+
 PIPE = 160
 """Columns where the output is no terminal and COLUMNS is not set."""
 
@@ -65,13 +64,13 @@ def readme(holdings: Holdings) -> str:
     Raises:
         UserError: this is no source checkout, or something of the zoo's own cannot be read.
     """
-    path = Path(zoo.__file__).parents[1] / "README.md"
+    path = PACKAGE.parent / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     if BEGIN not in text or END not in text:
         raise UserError(f"{path} lacks the lines {BEGIN} and {END}: --readme is for a source checkout")
     bundled = [entry for entry in holdings.adapters if entry.where == "bundled"]
     before, _, rest = text.partition(BEGIN)
-    tables = catalog_tables.markdown(holdings.recipes, bundled)
+    tables = markdown(holdings.recipes, bundled)
     return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
 
 
@@ -79,13 +78,13 @@ def main(argv: list[str] | None = None) -> int:
     """List; exit code 2 where a filter fits nothing that there is, 1 where several fit nothing together."""
     words, _ = parse_words(argv, __doc__ or "", optional=list(FILTERS), flags=("--json", "--readme"))
     filters = {key: words[key] for key in FILTERS if key in words}
-    holdings = catalog.holdings()
+    holdings = catalog_holdings.holdings()
     if lines := _unknown([*holdings.recipes, *holdings.adapters], filters):
         fail(lines)
     shown = Holdings(chosen(holdings.recipes, filters), chosen(holdings.adapters, filters), holdings.problems)
     with user_errors():
         if "--readme" in words:
-            write_whole(Path(zoo.__file__).parents[1] / "README.md", readme(holdings))
+            write_whole(PACKAGE.parent / "README.md", readme(holdings))
         elif "--json" in words:
             print(json_text(shown.facts(), indent=2, encoding=sys.stdout.encoding), flush=True)
         else:
@@ -103,7 +102,7 @@ def _print(shown: Holdings) -> None:
         console = Console(width=PIPE)
     for kind, entries, columns in (("recipe", shown.recipes, RECIPES), ("adapter", shown.adapters, ADAPTERS)):
         if entries:
-            console.print(catalog_tables.terminal(kind, entries, columns, console.width), "")
+            console.print(terminal(kind, entries, columns, console.width), "")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What this machine has: Python, packages, graphics cards, memory, room for weights. Asked without importing torch."""
 
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -13,9 +12,10 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from zoo.backbones.weights import cache_dir
+from zoo.files import cache_dir
 
 DISTRIBUTION = "multimodal-peft-zoo"
+
 TOOLS = ("dev",)
 """Extras of those who work on the zoo, which a user does not miss."""
 

@@ -46,43 +46,31 @@ For other code: `predict(pairing, samples)` gives one dictionary a sample.
 """
 
 import contextlib
-import hashlib
-import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
 
 from data_modules.errors import DataError
-from zoo import adapter, catalog, inputs, recipe
-from zoo.answers import Answers
-from zoo.asking import Run, answered, picture_of, require_question
-from zoo.command import fail, parse_words, quiet, user_errors
+from zoo.adapter import directory, places
+from zoo.command_line import fail, parse_words, user_errors
 from zoo.errors import SettingError
-from zoo.inputs import Input, Inputs
-from zoo.pairing import Pairing
+from zoo.inference import inputs
+from zoo.inference.inputs import InputError, Inputs
+from zoo.inference.job import SETTINGS, SOME_FAILED, STOPPED, Run, _answers, _done, _number, _report, _through
+from zoo.inference.predictor import require_question
+from zoo.quiet import quiet
+from zoo.recipe.compose import compose
+from zoo.recipe.instantiate import instantiate
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
     from zoo.tasks.base import Task
-
-MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch")
-SETTINGS = (*MEDIA, *PICTURES, "category", "up", "question", "choices")
-SOME_FAILED, STOPPED = 3, 130
-
-
-def predict(pairing: Pairing, samples: Sequence[Any]) -> list[dict[str, Any]]:
-    """Answer decoded samples in one batch, one dictionary each; raw ones are prepared as the adapter's data are.
-
-    Raises:
-        SettingError: there is no question where one is needed, or no choices.
-    """
-    return [one.record for one in answered(pairing, samples)]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,11 +88,11 @@ def main(argv: list[str] | None = None) -> int:
         fail(["--restart: there is no output= to write over"])
     quiet()
     with user_errors(), contextlib.ExitStack() as held:
-        folder = catalog.resolve(words["adapter"])
-        adapter.verify(folder)
-        config = recipe.compose(str(folder / "recipe.yaml"), [])
-        data = recipe.instantiate(config.data)
-        found = find(words, data, recipe.instantiate(config.task))
+        folder = places.resolve(words["adapter"])
+        directory.verify(folder)
+        config = compose(str(folder / "recipe.yaml"), [])
+        data = instantiate(config.data)
+        found = find(words, data, instantiate(config.task))
         if sentence := inputs.passed_over(found):
             print(f"note: {sentence}", file=sys.stderr)
         pictures = _pictures(words)
@@ -113,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
         if not asked:
             print(f"{_number(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
             return 0
-        _, pairing = adapter.load(folder, force="--force" in words)
+        _, pairing = directory.load(folder, force="--force" in words)
         for note in pairing.notes:
             print(f"note: {note}", file=sys.stderr)
         pairing.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -143,23 +131,9 @@ def find(words: Mapping[str, str], data: "DataModule", task: "Task") -> Inputs:
         for item in found.items if "questions" in words else ():
             data.require(item.settings)
             require_question(task, data.asked(item.settings))
-    except (DataError, SettingError, inputs.InputError) as error:
+    except (DataError, SettingError, InputError) as error:
         fail([str(error)])
     return found
-
-
-def _answers(words: Mapping[str, str], folder: Path) -> Answers | None:
-    """The output file, if one is wanted."""
-    if not (output := words.get("output")):
-        return None
-    sums = adapter.checksums(folder)
-    run = {
-        "adapter": _sha256(f"{sums['adapter.safetensors']} {sums['recipe.yaml']}".encode()),
-        "forced": "--force" in words,
-        "settings": {key: words[key] for key in SETTINGS if key in words},
-        "questions": _sha256(Path(words["questions"]).expanduser().read_bytes()) if "questions" in words else None,
-    }
-    return Answers(Path(output).expanduser(), run, restart="--restart" in words)
 
 
 def _pictures(words: Mapping[str, str]) -> Path | None:
@@ -172,60 +146,6 @@ def _pictures(words: Mapping[str, str]) -> Path | None:
     except OSError as error:
         fail([f"pictures={word}: {error.strerror}; expected a folder"])
     return folder
-
-
-def _done(item: Input, answers: Answers | None, pictures: Path | None) -> bool:
-    """Whether an input has its answer in the output and, where they are wanted, its drawing."""
-    drawn = pictures is None or picture_of(item, pictures).exists()
-    return answers is not None and drawn and answers.has(item.id, item.file)
-
-
-def _through(run: Run, asked: Sequence[Input], order: Sequence[str]) -> bool:
-    """Answer inputs; whether that was stopped on the way."""
-    if run.answers:
-        run.answers.begin([item.id for item in asked])
-    try:
-        run.over(asked)
-    except KeyboardInterrupt:
-        again = "; the same command goes on" if run.answers else ""
-        run.say(f"stopped: {run.done} of {_number(asked)} are through{again}")
-        return True
-    except BrokenPipeError:  # who reads standard output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    finally:
-        if run.answers:
-            run.answers.close()
-    if run.answers:
-        run.answers.sort(order)
-    return False
-
-
-def _report(words: Mapping[str, str], found: Inputs, asked: Sequence[Input], run: Run, seconds: float) -> None:
-    """What a run should say at its end, on standard error: notes and, of several inputs, how it went."""
-    told = {"gsd": "gsd" in run.pairing.method.conditions, "question": run.pairing.task.writes > 0}
-    for key, used in told.items():
-        if key in words and not used:
-            print(f"note: this adapter makes no use of {key}=", file=sys.stderr)
-    for note, ids in run.notes.items():
-        where = ids[0] if len(ids) == 1 else f"{len(ids)} inputs, {ids[0]} the first"
-        print(f"note: {where}: {note}", file=sys.stderr)
-    if len(found.items) == 1:
-        return
-    earlier = len(found.items) - len(asked)
-    counts = f"{len(found.items) - run.failed} answered{f' ({earlier} of them earlier)' if earlier else ''}"
-    failed = f", {run.failed} could not be" if run.failed else ""
-    where = f"; {words['output']}" if words.get("output") else ""
-    speed = f"{seconds:.1f} s, {len(asked) / seconds:.3g} a second"
-    print(f"{_number(found.items)}: {counts}{failed}; {speed}{where}", file=sys.stderr)
-
-
-def _number(items: Sequence[Input]) -> str:
-    return f"{len(items)} input{'s' * (len(items) != 1)}"
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 if __name__ == "__main__":

@@ -29,11 +29,12 @@ from torch.utils.data import Dataset
 
 from zoo import locks
 from zoo.backbones.base import Backbone, Fingerprint
-from zoo.backbones.weights import cache_dir
 from zoo.batch import Batch, GroundScale, SampleSet, stack
+from zoo.files import cache_dir
 from zoo.ground import seen
 
 FORMAT = 1
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 UNTOLD = "kept before caches told"

@@ -11,8 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zoo import adapter, catalog, recipe, run, run_folder
-from zoo.command import fail, parse_words, user_errors
+from zoo import files
+from zoo.adapter import directory, places
+from zoo.command_line import fail, parse_words, user_errors
+from zoo.recipe.compose import compose
+from zoo.records import run_places
 
 FREE = ("data.", "data=", "trainer.", "cache.", "cache=")
 
@@ -30,22 +33,22 @@ def main(argv: list[str] | None = None) -> int:
             ]
         )
     with user_errors():
-        folder = catalog.resolve(named["adapter"])
-        adapter.verify(folder)
+        folder = places.resolve(named["adapter"])
+        directory.verify(folder)
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        config = recipe.compose(str(folder / "recipe.yaml"), overrides)
-        from zoo import report
-        from zoo.train import train
-        from zoo.verdict import verdict
+        config = compose(str(folder / "recipe.yaml"), overrides)
+        from zoo.records.verdict import verdict
+        from zoo.report import tables
+        from zoo.training.fit import train
 
-        run_dir = run.create(Path(named.get("runs", "runs")) / "reproduce", folder.name)
-        with run_folder.not_left_empty([run_dir, *list(run_dir.parents)[:3]]):
+        run_dir = run_places.create(Path(named.get("runs", "runs")) / "reproduce", folder.name)
+        with run_places.not_left_empty([run_dir, *list(run_dir.parents)[:3]]):
             record = train(config, run_dir, name=stored["manifest"]["recipe"])
         if record is None:
             return 0
         found = verdict(record, stored)
-        run.write_json(run_dir / "verdict.json", {**found, "adapter": str(folder), "stored": stored["metrics"]})
-        report.show(report.evaluation(record, stored))
+        files.write_json(run_dir / "verdict.json", {**found, "adapter": str(folder), "stored": stored["metrics"]})
+        tables.show(tables.evaluation(record, stored))
         for line in differences(record["manifest"], stored["manifest"]):
             print(line)
         print(found["line"])

@@ -11,236 +11,18 @@ for longer: the schedule of the learning rate is then that of the longer trainin
 shorter training had measured and shipped moves to `earlier/`.
 """
 
-import contextlib
-import json
 import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from zoo import recipe, run_folder
-from zoo.command import Request, parse_recipe_command, quiet, user_errors
+from zoo.adapter.places import recipe_name
+from zoo.command_line import parse_recipe_command, user_errors
 from zoo.errors import UserError
-from zoo.initialise import initialise, recipe_name, starting_point, told
-from zoo.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    import lightning as L
-    from omegaconf import DictConfig
-
-    from zoo.training.loaders import Loaders
-    from zoo.training.module import TrainingModule
-
-
-def train(
-    config: "DictConfig",
-    run_dir: Path,
-    *,
-    name: str,
-    resume: bool = False,
-    init: Path | None = None,
-    test: bool = True,
-) -> dict[str, Any] | None:
-    """Fit, select the checkpoint on the validation split, measure the test split once, write the run folder.
-
-    Args:
-        config: a composed recipe.
-        run_dir: an existing folder, without anything of a run unless `resume`.
-        name: of the recipe; its card becomes the adapter's.
-        resume: go on with the run in `run_dir`, from its last checkpoint, or with the test where its training ended
-            before it.
-        init: an adapter directory to take tensors from.
-        test: measure the test split; else stop before it, as a sweep does with all but its winner.
-
-    Returns:
-        What metrics.json holds: measured metrics and the manifest. None without a test, and in the further processes of
-        a distributed run.
-
-    Raises:
-        RecipeError: the folder holds another run, or this is not the run to go on with.
-    """
-    with run_folder.entered(run_dir, config, resume=resume) as entered:
-        return _train(config, entered, name=name, init=init, test=test)
-
-
-def _train(
-    config: "DictConfig", entered: RunFolder, *, name: str, init: Path | None, test: bool
-) -> dict[str, Any] | None:
-    import torch
-    from omegaconf import OmegaConf
-
-    from zoo import adapter, card, results, run
-    from zoo.build import build_pairing
-    from zoo.evaluate import described, measure, single_trainer
-    from zoo.pairing import count_parameters
-    from zoo.training import familiarity
-    from zoo.training.build import build_data, build_loaders, build_trained
-    from zoo.training.loaders import lone
-
-    quiet()
-    start, run_dir = time.perf_counter(), entered.folder
-    with _unwinding():
-        data = build_data(config)
-        digests = data.sample_digests() if run_folder.leads() else {}
-        if run_folder.leads():
-            entered.check_data(digests)
-        module, loaders, trainer = build_trained(config, data, run_dir)
-    pairing = module.pairing
-    trainable, total = count_parameters(pairing)
-    start_of = initialise(pairing, config, init) if init else None
-    backbones = {name: asdict(known) for name, known in pairing.fingerprints.items()}
-    data.measured_in(pairing.ground)  # an adapter to start from brings its own
-    if trainer.is_global_zero:
-        start_of = entered.check_start(backbones, start_of)
-        entered.begin(config, digests, name=name, backbones=backbones, init=start_of)
-        said = [backbone.describe(trainer.strategy.root_device) for backbone in pairing.backbones.values()]
-        said = [f"{trainable:,} of {total:,} parameters train", pairing.method.describe(), *said, f"writing {run_dir}"]
-        rows = len(data.sets["train"])
-        if loaders.joins and trainer.world_size == 1 and lone(rows, loaders.batch_size):
-            said.append(f"the last batch has {loaders.batch_size + 1} samples, as one alone has no batch statistics")
-        print(f"{name}: {'; '.join(filter(None, said))}", flush=True)
-        again = [f"this {_again(loaders)}"] if entered.starts_again else []
-        for line in ([told(start_of)] if start_of else []) + entered.told() + again:
-            print(line, flush=True)
-        if data.plan:
-            run.write_json(run_dir / "splits.json", data.plan)
-    fitted = _fit(trainer, module, loaders, entered, since=start)
-    if not test:
-        return None
-    start = time.perf_counter()
-    if torch.distributed.is_initialized():
-        # One process measures the test split, once, on a pairing that no strategy has wrapped or sharded.
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-        if not trainer.is_global_zero:
-            return None
-        pairing = build_pairing(config, data.classes, scale=pairing.ground)
-        loaders = build_loaders(config, data, pairing)
-    best = entered.best(fitted)
-    pairing.load_trainable(load_checkpoint(best), source=str(best))
-    alone = single_trainer(config.trainer.get("accelerator", "auto"))
-    familiarity.learn(loaders, alone)
-    measured, predictions = measure(loaders, alone)
-
-    extended = entered.record["extended"]
-    manifest = run.manifest(
-        recipe=name,
-        seed=config.seed,
-        selected_on="val",
-        epochs=len(fitted["history"]),
-        seconds=round(fitted["seconds"] + time.perf_counter() - start, 1),
-        data=described(data),
-        backbones=backbones,
-        parameters={"trainable": trainable, "total": total},
-        cost={**fitted["cost"], "checkpoint_bytes": best.stat().st_size},
-        **({"features": pairing.cache.told()} if pairing.cache else {}),
-        **({"init": start_of} if start_of else {}),
-        **({"extended": extended} if extended else {}),
-    )
-    record = {**measured, "manifest": manifest}
-    run.write_json(run_dir / "metrics.json", record)
-    run.write_json(
-        run_dir / "per_sample.json", dict(zip(predictions.ids, pairing.task.per_sample().tolist(), strict=True))
-    )
-    results.pictures(run_dir / "report", fitted["history"], predictions, data, pairing)
-    # What the files settled, an adapter must know without them.
-    resolved = OmegaConf.create({**config, "data": {**config.data, **data.settled()}})
-    adapter.save(
-        pairing,
-        run_dir / "adapter",
-        recipe=recipe.to_yaml(resolved),
-        metrics=record,
-        card=card.for_adapter,
-    )
-    return record
-
-
-@contextlib.contextmanager
-def _unwinding() -> Iterator[None]:
-    """Let SIGTERM end what goes before a training as Ctrl-C does, so that no empty folder stays; Lightning sees to it
-    in the training itself."""
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
-
-    def stop(*_: object) -> None:
-        raise SIGTERMException
-
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _fit(
-    trainer: "L.Trainer", module: "TrainingModule", loaders: "Loaders", entered: RunFolder, *, since: float
-) -> dict[str, Any]:
-    """Train, and keep history, cost, the seconds since `since`, the metrics' unit and which checkpoint is best; read
-    them where that is done."""
-    from zoo import run
-    from zoo.training import processes
-    from zoo.training.checkpoints import Best
-    from zoo.training.trainer import Cost, History
-
-    fitted, last = entered.folder / run_folder.FITTED, entered.folder / run_folder.LAST
-    if entered.begun and fitted.exists():
-        outcome: dict[str, Any] = json.loads(fitted.read_text(encoding="utf-8"))
-        return outcome
-    best = next(c for c in trainer.callbacks if isinstance(c, Best))  # type: ignore[attr-defined]
-    best.run = entered.id
-    onwards = str(last) if entered.begun and last.exists() else None
-    try:
-        with processes.none_lost():
-            trainer.fit(module, datamodule=loaders, ckpt_path=onwards, weights_only=onwards is not None or None)
-    except SystemExit as end:
-        if not trainer.interrupted:
-            raise
-        terminated = type(end).__name__ == "SIGTERMException"
-        if trainer.is_global_zero:
-            how = "goes on" if last.exists() else _again(loaders)
-            by = " by SIGTERM" if terminated else ""
-            print(
-                f"stopped{by} in epoch {trainer.current_epoch + 1}: the same command with resume=true {how}",
-                file=sys.stderr,
-            )
-        sys.exit(143 if terminated else 130)  # Lightning would exit with 0 and 1
-    history = next(c for c in trainer.callbacks if isinstance(c, History)).rows  # type: ignore[attr-defined]
-    cost = next(c for c in trainer.callbacks if isinstance(c, Cost)).summary()  # type: ignore[attr-defined]
-    outcome = {
-        "history": history,
-        "cost": cost,
-        "seconds": time.perf_counter() - since,
-        "unit": module.pairing.task.unit,
-    }
-    if trainer.is_global_zero:
-        outcome["best"] = {"file": run_folder.BEST, "sha256": best.sha256()}
-        run.write_json(fitted, outcome)
-    return outcome
-
-
-def _again(loaders: "Loaders") -> str:
-    """What becomes of a training that was stopped before its first checkpoint."""
-    known = [loaders.samples(loaders.data.sets[split]) for split in ("train", "val")]
-    if not (cached := sum(samples.cached() for samples in known)):
-        return "starts again: there is no checkpoint yet"
-    total = sum(len(samples) for samples in known)
-    return f"starts again: {cached:,} of {total:,} samples' features are cached, and it goes on from there"
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Trainable tensors of a checkpoint."""
-    import torch
-
-    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-    return state
-
+from zoo.recipe.compose import RecipeError, compose
+from zoo.recipe.request import Request
+from zoo.records import run_places
+from zoo.training.fit import train
+from zoo.training.initialise import starting_point
 
 EXTRA = {
     "resume": "true: go on with the newest run of this recipe, or the one in into=; trainer.max_epochs may be larger",
@@ -259,34 +41,35 @@ def main(argv: list[str] | None = None) -> int:
     request = parse_recipe_command(words, "zoo.train", extra=EXTRA)
     name = recipe_name(request.recipe)
     with user_errors():
-        config = recipe.compose(request.recipe, request.overrides, smoke=request.smoke)
+        config = compose(request.recipe, request.overrides, smoke=request.smoke)
         resume, test = (_flag(request, "resume", "false"), _flag(request, "test", "true"))
         run_dir, made = _run_folder(request, name, resume=resume)
-        with run_folder.not_left_empty(made):
+        with run_places.not_left_empty(made):
             record = train(config, run_dir, name=request.extra.get("card", name), resume=resume, init=init, test=test)
         if record:
-            from zoo import report
+            from zoo.report import tables
 
-            report.show(report.summary(record, run_dir))
+            tables.show(tables.summary(record, run_dir))
     return 0
 
 
 def _flag(request: Request, key: str, default: str) -> bool:
     given = request.extra.get(key, default)
     if given not in ("true", "false"):
-        raise recipe.RecipeError([f"{key}: expected true or false, got {given!r}"])
+        raise RecipeError([f"{key}: expected true or false, got {given!r}"])
     return given == "true"
 
 
 def _run_folder(request: Request, name: str, *, resume: bool) -> tuple[Path, list[Path]]:
     """A run folder, told to the processes that a strategy starts; and the folders that are made for it, inner first."""
-    from zoo import run
+    from zoo.records import run_places
+    from zoo.records.run_places import FOLDER
 
     root, into, made = Path(request.extra.get("runs", "runs")), request.extra.get("into"), list[Path]()
     try:
-        shared = run.shared_folder()
+        shared = run_places.shared_folder()
     except FileNotFoundError as error:
-        raise recipe.RecipeError([str(error)]) from None
+        raise RecipeError([str(error)]) from None
     if shared or into:
         folder = shared or Path(str(into))
         made = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -296,11 +79,11 @@ def _run_folder(request: Request, name: str, *, resume: bool) -> tuple[Path, lis
             except OSError as error:
                 raise UserError(f"{error.filename or folder}: {error.strerror}; a run needs a folder") from None
     elif resume:
-        folder = run_folder.newest(root, name)
+        folder = run_places.newest(root, name)
     else:
-        folder = run.create(root, name)
+        folder = run_places.create(root, name)
         made = [folder, folder.parent, folder.parent.parent]
-    os.environ[run.FOLDER] = str(folder)
+    os.environ[FOLDER] = str(folder)
     return folder, made
 
 

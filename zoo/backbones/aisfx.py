@@ -11,12 +11,16 @@ from torch.nn import functional as F
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, fingerprint
 from zoo.backbones.draws import initialising
+from zoo.backbones.weights import WeightsError
 from zoo.batch import Clip, tensor_of
 from zoo.ops.fbank import fbank
 
 EMBEDDED = "pypi:aisfx==0.1.2!aisfx/models/checkpoint.pth"
+
 SAMPLE_RATE = 44_100
+
 MELS = 96
+
 WIDTHS = (64, 128, 256, 512)
 
 
@@ -101,7 +105,7 @@ class AiSFX(Backbone):
         kept = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(f"{prefix}conv_block")}
         missing, unexpected = self.net.load_state_dict(kept, strict=False)
         if missing or unexpected:
-            raise weights.WeightsError(f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}")
+            raise WeightsError(f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}")
 
     def transform(self, clip: Clip) -> Tensor:
         """Windows to log-mel pictures [T, 96, frames]; the clip's peak is scaled to 1, silence stays silent."""

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, Bound, fingerprint
 from zoo.backbones.draws import initialising
+from zoo.backbones.weights import WeightsError
 from zoo.batch import Clip, tensor_of
 from zoo.ops.fbank import KALDI_RATE, fbank
 
@@ -119,16 +120,14 @@ class BEATs(Backbone):
             self.config = BEATsConfig(**cast(dict[str, Any], config or {}))
         else:
             if config:
-                raise weights.WeightsError(f"{source}: config belongs to random: sources; a checkpoint brings its own")
+                raise WeightsError(f"{source}: config belongs to random: sources; a checkpoint brings its own")
             self.config, state = published(weights.load_state_dict(weights.resolve(source)), source=source)
         with initialising(source, "BEATs"):
             self.net = _build(self.config)
         if state is not None:
             missing, unexpected = self.net.load_state_dict(state, strict=False)
             if missing or unexpected:
-                raise weights.WeightsError(
-                    f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}"
-                )
+                raise WeightsError(f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}")
         self.dims = (self.config.encoder_embed_dim,) * (self.config.encoder_layers + 1)
         self.fingerprint = fingerprint(self.net, {"front_end": "beats"})
         self.freeze()
@@ -207,11 +206,11 @@ def published(checkpoint: Any, *, source: str) -> tuple[BEATsConfig, dict[str, T
         WeightsError: not such a checkpoint, or of another architecture.
     """
     if not isinstance(checkpoint, dict) or not {"cfg", "model"} <= set(checkpoint):
-        raise weights.WeightsError(f"{source}: expected an authors' checkpoint with the entries cfg and model")
+        raise WeightsError(f"{source}: expected an authors' checkpoint with the entries cfg and model")
     cfg = checkpoint["cfg"]
     other = {name: cfg[name] for name, value in FIXED.items() if name in cfg and cfg[name] != value}
     if other:
-        raise weights.WeightsError(f"{source}: settings {other} are of another architecture; expected {FIXED}")
+        raise WeightsError(f"{source}: settings {other} are of another architecture; expected {FIXED}")
     config = BEATsConfig(**{name: cfg[name] for name in BEATsConfig.__dataclass_fields__ if name in cfg})
     state = {}
     for name, tensor in checkpoint["model"].items():

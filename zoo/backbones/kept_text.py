@@ -1,7 +1,7 @@
 """In the place of a text tower: what an adapter keeps of it, the anchors of its classes.
 
-A method that hears class names needs a text tower once, when it is attached; to predict, the vectors are enough. An
-adapter keeps them beside its tensors (`zoo.kept_anchors`), so that nobody has to load a language model for them.
+A method that hears class names needs a text tower once, when it is attached; to predict, vectors are enough. An
+adapter keeps them beside its tensors (`zoo.adapter.kept_anchors`): nobody has to load a language model for them.
 """
 
 import json

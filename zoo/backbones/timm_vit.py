@@ -10,6 +10,7 @@ from zoo.backbones import vit, weights
 from zoo.backbones.base import Bound, fingerprint
 from zoo.backbones.draws import initialising
 from zoo.backbones.square import IMAGENET_MEAN, IMAGENET_STD, SquareBackbone, square
+from zoo.backbones.weights import WeightsError
 from zoo.batch import Framed, tensor_of
 
 
@@ -88,6 +89,6 @@ def stored(source: str) -> dict[str, Tensor]:
     try:
         published = timm.create_model(weights.parse(source).name, pretrained=True, num_classes=0)
     except OSError as error:
-        raise weights.WeightsError(f"{source}: the hub cannot be reached and nothing is cached: {error}") from error
+        raise WeightsError(f"{source}: the hub cannot be reached and nothing is cached: {error}") from error
     state: dict[str, Tensor] = published.state_dict()
     return state

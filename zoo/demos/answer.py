@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.asking import answered
+from zoo.inference.predictor import answered
 from zoo.pairing import Pairing
 
 Arrays = dict[str, NDArray[Any]]

@@ -20,14 +20,18 @@ from zoo.pairing import Pairing
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
-    from data_modules.clips import ClipDataModule
+    from data_modules.kinds.clips import ClipDataModule
 
 FILES = "a video or a sound; of a long one, what follows the second that you say"
+
 ROWS = 12
 """Most classes of a heat map, the likeliest first."""
+
 STRIP, ROW, MAP = 34, 24, 145
 """Heights in pixels: of a line of events, of a class, of the gates of one site."""
+
 SIDE = 96
+
 NARROW, LETTER = 220, 7
 """Pixels: of the time axis on a telephone, and of a letter; a block names its event where that fits."""
 

@@ -16,14 +16,16 @@ from zoo.batch import Cloud
 from zoo.demos.answer import Answer
 from zoo.demos.style import CLASSES, caption, shares, styled, verdict
 from zoo.pairing import Pairing
-from zoo.plots_clouds import AXES, Up, draw
+from zoo.report.plots_clouds import AXES, Up, draw
 from zoo.tasks.part_segmentation import PartSegmentation
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
 
 FILES = "a cloud"
+
 HEIGHT = 430
+
 EYE = {"x": 1.6, "y": -1.9, "z": 0.95}
 """From where the clouds are seen at first, in their own extents."""
 

@@ -14,13 +14,18 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from omegaconf import DictConfig
 
-from zoo import schema, sources, words
+from zoo.metrics import names
 from zoo.pairing import Pairing, count_parameters
-from zoo.report import number
+from zoo.recipe import sources
+from zoo.recipe.schema import SchemaError
+from zoo.wording import number
 
 HEAD = Markup('<div class="zoo-head"><h1>{}</h1><p>{}. {}.</p><p>{}</p>{}</div>')
+
 WARNING = Markup('<p class="zoo-warning">{}: {}</p>')
+
 MEASURED = Markup("Measured <b>{}</b> {} on {}, {} split (n = {}){}.{}")
+
 SYNTHETIC = Markup(' <span class="zoo-badge">synthetic data: not a benchmark result</span>')
 
 
@@ -35,7 +40,7 @@ def heading(name: str, config: DictConfig, pairing: Pairing, record: Mapping[str
     """
     backbones = ", ".join(name for block in config.backbones.values() if block is not None for name in _frozen(block))
     trained, total = count_parameters(pairing)
-    what = f"{words.called(_class(config.method))} on frozen {backbones}, for {pairing.task.kind.replace('-', ' ')}"
+    what = f"{names.called(_class(config.method))} on frozen {backbones}, for {pairing.task.kind.replace('-', ' ')}"
     size = f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})"
     notes = [*pairing.caveats, *pairing.notes]
     told = [*(("forced", line) for line in pairing.forced), *(("note", line) for line in notes)]
@@ -50,7 +55,7 @@ def measured(record: Mapping[str, Any]) -> Markup:
     interval = "" if low is None else f", 95 % interval {number(low, unit)} to {number(high, unit)}"
     return MEASURED.format(
         number(record["metrics"][monitor], unit),
-        words.named(monitor),
+        names.named(monitor),
         data["name"],
         record["split"],
         record["n"],
@@ -76,7 +81,7 @@ def _frozen(block: Any) -> list[str]:
     """What a backbone's weights are called; the class's name where nobody knows that."""
     try:
         return [name for name, _ in sources.names(block)] or [_class(block)]
-    except schema.SchemaError:
+    except SchemaError:
         return [_class(block)]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_modules.errors import DataError
-from zoo.inputs import find, passed_over, read
+from zoo.inference.inputs import find, passed_over, read
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from markupsafe import Markup
 
-from data_modules.clips import ClipDataModule
-from data_modules.clouds import CloudDataModule
 from data_modules.errors import DataError
-from data_modules.pictures import PictureDataModule
-from data_modules.probes import GSD
+from data_modules.kinds.clips import ClipDataModule
+from data_modules.kinds.clouds import CloudDataModule
+from data_modules.kinds.pictures import PictureDataModule
+from data_modules.kinds.probes import GSD
 from zoo.demos import clips, clouds, pictures
 from zoo.demos.answer import ask
 from zoo.demos.heading import WARNING
@@ -25,12 +25,17 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
 
 KINDS = {ClipDataModule: clips, CloudDataModule: clouds, PictureDataModule: pictures}
+
 SHOWN = 16
 """Suffixes of files that are named."""
+
 BUSY = '<p class="zoo-said">&nbsp;<br>&nbsp;</p>'
+
 COLUMNS, ROW, MARGIN = 3, 108, 12
 """Of the samples' pictures; heights in pixels."""
+
 REFUSED = Markup('<p class="zoo-refused">No answer. <span>{}</span></p>')
+
 HINT = '<p class="zoo-said">Nothing asked yet <small>pick a sample or drop a file, then press Answer</small></p>'
 
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from data_modules.errors import DataError
-from data_modules.picture_set import plausible
-from data_modules.probes import GSD
+from data_modules.kinds.picture_set import plausible
+from data_modules.kinds.probes import GSD
 from zoo.backbones.vision_language import LETTERS
 from zoo.batch import METRES, Picture, Question
 from zoo.demos.answer import Answer
@@ -22,12 +22,15 @@ from zoo.pairing import Pairing
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
-    from data_modules.pictures import PictureDataModule
+    from data_modules.kinds.pictures import PictureDataModule
 
 FILES = "a picture"
+
 SIDE = 300
 """Height of the picture, in pixels."""
+
 TICKS = [digit * 10.0**decade for decade in range(-3, 4) for digit in (1, 2, 5)]
+
 FROM = {
     "told": "told, which goes before any estimate",
     "file": "as the file says, which goes before any estimate",

@@ -9,13 +9,17 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 BLUE, ORANGE, GREY = "#2563eb", "#c2410c", "#718096"
+
 BACKGROUND, FAINT = "#e2e8f0", "rgba(113,128,150,0.25)"
+
 CLASSES = [
     *("#2563eb", "#c2410c", "#15803d", "#7e22ce", "#be123c", "#0f766e", "#a16207", "#4338ca", "#9d174d", "#3f6212"),
     *("#0e7490", "#7c2d12", "#1d4ed8", "#86198f", "#166534", "#92400e", "#075985", "#6b21a8", "#9f1239", "#365314"),
 ]
 """Of classes and parts in turn, dark enough for white letters."""
+
 SANS = ["ui-sans-serif", "system-ui", "Helvetica Neue", "Arial", "sans-serif"]
+
 MONO = ["ui-monospace", "SFMono-Regular", "Consolas", "monospace"]
 
 CSS = """

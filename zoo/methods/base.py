@@ -11,6 +11,7 @@ from zoo.batch import Batch, GroundScale
 from zoo.errors import SettingError
 
 Backbones = Mapping[str, Backbone]
+
 Features = dict[str, Tensor]
 
 

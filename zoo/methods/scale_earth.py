@@ -33,6 +33,7 @@ from zoo.methods.scale_gate import GatedUpdates
 from zoo.methods.sites import describe, find, first_blocks
 
 GSD = "gsd"
+
 log = logging.getLogger(__name__)
 
 

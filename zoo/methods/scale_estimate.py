@@ -14,13 +14,19 @@ from torch import Tensor, nn
 from zoo.errors import SettingError
 
 OCTAVE = math.log10(2)
+
 BOUNDS = (-8.0, 4.0)
+
 METADATA, ESTIMATE, DEFAULT = 0, 1, 2
+
 BRANCHES = ("metadata", "estimate", "default")
+
 ORIGINS = ("told", "estimated", "default")
 """Of the branches, in answers: what is called metadata in measurements is told to the method, by whomever."""
+
 MOVED = 1e-4
 """Decades that are no matter of rounding."""
+
 NINETY = 1.6448536
 """Half the width of a Gaussian's central 90 % interval, in deviations."""
 

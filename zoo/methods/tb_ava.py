@@ -31,7 +31,9 @@ from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
 
 STREAMS = ("vision", "audio")
+
 OTHER = {"vision": "audio", "audio": "vision"}
+
 BACKGROUND = "background, nothing happens"
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 DISTINCT, QUANTILES = 8, 6
 """So many different distances are a bin each; where there are more, bins are equally full."""
+
 UNKNOWN = "unknown"
 
 

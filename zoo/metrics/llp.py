@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 LEVELS = ("segment", "event")
+
 KINDS = ("A", "V", "AV", "Type@AV", "Event@AV")
 
 

@@ -22,8 +22,11 @@ _LEAD = re.compile(
     r"(?:(?:the |my )?(?:best |correct |right |final )?(?:answer|option|choice)s?(?: is| are)?(?: ?: ?| )){0,2}",
     re.IGNORECASE,
 )
+
 _LETTER = r"[(\[]?[A-Za-z][)\]]?"
+
 _LETTERS = re.compile(rf"{_LETTER}(?:(?: ?[,;&] ?(?:and )?| (?:and )?){_LETTER})*\.?")
+
 _WORDED = re.compile(r"[(\[]?([A-Za-z])(?:[)\].:,]+ ?| )(.+)")
 
 _STRIPPED = (

@@ -12,7 +12,9 @@ from statistics import fmean
 from zoo.metrics.grouped import accuracy_by, macro
 
 RANGES = ((0, 10), (10, 100), (100, 1000))
+
 _NUMBER = re.compile(r"(\d+|\d{1,3}(?:,\d{3})+)(m2)?")
+
 _OF_PAPER = {
     f"between {low + 1}{unit} and {high}{unit}": f"between {low}{unit} and {high}{unit}"
     for low, high in RANGES

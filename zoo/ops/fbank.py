@@ -42,7 +42,9 @@ PRESETS = {
     "lavish_swin": Preset(192, 5.2, -4.984795570, 3.70797801, "hanning", htk=True),
     "lavish_vit": Preset(128, 10.0, -4.1426, 3.2001, "hanning", htk=True),
 }
+
 KALDI_RATE, AISFX_RATE = 16_000, 44_100
+
 AISFX_SCALE = 9.457798957824707
 
 

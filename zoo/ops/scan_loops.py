@@ -18,23 +18,32 @@ from numba.extending import intrinsic
 
 CHUNK = 16
 """Tokens between two states that the forward pass keeps."""
+
 WIDTH = 256
 """Most channels of a block. A wide inner loop pays for its start (checks that arrays do not overlap, ends) less often;
 wider ones gain no more."""
+
 LANES = 16
 """float32 values of the widest vector register; a block is a multiple of it, so that no loop has a scalar end."""
 
 f = np.float32
+
 ZERO, HALF, ONE, TWO = f(0), f(0.5), f(1), f(2)
+
 LOWEST, HIGHEST = f(-87), f(88)
+
 LOG2_E, LN2_HIGH, LN2_LOW = f(1.44269504088896341), f(0.693359375), f(-2.12194440e-4)
+
 # exp(r) = 1 + r + r^2 (E5 + ... + E0 r^5) on |r| <= ln(2) / 2 (Cephes, expf).
 E0, E1, E2 = f(1.9875691500e-4), f(1.3981999507e-3), f(8.3334519073e-3)
+
 E3, E4, E5 = f(4.1665795894e-2), f(1.6666665459e-1), f(5.0000001201e-1)
+
 # log(1 + e) = 2 atanh(e / (2 + e)), by its series.
 L3, L5, L7, L9, L11 = f(2 / 3), f(2 / 5), f(2 / 7), f(2 / 9), f(2 / 11)
 
 inline = njit(fastmath=True, inline="always")
+
 kernel = njit(fastmath=True, nogil=True, cache=True, error_model="numpy")
 
 

@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 CHUNK = 16  # tokens between two kept states
+
 BLOCK_D = 16  # channels of one program: 16 x 16 states are 8 registers per thread of the one warp that holds them
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Backend = Literal["auto", "reference", "doubling", "numba", "triton", "mamba_ssm"]
+
 Named = Literal["reference", "doubling", "numba", "triton", "mamba_ssm"]
 
 

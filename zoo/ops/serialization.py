@@ -23,7 +23,9 @@ Order = Literal[
     "hilbert",
     "hilbert_reversed",
 ]
+
 ORDERS: tuple[Order, ...] = get_args(Order)
+
 BITS = 10
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 import lightning as L
 from omegaconf import DictConfig
 
-from zoo import data_roots
-from zoo.build import build_pairing
 from zoo.errors import SettingError
 from zoo.pairing import Pairing
-from zoo.recipe import instantiate
+from zoo.recipe import data_roots
+from zoo.recipe.build import build_pairing
+from zoo.recipe.instantiate import instantiate
 from zoo.training.loaders import Loaders
 from zoo.training.module import TrainingModule
 

@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
-from zoo.run_folder import BEST, LAST
+from zoo.records.run_folder import BEST, LAST
 from zoo.training import processes
 
 

@@ -21,6 +21,7 @@ from zoo.pairing import Pairing
 from zoo.predictions import Predictions
 from zoo.training import processes
 from zoo.training.optimizer import Optimizer
+from zoo.training.processes import Counted
 
 OWN = "pairing."
 """What Lightning puts before the names of a pairing's tensors; checkpoints have them without it, as adapters do."""
@@ -52,7 +53,7 @@ class TrainingModule(L.LightningModule):
         # differing numbers of batches (validation) could not answer.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
         self.predictions = Predictions()
-        self._counted: list[processes.Counted] = []
+        self._counted: list[Counted] = []
         self._losses: list[Tensor] = []
 
     def configure_model(self) -> None:
@@ -156,7 +157,7 @@ class TrainingModule(L.LightningModule):
         """The task's decoded output for one batch."""
         return self.pairing.predict(batch)
 
-    def _evaluate(self, batch: Batch) -> processes.Counted:
+    def _evaluate(self, batch: Batch) -> Counted:
         task = self.pairing.task
         batch = replace(batch, write=task.writes)
         features = self.pairing(batch)

@@ -23,6 +23,7 @@ from zoo.batch import Batch
 from zoo.errors import UserError
 
 Item = TypeVar("Item")
+
 Counted = tuple[dict[str, Tensor], Batch]
 """One batch's predictions and what they are counted against."""
 

@@ -7,8 +7,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
-from zoo import words
-from zoo.report import duration
+from zoo.metrics.names import logged
+from zoo.report.tables import duration
 
 EVERY = 30.0
 """Seconds within which a line is printed where there is no bar."""
@@ -79,7 +79,7 @@ class Lines(Callback):
         """Print losses, the selecting metric, the epoch's seconds, and how long the rest takes at this pace."""
         seen, taken = trainer.callback_metrics, self.clock() - self._epoch
         names = [name for name in ("train/loss", "val/loss", "val/selected") if name in seen]
-        parts = [f"{words.logged(name, _monitor(pl_module))} {float(seen[name]):.4f}" for name in names]
+        parts = [f"{logged(name, _monitor(pl_module))} {float(seen[name]):.4f}" for name in names]
         left = taken * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
         pace = f"{taken:.0f} s" + (f", at most {duration(left)} left" if left else "")
         self._say(trainer, f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(parts)} ({pace})")
@@ -126,4 +126,4 @@ class Bar(RichProgressBar):
         """Losses and the selecting metric."""
         metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
         monitor = _monitor(trainer.lightning_module)
-        return {words.logged(name, monitor): value for name, value in metrics.items() if name != "v_num"}
+        return {logged(name, monitor): value for name, value in metrics.items() if name != "v_num"}

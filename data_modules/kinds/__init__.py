@@ -1,0 +1,1 @@
+"""What data sets of one kind of sample share: clips, clouds, pictures, questions."""

@@ -1,0 +1,151 @@
+"""Clips that lie on the disk as one media file each: shared by the benchmarks of real video."""
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+from torch import Tensor
+
+from data_modules.readers.media import READER, Policy, decode_clip, probe
+from data_modules.readers.media_streams import MediaError, NoPicturesError, NoSoundError
+from zoo.batch import Clip, SampleSet
+
+log = logging.getLogger(__name__)
+
+SHOWN = 5
+
+LACKING = {NoSoundError: "no sound", NoPicturesError: "no pictures"}
+
+
+class MediaSettings(Protocol):
+    """What `MediaClips` asks of its data module."""
+
+    name: str
+    segments: int
+    segment_seconds: float
+    sample_rate: int
+    frame_size: int | None
+    policy: Policy
+    on_bad: Literal["error", "skip"]
+    remarks: dict[str, int]
+
+
+class Look(NamedTuple):
+    """What one look at a file found: sha256 of its content, oddities in words, and why it cannot be used, if so."""
+
+    digest: str
+    remarks: list[str]
+    fault: MediaError | None
+
+
+class MediaClips(SampleSet[Clip]):
+    """One split of media files.
+
+    Every file is looked at here (hashed, its sound decoded), so that what is missing, damaged or silent is known before
+    training. A picture that turns out undecodable later raises `MediaError`; with `on_bad="skip"` every file is decoded
+    whole here instead, and bad ones are left out and counted.
+
+    Args:
+        entries: (id, file name, target tensors) of every clip.
+        data: its settings are used and its `remarks` are written.
+        split: name of the split.
+        folders: where files are looked for, in order.
+        distributor: said where files are missing.
+
+    Raises:
+        MediaError: files are missing or damaged and `on_bad` is "error".
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[tuple[str, str, dict[str, Tensor]]],
+        *,
+        data: MediaSettings,
+        split: str,
+        folders: Sequence[Path],
+        distributor: str,
+    ) -> None:
+        self.policy = data.policy
+        self.settings: dict[str, Any] = {
+            "segments": data.segments,
+            "segment_seconds": data.segment_seconds,
+            "sample_rate": data.sample_rate,
+            "frame_size": data.frame_size,
+            **data.policy,
+        }
+        found = [(name, locate(file, folders), target) for name, file, target in entries]
+        missing = [file for (_, path, _), (_, file, _) in zip(found, entries, strict=True) if path is None]
+        if missing and data.on_bad == "error":
+            raise MediaError(
+                f"{data.name}, split {split}: {len(missing)} of {len(entries)} media files are missing, e.g. "
+                f"{', '.join(missing[:SHOWN])}; looked in {', '.join(str(f) for f in folders)}. {distributor}. "
+                "on_bad=skip leaves them out and counts them"
+            )
+        kept = [(name, path, target) for name, path, target in found if path is not None]
+        looks = self._look({path for _, path, _ in kept}, whole=data.on_bad == "skip")
+        faults = [str(look.fault) for look in looks.values() if look.fault]
+        if faults and data.on_bad == "error":
+            raise MediaError(
+                f"{data.name}, split {split}: {len(faults)} media files cannot be used: {'; '.join(faults[:SHOWN])}. "
+                "on_bad=skip leaves such files out and counts them"
+            )
+        reasons = ["missing file: left out"] * len(missing)
+        for _, path, _ in kept:
+            fault = looks[path].fault
+            what = next((words for kind, words in LACKING.items() if isinstance(fault, kind)), "cannot be decoded")
+            reasons += [f"{what}: left out"] if fault else looks[path].remarks
+        for reason, number in Counter(reasons).items():
+            data.remarks[f"{split}: {reason}"] = number
+            log.warning("%s, %s: %s (%d of %d clips)", data.name, split, reason, number, len(entries))
+        self.entries = [(name, path, target) for name, path, target in kept if not looks[path].fault]
+        self.digests = {path: look.digest for path, look in looks.items()}
+
+    def _look(self, paths: Collection[Path], *, whole: bool) -> dict[Path, Look]:
+        """Look at every file once, decoding its pictures too where `whole` says so."""
+        seconds = self.settings["segments"] * self.settings["segment_seconds"]
+
+        def look(path: Path) -> Look:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                if whole:
+                    decode_clip(path, **self.settings)
+                remarks = probe(path, seconds=seconds, **self.policy)
+            except MediaError as error:
+                return Look(digest, [], error)
+            return Look(digest, remarks, None)
+
+        ordered = sorted(paths)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # FFmpeg's libraries run without Python's lock
+            return dict(zip(ordered, pool.map(look, ordered), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def id(self, index: int) -> str:
+        """Name of a clip."""
+        return self.entries[index][0]
+
+    def key(self, index: int) -> str:
+        """sha256 over the file's content and how it is cut."""
+        text = f"{self.digests[self.entries[index][1]]}|{sorted(self.settings.items())}|reader {READER}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def target(self, index: int) -> dict[str, Tensor]:
+        """Labels of a clip."""
+        return self.entries[index][2]
+
+    def __getitem__(self, index: int) -> Clip:
+        name, path, target = self.entries[index]
+        decoded = decode_clip(path, **self.settings)
+        return Clip(name, decoded.frames, decoded.audio, self.settings["sample_rate"], target)
+
+
+def locate(file: str, folders: Sequence[Path]) -> Path | None:
+    """First folder's file of that name."""
+    return next((folder / file for folder in folders if (folder / file).is_file()), None)

@@ -1,0 +1,1 @@
+"""What generated data sets are drawn with."""

@@ -1,0 +1,85 @@
+"""Class anchors that an adapter keeps, so that its text tower need not be built to predict.
+
+    tensor `text.anchors`     the vectors, [K', d], as the method has them
+    header `anchors`          the recipe's block that the text tower takes, and a hash of what they were made from
+
+Where recipe or classes were changed since, the anchors are not taken: the tower is built and compared, as it is for an
+adapter that keeps none.
+"""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from safetensors import safe_open
+
+from zoo.recipe.schema import TARGET
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.pairing import Pairing
+
+HEADER, ANCHORS = "anchors", "text.anchors"
+
+KEPT = "zoo.backbones.kept_text.KeptText"
+
+
+def kept(pairing: "Pairing", config: Any) -> tuple[dict[str, str], dict[str, "Tensor"]]:
+    """What an adapter's header and tensors have of a pairing's anchors; nothing of a method without text.
+
+    Args:
+        pairing: built from it.
+        config: a recipe as plain values.
+    """
+    anchors, name = pairing.method.anchored(), _tower(config)
+    if anchors is None or name is None:
+        return {}, {}
+    return {HEADER: json.dumps({"backbone": name, "of": _of(config, name, pairing.classes)})}, {ANCHORS: anchors}
+
+
+def stored(file: Path) -> dict[str, "Tensor"]:
+    """The tensors of an adapter's file that hold anchors: one or none."""
+    with safe_open(file, framework="pt") as tensors:
+        return {name: tensors.get_tensor(name) for name in tensors.keys() if name == ANCHORS}  # noqa: SIM118
+
+
+def without_tower(config: DictConfig, file: Path, header: Mapping[str, str]) -> DictConfig:
+    """A recipe whose text tower is what its adapter keeps of it; the recipe itself where that is nothing that fits.
+
+    Args:
+        config: the adapter's recipe.
+        file: its adapter.safetensors.
+        header: of that.
+    """
+    told = json.loads(header.get(HEADER, "{}"))
+    plain = OmegaConf.to_container(config, resolve=True)
+    name = told.get("backbone") if header["format"] != "1" else None
+    if not isinstance(plain, dict) or name is None or name not in plain["backbones"]:
+        return config
+    if told.get("of") != _of(plain, name, json.loads(header["classes"])):
+        return config
+    block = {TARGET: KEPT, "file": str(file)}
+    return OmegaConf.create({**plain, "backbones": {**plain["backbones"], name: block}})
+
+
+def _of(config: Any, name: str, classes: list[str]) -> str:
+    """sha256 of what anchors are made from: the blocks of text tower and method, and the classes."""
+    parts = [config["backbones"][name], config["method"], classes]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _tower(config: Any) -> str | None:
+    """Which of a recipe's backbones is the text tower; their modules are loaded."""
+    from zoo.backbones.base import TextEncoder
+
+    blocks = (config.get("backbones") or {}) if isinstance(config, dict) else {}
+    for name, block in blocks.items():
+        module, _, kind = str((block or {}).get(TARGET, "")).rpartition(".")
+        if module and issubclass(getattr(importlib.import_module(module), kind), TextEncoder):
+            return str(name)
+    return None

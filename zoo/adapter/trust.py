@@ -1,0 +1,141 @@
+"""What the recipe of an adapter may name, so that using an adapter from elsewhere runs no code of its maker's choice.
+
+A recipe's `_target_` is imported and called; `subprocess.run` would be as welcome there as a method. So an adapter may
+name classes that the zoo's own rooms define, and nothing else: no function, nothing that a module merely imports. Two
+things are yours to allow. A method of your own may lie directly in the folder you run from, for adapters that were
+not pulled (they lie outside the cache). And `$ZOO_TRUST` lists further packages, separated by commas.
+"""
+
+import ast
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zoo.errors import UserError
+from zoo.files import PACKAGE, cache_dir
+from zoo.recipe.former_names import LOADERS, TARGETS
+from zoo.recipe.schema import TARGET
+from zoo.recipe.strict_yaml import StrictLoader
+
+OURS = ("zoo", "data_modules")
+
+ROOMS = ("zoo.backbones.", "zoo.methods.", "zoo.tasks.", "data_modules.")
+
+SETTINGS = (*TARGETS, *TARGETS.values(), LOADERS, "zoo.prefix.PrefixCache")
+
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+
+RESOLVED_AWAY = ("include", "smoke", "variants")
+
+LARGEST_NUMBER = 2**20
+"""In an adapter's recipe. Of a width of 10^8 a single layer takes hundreds of gigabytes."""
+
+LARGEST = 2**20
+"""Bytes of a recipe; the zoo's are below 10 kB."""
+
+
+class TrustError(UserError):
+    """An adapter's recipe names what an adapter may not."""
+
+
+def check(folder: Path, *, pulled: bool | None = None) -> None:
+    """Read the `recipe.yaml` of an adapter directory as plain text values and check what it names. Imports nothing.
+
+    Args:
+        folder: an adapter directory.
+        pulled: whether it came from elsewhere; by default, whether it lies in the cache.
+
+    Raises:
+        TrustError: naming what it names, or that it is no resolved recipe.
+    """
+    path = folder / "recipe.yaml"
+    if path.stat().st_size > LARGEST:
+        raise TrustError(f"{path} has {path.stat().st_size:,} bytes; a recipe has at most {LARGEST:,}")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise TrustError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise TrustError(f"{path} is no recipe: expected a mapping")
+    # What a recipe composes from (other files, layers, interpolations that read the environment or build blocks out
+    # of text) is gone once it is resolved; what a look at the values cannot see has no place in an adapter.
+    if hidden := [key for key in RESOLVED_AWAY if key in values]:
+        raise TrustError(f"{path} has the key '{hidden[0]}': an adapter's recipe is resolved and stands alone")
+    if pulled is None:
+        pulled = folder.resolve().is_relative_to(cache_dir().resolve())
+    for key, value in _walk(values, path, set()):
+        if isinstance(value, str) and "${" in value:
+            raise TrustError(f"{path}: {value!r} is an interpolation; an adapter's recipe is resolved")
+        # Widths and ranks are what memory is asked for; only a seed may be any number.
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER and "seed" not in str(key):
+            raise TrustError(f"{path}: {key or 'a list'} holds {value:,}; expected numbers up to {LARGEST_NUMBER:,}")
+        if key == TARGET and not (_defined_here(value) or _allowed(value) or (not pulled and _own(value, folder))):
+            raise TrustError(
+                f"{path} names {value!r}, which is no backbone, method, task or data module of this zoo: it is not "
+                f"run. {_advice(value, pulled)}"
+            )
+
+
+def _walk(values: dict[Any, Any] | list[Any], path: Path, seen: set[int]) -> Iterator[tuple[Any, Any]]:
+    """Every key and plain value, however deep; list items have the key None."""
+    if id(values) in seen:  # a few lines of aliases of aliases expand to gigabytes
+        raise TrustError(f"{path} uses YAML aliases; an adapter's recipe is written out")
+    seen.add(id(values))
+    for key, value in values.items() if isinstance(values, dict) else ((None, item) for item in values):
+        yield None, key
+        if isinstance(value, dict | list) and key != TARGET:
+            yield from _walk(value, path, seen)
+        else:
+            yield key, value
+
+
+def _defined_here(target: Any) -> bool:
+    """Whether a room of the zoo defines this class (it may import many others)."""
+    if target in SETTINGS:
+        return True
+    if not isinstance(target, str) or not target.startswith(ROOMS) or not DOTTED.fullmatch(target):
+        return False
+    module, _, name = target.rpartition(".")
+    path = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    if not path.is_file():
+        return False
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body)
+
+
+def _allowed(target: Any) -> bool:
+    listed = {word.strip() for word in os.environ.get("ZOO_TRUST", "").split(",")} - {""}
+    return isinstance(target, str) and target.partition(".")[0] in listed - set(OURS)
+
+
+def _own(target: Any, folder: Path) -> bool:
+    """Whether the module lies directly in the folder one runs from, is what an import would find, and did not come
+    with the adapter."""
+    if not isinstance(target, str) or not DOTTED.fullmatch(target):
+        return False
+    top, here = target.partition(".")[0], Path.cwd()
+    if top in OURS:  # a checkout of the zoo is a folder to run from as well
+        return False
+    file = next((f for f in (here / top / "__init__.py", here / f"{top}.py") if f.is_file()), None)
+    if file is None or here.is_relative_to(folder.resolve()):
+        return False
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:
+        return False
+    return spec is None or (spec.origin is not None and Path(spec.origin).resolve() == file.resolve())
+
+
+def _advice(target: Any, pulled: bool) -> str:
+    top = str(target).partition(".")[0]
+    if top in OURS:
+        return "If a newer version made it, upgrade multimodal-peft-zoo"
+    trusting = f"set ZOO_TRUST={top} if you know and trust that package"
+    return (
+        f"To allow it, {trusting}" if pulled else f"Run from the folder that holds {top} if it is yours, or {trusting}"
+    )

@@ -1,0 +1,99 @@
+"""The results section of a model card: what was reported, what we measured, and comparisons with controls."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from zoo.records import comparison
+
+
+def results(front: Mapping[str, Any], comparisons: Mapping[str, Any]) -> str:
+    """The tables: reported, measured, and comparisons with controls."""
+    own = front.get("zoo", {})
+    compared = [_compared(name, record) for name, record in comparisons.items()]
+    unlike = [_unlike(own["familiarity"])] if "familiarity" in own else []
+    return "\n\n".join([_reported(own), _measured(front), *unlike, *compared])
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)])
+
+
+def _reported(own: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            r["method"],
+            r["dataset"],
+            r["metric"],
+            f"{r['value']} {r.get('unit', '')}".strip(),
+            r.get("selected_on", "unknown"),
+            r["source"],
+        )
+        for r in own.get("reported") or []
+    ]
+    if not rows:
+        return "**Reported** (not by us): nothing published."
+    return "**Reported** (not by us):\n\n" + _table(
+        ("method", "data", "metric", "value", "selected on", "source"), rows
+    )
+
+
+def _measured(front: Mapping[str, Any]) -> str:
+    rows = []
+    for model in front.get("model-index") or []:
+        for result in model["results"]:
+            for m in result["metrics"]:
+                a = m.get("args", {})
+                spread = f" ± {a['std']:.2f}" if a.get("std") is not None else ""
+                interval = f" [{a['interval'][0]:.2f}, {a['interval'][1]:.2f}]" if a.get("interval") else ""
+                rows.append(
+                    (
+                        result["dataset"]["name"],
+                        m["name"],
+                        f"{m['value']:.2f} %{spread}{interval}",
+                        a["n"],
+                        a["seeds"],
+                        a["selected_on"],
+                        a["commit"][:8],
+                        a["hardware"],
+                        a["date"],
+                    )
+                )
+    if not rows:
+        return "**Measured** by this code: not measured."
+    header = ("data (test)", "metric", "value", "n", "seeds", "selected on", "commit", "hardware", "date")
+    return "**Measured** by this code:\n\n" + _table(header, rows)
+
+
+def _unlike(record: Mapping[str, Any]) -> str:
+    own, *foreign = record["fires"].items()
+    rows = [(f"{own[0]}, own test split: false alarms", own[1]), *foreign]
+    where = f"commit {(record['commit'] or 'unknown')[:8]}, {record['hardware']}, {record['date'][:10]}"
+    return (
+        "**Unlike its training**: how often answers say that their input is, by the distance of frozen features to the "
+        f"training split's ({where}; `{record['command']}`). Where it does not fire, an input may "
+        "be foreign all the same:\n\n"
+    ) + _table(("data", "fires", "n"), [(name, f"{100 * one['fires']:.1f} %", one["n"]) for name, one in rows])
+
+
+def _compared(name: str, record: Mapping[str, Any]) -> str:
+    about = record["about"]
+    over = f"{about['folds']} folds" if about.get("folds") else f"seeds {about['seeds']}"
+    where = (
+        f"{about['dataset']}, n = {about['n']}, {over}, selected on {about['selected_on']}, commit "
+        f"{about['commit'][:8]}, {about['hardware']}, {about['date']}; `{about['command']}`"
+    )
+    header, rows = comparison.cells(record)
+    title = "Beside its controls" if name == "main" else f"Beside its controls, {name}"
+    rounds = "folds" if about.get("folds") else "seeds"
+    parts = [
+        f"**{title}**, measured by this code (mean ± deviation over {rounds}; in brackets trivial predictors; "
+        f"{where}):\n\n" + _table(tuple(header), [tuple(row) for row in rows])
+    ]
+    for what, (header, rows) in (
+        ("The method's own numbers", comparison.method_cells(record)),
+        ("Branches of the method", comparison.branch_cells(record)),
+    ):
+        if rows:
+            parts.append(f"{what}, of the same runs:\n\n" + _table(tuple(header), [tuple(row) for row in rows]))
+    return "\n\n".join(parts)

@@ -1,0 +1,227 @@
+"""Low-rank updates in the layout of HF `peft`: `adapter_model.safetensors` and `adapter_config.json`.
+
+PEFT knows one base model, so every module that others know by its own names (timm's transformer, transformers' model)
+gets a folder of its own, and names start at that module: `base_model.model.blocks.11.attn.qkv.lora_A.weight` belongs to
+`blocks.11.attn.qkv` of timm's model. PEFT knows no head of ours; it lies beside the folders.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from zoo.errors import UserError
+from zoo.interop import merged
+from zoo.methods.base import LowRank
+from zoo.pairing import Pairing
+from zoo.recipe import schema
+from zoo.recipe.schema import TARGET
+
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+
+KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<part>[AB])\.weight")
+
+PLAIN: dict[str, Any] = {
+    "peft_type": "LORA",
+    "use_dora": False,
+    "use_qalora": False,
+    "use_bdlora": None,
+    "bias": "none",
+    "lora_bias": False,
+    "fan_in_fan_out": False,
+    "modules_to_save": None,
+    "layer_replication": None,
+    "target_parameters": None,
+    "alora_invocation_tokens": None,
+    "arrow_config": None,
+    "kasa_config": None,
+    "rank_pattern": {},
+    "alpha_pattern": {},
+}
+"""What a configuration must say, or leave out, for its update to be `W + scaling B A` in equal form everywhere."""
+
+
+class PeftError(UserError):
+    """A folder holds no LoRA that this package can read."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A LoRA as PEFT writes it.
+
+    Attributes:
+        rank: r.
+        alpha: updates are scaled by alpha / r.
+        layers: `lora_A` and `lora_B` by path of the layer in its base model.
+        base: what the configuration says of the base model; nobody has checked it.
+    """
+
+    rank: int
+    alpha: float
+    layers: dict[str, tuple[Tensor, Tensor]]
+    base: str
+
+
+def roots(updates: Mapping[str, LowRank]) -> dict[str, dict[str, LowRank]]:
+    """Updates of one backbone by the module that PEFT takes for its base model, paths counted from there.
+
+    That is the innermost `net` around a layer; the backbone itself (``) where there is none.
+    """
+    found: dict[str, dict[str, LowRank]] = {}
+    for path, update in updates.items():
+        before, net, rest = f".{path}".rpartition(".net.")
+        root = f"{before}.net".removeprefix(".") if net else ""
+        found.setdefault(root, {})[rest if net else path] = update
+    return found
+
+
+def inner(root: str) -> str:
+    """`vision` of `vision.net`; nothing of `net`."""
+    return root.removesuffix("net").removesuffix(".")
+
+
+def folder_name(stream: str, root: str) -> str:
+    """`vision`, or `vlm-vision` where a backbone is made of several modules."""
+    return f"{stream}-{inner(root)}" if inner(root) else stream
+
+
+def write_all(
+    pairing: Pairing, config: DictConfig, folder: Path, *, gsd: float | None = None
+) -> dict[tuple[str, str], Path]:
+    """Write a PEFT folder for every adapted module.
+
+    Args:
+        pairing: whose method is written.
+        config: its recipe, which names the sources of the backbones' weights.
+        folder: takes the folders.
+        gsd: see `Method.low_rank`.
+
+    Returns:
+        The folders by stream and the module's path inside the backbone.
+
+    Raises:
+        SettingError: the method is no set of low-rank updates.
+    """
+    written = {}
+    for stream, updates in merged.sorted_out(pairing, pairing.method.low_rank(gsd=gsd)).items():
+        for root, own in roots(updates).items():
+            place = folder / folder_name(stream, root)
+            base, revision = base_of(config.backbones[stream], root)
+            write(own, place, base=base, revision=revision)
+            written[stream, root] = place
+    return written
+
+
+def base_of(block: Mapping[str, Any], root: str) -> tuple[str, str | None]:
+    """The source of a module's weights: repository and revision of `hf:`, as PEFT has them; else as a recipe has it.
+
+    Args:
+        block: of the backbone, in a recipe.
+        root: of the module. A backbone of several modules names a source for each, after its tower.
+    """
+    known = schema.signature(block[TARGET])
+    key = next(key for key in ("source", inner(root), "language") if key in known)
+    source = str(block.get(key) or known[key].value)
+    if not source.startswith("hf:"):
+        return source, None
+    name, _, revision = source.removeprefix("hf:").partition("@")
+    return name, revision or None
+
+
+def write(updates: Mapping[str, LowRank], folder: Path, *, base: str, revision: str | None = None) -> None:
+    """Write one PEFT folder.
+
+    Args:
+        updates: by path of the layer in the base model.
+        folder: made here.
+        base: the base model's name, for `base_model_name_or_path`.
+        revision: of the base model.
+
+    Raises:
+        PeftError: ranks or scalings differ.
+    """
+    from peft import LoraConfig
+
+    kinds = {(len(update.down), update.scaling) for update in updates.values()}
+    if len(kinds) != 1:
+        raise PeftError(f"ranks and scalings differ between layers: {sorted(kinds)}")
+    ((rank, scaling),) = kinds
+    alpha = scaling * rank
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=round(alpha) if math.isclose(alpha, round(alpha)) else alpha,
+        target_modules=sorted(updates),
+        lora_dropout=0.0,
+        base_model_name_or_path=base,
+        revision=revision,
+        inference_mode=True,
+    )
+    config.save_pretrained(folder)
+    tensors = {}
+    for path, update in updates.items():
+        for part, tensor in (("A", update.down), ("B", update.up)):
+            tensors[f"base_model.model.{path}.lora_{part}.weight"] = tensor.detach().cpu().contiguous()
+    save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
+
+
+def read(folder: Path) -> Loaded:
+    """Read one PEFT folder.
+
+    Raises:
+        PeftError: no such folder, another method than LoRA or a variant of it, or tensors besides the updates.
+    """
+    for name in (CONFIG, TENSORS):
+        if not (folder / name).is_file():
+            raise PeftError(f"{folder} is no PEFT folder: it has no {name} (pickled weights are not read)")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tensors = load_file(folder / TENSORS)
+        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise PeftError(f"{folder} is damaged: {type(error).__name__}: {error}") from None
+    if other := [f"{key}={config[key]!r}" for key, plain in PLAIN.items() if (config.get(key) or plain) != plain]:
+        raise PeftError(f"{folder / CONFIG} says {', '.join(other)}; only plain LoRA can be read")
+    matches = {name: KEY.fullmatch(name) for name in tensors}
+    if left := [name for name, match in matches.items() if match is None]:
+        raise PeftError(f"{folder / TENSORS} holds more than LoRA's A and B: {', '.join(left[:3])}")
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, match in matches.items():
+        assert match is not None
+        parts.setdefault(match["path"], {})[match["part"]] = tensors[name]
+    if odd := [path for path, pair in parts.items() if set(pair) != {"A", "B"} or len(pair["A"]) != rank]:
+        raise PeftError(f"{folder / TENSORS}: {odd[0]} has no pair of A and B of rank {rank}")
+    if config.get("use_rslora"):
+        alpha *= math.sqrt(rank)
+    layers = {path: (pair["A"], pair["B"]) for path, pair in parts.items()}
+    return Loaded(rank, alpha, layers, str(config.get("base_model_name_or_path")))
+
+
+def fits(loaded: Loaded, backbone: nn.Module) -> str | None:
+    """The module of a backbone that holds all layers of a LoRA, as in `roots`; None where none does."""
+    paths = {path for path, _ in backbone.named_modules()}
+    nets = {path for path in paths if path == "net" or path.endswith(".net")} | {""}
+    return next(
+        (root for root in sorted(nets, reverse=True) if all(join(root, p) in paths for p in loaded.layers)), None
+    )
+
+
+def join(root: str, path: str) -> str:
+    """A path inside a module, from outside."""
+    return f"{root}.{path}" if root else path
+
+
+def adapted(pairing: Pairing, folders: Mapping[tuple[str, str], Path]) -> None:
+    """Let `peft` itself put its folders onto a pairing's frozen backbones, by stream and root."""
+    from peft import PeftModel
+
+    for (stream, root), folder in folders.items():
+        # The updates go into the module that is given; the wrapper around it is not needed.
+        PeftModel.from_pretrained(pairing.backbones[stream].get_submodule(root), str(folder))

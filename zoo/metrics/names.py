@@ -1,0 +1,70 @@
+"""What metrics and predictors are called for a reader, and which way is good: the one place that says it.
+
+Keys of records stay as they are (`gsd_mae_octaves`); a table, a card, a picture and a page show these words. A metric
+of another package's task is called by its key.
+"""
+
+LOWER = "lower is better"
+
+HIGHER_ELSE = "higher is better where nothing else is said"
+"""Said once below a table."""
+
+NAMES = {
+    "instance_miou": "IoU, mean over shapes",
+    "class_miou": "IoU, mean over categories",
+    "mean_class_accuracy": "accuracy, mean over classes",
+    "accuracy_upstream": "accuracy, read as the benchmark's script reads",
+    "upstream_macro": "the same, mean over groups",
+    "task_macro": "accuracy, mean over kinds of question",
+    "group_macro": "accuracy, mean over groups of kinds",
+    "average_accuracy": "accuracy, mean over kinds of question",
+    "accuracy_without_count_and_area": "accuracy, without counts and areas",
+    "parse_failures": "answers that name no choice",
+    "lora": "LoRA",
+    "static_lora": "static LoRA",
+    "gsd_mae_octaves": "scale error, octaves",
+    "gsd_constant_mae_octaves": "scale error of always saying the median, octaves",
+    "gsd_coverage_90": "true scales within the 90 % interval",
+    "gsd_deviation_octaves": "median uncertainty stated, octaves",
+}
+
+PROBES = {"blank_image": "picture blank", "wrong_gsd": "another picture's scale", "unknown_gsd": "scale not told"}
+"""Looks at the test split with part of the input spoilt: METRIC_PROBE is the metric there."""
+
+GOOD = {
+    "parse_failures": LOWER,
+    "loss": LOWER,
+    "gsd_mae_octaves": LOWER,
+    "gsd_constant_mae_octaves": "to compare with",
+    "gsd_coverage_90": "0.9 is best",
+    "gsd_deviation_octaves": "neither way is better",
+}
+
+CALLED = {"TBAVA": "TB-AVA", "PointMAE": "Point-MAE", "Projector": "LLaVA, first stage", "Frozen": "a head alone"}
+"""Of classes whose names are not what the method is called."""
+
+
+def called(name: str) -> str:
+    """A method by the name of its class, in its paper's spelling."""
+    return CALLED.get(name, name)
+
+
+def named(key: str) -> str:
+    """A metric, predictor or variant in words."""
+    if key in NAMES or key in PROBES:
+        return NAMES.get(key) or PROBES[key]
+    for probe, words in PROBES.items():
+        if key.endswith(f"_{probe}"):
+            return f"{named(key.removesuffix(f'_{probe}'))}, {words}"
+    return key.replace("_", " ")
+
+
+def directed(key: str) -> str:
+    """A metric in words, with the good direction in brackets where higher is not better."""
+    return f"{named(key)} ({GOOD[key]})" if key in GOOD else named(key)
+
+
+def logged(key: str, monitor: str) -> str:
+    """What a training logs as SPLIT/NAME, in words: `val/selected` is the metric that selects the checkpoint."""
+    split, _, name = key.partition("/")
+    return f"{split} {named(monitor if name == 'selected' else name)}"

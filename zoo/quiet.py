@@ -1,0 +1,35 @@
+"""Silence of libraries that speak while a command works."""
+
+import logging
+import os
+import sys
+import warnings
+
+
+def quiet() -> None:
+    """Silence what libraries say that is not about this run: notices, tips, bars of their own."""
+    for name in ("lightning.pytorch", "lightning.fabric"):  # "[rank: 0] Received SIGTERM: 15", for instance
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    # Every process counts the whole validation split, so what it logs is the same in all.
+    warnings.filterwarnings("ignore", ".*sync_dist=True.*")
+    # Frozen encoders stay in eval mode by design.
+    warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
+    _without_bars()
+
+
+def _without_bars() -> None:
+    """No bars of transformers, nor of the hub below it. Neither is imported for that: point clouds need neither, and it
+    takes most of a second. transformers asks the hub's library when it is imported, that one the environment."""
+    if "transformers" in sys.modules:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+    elif "huggingface_hub.constants" in sys.modules:
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()
+    else:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,0 +1,59 @@
+"""From a checked configuration to a live pairing."""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from zoo.backbones.base import TextEncoder
+from zoo.batch import METRES, GroundScale
+from zoo.ground import measure_in
+from zoo.memory import Bounded
+from zoo.pairing import Pairing
+from zoo.recipe import schema
+from zoo.recipe.instantiate import instantiate
+from zoo.recipe.schema import TARGET
+
+
+def build_pairing(
+    config: DictConfig, classes: Sequence[str], *, cached: bool = True, scale: GroundScale | None = None
+) -> Pairing:
+    """The recipe's pairing for these classes, with freshly initialised trainable parts (seeded by `config.seed`).
+
+    Args:
+        config: the recipe.
+        classes: in label order.
+        cached: keep the recipe's prefix cache.
+        scale: what ground sampling distances are measured in, where files settled it; else as the recipe says.
+
+    Raises:
+        MemoryError: it does not fit into this machine's memory.
+    """
+    with Bounded():
+        encoders = {name: instantiate(block) for name, block in config.backbones.items() if block is not None}
+        # After the encoders: how many random numbers they draw must not change the method's initialisation.
+        random.seed(config.seed)
+        np.random.seed(config.seed)
+        torch.manual_seed(config.seed)
+        pairing = Pairing(
+            {name: encoder for name, encoder in encoders.items() if not isinstance(encoder, TextEncoder)},
+            instantiate(config.method),
+            instantiate(config.task),
+            classes=classes,
+            text=next((encoder for encoder in encoders.values() if isinstance(encoder, TextEncoder)), None),
+            cache=instantiate(config.cache) if cached and config.get("cache") else None,
+        )
+    measure_in(pairing, of_recipe(config.get("data")) if scale is None else scale)
+    return pairing
+
+
+def of_recipe(data: DictConfig | None) -> GroundScale:
+    """What a recipe's data are measured in: its own setting, else what their class says."""
+    if data is None:
+        return GroundScale()
+    says = schema.attributes(str(data[TARGET]))
+    return GroundScale(
+        str(data.get("gsd_unit") or says.get("gsd_unit") or METRES), data.get("side") or says.get("side")
+    )

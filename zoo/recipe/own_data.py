@@ -1,0 +1,50 @@
+"""`data=folder`: a user's own files in place of a recipe's data.
+
+Which class reads them is said by the recipe's own data module, in its attribute `own_files`: clips for clips, clouds
+for clouds, questions for questions. It is read from the source, as is the whole schema of a recipe.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from zoo.recipe import schema
+from zoo.recipe.schema import MISSING, TARGET, SchemaError
+
+WORD = ("data", "folder")
+"""Key and value on the command line."""
+
+OF_ONE_FOLDER = ("root", "manifest", "classes", "splits", "group_by")
+"""Settings that say what one folder holds, and so mean nothing to another."""
+
+
+def substitute(config: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """The recipe with its data block given to the class for own files: settings that both classes have are kept.
+
+    Args:
+        config: a recipe.
+        problems: gets a line where its data say nothing of own files.
+    """
+    block = config.get("data") or {}
+    target = str(block.get(TARGET, ""))
+    try:
+        given = schema.attributes(target)
+        own = given.get("own_files")
+        known = schema.signature(own) if own else {}
+    except SchemaError as error:
+        problems.append(f"data=folder: the recipe's own data: {error}")
+        return config
+    if not own:
+        problems.append(f"data=folder: {target} has no attribute own_files, which names the class to read them")
+        return config
+    told = {key: given[key] for key in ("up",) if key in given} | block  # what the class itself says of its data
+    kept = {key: told[key] for key in known if key in told and key not in OF_ONE_FOLDER}
+    return {**config, "data": {TARGET: own, "root": MISSING, **kept}}
+
+
+def settings(block: Mapping[str, Any]) -> Collection[str]:
+    """Keys that a data block would have with `data=folder`; none where its class says nothing of own files."""
+    try:
+        own = schema.attributes(block[TARGET]).get("own_files")
+        return schema.signature(own) if own else ()
+    except SchemaError:
+        return ()

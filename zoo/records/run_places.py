@@ -1,0 +1,68 @@
+"""Where run folders lie: a new one, the newest of a recipe, and the one that further processes are told."""
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo.recipe.compose import RecipeError
+from zoo.records.run_folder import RECORD
+
+FOLDER = "ZOO_RUN_FOLDER"
+"""Environment variable through which the processes of a distributed run share one run folder."""
+
+
+def create(root: Path, name: str) -> Path:
+    """A fresh folder `root/name/<UTC time>`, never one that exists."""
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    for attempt in range(100):
+        folder = root / name / (stamp if not attempt else f"{stamp}-{attempt}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"{root / name / stamp} and 99 more exist already")
+
+
+def shared_folder() -> Path | None:
+    """The run folder of a process that a launcher started: on one machine it inherits it, else the user tells all.
+
+    Raises:
+        FileNotFoundError: a launcher such as torchrun started this process without telling where.
+    """
+    if not {"RANK", "LOCAL_RANK", "NODE_RANK"} & os.environ.keys():
+        return None
+    if FOLDER not in os.environ:
+        raise FileNotFoundError(f"several processes need one run folder: set {FOLDER}=DIR, the same for all")
+    return Path(os.environ[FOLDER])
+
+
+def newest(root: Path, name: str) -> Path:
+    """The newest run folder of a recipe.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    runs = sorted(path.parent for path in (root / name).glob(f"*/{RECORD}"))
+    if not runs:
+        raise RecipeError([f"resume=true: there is no run below {root / name}"])
+    return runs[-1]
+
+
+@contextlib.contextmanager
+def not_left_empty(folders: list[Path]) -> Iterator[None]:
+    """Remove folders, in this order, where what they were made for fails before anything was written."""
+    try:
+        yield
+    except BaseException:
+        remove_empty(folders)
+        raise
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove folders, in this order, up to the first that holds something."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()

@@ -1,0 +1,1 @@
+"""Numbers and predictions as tables and pictures."""

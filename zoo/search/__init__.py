@@ -1,0 +1,1 @@
+"""Good settings: the space of a sweep, its trials, its record."""

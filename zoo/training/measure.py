@@ -1,0 +1,123 @@
+"""Measure a pairing on a test split by its task's own metrics, in training and in evaluation alike."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from zoo.adapter.directory import AdapterError
+from zoo.files import file_hash
+from zoo.pairing import Pairing
+from zoo.predictions import Predictions
+from zoo.records import provenance
+from zoo.training.breakdown import branches, breakdown
+from zoo.training.build import build_data, build_loaders
+from zoo.training.loaders import Loaders
+from zoo.training.module import TrainingModule
+from zoo.training.progress import Lines
+
+if TYPE_CHECKING:
+    from data_modules.base import DataModule
+
+
+def measure(loaders: Loaders, trainer: L.Trainer, *, probed: bool = True) -> tuple[dict[str, Any], Predictions]:
+    """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code; beside
+    them the predictions.
+
+    Its probes (blank pictures, a wrong condition) come first, so that the task's state afterwards is the split's own;
+    without `probed` they are left out.
+    """
+    pairing, data = loaders.pairing, loaders.data
+    monitor, probes, module = pairing.task.monitor, {}, TrainingModule(pairing)
+    for name, samples in data.probes(pairing.method.conditions).items() if probed else ():
+        trainer.test(module, dataloaders=loaders.loader(samples), verbose=False)
+        probes[name] = _measured(pairing, module.predictions)
+    trainer.test(module, dataloaders=loaders.test_dataloader(), verbose=False)
+    predictions = module.predictions
+    measured = _measured(pairing, predictions)
+    beside = {f"{monitor}_{name}": probe["metrics"][monitor] for name, probe in probes.items()}
+    whole = {
+        "split": "test",
+        "task": pairing.task.kind,
+        "unit": pairing.task.unit,
+        "monitor": monitor,
+        **measured,
+        "metrics": measured["metrics"] | beside,
+        "by": breakdown(predictions, pairing.task, pairing.classes),
+        "probes": probes,
+        "intervals": {name: list(pair) for name, pair in pairing.task.intervals().items()},
+        "baselines": pairing.task.baselines(),
+    }
+    return whole, predictions
+
+
+def _measured(pairing: Pairing, predictions: Predictions) -> dict[str, Any]:
+    """What a split and a probe of it have in common."""
+    observed = predictions.gathered(predictions.observed)
+    return {
+        "n": len(predictions.ids),
+        "metrics": pairing.task.compute(),
+        "method": pairing.method.measure(observed),
+        "branches": branches(observed, pairing.task),
+        **({"familiarity": fires(predictions.unlike)} if predictions.unlike else {}),
+    }
+
+
+def fires(unlike: Sequence[Tensor]) -> dict[str, float]:
+    """Share of samples that are unlike training: of the own test split's, false alarms.
+
+    Args:
+        unlike: as `Batch.unlike`, batch by batch.
+    """
+    found = torch.cat(list(unlike))
+    return {"fires": (found > 1).double().mean().item(), "n": len(found)}
+
+
+def described(data: "DataModule") -> dict[str, Any]:
+    """A data set for a manifest."""
+    return {"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint(), **data.report()}
+
+
+def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool = True) -> dict[str, Any]:
+    """Measure a loaded adapter on the test split of `config.data`; with a manifest, as in training."""
+    start = time.perf_counter()
+    data = build_data(config, "test")
+    if list(data.classes) != pairing.classes:
+        raise AdapterError(
+            f"{folder} knows {len(pairing.classes)} classes ({', '.join(pairing.classes[:4])}, ...), the data "
+            f"{len(data.classes)} ({', '.join(data.classes[:4])}, ...): they must be the same, in the same order"
+        )
+    measured, _ = measure(build_loaders(config, data, pairing), single_trainer("auto"), probed=probed)
+    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["manifest"]
+    manifest = provenance.manifest(
+        recipe=stored["recipe"],
+        seed=stored["seed"],
+        selected_on=stored["selected_on"],
+        seconds=round(time.perf_counter() - start, 1),
+        adapter=file_hash(folder / "adapter.safetensors"),
+        data=described(data),
+        backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
+        **({"features": pairing.cache.told()} if pairing.cache else {}),
+    )
+    return measured | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
+
+
+def single_trainer(accelerator: str) -> L.Trainer:
+    """A Trainer of one process and device that measures and writes nothing; off a terminal it says how far it is."""
+    return L.Trainer(
+        callbacks=[] if sys.stderr.isatty() else [Lines()],
+        accelerator=accelerator,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )

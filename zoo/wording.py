@@ -1,0 +1,44 @@
+"""Numbers, sizes and durations in words, and the nearest name to a wrong one."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+HELP = ("-h", "--help")
+
+
+def asks_help(words: Sequence[str]) -> bool:
+    """Whether a command is asked what it does, whatever else is said."""
+    return not set(words).isdisjoint(HELP)
+
+
+def number(value: float | None, unit: str) -> str:
+    """A metric for a reader: per cent with two decimals, whatever unit it is kept in."""
+    if value is None or value != value:
+        return "-"
+    return f"{value * (100 if unit == 'fraction' else 1):.2f} %"
+
+
+def size(count: float) -> str:
+    """Bytes for a reader."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"
+
+
+def seconds(value: float | None) -> str:
+    """A duration for a reader; "-" where there was none."""
+    return "-" if value is None else f"{value:.1f} s"
+
+
+MEANT = " Did you mean "
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or the list of what there is."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f"{MEANT}'{close[0]}'?"
+    return f" Known: {', '.join(known)}." if known else ""
