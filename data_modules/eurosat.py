@@ -50,10 +50,10 @@ class EuroSAT(PictureDataModule):
     """Ten land uses at 10 metres per pixel, and at other ground sampling distances made of them.
 
     A factor shows a picture as `data_modules.kinds.picture_set.resample` does: as many pixels, the ground sampling
-    distance so many times as large, and told so. Accuracy by scale is measured by testing once per factor, `test_resample=[1]`,
-    `[2]`, `[4]`, `[8]`: these are the resolutions (100, 50, 25, 12.5 %) at which Scale-MAE (arXiv:2212.14532) tests,
-    whose pictures however shrink with them. With `[1, 2, 4, 8]` every test picture is shown four times, and the
-    ground sampling distance can be told wrong in a circle.
+    distance so many times as large, and told so. Accuracy by scale is measured by testing once per factor,
+    `test_resample=[1]`, `[2]`, `[4]`, `[8]`: these are the resolutions (100, 50, 25, 12.5 %) at which Scale-MAE
+    (arXiv:2212.14532) tests, whose pictures however shrink with them. With `[1, 2, 4, 8]` every test picture is shown
+    four times, and the ground sampling distance can be told wrong in a circle.
 
     Args:
         root: folder of the data set.

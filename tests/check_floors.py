@@ -1,13 +1,10 @@
-"""`python check_floors.py [ROOT] [--moves FILE.tsv] [--all]`: do imports run downwards only, and in no circle?
+"""`python tests/check_floors.py [ROOT]`: do imports run downwards only, and in no circle?
 
 Reads every module of PACKAGES below ROOT (default: the working directory) as text; nothing is imported. A module stands
 in the first room of FLOORS whose pattern matches its path. An arrow is an import from one room to another: at the top
 of a file, inside a function ("late"), or under TYPE_CHECKING ("typing", listed and not judged). It may only go to a
-lower floor, but for those of ALSO; among files there may be no circle of top-level imports. Some files must be quick to
+lower floor; among files there may be no circle of top-level imports. Some files must be quick to
 start: what they import at the top, directly or through others, may not contain the packages that WITHOUT names.
-
-With --moves, a table of `old`, `new` and `note` by tabs, today's tree is judged as if it had been moved: `old` is a
-file, or FILE:NAME,NAME for definitions that go elsewhere than the rest of their file.
 
 Exit code 1: an arrow upwards or sideways, a circle, a module without a room, a folder that hides a file of its name, a
 command that another module imports, or a slow import.
@@ -23,8 +20,20 @@ from pathlib import Path
 
 PACKAGES = ("zoo", "data_modules")
 
+BASE = ("errors", "files", "locks", "machine", "memory", "quiet", "version", "wording")
 FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpose stands in its __init__.py
-    {"zoo base": ["zoo/errors.py", "zoo/files.py", "zoo/version.py", "zoo/wording.py", "zoo/quiet.py", "zoo/locks.py", "zoo/machine.py", "zoo/memory.py"]},
+    {
+        "zoo base": [
+            "zoo/errors.py",
+            "zoo/files.py",
+            "zoo/version.py",
+            "zoo/wording.py",
+            "zoo/quiet.py",
+            "zoo/locks.py",
+            "zoo/machine.py",
+            "zoo/memory.py",
+        ]
+    },
     {"zoo batch": ["zoo/batch.py"], "zoo ops": ["zoo/ops/*"]},
     {"zoo metrics": ["zoo/metrics/*"], "data errors": ["data_modules/errors.py"]},
     {"zoo backbones": ["zoo/backbones/*"], "data readers": ["data_modules/readers/*"]},
@@ -51,8 +60,6 @@ FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpo
     {"zoo words": ["zoo/command_line.py"]},
     {"zoo commands": ["zoo/*.py"]},
 ]
-ALSO: set[tuple[str, str]] = set()
-"""Arrows that are allowed all the same: (from, to)."""
 COMMANDS = "zoo commands"
 API = ("zoo/__init__.py", "zoo/__main__.py")
 """They may import what commands may; what they are imported for (the bare package) is no arrow."""
@@ -75,9 +82,6 @@ WITHOUT = {
     "zoo/methods/*": ("lightning", "torchmetrics"),
     "data_modules/*": ("lightning", "torchmetrics"),
 }
-LONG = 130
-"""Lines of a command above which it is named."""
-
 Name = tuple[str, str]  # file, top-level definition ("" where it is none)
 
 
@@ -92,31 +96,37 @@ class Module:
 
 
 def main() -> int:
-    """Print what is wrong, then a table of rooms."""
-    words = sys.argv[1:]
-    moves = words.pop(words.index("--moves") + 1) if "--moves" in words else None
-    every = "--all" in words
-    root = Path(next((word for word in words if not word.startswith("--")), "."))
+    """Print a table of rooms, then what is wrong."""
+    root = Path(sys.argv[1] if sys.argv[1:] else ".")
+    modules = parsed(root)
+    problems, arrows = judged(modules)
+    print(f"{'floor':>5} {'room':16}{'files':>6}{'lines':>7}{'in':>4}{'out':>5}  imports")
+    for number, floor in reversed(list(enumerate(FLOORS))):
+        for name in floor:
+            own = [module.lines for path, module in modules.items() if room(path) == name]
+            into, out = {a for a, b in arrows if b == name}, {b for a, b in arrows if a == name}
+            print(f"{number:5} {name:16}{len(own):6}{sum(own):7}{len(into):4}{len(out):5}  {', '.join(sorted(out))}")
+    print(f"\n{len(problems)} problems")
+    print("\n".join(problems))
+    return 1 if problems else 0
+
+
+def parsed(root: Path) -> dict[str, Module]:
+    """Every module below a folder, by its path."""
     paths = [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
     files = {path.relative_to(root).as_posix(): path for path in paths}
-    modules = {name: parse(name, path, files) for name, path in files.items()}
-    whole, parts, problems = table(Path(moves), modules) if moves else ({}, {}, [])
+    return {name: parse(name, path, files) for name, path in files.items()}
 
-    def place(name: Name) -> str:
-        return parts.get(name) or parts.get((name[0], "")) or whole.get(name[0], name[0])
 
+def judged(modules: dict[str, Module]) -> tuple[list[str], set[tuple[str, str]]]:
+    """What is wrong with the imports of a tree, and all arrows between its rooms."""
+    problems: list[str] = []
     arrows: dict[tuple[str, str], list[str]] = defaultdict(list)
-    late: dict[tuple[str, str], list[str]] = defaultdict(list)
-    typing: dict[tuple[str, str], list[str]] = defaultdict(list)
     between: dict[str, set[str]] = defaultdict(set)
     packages: dict[str, set[str]] = defaultdict(set)
-    lines: Counter[str] = Counter()
-    for module in modules.values():
-        lines[whole.get(module.path, module.path)] += module.lines - sum(module.spans.values())
-        for name, span in module.spans.items():
-            lines[place((module.path, name))] += span
-        for name, used, kind, number in module.uses:
-            here, there = place((module.path, name)), place(used)
+    for here, module in modules.items():
+        for _, used, kind, number in module.uses:
+            there = used[0]
             if there.startswith("*"):
                 packages[here].update({there[1:]} if kind == "top" else ())
                 continue
@@ -124,61 +134,34 @@ def main() -> int:
                 continue
             if kind == "top":
                 between[here].add(there)
-            a, b = room(here), room(there)
-            if a and b and a != b:
-                store = {"top": arrows, "late": late, "typing": typing}[kind]
-                store[a, b].append(f"{here} -> {there} ({used[1] or 'module'}; {module.path}:{number})")
+            a, b, at = room(here), room(there), f"{here}:{number} -> {there} ({used[1] or 'module'})"
+            if a and b and a != b and kind != "typing":
+                arrows[a, b].append(at)
             elif a == b == COMMANDS and here not in API:
-                problems.append(f"imports a command: {here} -> {there} ({used[1]}; {module.path}:{number})")
-
-    problems += [f"has no room: {path}" for path in sorted(lines) if not room(path)]
-    folders = {path.rpartition("/")[0] for path in lines}
-    problems += [f"hidden by the folder of its name: {path}" for path in lines if path.removesuffix(".py") in folders]
-    for start in sorted(lines):
+                problems.append(f"imports a command: {at}")
+    problems += [f"has no room: {path}" for path in modules if not room(path)]
+    folders = {path.rpartition("/")[0] for path in modules}
+    problems += [f"hidden by the folder of its name: {path}" for path in modules if path.removesuffix(".py") in folders]
+    for start in modules:
         for pattern, unwanted in WITHOUT.items():
             if fnmatch.fnmatch(start, pattern):
-                found = ways(start, unwanted, between, packages)
                 # Said once, of the file nearest to the cause.
                 problems += [
                     f"slow to start: {' -> '.join(way)}"
-                    for way in found
+                    for way in ways(start, unwanted, between, packages)
                     if not any(fnmatch.fnmatch(file, pattern) for file in way[1:-1])
                 ]
     level = {name: n for n, floor in enumerate(FLOORS) for name in floor}
-    for store, how in ((arrows, ""), (late, "inside a function, "), (typing, "typing only, ")):
-        for (a, b), found in sorted(store.items()):
-            if level[b] < level[a] or (a, b) in ALSO:
-                continue
+    for (a, b), found in sorted(arrows.items()):
+        if level[b] >= level[a]:
             where = "upwards" if level[b] > level[a] else "sideways"
-            shown = sorted(set(found))[: None if every else 6]
-            text = [f"{where}: {how}{a} -> {b}", *(f"    {line}" for line in shown)]
-            if store is typing:
-                print("note:", "\n".join(text))
-            else:
-                problems.append("\n".join(text))
-    both = {pair: arrows[pair] + late[pair] for pair in arrows.keys() | late.keys()}
+            problems += [f"{where}: {a} -> {b}: {line}" for line in sorted(set(found))]
     graph: dict[str, set[str]] = defaultdict(set)
-    for a, b in both:
+    for a, b in arrows:
         graph[a].add(b)
     problems += [f"circle of rooms: {' <-> '.join(group)}" for group in circles(graph)]
     problems += [f"circle of files: {' <-> '.join(group)}" for group in circles(between)]
-
-    print(f"\n{'floor':>5} {'room':16}{'files':>6}{'lines':>7}{'in':>4}{'out':>5}  imports")
-    for number, floor in reversed(list(enumerate(FLOORS))):
-        for name in floor:
-            own = [path for path in lines if room(path) == name]
-            into, out = {a for a, b in both if b == name}, {b for a, b in both if a == name}
-            size = sum(lines[path] for path in own)
-            print(f"{number:5} {name:16}{len(own):6}{size:7}{len(into):4}{len(out):5}  {', '.join(sorted(out))}")
-    commands = [path for path in lines if room(path) == COMMANDS and path not in API]
-    for path in sorted(commands, key=lambda p: -lines[p]):
-        if lines[path] > LONG:
-            print(f"note: {path} has {lines[path]} lines; a command should have about {LONG - 10}")
-    longest = sorted(lines, key=lambda p: -lines[p])[:5]
-    print("largest files:", ", ".join(f"{path} {lines[path]}" for path in longest))
-    print(f"\n{len(problems)} problems")
-    print("\n".join(problems))
-    return 1 if problems else 0
+    return problems, set(arrows)
 
 
 def room(path: str) -> str:
@@ -192,30 +175,6 @@ def room(path: str) -> str:
                     if alike and (not pattern.endswith("/*.py") or path.count("/") == pattern.count("/")):
                         return name
     return ""
-
-
-def table(path: Path, modules: dict[str, Module]) -> tuple[dict[str, str], dict[Name, str], list[str]]:
-    """Moves of whole files, moves of definitions, and what is wrong with the table."""
-    whole: dict[str, str] = {}
-    parts: dict[Name, str] = {}
-    problems = []
-    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
-        if not line.strip() or line.startswith("#"):
-            continue
-        old, new = line.split("\t")[:2]
-        file, _, names = old.partition(":")
-        if file not in modules:
-            if not old.startswith("("):
-                problems.append(f"the table moves {file}, which is not there")
-            continue
-        if not names:
-            whole[file] = new
-        for name in filter(None, names.split(",")):
-            if name not in modules[file].spans and not name.startswith("__"):
-                problems.append(f"the table moves {name} of {file}, which is not defined there")
-            parts[file, name] = new
-    missing = [name for name in modules if name not in whole]
-    return whole, parts, problems + [f"the table says nothing of {name}" for name in missing]
 
 
 def parse(name: str, path: Path, files: dict[str, Path]) -> Module:

@@ -15,12 +15,10 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
-from zoo.backbones import weights
 from zoo.command_line import fail, parse_words, user_errors
 from zoo.files import write_whole
-from zoo.interop.checkpoints import OPTIONAL, ConvertError, _kinds, _packed, from_run, split, unwrap
+
+OPTIONAL = ("checkpoint", "adapter", "dtype", "class_token")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,6 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     if problems:
         fail(problems)
     source = Path(words.get("adapter") or words["checkpoint"])
+    import torch
+
+    from zoo.backbones import weights
+    from zoo.interop.checkpoints import ConvertError, from_run, kinds, packed, split, unwrap
+
     with user_errors():
         try:
             if words.get("adapter"):
@@ -45,20 +48,18 @@ def main(argv: list[str] | None = None) -> int:
                 converted = split(unwrap(weights.load_state_dict(source)), class_token="class_token" in words)
             else:
                 raise ConvertError("expected a checkpoint of the authors, a .pth file that exists")
-            files = {output: _packed(converted.backbone, getattr(torch, dtype), converted.settings)}
+            files = {output: packed(converted.backbone, getattr(torch, dtype), converted.settings)}
             trained = output.with_suffix(".adapter.safetensors")
             if converted.trainable:
-                files[trained] = _packed(converted.trainable, torch.float32, converted.settings)
+                files[trained] = packed(converted.trainable, torch.float32, converted.settings)
         except ConvertError as error:
             raise ConvertError(f"{source}: {error}") from None
         for path, content in files.items():
             write_whole(path, content)
-    print(f"{output}: kept {_kinds(converted.backbone)} of the backbone as {dtype}")
+    print(f"{output}: kept {kinds(converted.backbone)} of the backbone as {dtype}")
     if converted.trainable:
-        print(f"{trained}: kept {_kinds(converted.trainable)} that were trained")
-    print(
-        f"dropped {_kinds(converted.dropped)}; set to zero, for want of one: {', '.join(converted.made) or 'nothing'}"
-    )
+        print(f"{trained}: kept {kinds(converted.trainable)} that were trained")
+    print(f"dropped {kinds(converted.dropped)}; set to zero, for want of one: {', '.join(converted.made) or 'nothing'}")
     print("a recipe for this needs")
     for block, settings in converted.settings.items():
         print(f"  {block}: {json.dumps(settings)}")

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from zoo.adapter import places
 from zoo.command_line import fail, parse_words, user_errors
-from zoo.demos.serve import _require_extra, _require_port, page, serve
+from zoo.demos.serve import page, require_extra, require_port, serve
 from zoo.quiet import quiet
 
 
@@ -48,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         fail(problems)
     quiet()
     with user_errors(), tempfile.TemporaryDirectory(prefix="zoo-demo-") as uploads:
-        _require_extra()
-        _require_port(int(port))
+        require_extra()
+        require_port(int(port))
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
         folder, samples = places.resolve(words["adapter"]), words.get("samples")
         built = page(folder, overrides, Path(samples) if samples else None, force="--force" in words)

@@ -25,8 +25,6 @@ from zoo.recipe.schema import TARGET
 from zoo.records import provenance
 from zoo.records.verdict import verdict
 from zoo.report import tables
-from zoo.training.initialise import plain
-from zoo.training.measure import evaluate
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,6 +52,9 @@ def main(argv: list[str] | None = None) -> int:
                 "--update-card: a number enters a card from a clean commit only; this is a tree with uncommitted "
                 "changes, or no checkout"
             )
+        from zoo.training.initialise import plain
+        from zoo.training.measure import evaluate
+
         # With the cache, as in training: probes look at the same pictures, whose frozen part is then computed once.
         _, pairing = directory.load(folder, cached=True, force="--force" in named)
         if config.data.get("classes") is None and "classes" in schema.signature(config.data[TARGET]):

@@ -26,9 +26,12 @@ from zoo.adapter import directory, places
 from zoo.adapter.places import recipe_name
 from zoo.command_line import fail, parse_words, user_errors
 from zoo.files import file_hash
-from zoo.interop.export import FORMATS, SETTINGS, _positive, _samples, export, show
+from zoo.inference.settings import SETTINGS
 from zoo.quiet import quiet
 from zoo.recipe.compose import compose
+
+FORMATS = ("merged", "peft", "torch", "onnx")
+"""As `zoo.interop.export.FORMATS` has them; named here so that a mistake is told before torch is loaded."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,12 +51,14 @@ def main(argv: list[str] | None = None) -> int:
     if problems:
         fail(problems)
     quiet()
+    from zoo.interop.export import export, samples_for, show
+
     with user_errors():
         folder = places.resolve(words["adapter"])
         directory.verify(folder)
         config = compose(str(folder / "recipe.yaml"), overrides)
         _, pairing = directory.load(folder, force="--force" in words)
-        samples, where = _samples(config, words)
+        samples, where = samples_for(config, words)
         if gsd is not None and "gsd" not in pairing.method.conditions:
             print("note: this adapter makes no use of gsd=", file=sys.stderr)
             gsd = None
@@ -71,6 +76,18 @@ def main(argv: list[str] | None = None) -> int:
         )
     show(record, Path(words["output"]))
     return 0
+
+
+def _positive(words: dict[str, str], key: str, problems: list[str]) -> float | None:
+    if key not in words:
+        return None
+    try:
+        value = float(words[key])
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        problems.append(f"{key}={words[key]}: expected a positive number")
+    return value
 
 
 if __name__ == "__main__":

@@ -12,40 +12,24 @@ features of its training and validation splits; nothing that was trained changes
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from zoo.adapter import directory, places, public_record
-from zoo.adapter.directory import AdapterError
-from zoo.adapter.learnt import learnt
 from zoo.catalog import card, evidence
 from zoo.catalog.card import CardError
 from zoo.command_line import fail, parse_words, user_errors
-from zoo.familiarity import LEAST
-from zoo.inference import inputs
-from zoo.pairing import Pairing
 from zoo.quiet import quiet
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
 from zoo.records import provenance
 from zoo.report import tables
-from zoo.training.build import build_loaders
-from zoo.training.familiarity import features, learn
-from zoo.training.initialise import plain
-from zoo.training.loaders import Loaders
-from zoo.training.measure import described, fires, single_trainer
 
 if TYPE_CHECKING:
-    from data_modules.base import DataModule
-
-BATCH = 8
+    from zoo.training.loaders import Loaders
 
 
-def measure(loaders: Loaders, folders: list[Path]) -> dict[str, Any]:
+def measure(loaders: "Loaders", folders: list[Path]) -> dict[str, Any]:
     """How often the signal fires: `fires` and `n` of the test split, and of every folder in `foreign`.
 
     Args:
@@ -53,34 +37,18 @@ def measure(loaders: Loaders, folders: list[Path]) -> dict[str, Any]:
         folders: of files.
 
     Raises:
-        AdapterError: the validation split is too small, or the method leaves no frozen features of one shape.
+        AdapterError: it cannot be learnt.
     """
-    trainer, pairing, data = single_trainer("auto"), loaders.pairing, loaders.data
-    if pairing.familiarity is None:
-        learn(loaders, trainer)
-    if pairing.familiarity is None:
-        raise AdapterError(
-            f"{data.name}: nothing was learnt of what is unlike its training: that takes {LEAST} samples "
-            "to train, as many to validate, and frozen features of one shape before the first adapted block"
-        )
-    own = pairing.familiarity.distances(features(loaders, "test", trainer)).amax(0)
+    import torch
+
+    from zoo.inference.foreign import distances
+    from zoo.training.familiarity import false_alarms
+    from zoo.training.measure import fires, single_trainer
+
+    own, pairing = false_alarms(loaders, single_trainer("auto")), loaders.pairing
     pairing.to("cuda" if torch.cuda.is_available() else "cpu")
-    return fires([own]) | {"foreign": {folder.name: fires(list(_far(pairing, data, folder))) for folder in folders}}
-
-
-def _far(pairing: Pairing, data: "DataModule", folder: Path) -> Iterator[Tensor]:
-    """As `Batch.unlike`, of the files of a folder, batch by batch; one that cannot be read is named and passed over."""
-    samples = []
-    for item in inputs.find(str(folder), data, {}).items:
-        one = inputs.read(data, item)
-        if one.error:
-            print(f"passed over: {one.error}", file=sys.stderr)
-        else:
-            samples.append(one.sample)
-    assert pairing.familiarity is not None
-    for start in range(0, len(samples), BATCH):
-        with torch.no_grad():
-            yield pairing.familiarity(pairing.prefix(pairing.batch(samples[start : start + BATCH]))).cpu()
+    foreign = {folder.name: fires(list(distances(pairing, loaders.data, folder))) for folder in folders}
+    return own | {"foreign": foreign}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,6 +63,11 @@ def main(argv: list[str] | None = None) -> int:
     if root and not folders:
         fail([f"folders={root}: expected a folder of folders, one a foreign set"])
     quiet()
+    from zoo.adapter.learnt import learnt
+    from zoo.training.build import build_loaders
+    from zoo.training.initialise import plain
+    from zoo.training.measure import described
+
     start = time.perf_counter()
     with user_errors():
         folder = places.resolve(words["adapter"])

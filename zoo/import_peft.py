@@ -15,8 +15,6 @@ from pathlib import Path
 from zoo.adapter import directory, trust
 from zoo.catalog import card
 from zoo.command_line import fail, parse_words, user_errors
-from zoo.interop.peft_import import convert
-from zoo.interop.peft_layout import PeftError
 from zoo.quiet import quiet
 from zoo.recipe.compose import compose, to_yaml
 from zoo.report import tables
@@ -31,6 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     if not words.get("recipe") and not (folder / "recipe.yaml").is_file():
         fail([f"{folder} has no recipe.yaml: say recipe=NAME, the one whose backbones, task and data it was made for"])
     quiet()
+    from zoo.interop.peft_import import convert
+    from zoo.interop.peft_layout import PeftError
+
     with user_errors():
         if out.exists():
             raise PeftError(f"{out} exists already: choose another output, or move it away")

@@ -52,18 +52,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from rich.console import Console
-from rich.progress import Progress
-
 from data_modules.errors import DataError
 from zoo.adapter import directory, places
 from zoo.command_line import fail, parse_words, user_errors
 from zoo.errors import SettingError
 from zoo.inference import inputs
 from zoo.inference.inputs import InputError, Inputs
-from zoo.inference.job import SETTINGS, SOME_FAILED, STOPPED, Run, _answers, _done, _number, _report, _through
-from zoo.inference.predictor import require_question
+from zoo.inference.settings import SETTINGS
 from zoo.quiet import quiet
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
@@ -87,6 +82,12 @@ def main(argv: list[str] | None = None) -> int:
     if "--restart" in words and not words.get("output"):
         fail(["--restart: there is no output= to write over"])
     quiet()
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from zoo.inference.job import SOME_FAILED, STOPPED, Run, counted, is_done, open_output, run_through, summarise
+
     with user_errors(), contextlib.ExitStack() as held:
         folder = places.resolve(words["adapter"])
         directory.verify(folder)
@@ -96,10 +97,10 @@ def main(argv: list[str] | None = None) -> int:
         if sentence := inputs.passed_over(found):
             print(f"note: {sentence}", file=sys.stderr)
         pictures = _pictures(words)
-        answers = held.enter_context(kept) if (kept := _answers(words, folder)) else None
-        asked = [item for item in found.items if not _done(item, answers, pictures)]
+        answers = held.enter_context(kept) if (kept := open_output(words, folder)) else None
+        asked = [item for item in found.items if not is_done(item, answers, pictures)]
         if not asked:
-            print(f"{_number(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
+            print(f"{counted(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
             return 0
         _, pairing = directory.load(folder, force="--force" in words)
         for note in pairing.notes:
@@ -109,10 +110,10 @@ def main(argv: list[str] | None = None) -> int:
         with Progress(console=console, transient=True, disable=not console.is_terminal or len(asked) == 1) as bar:
             run = Run(pairing, data, answers, pictures, int(words.get("batch_size", "8")), bar)
             started = time.perf_counter()
-            stopped = _through(run, asked, [item.id for item in found.items])
+            stopped = run_through(run, asked, [item.id for item in found.items])
         if stopped:
             return STOPPED
-        _report(words, found, asked, run, time.perf_counter() - started)
+        summarise(words, found, asked, run, time.perf_counter() - started)
         if run.failed:
             return 1 if run.failed == len(found.items) else SOME_FAILED
     return 0
@@ -120,6 +121,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def find(words: Mapping[str, str], data: "DataModule", task: "Task") -> Inputs:
     """The inputs of a command, whose settings are checked before weights are fetched."""
+    from zoo.inference.predictor import require_question
+
     settings = {key: words[key] for key in SETTINGS if key in words}
     try:
         if "questions" in words:

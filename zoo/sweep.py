@@ -1,10 +1,11 @@
 """`python -m zoo.sweep recipe=NAME search.KEY=[a,b] [search.KEY=loguniform(a,b)] [key=value ...]`: find good settings.
 
-Trains the recipe at every point of a space (see `zoo.search.space`) through Ray Tune, on this machine or, with `address=`,
-on a Ray cluster. Points are compared on the validation split; the test split is measured once, for the winner. All of it
-lies in `runs/sweep/<recipe>/<time>/`: `sweep.json`, a picture, and below `trials/` one run folder a trial. A trial
-whose process is killed is attempted again from its last checkpoint; so is every unfinished one of a killed sweep, with
-resume=true. On a cluster the folder must lie on storage that all machines share, and the zoo be installed on each.
+Trains the recipe at every point of a space (see `zoo.search.space`) through Ray Tune, on this machine or, with
+`address=`, on a Ray cluster. Points are compared on the validation split; the test split is measured once, for the
+winner. Everything lies in `runs/sweep/<recipe>/<time>/`: `sweep.json`, a picture, and below `trials/` one run folder a
+trial. A trial whose process is killed is attempted again from its last checkpoint; so is every unfinished one of a
+killed sweep, with resume=true. On a cluster the folder must lie on storage that all machines share, and the zoo be
+installed on each.
 """
 
 import sys
@@ -18,7 +19,7 @@ from zoo.recipe.compose import RecipeError
 from zoo.recipe.request import Request
 from zoo.search import space as search_space
 from zoo.search.record import gather, start, table, tested
-from zoo.search.run import EXTRA, _check_ray, _configs, _folder, _ray, _run, _test
+from zoo.search.run import EXTRA, check_ray, configurations, connected, run_trials, sweep_folder, test_best
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,20 +29,20 @@ def main(argv: list[str] | None = None) -> int:
     with user_errors():
         space, samples, seeds = _space(request)
         points = search_space.points(space, samples)
-        configs = _configs(request, space, points, seeds)
+        configs = configurations(request, space, points, seeds)
         parallel, cpus = (_number(request, key) for key in ("parallel", "cpus"))
         address = request.extra.get("address")
-        _check_ray(address)
-        folder = _folder(request, name, configs)
+        check_ray(address)
+        folder = sweep_folder(request, name, configs)
         record = start(folder, name, space, points, seeds)
         print(f"{name}: {len(points)} points, {len(configs)} trials; writing {folder}", flush=True)
         trainer = yaml.safe_load(next(iter(configs.values())))["trainer"]
-        with _ray(address, parallel or 1, cpus, trainer) as resources:
-            _run(folder, name, list(configs), parallel or 1, resources)
+        with connected(address, parallel or 1, cpus, trainer) as resources:
+            run_trials(folder, name, list(configs), parallel or 1, resources)
             record = gather(folder, record)
             winner = record["winner"]
             if winner is not None:
-                _test([folder / "trials" / one for one in winner["trials"]], name, resources)
+                test_best([folder / "trials" / one for one in winner["trials"]], name, resources)
                 record = tested(folder, record)
         from zoo.report import plots_sweep, tables
 

@@ -79,7 +79,7 @@ def save(
     tensors = {name: tensor.cpu().contiguous() for name, tensor in kept.items()}
     with whole_folder(folder) as temporary:
         save_file(tensors, temporary / "adapter.safetensors", metadata=header)
-        _complete(temporary, recipe, metrics, card)
+        complete(temporary, recipe, metrics, card)
     return folder
 
 
@@ -120,10 +120,10 @@ def rewrite(
             header, tensors = read(folder)
             tensors |= kept_anchors.stored(folder / "adapter.safetensors") | beside
             save_file(tensors, temporary / "adapter.safetensors", metadata=header)
-        _complete(temporary, (folder / "recipe.yaml").read_text(encoding="utf-8"), metrics, card)
+        complete(temporary, (folder / "recipe.yaml").read_text(encoding="utf-8"), metrics, card)
 
 
-def _complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable[[Path], str]) -> None:
+def complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable[[Path], str]) -> None:
     """Everything beside the tensors."""
     write_whole(folder / "recipe.yaml", recipe)
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")

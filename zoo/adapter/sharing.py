@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from zoo.adapter.directory import _complete, verify
+from zoo.adapter.directory import complete, verify
 from zoo.adapter.links import copy_plain
 from zoo.errors import UserError
 from zoo.files import whole_folder
@@ -37,8 +37,8 @@ def share(folder: Path, out: Path, *, card: Callable[[Path], str]) -> Path:
         except UserError as error:
             raise type(error)(str(error).replace(str(temporary), str(folder))) from None
         recipe, metrics, written = shareable.contents(temporary, card)
-        _complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, card)
+        complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, card)
         page = shareable.card(written, (temporary / "README.md").read_text(encoding="utf-8"))
-        _complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, lambda _: page)
+        complete(temporary, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), metrics, lambda _: page)
         shareable.require_silent(temporary)
     return out

@@ -86,7 +86,7 @@ def serve(built: "gradio.Blocks", port: int, *, share: bool, since: float) -> No
     built.close(verbose=False)
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
     """Gradio and plotly are installed.
 
     Raises:
@@ -99,7 +99,7 @@ def _require_extra() -> None:
         )
 
 
-def _require_port(port: int) -> None:
+def require_port(port: int) -> None:
     """The port is free, which is better known before weights are loaded.
 
     Raises:

@@ -21,6 +21,7 @@ from zoo.inference.contents import Content, content
 from zoo.inference.inputs import Input, Inputs, Read, ahead
 from zoo.inference.output import Answers
 from zoo.inference.predictor import LONGEST, Answered, answered
+from zoo.inference.settings import SETTINGS
 from zoo.pairing import Pairing
 
 if TYPE_CHECKING:
@@ -142,14 +143,10 @@ def _finite(record: Mapping[str, Any]) -> bool:
     return True
 
 
-MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch")
-
-SETTINGS = (*MEDIA, *PICTURES, "category", "up", "question", "choices")
-
 SOME_FAILED, STOPPED = 3, 130
 
 
-def _answers(words: Mapping[str, str], folder: Path) -> Answers | None:
+def open_output(words: Mapping[str, str], folder: Path) -> Answers | None:
     """The output file, if one is wanted."""
     if not (output := words.get("output")):
         return None
@@ -163,13 +160,13 @@ def _answers(words: Mapping[str, str], folder: Path) -> Answers | None:
     return Answers(Path(output).expanduser(), run, restart="--restart" in words)
 
 
-def _done(item: Input, answers: Answers | None, pictures: Path | None) -> bool:
+def is_done(item: Input, answers: Answers | None, pictures: Path | None) -> bool:
     """Whether an input has its answer in the output and, where they are wanted, its drawing."""
     drawn = pictures is None or picture_of(item, pictures).exists()
     return answers is not None and drawn and answers.has(item.id, item.file)
 
 
-def _through(run: Run, asked: Sequence[Input], order: Sequence[str]) -> bool:
+def run_through(run: Run, asked: Sequence[Input], order: Sequence[str]) -> bool:
     """Answer inputs; whether that was stopped on the way."""
     if run.answers:
         run.answers.begin([item.id for item in asked])
@@ -177,7 +174,7 @@ def _through(run: Run, asked: Sequence[Input], order: Sequence[str]) -> bool:
         run.over(asked)
     except KeyboardInterrupt:
         again = "; the same command goes on" if run.answers else ""
-        run.say(f"stopped: {run.done} of {_number(asked)} are through{again}")
+        run.say(f"stopped: {run.done} of {counted(asked)} are through{again}")
         return True
     except BrokenPipeError:  # who reads standard output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -190,7 +187,7 @@ def _through(run: Run, asked: Sequence[Input], order: Sequence[str]) -> bool:
     return False
 
 
-def _report(words: Mapping[str, str], found: Inputs, asked: Sequence[Input], run: Run, seconds: float) -> None:
+def summarise(words: Mapping[str, str], found: Inputs, asked: Sequence[Input], run: Run, seconds: float) -> None:
     """What a run should say at its end, on standard error: notes and, of several inputs, how it went."""
     told = {"gsd": "gsd" in run.pairing.method.conditions, "question": run.pairing.task.writes > 0}
     for key, used in told.items():
@@ -206,10 +203,11 @@ def _report(words: Mapping[str, str], found: Inputs, asked: Sequence[Input], run
     failed = f", {run.failed} could not be" if run.failed else ""
     where = f"; {words['output']}" if words.get("output") else ""
     speed = f"{seconds:.1f} s, {len(asked) / seconds:.3g} a second"
-    print(f"{_number(found.items)}: {counts}{failed}; {speed}{where}", file=sys.stderr)
+    print(f"{counted(found.items)}: {counts}{failed}; {speed}{where}", file=sys.stderr)
 
 
-def _number(items: Sequence[Input]) -> str:
+def counted(items: Sequence[Input]) -> str:
+    """`3 inputs`."""
     return f"{len(items)} input{'s' * (len(items) != 1)}"
 
 

@@ -49,7 +49,6 @@ RULES = (
 CONVOLUTION = r"(encoder\.\w+_conv\.[03]|.*\.share_mlp|seg_label_conv\.0|seg_conv\d|.*\.mlp_convs\.\d+)\.weight"
 """The authors' names of weights with a last dimension of length 1: their linear layers on points are convolutions."""
 
-OPTIONAL = ("checkpoint", "adapter", "dtype", "class_token")
 
 Settings = dict[str, dict[str, Any]]
 
@@ -235,7 +234,7 @@ def _size(state: Mapping[str, Tensor], name: str, axis: int = 0) -> int:
     return shape[axis]
 
 
-def _packed(tensors: Mapping[str, Tensor], dtype: torch.dtype, settings: Settings) -> bytes:
+def packed(tensors: Mapping[str, Tensor], dtype: torch.dtype, settings: Settings) -> bytes:
     """A safetensors file, floating-point tensors as `dtype`; counters of batch norm stay whole numbers."""
     counter = "num_batches_tracked"
     out = {n: t.to(torch.int64 if n.endswith(counter) else dtype, copy=True).contiguous() for n, t in tensors.items()}
@@ -246,7 +245,7 @@ def _packed(tensors: Mapping[str, Tensor], dtype: torch.dtype, settings: Setting
     return save(out, metadata={"architecture": json.dumps(architecture)} if points else None)
 
 
-def _kinds(names: Iterable[str]) -> str:
+def kinds(names: Iterable[str]) -> str:
     """How many, and of what: `300 tensors (blocks 264, ...)`."""
     counts = Counter(name.partition(".")[0] for name in sorted(names))
     return f"{counts.total()} tensors" + (f" ({', '.join(f'{k} {n}' for k, n in counts.items())})" if counts else "")

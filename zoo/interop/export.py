@@ -17,6 +17,7 @@ from zoo.adapter.public import Public
 from zoo.batch import Batch
 from zoo.errors import UserError
 from zoo.files import checksum_lines, whole_folder, write_whole
+from zoo.inference.settings import SETTINGS
 from zoo.interop import graph as interop_graph
 from zoo.interop import merged, peft_layout
 from zoo.interop.graph import ExportError, Parity, Tensors
@@ -30,10 +31,6 @@ from zoo.training.build import build_data
 
 SIZES = (1, 2, 4)
 """Of the batches that are compared."""
-
-MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch")
-
-SETTINGS = (*MEDIA, *PICTURES, "category", "up", "question", "choices")
 
 PACKAGES = {"peft": ("peft",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
@@ -215,7 +212,7 @@ def show(record: dict[str, Any], out: Path) -> None:
     print(f"use: {record['use']}")
 
 
-def _samples(config: DictConfig, words: dict[str, str]) -> tuple[list[Any], str]:
+def samples_for(config: DictConfig, words: dict[str, str]) -> tuple[list[Any], str]:
     """Decoded samples to compare on, and where they come from."""
     if file := words.get("input"):
         settings = {key: words[key] for key in SETTINGS if key in words}
@@ -229,15 +226,3 @@ def _samples(config: DictConfig, words: dict[str, str]) -> tuple[list[Any], str]
         raise ExportError(f"{error}; or compare on a sample of your own: input=FILE") from None
     test = data.sets["test"]
     return [test[i] for i in range(min(len(test), max(SIZES)))], f"{data.name} test"
-
-
-def _positive(words: dict[str, str], key: str, problems: list[str]) -> float | None:
-    if key not in words:
-        return None
-    try:
-        value = float(words[key])
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < float("inf"):
-        problems.append(f"{key}={words[key]}: expected a positive number")
-    return value

@@ -1,1 +1,1 @@
-"""Benchmark metrics as `torchmetrics.Metric`, one file per benchmark family."""
+"""Benchmark metrics, each usable alone: one file per benchmark family."""

@@ -37,7 +37,7 @@ AGAIN = 2
 """How often a killed trial is attempted again."""
 
 
-def _configs(
+def configurations(
     request: Request, space: Sequence[search_space.Axis], points: Sequence[dict[str, Any]], seeds: Sequence[int]
 ) -> dict[str, str]:
     """The resolved recipe of every trial, by the trial's name."""
@@ -55,7 +55,7 @@ def _configs(
     return found
 
 
-def _folder(request: Request, name: str, configs: dict[str, str]) -> Path:
+def sweep_folder(request: Request, name: str, configs: dict[str, str]) -> Path:
     """A fresh sweep folder with every trial's recipe, or the one to go on with."""
     root, into = Path(request.extra.get("runs", "runs")) / "sweep", request.extra.get("into")
     if request.extra.get("resume", "false") == "true":
@@ -79,7 +79,7 @@ def _folder(request: Request, name: str, configs: dict[str, str]) -> Path:
 # --- Ray --------------------------------------------------------------------------------------------------------------
 
 
-def _check_ray(address: str | None) -> None:
+def check_ray(address: str | None) -> None:
     """Before anything is written.
 
     Raises:
@@ -96,7 +96,9 @@ def _check_ray(address: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _ray(address: str | None, parallel: int, cpus: int | None, trainer: dict[str, Any]) -> Iterator[dict[str, float]]:
+def connected(
+    address: str | None, parallel: int, cpus: int | None, trainer: dict[str, Any]
+) -> Iterator[dict[str, float]]:
     """A Ray that runs; what a trial takes of a machine.
 
     Raises:
@@ -121,7 +123,7 @@ def _ray(address: str | None, parallel: int, cpus: int | None, trainer: dict[str
         ray.shutdown()
 
 
-def _run(folder: Path, name: str, trials: list[str], parallel: int, resources: dict[str, float]) -> None:
+def run_trials(folder: Path, name: str, trials: list[str], parallel: int, resources: dict[str, float]) -> None:
     """Attempt every unfinished trial; what becomes of each stands in its folder."""
     from ray import tune
 
@@ -166,7 +168,7 @@ def _run(folder: Path, name: str, trials: list[str], parallel: int, resources: d
         sys.exit(130)
 
 
-def _test(folders: list[Path], name: str, resources: dict[str, float]) -> None:
+def test_best(folders: list[Path], name: str, resources: dict[str, float]) -> None:
     """Measure the test split with the winner's checkpoints."""
     import ray
 

@@ -4,10 +4,12 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from zoo.adapter.directory import AdapterError
 from zoo.batch import Batch
-from zoo.familiarity import MOST, Familiarity, described, widths
+from zoo.familiarity import LEAST, MOST, Familiarity, described, widths
 from zoo.pairing import Pairing
 from zoo.training.loaders import Loaders
+from zoo.training.measure import fires
 
 
 def learn(loaders: Loaders, trainer: L.Trainer) -> None:
@@ -27,6 +29,23 @@ def features(loaders: Loaders, split: str, trainer: L.Trainer) -> dict[str, Tens
     rows = trainer.predict(_Described(loaders.pairing), loaders.loader(samples, sampler=chosen))
     found: list[dict[str, Tensor]] = rows or []  # type: ignore[assignment]
     return {name: torch.cat([row[name] for row in found]) for name in widths(loaders.pairing)}
+
+
+def false_alarms(loaders: Loaders, trainer: L.Trainer) -> dict[str, float]:
+    """How often the signal fires on the test split; a pairing that lacks it learns it before.
+
+    Raises:
+        AdapterError: the validation split is too small, or the method leaves no frozen features of one shape.
+    """
+    pairing = loaders.pairing
+    if pairing.familiarity is None:
+        learn(loaders, trainer)
+    if pairing.familiarity is None:
+        raise AdapterError(
+            f"{loaders.data.name}: nothing was learnt of what is unlike its training: that takes {LEAST} samples "
+            "to train, as many to validate, and frozen features of one shape before the first adapted block"
+        )
+    return fires([pairing.familiarity.distances(features(loaders, "test", trainer)).amax(0)])
 
 
 class _Described(L.LightningModule):

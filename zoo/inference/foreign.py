@@ -1,0 +1,32 @@
+"""How unlike its training an adapter finds the files of a folder."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from zoo.inference import inputs
+from zoo.pairing import Pairing
+
+if TYPE_CHECKING:
+    from data_modules.base import DataModule
+
+BATCH = 8
+
+
+def distances(pairing: Pairing, data: "DataModule", folder: Path) -> Iterator[Tensor]:
+    """As `Batch.unlike`, of the files of a folder, batch by batch; one that cannot be read is named and passed over."""
+    samples = []
+    for item in inputs.find(str(folder), data, {}).items:
+        one = inputs.read(data, item)
+        if one.error:
+            print(f"passed over: {one.error}", file=sys.stderr)
+        else:
+            samples.append(one.sample)
+    assert pairing.familiarity is not None
+    for start in range(0, len(samples), BATCH):
+        with torch.no_grad():
+            yield pairing.familiarity(pairing.prefix(pairing.batch(samples[start : start + BATCH]))).cpu()
