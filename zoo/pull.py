@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from zoo import adapter, catalog, download, install, recipe, sources
-from zoo.backbones import origins, weights
+from zoo.backbones import hashes, origins, weights, wheels
 from zoo.backbones.weights import WeightsError
 from zoo.command import STORAGE, fail, parse_words, user_errors
 from zoo.errors import UserError
@@ -173,12 +173,13 @@ def _checks() -> Iterator[tuple[str, str, str]]:
             yield kind, name, problem
     for name in weights.SHIPPED:
         try:
-            weights.resolve(f"zoo:{name}")
+            with hashes.anew():
+                weights.resolve(f"zoo:{name}")
             problem = ""
         except WeightsError as error:
             problem = str(error)
         yield "shipped weights", name, problem
-    for path, intact in weights.stored():
+    for path, intact in wheels.stored():
         label = path.relative_to(weights.cache_dir() / "wheels").as_posix()
         yield "fetched weights", label, "" if intact else f"{path} was altered; it is fetched again at its next use"
 
