@@ -49,11 +49,11 @@ def tarred(folder: Path, archive: Path) -> Path:
 
 
 def left(cache: Path) -> list[str]:
-    """Suffixes of what lies in the cache, but for whole adapters; nothing of it may be half installed."""
+    """Suffixes of what lies in the cache but for adapters and records of hashes; nothing may be half installed."""
     for folder in places.installed().values():
         directory.verify(folder)
         assert {path.name for path in folder.iterdir()} == set(NAMES)
-    files = [path for path in cache.rglob("*") if path.is_file() and "adapters" not in path.parts]
+    files = [path for path in cache.rglob("*") if path.is_file() and not {"adapters", "hashes"} & {*path.parts}]
     assert not list((cache / "adapters").glob(".*"))
     assert not list((cache / "downloads").glob("unpack-*"))
     return sorted(path.suffix for path in files)

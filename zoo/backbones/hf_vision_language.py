@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from zoo.backbones import weights
 from zoo.backbones.base import fingerprint
 from zoo.backbones.chat import ByteChat, Chat, Prompt, TemplateChat
 from zoo.backbones.hf_weights import Precision, Quantization, load, processor_of, quantization_of
@@ -63,10 +64,10 @@ class HFVisionLanguage(VisionLanguage):
         self._cache_name = "cache" if "cache" in named else "past_key_values"
         text = self.net.config.text_config
         self.dims = (text.hidden_size,) * (text.num_hidden_layers + 1)
-        # About a second a gigabyte, once a run: a cheaper name would not notice an altered tensor.
-        self.fingerprint = fingerprint(
-            self.net, {"images": self.images.to_dict(), "chat": self.chat.settings, "quantize": quantize}
-        )
+        # About a second a gigabyte, once for a file: a cheaper name would not notice an altered tensor.
+        settings = {"images": self.images.to_dict(), "chat": self.chat.settings, "quantize": quantize}
+        files = weights.files_of(source) if quantize == "none" else []  # which device quantised decides as well
+        self.fingerprint = fingerprint(self.net, settings, of=files)
         self.freeze()
         self._replaying = False
         self._replayed = [module for module in self.net.modules() if checkpointing and _replayable(module)]

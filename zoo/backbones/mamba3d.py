@@ -212,7 +212,7 @@ class Mamba3D(Backbone):
             "compat": compat,
             "taps": self.taps,
         }
-        self.fingerprint = fingerprint(self.net, settings)
+        self.fingerprint = fingerprint(self.net, settings, of=weights.files_of(source))
         self.freeze()
 
     @property

@@ -27,7 +27,7 @@ class MiniLM(TextEncoder):
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.net = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         self.dim = self.net.config.hidden_size
-        self.fingerprint = fingerprint(self.net, {"pool": "mean"})
+        self.fingerprint = fingerprint(self.net, {"pool": "mean"}, of=weights.files_of(source))
         self.requires_grad_(False)
         self.eval()
 

