@@ -135,6 +135,7 @@ def _train(
         data=described(data),
         backbones=backbones,
         parameters={"trainable": trainable, "total": total},
+        precision=str(trainer.precision),
         cost={**fitted["cost"], "checkpoint_bytes": best.stat().st_size},
         **({"init": start_of} if start_of else {}),
         **({"extended": extended} if extended else {}),
