@@ -16,6 +16,8 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(workers))))
 
 
+ONE_BY_ONE = {"test_processors", "test_run_folder", "test_own_data_docs", "test_export", "test_media_fuzz", "test_fuzz"}
+
 # --- a cache of its own -----------------------------------------------------------------------------------------------
 
 
@@ -92,13 +94,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file's tests run in one process, as its fixtures expect; the longest file, `test_runs`, recipe by recipe."""
+    """A file's tests run in one process, as its fixtures expect; the longest file, `test_runs`, recipe by recipe.
+
+    Of slow tests a few files hold nearly all the time, and these share no fixture: one by one.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
             name, bracket, recipe = test.partition("[")
+            if config.option.markexpr == "slow" and Path(file).stem in ONE_BY_ONE:
+                return nodeid
             if not file.endswith("test_runs.py"):
                 return file
             return recipe if bracket and "resumes" not in name else nodeid

@@ -16,11 +16,14 @@ import numpy as np
 import picture_files
 import predict_files
 import pytest
+from kept import kept_encoders
 from PIL import Image
 
 from zoo import adapter, predict
 from zoo.inputs import find
 from zoo.recipe import compose, instantiate
+
+__all__ = ["kept_encoders"]  # a fixture of every test here
 
 NEAR = 5e-6
 """Kernels sum in another order in another batch; answers have six digits."""
