@@ -5,8 +5,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import forked
 import pytest
@@ -188,9 +189,31 @@ def test_no_two_forked_commands_draw_the_same_numbers(tmp_path: Path) -> None:
     assert not set(one) & set(other)
 
 
-def test_what_libraries_read_when_they_are_imported_is_not_told_too_late(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="read at imports"):
-        forked.command("zoo.list", [], env={**os.environ, "HF_HOME": str(tmp_path)})
+def test_where_the_environment_differs_in_what_is_read_at_imports_another_interpreter_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noted(forked.Server):
+        started: ClassVar[list[str | None]] = []
+        ended: ClassVar[list[str | None]] = []
+
+        def __init__(self, environment: Mapping[str, str]) -> None:
+            self.environment = dict(environment)
+            self.started.append(environment.get("HF_HOME"))
+
+        def ask(self, request: Mapping[str, Any], seconds: float) -> int:
+            Path(request["out"]).touch()
+            Path(request["err"]).touch()
+            return 0
+
+        def close(self) -> None:
+            self.ended.append(self.environment.get("HF_HOME"))
+
+    monkeypatch.setattr(forked, "Server", Noted)
+    monkeypatch.setattr(forked, "_servers", [])
+    base = {name: value for name, value in os.environ.items() if name != "HF_HOME"}
+    for environment in (base, base | {"ZOO_CACHE": "x", "HOME": "y"}, base | {"HF_HOME": "z"}, base | {"HF_HOME": "z"}):
+        forked.command("zoo.list", [], env=environment)
+    assert (Noted.started, Noted.ended) == ([None, "z"], [None])
 
 
 def test_a_command_says_and_ends_as_python_m() -> None:
