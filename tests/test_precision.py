@@ -7,7 +7,7 @@ import pytest
 import torch
 from zoo.trainer import build_trainer
 
-from zoo import precision
+from zoo.training import precision
 from zoo.training.precision import choose
 
 
