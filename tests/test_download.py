@@ -248,7 +248,10 @@ def test_a_signature_in_an_address_is_not_shown(
 
 def test_pulls_at_once_of_one_name_all_succeed(cache: Path, server: FaultyServer, archive: bytes) -> None:
     url = server.put("furniture.zip", archive, *[Fault(keep=CUT, pause=0.3), Fault(keep=CUT, reset=True)] * 3)
-    program = "import sys; from zoo import download, pull; download.PAUSE = 0.01; sys.exit(pull.main(sys.argv[1:]))"
+    program = (
+        "import sys; from zoo import pull; from zoo.adapter import download; download.PAUSE = 0.01; "
+        "sys.exit(pull.main(sys.argv[1:]))"
+    )
     started = [
         subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(4)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from zoo.backbones.small_llava import SmallLLaVA
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.export import main, run
+from zoo.export import main
 from zoo.files import file_hash
 from zoo.interop import export as interop_export
 from zoo.interop import merged
@@ -36,6 +36,7 @@ from zoo.methods.mantis import Mantis
 from zoo.methods.scale_earth import ScaleEarth
 from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import Pairing
+from zoo.records import provenance
 from zoo.tasks.multiple_choice import MultipleChoice
 from zoo.tasks.part_segmentation import PartSegmentation
 
@@ -249,7 +250,7 @@ def test_what_an_export_says_of_its_command_names_no_folder_of_this_machine(
 ) -> None:
     export_tiny.saved(export_tiny.config(), tmp_path / "mine")
     words = [f"adapter={tmp_path / 'mine'}", f"output={tmp_path / 'out'}", "format=merged", "tolerance=1e-5"]
-    monkeypatch.setattr(run, "command", lambda: ["zoo.export", *words])
+    monkeypatch.setattr(provenance, "command", lambda: ["zoo.export", *words])
     assert main(words) == 0
     record = (tmp_path / "out" / "export.json").read_text()
     assert json.loads(record)["command"] == "python -m zoo.export adapter=DIR format=merged tolerance=1e-5"

@@ -71,7 +71,7 @@ def clip() -> Clip:
 def predicted(folder: Path) -> dict[str, torch.Tensor]:
     _, pairing = directory.load(folder)
     with torch.no_grad():
-        return pairing.predict_step(pairing.batch([clip()]))
+        return pairing.predict(pairing.batch([clip()]))
 
 
 def test_predictions_are_the_same_with_kept_anchors_and_with_the_text_tower(folder: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_fresh_process_predicts_without_loading_a_language_model() -> None:
         "import sys; sys.path.insert(0, 'tests'); import torch, zoo; from test_kept_anchors import clip\n"
         "for name in ('zoo.backbones.minilm', 'transformers'): sys.modules.pop(name, None)\n"
         f"pairing = zoo.load('{SHIPPED}')\n"
-        "with torch.no_grad(): pairing.predict_step(pairing.batch([clip()]))\n"
+        "with torch.no_grad(): pairing.predict(pairing.batch([clip()]))\n"
         "assert 'zoo.backbones.minilm' not in sys.modules\n"
         "assert not [name for name in sys.modules if name.startswith('transformers.models.bert')]\n"
     )

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from zoo.trainer import build_trainer
 
 from zoo.training import precision
 from zoo.training.precision import choose
+from zoo.training.trainer import build_trainer
 
 
 @pytest.mark.parametrize("named", ["32-true", "16-mixed", "bf16-mixed"])

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from run_tiny import as_it_was, command
 
-from zoo import evaluate
-from zoo.training import trainer
+from zoo.training import measure, trainer
 from zoo.training.module import TrainingModule
 from zoo.training.progress import EVERY, Lines
 
@@ -41,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Cl
 
     for hook in ("training_step", "validation_step", "test_step"):
         monkeypatch.setattr(TrainingModule, hook, slowed(getattr(TrainingModule, hook)))
-    for module in (trainer, evaluate):
+    for module in (trainer, measure):
         monkeypatch.setattr(module, "Lines", partial(Lines, clock))
     say = Lines._say
     monkeypatch.setattr(Lines, "_say", lambda self, *args: (clock.told.append(clock.now), say(self, *args)))

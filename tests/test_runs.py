@@ -367,7 +367,8 @@ def test_a_wheel_in_a_fresh_environment_trains_and_has_recipes_and_cards(tmp_pat
     assert str(site) in python("-c", "import zoo; print(zoo.__file__)")
     for name in NAMES:
         assert name in python("-m", "zoo.train", "--list")
-    assert "tb_ava" in python("-c", "from zoo import card; print(sorted(p.stem for p in card.folder().iterdir()))")
+    stems = "from zoo.catalog import card; print(sorted(p.stem for p in card.folder().iterdir()))"
+    assert "tb_ava" in python("-c", stems)
     python("-m", "zoo.train", "recipe=tb_ava", "--smoke")
     (run,) = (tmp_path / "runs" / "tb_ava").iterdir()
     assert "no source checkout" in (run / "adapter" / "README.md").read_text()

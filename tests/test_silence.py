@@ -28,7 +28,7 @@ def test_notices_of_lightning_are_not_shown() -> None:
 @pytest.mark.parametrize("before", ["", "import huggingface_hub.constants; ", "import transformers; "])
 def test_bars_of_transformers_are_off_without_importing_it(before: str) -> None:
     code = (
-        f"import sys; {before}from zoo.command_line import quiet; had = 'transformers' in sys.modules; quiet(); "
+        f"import sys; {before}from zoo.quiet import quiet; had = 'transformers' in sys.modules; quiet(); "
         "assert had == ('transformers' in sys.modules); from huggingface_hub.utils import are_progress_bars_disabled; "
         "from transformers.utils import logging; "
         "assert are_progress_bars_disabled() and not logging.is_progress_bar_enabled()"

@@ -20,7 +20,6 @@ from zoo import sweep, train
 from zoo.recipe.compose import RecipeError
 from zoo.report import plots_sweep
 from zoo.search import record as search_record
-from zoo.search import run as search_run
 from zoo.search import space as search_space
 from zoo.search import trial
 from zoo.search.trial import ATTEMPT, FITTED, LOG, MEASURED, KilledError, TrialError
@@ -115,7 +114,7 @@ def test_every_mistake_of_every_value_is_named_before_the_first_trial(
 def test_a_wrong_command_ends_in_one_line(
     words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(search_run, "check_ray", lambda address: None)  # whether or not it is installed
+    monkeypatch.setattr(sweep, "check_ray", lambda address: None)  # whether or not it is installed
     with pytest.raises(SystemExit) as end:
         sweep.main(["recipe=tb_ava", *words, f"runs={tmp_path}"])
     assert end.value.code == 2
