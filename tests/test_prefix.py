@@ -2,6 +2,7 @@
 
 import multiprocessing
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,15 @@ def test_an_entry_with_one_flipped_bit_or_of_another_name_is_recomputed(
     assert not caplog.text
     cache.write(key, tokens)
     assert torch.equal(cache.read(key), tokens)
+
+
+def test_a_cache_that_is_removed_under_a_run_is_begun_anew(tmp_path: Path) -> None:
+    cache = PrefixCache(folder=str(tmp_path / "cache"))
+    cache.write(cache.key("a", 1, "x"), torch.zeros(2, 2, 2))
+    shutil.rmtree(tmp_path / "cache")
+    cache.write(cache.key("a", 1, "y"), torch.ones(2, 2, 2))
+    assert torch.equal(cache.read(cache.key("a", 1, "y")), torch.ones(2, 2, 2))
+    assert cache.read(cache.key("a", 1, "x")) is None
 
 
 def _fill_up(folder: str, first: int) -> None:

@@ -98,8 +98,8 @@ class Pairing(nn.Module):
                 tokens[name] = segments
                 continue
             parts = segments.flatten(0, 1)
-            # A few at a time stay in a processor's caches, which is faster and takes less memory. A graph, which is
-            # exported for any number of samples, takes them at once.
+            # A few at a time stay in a processor's caches, which is faster and takes less memory; an export is of any
+            # number.
             few = segments.device.type == "cpu" and not torch.compiler.is_compiling()
             parts = parts.split(CHUNK) if few else (parts,)
             done = []

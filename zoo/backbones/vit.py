@@ -136,7 +136,7 @@ class VisionTransformer(nn.Module):
     def embed(self, pictures: Tensor) -> Tensor:
         """[N, 3, S, S] -> tokens before the first block [N, 1 + (S / patch)^2, D]."""
         patches = self.patch_embed(pictures)
-        return torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], 1) + self.pos_embed
+        return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
 
 
 def load(net: nn.Module, state: dict[str, Tensor], *, source: str, antialias: bool = True) -> None:
