@@ -97,7 +97,7 @@ class ScaleEarth(Method):
 
     # --- putting it in place --------------------------------------------------------------------------------------
 
-    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
+    def attach(self, backbones: Backbones, text: TextEncoder | None = None, classes: Sequence[str] = ()) -> None:
         """Hook the target layers.
 
         Raises:
