@@ -25,11 +25,11 @@ from zoo.backbones.vision_language import encode
 from zoo.batch import Batch, Picture, Question
 from zoo.errors import SettingError
 from zoo.inference import predictor
+from zoo.methods.base import Branches, Method
 from zoo.methods.frozen import Frozen
 from zoo.methods.scale_earth import ScaleEarth
 from zoo.pairing import Pairing
 from zoo.predictions import Predictions
-from zoo.recipe import compose, instantiate
 from zoo.report import run_pictures, tables
 from zoo.report.tables import LONGEST
 from zoo.tasks.classification import Classification
@@ -72,13 +72,16 @@ def test_groups_of_questions_by_hand() -> None:
 def test_branches_by_hand() -> None:
     _, task = classified([0, 1, 1, 2], [0, 1, 0, 2], [NAN] * 4)
     observed = {"gsd/branch": torch.tensor([2.0, 1.0, 1.0, 2.0])}
-    assert branches(observed, task) == {
+    method = Method()
+    assert branches(observed, method, task) == {}
+    method.branches = Branches("gsd/branch", ("metadata", "estimate", "default"))
+    assert branches(observed, method, task) == {
         "estimate": {"share": 0.5, "accuracy": 0.5},
         "default": {"share": 0.5, "accuracy": 1.0},
     }
-    assert branches({}, task) == {}
+    assert branches({}, method, task) == {}
     task.monitor = "explained"  # no accuracy of samples
-    assert branches(observed, task) == {}
+    assert branches(observed, method, task) == {}
     assert breakdown(classified([0], [0], [1.0])[0], task, LAND) == {}
 
 
@@ -189,8 +192,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, data: Places, made: Pairing, *words:
     config = SimpleNamespace(data=data, task=made.task)
     monkeypatch.setattr(directory, "verify", lambda folder: None)
     monkeypatch.setattr(directory, "load", lambda folder, force: (config, made))
-    monkeypatch.setattr(compose, "compose", lambda *_: config)
-    monkeypatch.setattr(instantiate, "instantiate", lambda block: block)
+    monkeypatch.setattr(predict, "compose", lambda *_: config)
+    monkeypatch.setattr(predict, "instantiate", lambda block: block)
     path = data.root / "asked.png"
     picture_files.save(path, picture_files.picture(0, 1))
     return predict.main([f"adapter={data.root}", f"input={path}", *words])

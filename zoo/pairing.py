@@ -143,7 +143,7 @@ class Pairing(nn.Module):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """The task's decoded output for one batch."""
-        batch = replace(batch, write=self.task.writes)
+        batch = self.task.asked(batch)
         return self.task.predict(self(batch), batch)
 
     # --- what is saved --------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from zoo.inference.output import Answers
 from zoo.inference.predictor import LONGEST, Answered, answered
 from zoo.inference.settings import SETTINGS
 from zoo.pairing import Pairing
+from zoo.tasks.language import LanguageTask
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -189,7 +190,7 @@ def run_through(run: Run, asked: Sequence[Input], order: Sequence[str]) -> bool:
 
 def summarise(words: Mapping[str, str], found: Inputs, asked: Sequence[Input], run: Run, seconds: float) -> None:
     """What a run should say at its end, on standard error: notes and, of several inputs, how it went."""
-    told = {"gsd": "gsd" in run.pairing.method.conditions, "question": run.pairing.task.writes > 0}
+    told = {"gsd": "gsd" in run.pairing.method.conditions, "question": isinstance(run.pairing.task, LanguageTask)}
     for key, used in told.items():
         if key in words and not used:
             print(f"note: this adapter makes no use of {key}=", file=sys.stderr)
