@@ -103,11 +103,13 @@ class Run:
         return said.record | ({"notes": notes} if notes else {})
 
     def _draw(self, said: Answered, path: Path) -> None:
-        from zoo.report.plots_predictions import draw
+        from zoo.report.run import One
+        from zoo.report.run_pictures import picture
 
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}")
-        draw(part, said.sample, said.record, _arrays(said.prediction), _arrays(said.observed), self.data)
+        prediction, observed = _arrays(said.prediction), _arrays(said.observed)
+        picture(part, One(said.sample, said.record, prediction, observed, self.data, self.pairing.task))
         part.replace(path)
 
     def _write(self, records: Sequence[dict[str, Any]]) -> None:

@@ -22,6 +22,8 @@ class Task(nn.Module):
         unit: "fraction" when metrics lie in [0, 1], "percent" when the benchmark reports them times 100.
         conditions: side inputs of a batch that `predict` reads.
         least_batch: samples that a training batch must have.
+        pictures: that its runs want, by their names in `PICTURES` of `zoo/report/kinds/`: "confusion" for one class a
+            sample, "examples" for samples beside its `words`. () wants none; with None a run says that it has none.
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
@@ -30,6 +32,7 @@ class Task(nn.Module):
     unit: str = "fraction"
     conditions: tuple[str, ...] = ()
     least_batch: int = 1
+    pictures: tuple[str, ...] | None = None
     version: int = 1
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
@@ -55,6 +58,10 @@ class Task(nn.Module):
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
         """One sample's decoded output (without the batch dimension) in plain values, for a JSON line."""
         raise NotImplementedError
+
+    def words(self, values: Mapping[str, Tensor]) -> str:
+        """One sample's prediction, or its target, in a few words for a picture; "" where these values do not say it."""
+        return ""
 
     def reset(self) -> None:
         """Forget what `update` counted."""

@@ -20,6 +20,7 @@ class Written(LanguageTask):
 
     kind = "visual-question-answering"
     monitor = "accuracy"
+    pictures = ("answers",)
 
     def lacks(self, question: Question | None) -> list[str]:
         """A question."""
