@@ -1,5 +1,6 @@
 """What this machine has: Python, packages, graphics cards, memory, room for weights. Asked without importing torch."""
 
+import importlib.metadata
 import importlib.util
 import os
 import platform
