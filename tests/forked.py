@@ -3,7 +3,7 @@
 A command in a new process spends seven of its eight seconds on imports. `command` gives what `python -m NAME WORDS`
 would: an interpreter in which nothing has run yet, the caller's environment as it is at the call, its own streams and
 process group, an exit code, and everything Python does at its end. It is for tests whose point is the *new process*;
-those about imports, signals or what a library reads of the environment when it is imported start Python itself.
+those about imports or signals start Python itself.
 
 `python forked.py` is that interpreter: it reads a request a line, forks, and answers with the child's number and, once
 it has ended, with its exit code. It ends when nobody can ask any more.
@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 ROOT = Path(__file__).parents[1]
-WARM = ("zoo.predict", "zoo.evaluate", "zoo.train")
-"""Commands; what they import is what most of a command's time goes into."""
+WARM = ("zoo.training.fit", "zoo.inference.job", "zoo.recipe.build")
+"""What commands import once their arguments are read: what most of their time goes into."""
 LATER = (
     "timm",
     "transformers.models.auto.modeling_auto",
@@ -44,18 +44,22 @@ READ_AT_IMPORT = ("CUDA", "GOTO", "HF_", "KMP_", "MKL", "MPL", "NUMBA", "OMP", "
 class Server:
     """The warmed interpreter, for one process of tests.
 
+    Args:
+        environment: that it starts with.
+
     Raises:
-        RuntimeError: it could not start; with what it said.
+        RuntimeError: it could not start; what it said stands on standard error.
     """
 
-    def __init__(self) -> None:
-        self.environment = dict(os.environ)
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
         self.process = subprocess.Popen(
             [sys.executable, __file__, str(ROOT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=self.environment,
+            # OpenBLAS, which NumPy brings, would start its threads when it is imported, and a fork has one thread.
+            env={**self.environment, "OPENBLAS_NUM_THREADS": "1"},
         )
         self.asking = threading.Lock()
         if self._line() != "ready":
@@ -114,7 +118,7 @@ def command(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     check: bool = False,
-    seconds: float = 300,
+    seconds: float = 600,
 ) -> subprocess.CompletedProcess[str]:
     """What `subprocess.run([python, -m, name, *words], capture_output=True, text=True)` gives.
 
@@ -126,16 +130,17 @@ def command(
         check: as in `subprocess.run`.
         seconds: after which it is killed.
 
+    Where `env` differs in what libraries read when they are imported, an interpreter with that is started first.
+
     Raises:
-        ValueError: `env` differs in what libraries read when they are imported: that needs a Python of its own.
         TimeoutError: it took longer than `seconds`.
     """
     environment = dict(os.environ if env is None else env)
     environment.pop("PYTEST_CURRENT_TEST", None)
+    if _servers and not _servers[0].fits(environment):
+        close()
     if not _servers:
-        _servers.append(Server())
-    if not _servers[0].fits(environment):
-        raise ValueError("the environment differs in what is read at imports: use subprocess")
+        _servers.append(Server(environment))
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         request = {

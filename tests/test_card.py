@@ -268,11 +268,11 @@ def test_compare_trains_each_variant_once_and_takes_up_where_it_stopped(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare.subprocess, "run", forked.run)
-    words = ["recipe=tb_ava", "--smoke", "variants=[recipe,linear_probe]", f"runs={tmp_path}"]
+    words = ["recipe=mantis", "--smoke", "variants=[recipe,linear_probe]", f"runs={tmp_path}"]
     assert compare.main(words) == 0
     first = capfd.readouterr().out
     assert "linear probe" in first
-    folder = next((tmp_path / "compare" / "tb_ava").iterdir())
+    folder = next((tmp_path / "compare" / "mantis").iterdir())
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/metrics.json")}
     assert len(stamps) == 2
     assert compare.main(words) == 0

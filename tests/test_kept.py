@@ -3,19 +3,70 @@
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import forked
 import pytest
 import torch
 from kept import kept, tensors
+from own_cache import one_at_a_time, take_over
 
+from zoo.backbones import wheels
 from zoo.batch import Batch
+from zoo.files import file_hash
 from zoo.pairing import Pairing
 from zoo.recipe.build import build_pairing
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
+
+# --- kept weights -----------------------------------------------------------------------------------------------------
+
+
+def store(folder: Path, content: str) -> Path:
+    """A file as the cache has it, with its checksum."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "weights").write_text(content)
+    wheels._sums(folder / "weights").write_text(wheels._listing(folder / "weights", file_hash))
+    return folder / "weights"
+
+
+def test_what_the_user_has_is_copied_where_it_is_whole_and_nothing_is_written_there(tmp_path: Path) -> None:
+    users, fetched = tmp_path / "users", tmp_path / "fetched"
+    store(users / "one==1-abc" / "inside", "whole")
+    store(users / "two==1-abc" / "inside", "whole").write_text("damaged")
+    fetched.mkdir()
+    before = {path: path.stat().st_mtime_ns for path in users.rglob("*")}
+    for _ in range(2):
+        take_over(users, fetched)
+    assert {path: path.stat().st_mtime_ns for path in users.rglob("*")} == before
+    copied = fetched / "one==1-abc" / "inside" / "weights"
+    assert [path for path in fetched.rglob("weights") if path.is_file()] == [copied]
+    assert wheels._intact(copied)
+    assert not copied.samefile(users / "one==1-abc" / "inside" / "weights")
+
+
+def test_of_two_that_lack_the_same_weights_one_fetches_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[Path] = []
+
+    def install(requirement: str, member: str, expected: str, target: Path) -> None:
+        fetched.append(target)
+        time.sleep(0.2)
+        store(target.parent, "whole")
+
+    monkeypatch.setattr(wheels, "_install", install)
+    one_at_a_time(tmp_path)
+    target = tmp_path / "one==1-abc" / "weights"
+    threads = [threading.Thread(target=wheels._install, args=("one==1", "weights", "abc", target)) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fetched == [target]
+
 
 # --- kept encoders ----------------------------------------------------------------------------------------------------
 
@@ -140,9 +191,31 @@ def test_no_two_forked_commands_draw_the_same_numbers(tmp_path: Path) -> None:
     assert not set(one) & set(other)
 
 
-def test_what_libraries_read_when_they_are_imported_is_not_told_too_late(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="read at imports"):
-        forked.command("zoo.list", [], env={**os.environ, "HF_HOME": str(tmp_path)})
+def test_where_the_environment_differs_in_what_is_read_at_imports_another_interpreter_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noted(forked.Server):
+        started: ClassVar[list[str | None]] = []
+        ended: ClassVar[list[str | None]] = []
+
+        def __init__(self, environment: Mapping[str, str]) -> None:
+            self.environment = dict(environment)
+            self.started.append(environment.get("HF_HOME"))
+
+        def ask(self, request: Mapping[str, Any], seconds: float) -> int:
+            Path(request["out"]).touch()
+            Path(request["err"]).touch()
+            return 0
+
+        def close(self) -> None:
+            self.ended.append(self.environment.get("HF_HOME"))
+
+    monkeypatch.setattr(forked, "Server", Noted)
+    monkeypatch.setattr(forked, "_servers", [])
+    base = {name: value for name, value in os.environ.items() if name != "HF_HOME"}
+    for environment in (base, base | {"ZOO_CACHE": "x", "HOME": "y"}, base | {"HF_HOME": "z"}, base | {"HF_HOME": "z"}):
+        forked.command("zoo.list", [], env=environment)
+    assert (Noted.started, Noted.ended) == ([None, "z"], [None])
 
 
 def test_a_command_says_and_ends_as_python_m() -> None:

@@ -60,7 +60,7 @@ def test_a_damaged_file_is_read_or_refused_by_name(tmp_path: Path, suffix: str) 
     for k in range(EACH):
         path = tmp_path / f"{k}.{suffix}"
         path.write_bytes(damaged(content, rng))
-        began = time.perf_counter()
+        began = time.process_time()
         parts = data.samples_in(path, policy)
         assert len(parts) <= MOST
         for part in parts[:4]:
@@ -76,6 +76,6 @@ def test_a_damaged_file_is_read_or_refused_by_name(tmp_path: Path, suffix: str) 
             assert clip.frames.shape[0] == 4
             assert clip.audio.shape == (4, 8000)
             assert np.isfinite(clip.audio).all()
-        assert time.perf_counter() - began < 30
+        assert time.process_time() - began < 30  # of the processor: it ends, however busy the machine is
         path.unlink()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3_000_000  # KiB

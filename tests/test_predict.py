@@ -16,6 +16,7 @@ import numpy as np
 import picture_files
 import predict_files
 import pytest
+from kept import kept_encoders
 from PIL import Image
 
 from zoo import predict
@@ -25,6 +26,8 @@ from zoo.inference.inputs import find
 from zoo.predict import Run
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
+
+__all__ = ["kept_encoders"]  # a fixture of every test here
 
 NEAR = 5e-6
 """Kernels sum in another order in another batch; answers have six digits."""

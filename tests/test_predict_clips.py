@@ -7,8 +7,11 @@ from typing import Any
 import media_files
 import predict_files
 import pytest
+from kept import kept_encoders
 from media_files import Film, Sound
 from test_predict import records, run, same
+
+__all__ = ["kept_encoders"]  # a fixture of every test here
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import picture_files
 import pytest
 import torch
+from kept import kept_encoders
 
 import zoo
 from data_modules.kinds.picture_set import PictureSet
@@ -18,6 +19,8 @@ from zoo.inference.predictor import predict
 from zoo.pairing import Pairing
 from zoo.recipe.build import build_pairing
 from zoo.recipe.compose import compose
+
+__all__ = ["kept_encoders"]  # a fixture of every test here
 
 LAND = {name: land for land, names in NAMES.items() for name in names}
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from run_tiny import Own, as_it_was, command, contents, crash, cut, falling, same_result, tensors
@@ -81,6 +82,7 @@ def test_a_refused_command_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_refused_comparison_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compare.subprocess, "run", forked.run)
     words = ["recipe=mantis_dales", "data=folder", "data.root=/nowhere", "variants=[recipe]", "runs=mine/own"]
     assert compare.main(words) == 1
     assert list(tmp_path.iterdir()) == []

@@ -21,14 +21,17 @@ import pytest
 import question_files
 import torch
 import vqa_files
+from kept import kept_encoders
 from safetensors.torch import load_file
 
 from zoo import evaluate, predict
 from zoo.adapter import directory
 from zoo.prefix import UNTOLD
-from zoo.recipe.compose import __file__, available, compose
+from zoo.recipe.compose import available, compose
 from zoo.train import main
 from zoo.training.module import TrainingModule
+
+__all__ = ["kept_encoders"]  # a fixture of every test here
 
 NAMES = sorted(available())
 MADE_UP = {
@@ -90,6 +93,9 @@ MOVED = {
 }
 FIRST = {kind: next(name for name in NAMES if KINDS.get(name, "label") == kind) for kind in PICTURES}
 """The recipe of every kind that is evaluated and asked in a new process; the others share its code."""
+RESUMED = {"tb_ava", "mantis", "mamba3d_pretrain", "scale_aware_eurosat", "scale_earth", "small_llava_rsscn7"}
+"""Recipes that differ in what a checkpoint has to hold: one of every method and task of its own kind; the others share
+theirs with one of these, and are resumed by the slow tests."""
 SMALL = [
     "data.train_clips=8",
     "data.val_clips=4",
@@ -249,7 +255,7 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
         assert "notes" in answer or kind not in ("label", "reconstruction")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n if n in RESUMED else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
 def test_every_recipe_resumes_to_the_result_of_an_uninterrupted_run(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,7 +280,7 @@ def test_every_recipe_resumes_to_the_result_of_an_uninterrupted_run(
 
 
 def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    words = ["recipe=tb_ava", *SMALL, "trainer.max_epochs=3"]
+    words = ["recipe=mantis", "--smoke", "trainer.max_epochs=8"]
     command = [sys.executable, "-m", "zoo.train", *words]
     forked.run([*command, f"runs={tmp_path / 'whole'}"], check=True)
     killed = subprocess.Popen(
@@ -287,10 +293,10 @@ def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(tmp_path: Pa
         time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    folder = next((tmp_path / "cut" / "tb_ava").iterdir())
+    folder = next((tmp_path / "cut" / "mantis").iterdir())
     assert not (folder / "adapter").exists()
     forked.run([*command, f"runs={tmp_path / 'cut'}", "resume=true"], check=True)
-    whole = next((tmp_path / "whole" / "tb_ava").iterdir())
+    whole = next((tmp_path / "whole" / "mantis").iterdir())
     a, b = (load_file(f / "adapter" / "adapter.safetensors") for f in (whole, folder))
     assert all(torch.equal(a[key], b[key]) for key in a)
     records = [json.loads((f / "metrics.json").read_text()) for f in (whole, folder)]
@@ -298,7 +304,8 @@ def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(tmp_path: Pa
 
 
 def test_ctrl_c_ends_in_one_line_that_says_how_to_go_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "zoo.train", "recipe=tb_ava", *SMALL, "trainer.max_epochs=200", f"runs={tmp_path}"]
+    words = ["recipe=mantis", "--smoke", "trainer.max_epochs=2000", f"runs={tmp_path}"]
+    command = [sys.executable, "-m", "zoo.train", *words]
     # A shell starts what runs in its background deaf to Ctrl-C, and the deafness is inherited.
     hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(

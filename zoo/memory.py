@@ -4,6 +4,7 @@ Linux promises memory that it does not have, and kills the process which then us
 elsewhere may ask for a hundred layers of a gigabyte, each of which would be promised.
 """
 
+import inspect
 import math
 import os
 from pathlib import Path
@@ -54,3 +55,8 @@ def held() -> int:
 
 def _gib(count: int) -> str:
     return f"{count / 2**30:.1f} GiB"
+
+
+# PyTorch keeps its compiler out of every such mode by a wrapper that imports the compiler at the first call. That takes
+# longer than loading most adapters, and nothing is compiled while a pairing is built.
+Bounded.__torch_dispatch__ = inspect.unwrap(Bounded.__torch_dispatch__)  # type: ignore[method-assign]

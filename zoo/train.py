@@ -21,7 +21,6 @@ from zoo.errors import UserError
 from zoo.recipe.compose import RecipeError, compose
 from zoo.recipe.request import Request
 from zoo.records import run_places
-from zoo.training.fit import train
 from zoo.training.initialise import starting_point
 
 EXTRA = {
@@ -45,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
         resume, test = (_flag(request, "resume", "false"), _flag(request, "test", "true"))
         run_dir, made = _run_folder(request, name, resume=resume)
         with run_places.not_left_empty(made):
+            from zoo.training.fit import train
+
             record = train(config, run_dir, name=request.extra.get("card", name), resume=resume, init=init, test=test)
         if record:
             from zoo.report import tables
@@ -62,9 +63,6 @@ def _flag(request: Request, key: str, default: str) -> bool:
 
 def _run_folder(request: Request, name: str, *, resume: bool) -> tuple[Path, list[Path]]:
     """A run folder, told to the processes that a strategy starts; and the folders that are made for it, inner first."""
-    from zoo.records import run_places
-    from zoo.records.run_places import FOLDER
-
     root, into, made = Path(request.extra.get("runs", "runs")), request.extra.get("into"), list[Path]()
     try:
         shared = run_places.shared_folder()
@@ -83,7 +81,7 @@ def _run_folder(request: Request, name: str, *, resume: bool) -> tuple[Path, lis
     else:
         folder = run_places.create(root, name)
         made = [folder, folder.parent, folder.parent.parent]
-    os.environ[FOLDER] = str(folder)
+    os.environ[run_places.FOLDER] = str(folder)
     return folder, made
 
 

@@ -106,6 +106,7 @@ def _manifest(manifest: Mapping[str, Any], public: Public) -> dict[str, Any]:
         "backbones": lambda value: {k: _hashes(v) for k, v in value.items() if is_key(k)},
         "init": lambda value: _start(value, public),
         "features": lambda value: [_matching(each, COMPUTED, "not stated") for each in value],
+        "precision": lambda value: _matching(value, r"(32|16|bf16)-(true|mixed)", "not stated"),
     }
     numbers = ("dirty", "seed", "epochs", "seconds", "parameters", "cost")
     return {

@@ -4,6 +4,7 @@ The file holds the backbone under a saliency decoder, and its last blocks were t
 better than the last. It is *not* stock DINOv2-S; cards say so. For stock weights use `timm:vit_small_patch14_dinov2`.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from zoo.backbones import vit, weights
 from zoo.backbones.base import fingerprint
-from zoo.backbones.draws import initialising
+from zoo.backbones.draws import Shapes, initialising
 from zoo.backbones.square import IMAGENET_MEAN, IMAGENET_STD, SquareBackbone, square
 from zoo.backbones.vit import VisionTransformer
 from zoo.batch import Framed, tensor_of
@@ -52,7 +53,11 @@ class DINOv2(SquareBackbone):
         vit.whole_patches(image_size, PATCH)
         drawn = weights.parse(source).kind == "random"
         # Without storage until there are weights to load: drawing what is overwritten takes half a second.
-        with initialising(source, MODEL), torch.device("cpu" if drawn else "meta"):
+        with (
+            initialising(source, MODEL),
+            torch.device("cpu" if drawn else "meta"),
+            contextlib.nullcontext() if drawn else Shapes(),
+        ):
             self.net = VisionTransformer(image_size=image_size, patch_size=PATCH, dim=WIDTH, depth=DEPTH, heads=HEADS)
         if not drawn:
             self.net.to_empty(device="cpu")

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import special
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.backbones import weights
@@ -33,6 +33,14 @@ GRID = 2.0**-20
 SUMMED = 8
 """16-bit integers whose sum is a normal draw: standard deviation 1, kurtosis 2.85, at most 4.9 deviations."""
 
+
+def _erfinv(values: Values) -> Values:
+    from scipy.special import erfinv  # a tenth of a second that weights which are read do not need
+
+    out: Values = erfinv(values)
+    return out
+
+
 FUNCTIONS: dict[Any, Callable[[Values], Values]] = {
     aten.exp: np.exp,
     aten.exp_: np.exp,
@@ -40,12 +48,15 @@ FUNCTIONS: dict[Any, Callable[[Values], Values]] = {
     aten.log_: np.log,
     aten.log1p: np.log1p,
     aten.expm1: np.expm1,
-    aten.erfinv_: special.erfinv,
+    aten.erfinv_: _erfinv,
 }
 
 NORMAL = (aten.normal_, aten.randn, aten.randn_like)
 
 UNIFORM = (aten.uniform_, aten.rand, aten.rand_like)
+
+FILLING = {getattr(Tensor, f"{name}_") for name in "normal uniform erfinv mul add clamp fill zero".split()}  # noqa: SIM905
+"""Methods by which initialisers fill a tensor."""
 
 INTEGER = (aten.randint, aten.randperm, aten.random_)
 """torch draws integers without rounding."""
@@ -66,6 +77,23 @@ def initialising(source: str, what: str) -> Iterator[None]:
         torch.manual_seed(parsed.seed)
         with contextlib.nullcontext() if exact_by_processor() else Draws(parsed.seed):
             yield
+
+
+class Shapes(TorchFunctionMode):
+    """Inside, an architecture is built without storage, to be filled from a file: nothing is drawn.
+
+    PyTorch's own `device("meta")`, below which it stands, draws for the sake of shapes, and imports its compiler for
+    that, which takes longer than reading a small encoder.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """One function of torch: one that fills a tensor leaves it as it is, others make shapes."""
+        kwargs = kwargs or {}
+        if func in FILLING or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class Draws(TorchDispatchMode):

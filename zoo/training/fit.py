@@ -7,26 +7,69 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import lightning as L
+import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig, OmegaConf
+from torch import distributed
+
+from zoo import files
+from zoo.adapter import directory
+from zoo.catalog import card
+from zoo.pairing import count_parameters
+from zoo.predictions import Predictions
 from zoo.quiet import quiet
 from zoo.recipe import compose
-from zoo.records import run_folder
+from zoo.recipe.build import build_pairing
+from zoo.records import provenance, run_folder
 from zoo.records.run_folder import BEST, FITTED, LAST, RunFolder
+from zoo.report import run_pictures
+from zoo.training import familiarity, processes
+from zoo.training.build import build_data, build_loaders, build_trained
+from zoo.training.checkpoints import Best
 from zoo.training.initialise import initialise, told
+from zoo.training.loaders import Loaders, lone
+from zoo.training.measure import described, measure, single_trainer
+from zoo.training.module import TrainingModule
+from zoo.training.trainer import Cost, History
 
-if TYPE_CHECKING:
-    import lightning as L
-    from omegaconf import DictConfig
 
-    from zoo.training.loaders import Loaders
-    from zoo.training.module import TrainingModule
+@dataclass
+class Training:
+    """A training on its way, handed from step to step.
+
+    Attributes:
+        config: the composed recipe.
+        name: of the recipe.
+        run: its folder.
+        module: trains the pairing.
+        loaders: of the pairing's data.
+        trainer: does the loop.
+        init: record of the adapter that it starts from, if any.
+        since: when it began, by `time.perf_counter`.
+    """
+
+    config: DictConfig
+    name: str
+    run: RunFolder
+    module: TrainingModule
+    loaders: Loaders
+    trainer: L.Trainer
+    init: dict[str, Any] | None
+    since: float
+
+    @property
+    def backbones(self) -> dict[str, dict[str, str]]:
+        """Fingerprints as plain values."""
+        return {name: asdict(known) for name, known in self.module.pairing.fingerprints.items()}
 
 
 def train(
-    config: "DictConfig",
+    config: DictConfig,
     run_dir: Path,
     *,
     name: str,
@@ -52,111 +95,165 @@ def train(
     Raises:
         RecipeError: the folder holds another run, or this is not the run to go on with.
     """
-    with run_folder.entered(run_dir, config, resume=resume) as entered:
-        return _train(config, entered, name=name, init=init, test=test)
-
-
-def _train(
-    config: "DictConfig", entered: RunFolder, *, name: str, init: Path | None, test: bool
-) -> dict[str, Any] | None:
-    import torch
-    from omegaconf import OmegaConf
-
-    from zoo import files
-    from zoo.adapter import directory
-    from zoo.catalog import card
-    from zoo.pairing import count_parameters
-    from zoo.recipe.build import build_pairing
-    from zoo.records import provenance
-    from zoo.report import run_pictures
-    from zoo.training import familiarity
-    from zoo.training.build import build_data, build_loaders, build_trained
-    from zoo.training.loaders import lone
-    from zoo.training.measure import described, measure, single_trainer
-
     quiet()
-    start, run_dir = time.perf_counter(), entered.folder
+    with run_folder.entered(run_dir, config, resume=resume) as run:
+        training = prepare(config, run, name=name, init=init)
+        fitted = fit(training)
+        if not test or not left_alone(training):
+            return None
+        record, predictions = measure_best(training, fitted)
+        write(training, fitted, record, predictions)
+        return record
+
+
+def prepare(config: DictConfig, run: RunFolder, *, name: str, init: Path | None) -> Training:
+    """Data, pairing, trainer and run folder; everything that can be refused is refused here.
+
+    Raises:
+        UserError: in the recipe, the data, the weights, the starting adapter or the run folder.
+    """
+    since = time.perf_counter()
     with _unwinding():
         data = build_data(config)
         digests = data.sample_digests() if run_folder.leads() else {}
         if run_folder.leads():
-            entered.check_data(digests)
-        module, loaders, trainer = build_trained(config, data, run_dir)
-    pairing = module.pairing
-    trainable, total = count_parameters(pairing)
-    start_of = initialise(pairing, config, init) if init else None
-    backbones = {name: asdict(known) for name, known in pairing.fingerprints.items()}
-    data.measured_in(pairing.ground)  # an adapter to start from brings its own
+            run.check_data(digests)
+        module, loaders, trainer = build_trained(config, data, run.folder)
+    start_of = initialise(module.pairing, config, init) if init else None
+    data.measured_in(module.pairing.ground)  # an adapter to start from brings its own
+    training = Training(config, name, run, module, loaders, trainer, start_of, since)
     if trainer.is_global_zero:
-        start_of = entered.check_start(backbones, start_of)
-        entered.begin(config, digests, name=name, backbones=backbones, init=start_of)
-        said = [backbone.describe(trainer.strategy.root_device) for backbone in pairing.backbones.values()]
-        said = [f"{trainable:,} of {total:,} parameters train", pairing.method.describe(), *said, f"writing {run_dir}"]
-        rows = len(data.sets["train"])
-        if loaders.joins and trainer.world_size == 1 and lone(rows, loaders.batch_size):
-            said.append(f"the last batch has {loaders.batch_size + 1} samples, as one alone has no batch statistics")
-        print(f"{name}: {'; '.join(filter(None, said))}", flush=True)
-        again = [f"this {_again(loaders)}"] if entered.starts_again else []
-        for line in ([told(start_of)] if start_of else []) + entered.told() + again:
+        training.init = run.check_start(training.backbones, start_of)
+        run.begin(config, digests, name=name, backbones=training.backbones, init=training.init)
+        for line in announcement(training):
             print(line, flush=True)
         if data.plan:
-            files.write_json(run_dir / "splits.json", data.plan)
-    fitted = _fit(trainer, module, loaders, entered, since=start)
-    if not test:
-        return None
-    start = time.perf_counter()
-    if torch.distributed.is_initialized():
-        # One process measures the test split, once, on a pairing that no strategy has wrapped or sharded.
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-        if not trainer.is_global_zero:
-            return None
-        pairing = build_pairing(config, data.classes, scale=pairing.ground)
-        loaders = build_loaders(config, data, pairing)
-    best = entered.best(fitted)
+            files.write_json(run.folder / "splits.json", data.plan)
+    return training
+
+
+def announcement(training: Training) -> list[str]:
+    """What a run says at its start: what trains, where it writes, and what is unusual about it."""
+    pairing, loaders, trainer = training.module.pairing, training.loaders, training.trainer
+    trainable, total = count_parameters(pairing)
+    facts = [f"{trainable:,} of {total:,} parameters train", pairing.method.describe()]
+    facts += [backbone.describe(trainer.strategy.root_device) for backbone in pairing.backbones.values()]
+    facts.append(f"writing {training.run.folder}")
+    if loaders.joins and trainer.world_size == 1 and lone(len(loaders.data.sets["train"]), loaders.batch_size):
+        facts.append(f"the last batch has {loaders.batch_size + 1} samples, as one alone has no batch statistics")
+    lines = [f"{training.name}: {'; '.join(filter(None, facts))}"]
+    lines += [told(training.init)] if training.init else []
+    lines += training.run.told()
+    return [*lines, f"this {_again(loaders)}"] if training.run.starts_again else lines
+
+
+def fit(training: Training) -> dict[str, Any]:
+    """Train, and keep history, cost, the seconds since the beginning, the metrics' unit and which checkpoint is best;
+    read them where that is done."""
+    run, trainer = training.run, training.trainer
+    fitted, last = run.folder / FITTED, run.folder / LAST
+    if run.begun and fitted.exists():
+        outcome: dict[str, Any] = json.loads(fitted.read_text(encoding="utf-8"))
+        return outcome
+    best = next(c for c in trainer.callbacks if isinstance(c, Best))  # type: ignore[attr-defined]
+    best.run = run.id
+    onwards = str(last) if run.begun and last.exists() else None
+    try:
+        with processes.none_lost():
+            trainer.fit(
+                training.module,
+                datamodule=training.loaders,
+                ckpt_path=onwards,
+                weights_only=onwards is not None or None,
+            )
+    except SystemExit as end:
+        if not trainer.interrupted:
+            raise
+        terminated = type(end).__name__ == "SIGTERMException"
+        if trainer.is_global_zero:
+            how = "goes on" if last.exists() else _again(training.loaders)
+            by = " by SIGTERM" if terminated else ""
+            print(
+                f"stopped{by} in epoch {trainer.current_epoch + 1}: the same command with resume=true {how}",
+                file=sys.stderr,
+            )
+        sys.exit(143 if terminated else 130)  # Lightning would exit with 0 and 1
+    history = next(c for c in trainer.callbacks if isinstance(c, History)).rows  # type: ignore[attr-defined]
+    cost = next(c for c in trainer.callbacks if isinstance(c, Cost)).summary()  # type: ignore[attr-defined]
+    seconds, unit = time.perf_counter() - training.since, training.module.pairing.task.unit
+    outcome = {"history": history, "cost": cost, "seconds": seconds, "unit": unit}
+    if trainer.is_global_zero:
+        outcome["best"] = {"file": BEST, "sha256": best.sha256()}
+        files.write_json(fitted, outcome)
+    return outcome
+
+
+def left_alone(training: Training) -> bool:
+    """End the further processes of a distributed training: one measures the test split, once, on a pairing that no
+    strategy has wrapped or sharded. Whether this process is the one."""
+    training.since = time.perf_counter()
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+        if not training.trainer.is_global_zero:
+            return False
+        config, data = training.config, training.loaders.data
+        pairing = build_pairing(config, data.classes, scale=training.module.pairing.ground)
+        training.module = TrainingModule(pairing)
+        training.loaders = build_loaders(config, data, pairing)
+    return True
+
+
+def measure_best(training: Training, fitted: dict[str, Any]) -> tuple[dict[str, Any], Predictions]:
+    """Measure the test split with the checkpoint that validation selected: metrics with the manifest, and predictions.
+
+    Args:
+        training: after its last epoch; its pairing takes the selected tensors.
+        fitted: as `fit` returns it.
+    """
+    config, loaders, pairing = training.config, training.loaders, training.module.pairing
+    best = training.run.best(fitted)
     pairing.load_trainable(load_checkpoint(best), source=str(best))
     alone = single_trainer(config.trainer.get("accelerator", "auto"))
     familiarity.learn(loaders, alone)
     measured, predictions = measure(loaders, alone)
-
-    extended = entered.record["extended"]
+    trainable, total = count_parameters(pairing)
+    extended = training.run.record["extended"]
     manifest = provenance.manifest(
-        recipe=name,
+        recipe=training.name,
         seed=config.seed,
         selected_on="val",
         epochs=len(fitted["history"]),
-        seconds=round(fitted["seconds"] + time.perf_counter() - start, 1),
-        data=described(data),
-        backbones=backbones,
+        seconds=round(fitted["seconds"] + time.perf_counter() - training.since, 1),
+        data=described(loaders.data),
+        backbones=training.backbones,
         parameters={"trainable": trainable, "total": total},
+        precision=str(training.trainer.precision),
         cost={**fitted["cost"], "checkpoint_bytes": best.stat().st_size},
         **({"features": pairing.cache.told()} if pairing.cache else {}),
-        **({"init": start_of} if start_of else {}),
+        **({"init": training.init} if training.init else {}),
         **({"extended": extended} if extended else {}),
     )
-    record = {**measured, "manifest": manifest}
-    files.write_json(run_dir / "metrics.json", record)
-    files.write_json(
-        run_dir / "per_sample.json", dict(zip(predictions.ids, pairing.task.per_sample().tolist(), strict=True))
-    )
-    run_pictures.pictures(run_dir / "report", fitted["history"], predictions, data, pairing)
+    return {**measured, "manifest": manifest}, predictions
+
+
+def write(training: Training, fitted: dict[str, Any], record: dict[str, Any], predictions: Predictions) -> None:
+    """Metrics, pictures and, last, the adapter: by it a run is known to have finished."""
+    folder, data, pairing = training.run.folder, training.loaders.data, training.module.pairing
+    scores = dict(zip(predictions.ids, pairing.task.per_sample().tolist(), strict=True))
+    files.write_json(folder / "metrics.json", record)
+    files.write_json(folder / "per_sample.json", scores)
+    run_pictures.pictures(folder / "report", fitted["history"], predictions, data, pairing)
     # What the files settled, an adapter must know without them.
-    resolved = OmegaConf.create({**config, "data": {**config.data, **data.settled()}})
-    directory.save(
-        pairing,
-        run_dir / "adapter",
-        recipe=compose.to_yaml(resolved),
-        metrics=record,
-        card=card.for_adapter,
-    )
-    return record
+    resolved = OmegaConf.create({**training.config, "data": {**training.config.data, **data.settled()}})
+    text = compose.to_yaml(resolved)
+    directory.save(pairing, folder / "adapter", recipe=text, metrics=record, card=card.for_adapter)
 
 
 @contextlib.contextmanager
 def _unwinding() -> Iterator[None]:
     """Let SIGTERM end what goes before a training as Ctrl-C does, so that no empty folder stays; Lightning sees to it
     in the training itself."""
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     def stop(*_: object) -> None:
         raise SIGTERMException
@@ -171,53 +268,7 @@ def _unwinding() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _fit(
-    trainer: "L.Trainer", module: "TrainingModule", loaders: "Loaders", entered: RunFolder, *, since: float
-) -> dict[str, Any]:
-    """Train, and keep history, cost, the seconds since `since`, the metrics' unit and which checkpoint is best; read
-    them where that is done."""
-    from zoo import files
-    from zoo.training import processes
-    from zoo.training.checkpoints import Best
-    from zoo.training.trainer import Cost, History
-
-    fitted, last = entered.folder / FITTED, entered.folder / LAST
-    if entered.begun and fitted.exists():
-        outcome: dict[str, Any] = json.loads(fitted.read_text(encoding="utf-8"))
-        return outcome
-    best = next(c for c in trainer.callbacks if isinstance(c, Best))  # type: ignore[attr-defined]
-    best.run = entered.id
-    onwards = str(last) if entered.begun and last.exists() else None
-    try:
-        with processes.none_lost():
-            trainer.fit(module, datamodule=loaders, ckpt_path=onwards, weights_only=onwards is not None or None)
-    except SystemExit as end:
-        if not trainer.interrupted:
-            raise
-        terminated = type(end).__name__ == "SIGTERMException"
-        if trainer.is_global_zero:
-            how = "goes on" if last.exists() else _again(loaders)
-            by = " by SIGTERM" if terminated else ""
-            print(
-                f"stopped{by} in epoch {trainer.current_epoch + 1}: the same command with resume=true {how}",
-                file=sys.stderr,
-            )
-        sys.exit(143 if terminated else 130)  # Lightning would exit with 0 and 1
-    history = next(c for c in trainer.callbacks if isinstance(c, History)).rows  # type: ignore[attr-defined]
-    cost = next(c for c in trainer.callbacks if isinstance(c, Cost)).summary()  # type: ignore[attr-defined]
-    outcome = {
-        "history": history,
-        "cost": cost,
-        "seconds": time.perf_counter() - since,
-        "unit": module.pairing.task.unit,
-    }
-    if trainer.is_global_zero:
-        outcome["best"] = {"file": BEST, "sha256": best.sha256()}
-        files.write_json(fitted, outcome)
-    return outcome
-
-
-def _again(loaders: "Loaders") -> str:
+def _again(loaders: Loaders) -> str:
     """What becomes of a training that was stopped before its first checkpoint."""
     known = [loaders.samples(loaders.data.sets[split]) for split in ("train", "val")]
     if not (cached := sum(samples.cached() for samples in known)):
@@ -228,7 +279,5 @@ def _again(loaders: "Loaders") -> str:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Trainable tensors of a checkpoint."""
-    import torch
-
     state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
     return state

