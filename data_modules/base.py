@@ -19,6 +19,7 @@ class DataModule:
     Attributes:
         name: of the data set.
         classes: K class names in label order, without background.
+        sample: class of its samples, which says how they are drawn and shown.
         synthetic: whether the data were made by a program; said wherever a number stands.
         deterministic: whether a sample is the same every time it is read (else frozen features cannot be cached).
         license: of the data.
@@ -37,6 +38,7 @@ class DataModule:
 
     name: str
     classes: list[str]
+    sample: type[Any] | None = None
     synthetic: bool = False
     deterministic: bool = True
     license: str = "not stated"

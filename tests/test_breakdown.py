@@ -25,6 +25,7 @@ from zoo.backbones.vision_language import encode
 from zoo.batch import Batch, Picture, Question
 from zoo.errors import SettingError
 from zoo.inference import predictor
+from zoo.methods.base import Branches, Method
 from zoo.methods.frozen import Frozen
 from zoo.methods.scale_earth import ScaleEarth
 from zoo.pairing import Pairing
@@ -71,13 +72,16 @@ def test_groups_of_questions_by_hand() -> None:
 def test_branches_by_hand() -> None:
     _, task = classified([0, 1, 1, 2], [0, 1, 0, 2], [NAN] * 4)
     observed = {"gsd/branch": torch.tensor([2.0, 1.0, 1.0, 2.0])}
-    assert branches(observed, task) == {
+    method = Method()
+    assert branches(observed, method, task) == {}
+    method.branches = Branches("gsd/branch", ("metadata", "estimate", "default"))
+    assert branches(observed, method, task) == {
         "estimate": {"share": 0.5, "accuracy": 0.5},
         "default": {"share": 0.5, "accuracy": 1.0},
     }
-    assert branches({}, task) == {}
+    assert branches({}, method, task) == {}
     task.monitor = "explained"  # no accuracy of samples
-    assert branches(observed, task) == {}
+    assert branches(observed, method, task) == {}
     assert breakdown(classified([0], [0], [1.0])[0], task, LAND) == {}
 
 

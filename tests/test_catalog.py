@@ -16,12 +16,10 @@ import yaml
 from rich.console import Console
 
 import zoo
-from zoo import list as list_command
+from zoo import list as listing
 from zoo import show
 from zoo.adapter import directory, places
-from zoo.backbones import origins, weights
-from zoo.backbones.origins import ORIGINS
-from zoo.backbones.weights import SHIPPED, WHEELS
+from zoo.backbones import weights
 from zoo.batch import Cloud
 from zoo.catalog import card
 from zoo.catalog import holdings as catalog_holdings
@@ -123,13 +121,12 @@ def test_every_source_that_a_recipe_or_variant_names_is_known() -> None:
     def found(value: Any) -> list[str]:
         if isinstance(value, dict):
             return [source for inner in value.values() for source in found(inner)]
-        return [value] if isinstance(value, str) and origins.is_source(value) else []
+        return [value] if isinstance(value, str) and weights.is_source(value) else []
 
     sources = {source for name in compose.available() for source in found(compose.read(compose.find(name), []))}
     real = {source for source in sources if weights.parse(source).kind != "random"}
     assert real
-    assert [source for source in real if origins.origin(source) is None] == []
-    assert set(WHEELS) | set(SHIPPED) <= set(ORIGINS)
+    assert [source for source in real if weights.origin(source) is None] == []
 
 
 def test_weights_left_at_a_default_count_as_named() -> None:
@@ -220,7 +217,7 @@ def test_a_broken_adapter_is_one_line_and_hides_no_other(cache: Path, file: str,
 
 def test_the_listing_says_on_standard_error_what_it_leaves_out(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (own / "recipes" / "mine.yaml").write_text("data: [", encoding="utf-8")
-    assert list_command.main([]) == 0
+    assert listing.main([]) == 0
     out, err = capsys.readouterr()
     assert "mantis_dales" in out
     assert err.startswith("cannot be listed: ")
@@ -232,7 +229,7 @@ def test_the_listing_says_on_standard_error_what_it_leaves_out(own: Path, capsys
 
 def test_filters_take_part_of_a_name_whatever_its_case_and_hyphens(everything: Holdings) -> None:
     def names(**words: str) -> list[str]:
-        return [entry.name for entry in list_command.chosen(everything.recipes, words)]
+        return [entry.name for entry in listing.chosen(everything.recipes, words)]
 
     assert set(names(method="tb-ava")) == {name for name in compose.available() if name.startswith("tb_ava")}
     assert names(method="TB_AVA") == names(method="tb-ava") == names(method="TBAVA")
@@ -244,7 +241,7 @@ def test_filters_take_part_of_a_name_whatever_its_case_and_hyphens(everything: H
 
 def test_a_filter_that_fits_nothing_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        list_command.main(["task=clasification"])
+        listing.main(["task=clasification"])
     assert stop.value.code == 2
     said = capsys.readouterr().err
     assert "task=clasification" in said
@@ -253,7 +250,7 @@ def test_a_filter_that_fits_nothing_names_what_there_is(capsys: pytest.CaptureFi
 
 def test_filters_that_fit_nothing_together_end_with_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        list_command.main(["method=mantis", "backbone=qwen"])
+        listing.main(["method=mantis", "backbone=qwen"])
     assert stop.value.code == 1
     assert "backbone=qwen and method=mantis" in capsys.readouterr().err
 
@@ -275,7 +272,7 @@ def test_brackets_in_a_name_are_printed_as_they_are(cache: Path) -> None:
 
 
 def test_json_has_every_fact_of_what_the_filters_leave(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list_command.main(["method=mantis", "--json"]) == 0
+    assert listing.main(["method=mantis", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     names = [entry["name"] for entry in told["recipes"]]
     assert names == [name for name in compose.available() if name.startswith("mantis")]
@@ -287,7 +284,7 @@ def test_json_has_every_fact_of_what_the_filters_leave(capsys: pytest.CaptureFix
 
 def test_the_tables_of_the_readme_are_those_of_the_catalogue(cache: Path) -> None:
     install(cache, "mine")  # what is installed here is nobody else's
-    assert (ROOT / "README.md").read_text(encoding="utf-8") == list_command.readme(catalog_holdings.holdings())
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == listing.readme(catalog_holdings.holdings())
 
 
 def test_the_readme_has_no_table_of_adapters_where_there_are_none(everything: Holdings) -> None:
@@ -375,7 +372,8 @@ def test_reading_commands_and_the_package_import_no_torch(cache: Path) -> None:
     install(cache, "mine")
     script = (
         "import sys, zoo\n"
-        "assert {name for name in sys.modules if name.startswith('zoo.')} == {'zoo.version'}\n"
+        "assert not [name for name in sys.modules if name.startswith('zoo.') and name != 'zoo.version']\n"
+        "# import zoo stays instant\n"
         "from zoo import doctor, list, show\n"
         "assert [entry.name for entry in zoo.list_adapters()]\n"
         "list.main([]), list.main(['--json']), show.main(['tb_ava']), show.main(['mine']), doctor.main([])\n"

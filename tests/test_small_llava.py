@@ -130,4 +130,4 @@ def test_without_a_projector_the_first_stage_is_refused() -> None:
     from tiny import TinyVision
 
     with pytest.raises(SettingError, match="needs one backbone with a projector"):
-        Projector().attach({"vision": TinyVision()}, None, [])
+        Projector().attach({"vision": TinyVision()})

@@ -218,7 +218,7 @@ def test_lora_in_one_tower_trains_that_tower_and_nothing_else(name, tower, other
     before = tiny.likelihood(model, samples)
     qkv = name == "qwen3_vl" and tower == "vision"
     lora = LoRA(rank=2, alpha=4.0, targets={tower: ["attn.qkv"] if qkv else ["q_proj", "v_proj"]})
-    lora.attach({"scene": model}, None, [])
+    lora.attach({"scene": model})
     data = batch(model, samples)
     features = lora({"scene": model}, data.inputs, data)["scene"]
     torch.testing.assert_close(features, before, equal_nan=True, rtol=1e-5, atol=1e-6)
@@ -253,4 +253,4 @@ def test_lora_in_one_tower_trains_that_tower_and_nothing_else(name, tower, other
 def test_a_target_of_the_other_tower_is_refused():
     lora = LoRA(targets={"language": ["attn.qkv"]})
     with pytest.raises(SettingError, match=r"language, block 0: 'attn.qkv' matches no layer; it has \['mlp"):
-        lora.attach({"scene": tiny.model("qwen3_vl")}, None, [])
+        lora.attach({"scene": tiny.model("qwen3_vl")})

@@ -117,6 +117,6 @@ def test_more_blocks_than_there_are_and_none_are_refused(name: str, blocks: int)
 def test_a_method_on_a_cut_encoder_adapts_its_last_block() -> None:
     short = MAKERS["own"](blocks=3)
     method = LoRA(rank=2, targets={"vision": ["attn.qkv", "mlp.fc2"]}, last={"vision": 1})
-    method.attach({"vision": short}, None, ["a"])
+    method.attach({"vision": short})
     assert method.describe() == "adapts vision blocks 2 to 2 (2 layers: qkv, fc2)"
     assert method.prefix_depths() == {"vision": 2}

@@ -6,6 +6,7 @@ import torch
 from zoo.backbones.vision_language import WIDTH, encode
 from zoo.batch import Batch, Question
 from zoo.errors import SettingError
+from zoo.metrics.grouped import accuracy_by
 from zoo.recipe.schema import signature
 from zoo.tasks.multiple_choice import MultipleChoice
 from zoo.tasks.open_vqa import OpenVQA
@@ -73,7 +74,7 @@ def test_multiple_choice_counts_batches_by_hand() -> None:
     )
     assert task.per_sample().tolist() == [1, 0, 1, 0]
     assert task.per_sample().dtype == torch.double
-    assert task.by_kind() == {"name": (pytest.approx(1 / 3), 3), "find": (1.0, 1)}
+    assert accuracy_by(task.kinds, task.right()) == {"name": (pytest.approx(1 / 3), 3), "find": (1.0, 1)}
     low, high = task.intervals()["accuracy"]
     assert low <= task.compute()["accuracy"] <= high
     task.reset()
@@ -133,7 +134,7 @@ def test_open_questions_count_ranges_or_numbers() -> None:
         }
     )
     assert task.per_sample().tolist() == [1, 1, 1, 1, 0]
-    assert task.by_kind()["presence"] == (0.5, 2)
+    assert accuracy_by(task.kinds, task.right())["presence"] == (0.5, 2)
     exact = attached(OpenVQA(buckets=False), "area", "count", "presence")
     count(exact, asked, *said)
     assert exact.per_sample().tolist() == [0, 1, 1, 1, 0]

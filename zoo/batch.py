@@ -1,11 +1,12 @@
 """The types that travel from a data module to a pairing: a decoded sample, then a collated `Batch`.
 
-A sample is a `Clip`, a `Cloud` or a `Picture`, as plain numpy. The frozen backbones' own transforms turn it into one
-tensor per stream, and those are stacked. Nothing here knows a data set or a model.
+A sample is a `Clip`, a `Cloud` or a `Picture`, as plain numpy. Its class names its `kind`: `zoo/report/kinds/KIND.py`
+draws it, and `zoo/demos/KIND.py` shows it. The frozen backbones' own transforms turn it into one tensor per stream, and
+those are stacked. Nothing here knows a data set or a model.
 """
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class Clip:
         start: of the first segment, in seconds from the beginning of the file.
     """
 
+    kind: ClassVar[str] = "clips"
     id: str
     frames: np.ndarray
     audio: np.ndarray
@@ -56,6 +58,7 @@ class Cloud:
             which a pairing prepares before it answers.
     """
 
+    kind: ClassVar[str] = "clouds"
     id: str
     points: np.ndarray
     target: dict[str, Tensor]
@@ -120,6 +123,7 @@ class Picture:
         origin: who says the ground sampling distance: whoever gave the picture, or its file.
     """
 
+    kind: ClassVar[str] = "pictures"
     id: str
     images: tuple[np.ndarray, ...]
     target: dict[str, Tensor] = field(default_factory=dict)

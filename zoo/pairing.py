@@ -17,7 +17,7 @@ from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch, GroundScale, stack
 from zoo.familiarity import Familiarity
 from zoo.ground import told_to
-from zoo.methods.base import Method
+from zoo.methods.base import Method, attach
 from zoo.prefix import PrefixCache
 from zoo.tasks.base import Task
 
@@ -48,7 +48,7 @@ class Pairing(nn.Module):
         cache: PrefixCache | None = None,
     ) -> None:
         super().__init__()
-        method.attach(backbones, text, classes)
+        attach(method, backbones, text=text, classes=classes)
         task.attach(method.feature_dims, classes)
         self.backbones = cast(Mapping[str, Backbone], nn.ModuleDict(dict(backbones)))
         self.method, self.task = method, task
@@ -145,7 +145,7 @@ class Pairing(nn.Module):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """The task's decoded output for one batch."""
-        batch = replace(batch, write=self.task.writes)
+        batch = self.task.asked(batch)
         return self.task.predict(self(batch), batch)
 
     # --- what is saved --------------------------------------------------------------------------------------------

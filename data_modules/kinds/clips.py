@@ -43,6 +43,7 @@ class ClipDataModule(DataModule):
         frame_size: shorter side of decoded pictures in pixels; None keeps the file's.
     """
 
+    sample = Clip
     readable = (*VIDEOS, *SOUNDS)
     settings = (*POLICIES, "start", "end")
     own_files = "data_modules.folder_clips.ClipFolder"

@@ -199,6 +199,7 @@ class CloudDataModule(DataModule):
         augment: what training clouds go through, in every epoch anew.
     """
 
+    sample = Cloud
     readable, refused = READABLE, tuple(REFUSED)
     settings: tuple[str, ...] = ("up",)
     own_files = "data_modules.folder_clouds.CloudFolder"

@@ -42,6 +42,7 @@ class PictureDataModule(DataModule):
         stretch: values that become black and white; null as the sensor's, or by percentiles of each picture.
     """
 
+    sample = Picture
     readable = READABLE
     refused = REFUSED_SUFFIXES
     settings: tuple[str, ...] = ("gsd", "question", "choices", "bands", "stretch")

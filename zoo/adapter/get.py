@@ -9,8 +9,8 @@ from zoo import files
 from zoo.adapter import directory, download, places
 from zoo.adapter.install import check_name, copy, inspect, install, staging
 from zoo.adapter.unpack import LIMITS, SUFFIXES, unpack
-from zoo.backbones import hashes, origins, weights, wheels
-from zoo.backbones.weights import SHIPPED, WeightsError
+from zoo.backbones import hashes, weights, wheels
+from zoo.backbones.weights import WeightsError
 from zoo.errors import UserError
 from zoo.files import file_hash
 from zoo.recipe import sources
@@ -129,7 +129,7 @@ def fetch_weights(folder: Path) -> list[str]:
     for source in dict.fromkeys(named):
         kind = weights.parse(source).kind
         if kind in ("timm", "open_clip"):
-            if not origins.here(source):
+            if not weights.here(source):
                 problems.append(f"{source}: its library fetches it at first use, which needs the hub once")
         elif kind != "random":
             try:
@@ -161,7 +161,7 @@ def _checks() -> Iterator[tuple[str, str, str]]:
             except (UserError, OSError) as error:
                 problem = f"{error}; {advice}"
             yield kind, name, problem
-    for name in SHIPPED:
+    for name in weights.shipped():
         try:
             with hashes.anew():
                 weights.resolve(f"zoo:{name}")

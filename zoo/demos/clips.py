@@ -68,16 +68,18 @@ def outputs() -> list[gr.components.Component]:
     said = gr.HTML(padding=False)
     caption("What is seen", "a picture a segment, underlined in the colour of its event")
     film = gr.HTML(padding=False, elem_id="film")
-    caption("Event timeline", "below it the probabilities, the darker the likelier")
-    timeline = gr.Plot(show_label=False, elem_id="timeline")
+    with gr.Column(visible=False) as timed:
+        caption("Event timeline", "below it the probabilities, the darker the likelier")
+        timeline = gr.Plot(show_label=False, elem_id="timeline")
     caption("What is heard")
     sound = gr.Audio(show_label=False, interactive=False, buttons=["download"])
     with gr.Column(visible=False) as gated:
         caption("Gates", "red where a channel of the method opens further than it does over the clip, blue where less")
         gates = gr.Plot(show_label=False, elem_id="gates")
-    caption("Segment by segment")
-    rows = gr.HTML(padding=False, elem_id="segments")
-    return [said, film, timeline, sound, gated, gates, rows]
+    with gr.Column(visible=False) as listed:
+        caption("Segment by segment")
+        rows = gr.HTML(padding=False, elem_id="segments")
+    return [said, film, timeline, timed, sound, listed, gated, gates, rows]
 
 
 def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
@@ -86,27 +88,33 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
     names = [*pairing.classes, "background"]
     wave = (clip.audio.reshape(-1).clip(-1, 1) * 32767).astype(np.int16)
     gates = {name: value for name, value in answered.observed.items() if name.startswith("gate/")}
+    timed = bool({"segments", "modalities"} & set(pairing.task.pictures or ()))
     return [
-        headline(answered, names, seconds),
+        headline(answered, names, seconds) if timed else _said(answered),
         filmstrip(answered, names, seconds),
-        timeline(answered, names, seconds),
+        timeline(answered, names, seconds) if timed else None,
+        gr.update(visible=timed),
         (clip.sample_rate, wave),
+        gr.update(visible=timed),
         gr.update(visible=bool(gates)),
         gate_maps(gates, seconds, clip.start) if gates else None,
-        tabled(table(answered, names, seconds)),
+        tabled(table(answered, names, seconds)) if timed else "",
     ]
 
 
 def lines(answered: Answer, names: list[str]) -> dict[str, NDArray[np.int64]]:
     """Labels [T] to draw as a line each: what is true, where it is known, above what is said.
 
-    Where a segment may have several labels by modality, a line a class and modality holds it or background.
+    Where a segment may have several labels by modality, a line a class and modality holds it or background. None where
+    the task predicts nothing over time.
     """
     if "segments" in answered.output:
         truth = answered.truth("segments")
         found = {} if truth is None else {"truth": truth}
         return found | {"prediction": answered.output["segments"]}
     none = len(names) - 1
+    if "audio" not in answered.output:
+        return {}
     return {
         f"{modality}: {names[k]}": np.where(answered.output[modality][:, k], k, none)
         for modality in ("audio", "visual")
@@ -124,6 +132,10 @@ def runs(labels: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     """(label, first segment, segment after the last) of every stretch of equal labels."""
     edges = np.flatnonzero(np.diff(labels, prepend=-1, append=-1)).tolist()
     return [(int(labels[start]), start, end) for start, end in itertools.pairwise(edges)]
+
+
+def _said(answered: Answer) -> str:
+    return f'<p class="zoo-said">{answered.plain}</p><p class="zoo-note">{answered.footer}</p>'
 
 
 def headline(answered: Answer, names: list[str], seconds: float) -> str:

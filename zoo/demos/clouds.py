@@ -2,7 +2,7 @@
 
 from collections import Counter
 from html import escape
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import matplotlib
@@ -16,7 +16,7 @@ from zoo.batch import Cloud
 from zoo.demos.answer import Answer
 from zoo.demos.style import CLASSES, caption, shares, styled, verdict
 from zoo.pairing import Pairing
-from zoo.report.plots_clouds import AXES, Up, draw
+from zoo.report.kinds.clouds import AXES, Up, draw, upwards
 from zoo.tasks.part_segmentation import PartSegmentation
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ EYE = {"x": 1.6, "y": -1.9, "z": 0.95}
 
 def fields(data: "DataModule", pairing: Pairing) -> dict[str, gr.components.Component]:
     """What can be told about a file, by the name of the setting."""
-    as_known = f"as its format says, else {_up(data)}"
+    as_known = f"as its format says, else {upwards(data)}"
     up = gr.Dropdown([(as_known, ""), *AXES], value="", label="Axis that points up in a file of your own")
     if not isinstance(pairing.task, PartSegmentation):
         return {"up": up}
@@ -54,7 +54,7 @@ def retold(cloud: Cloud, data: "DataModule", settings: dict[str, str]) -> Cloud:
 def thumbnail(cloud: Cloud, data: "DataModule") -> NDArray[np.uint8]:
     """The cloud from aside, coloured by height."""
     figure = Figure(figsize=(1.6, 1.6), dpi=100, layout="constrained")
-    height = cloud.points[:, AXES.index(up := _up(data))]
+    height = cloud.points[:, AXES.index(up := upwards(data))]
     share = (height - height.min()) / (np.ptp(height) or 1.0)
     draw(figure.subplots(), cloud.points, matplotlib.colormaps["viridis"](0.88 * share), up)
     canvas = FigureCanvasAgg(figure)
@@ -84,9 +84,9 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
     known = {"control", "centres"} <= set(answered.observed)
     return [
         headline(answered, pairing),
-        cloud(answered, pairing.classes, _up(data)),
+        cloud(answered, pairing.classes, upwards(data)),
         gr.update(visible=known),
-        control(answered, _up(data)) if known else None,
+        control(answered, upwards(data)) if known else None,
         gr.update(visible=likely is not None),
         None if likely is None else shares(pairing.classes, likely),
     ]
@@ -94,15 +94,17 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
 
 def headline(answered: Answer, pairing: Pairing) -> str:
     """What the cloud, or most of it, was said to be, as HTML."""
-    said, output, truth = "", answered.output, answered.truth("label")
+    output, truth = answered.output, answered.truth("label")
     if "label" in output:
         name = pairing.classes[int(output["label"])]
         said = f"{escape(name)} <small>p = {output['probabilities'].max():.2f}</small>"
-    elif "parts" in output:
+    elif "parts" in (pairing.task.pictures or ()):
         counts = Counter(pairing.classes[k] for k in output["parts"].tolist())
         said = ", ".join(f"{escape(name)} <small>{number}</small>" for name, number in counts.most_common())
     elif "explained" in answered.said:
         said = f"{answered.said['explained']:.0%} of the hidden groups' shape is reconstructed"
+    else:
+        said = answered.plain
     judged = ""
     if truth is not None and "label" in output:
         right = int(truth) == int(output["label"])
@@ -150,10 +152,6 @@ def control(answered: Answer, up: Up) -> go.Figure:
         hovertemplate="%{customdata:.3f}<extra></extra>",
     )
     return _scene(figure).update_layout(scene_domain_y=[0.16, 1])  # above its scale
-
-
-def _up(data: "DataModule") -> Up:
-    return cast(Up, getattr(data, "up", "y"))
 
 
 def _placed(points: NDArray[np.float32], up: Up) -> dict[str, NDArray[np.float32]]:

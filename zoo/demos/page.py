@@ -1,5 +1,6 @@
 """The page: what the adapter is, samples and fields on the left, the answer on the right."""
 
+import importlib
 import re
 from pathlib import Path
 from types import ModuleType
@@ -9,11 +10,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from data_modules.errors import DataError
-from data_modules.kinds.clips import ClipDataModule
-from data_modules.kinds.clouds import CloudDataModule
-from data_modules.kinds.pictures import PictureDataModule
 from data_modules.kinds.probes import GSD
-from zoo.demos import clips, clouds, pictures
 from zoo.demos.answer import ask
 from zoo.demos.heading import WARNING
 from zoo.demos.offers import Offer, own
@@ -23,8 +20,6 @@ from zoo.pairing import Pairing
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
-
-KINDS = {ClipDataModule: clips, CloudDataModule: clouds, PictureDataModule: pictures}
 
 SHOWN = 16
 """Suffixes of files that are named."""
@@ -40,15 +35,14 @@ HINT = '<p class="zoo-said">Nothing asked yet <small>pick a sample or drop a fil
 
 
 def kind(data: "DataModule") -> ModuleType:
-    """The module that shows such data.
+    """The module that shows such data: `zoo/demos/KIND.py`, by the kind of its samples.
 
     Raises:
-        DataError: there is none.
+        DataError: the data say no class of samples.
     """
-    for base, module in KINDS.items():
-        if isinstance(data, base):
-            return module
-    raise DataError(f"{data.name}: there is no page for its samples; expected clips, clouds or pictures")
+    if data.sample is None:
+        raise DataError(f"{data.name}: there is no page for its samples; expected `sample`, their class in zoo.batch")
+    return importlib.import_module(f"zoo.demos.{data.sample.kind}")
 
 
 def defaults(data: "DataModule", pairing: Pairing) -> dict[str, str]:

@@ -19,6 +19,7 @@ from zoo.batch import METRES, Picture, Question
 from zoo.demos.answer import Answer
 from zoo.demos.style import BLUE, GREY, ORANGE, caption, shares, styled, verdict, words
 from zoo.pairing import Pairing
+from zoo.tasks.language import LanguageTask
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -46,7 +47,7 @@ def fields(data: "DataModule", pairing: Pairing) -> dict[str, gr.components.Comp
         label = f"Ground sampling distance of a pixel ({unit})"
         empty = "empty: unknown, or as the GeoTIFF says" if unit == METRES else "empty: unknown"
         found[GSD] = gr.Textbox(label=label, placeholder=empty, max_lines=1)
-    if pairing.task.writes:
+    if isinstance(pairing.task, LanguageTask):
         found["question"] = gr.Textbox(label="Question", lines=2)
         found["choices"] = gr.Textbox(label="Choices", placeholder="one|two|three", max_lines=1)
     found["bands"] = gr.Textbox(
@@ -128,6 +129,8 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
 def headline(answered: Answer, pairing: Pairing) -> str:
     """The class, or what was written, as HTML; with what is right, where that is known."""
     said, asked, truth = answered.said, answered.sample.question, answered.truth("label")
+    if "label" not in answered.output and "answers" not in (pairing.task.pictures or ()):
+        return f'<p class="zoo-said">{answered.plain}</p>{_footer("", answered)}'
     if asked is None:
         name = pairing.classes[int(answered.output["label"])]
         true = None if truth is None else pairing.classes[int(truth)]

@@ -23,6 +23,7 @@ from zoo.inference.output import Answers
 from zoo.inference.predictor import LONGEST, Answered, answered
 from zoo.inference.settings import SETTINGS
 from zoo.pairing import Pairing
+from zoo.tasks.language import LanguageTask
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -102,11 +103,13 @@ class Run:
         return said.record | ({"notes": notes} if notes else {})
 
     def _draw(self, said: Answered, path: Path) -> None:
-        from zoo.report.plots_predictions import draw
+        from zoo.report.run import One
+        from zoo.report.run_pictures import picture
 
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}")
-        draw(part, said.sample, said.record, _arrays(said.prediction), _arrays(said.observed), self.data)
+        prediction, observed = _arrays(said.prediction), _arrays(said.observed)
+        picture(part, One(said.sample, said.record, prediction, observed, self.data, self.pairing.task))
         part.replace(path)
 
     def _write(self, records: Sequence[dict[str, Any]]) -> None:
@@ -189,7 +192,7 @@ def run_through(run: Run, asked: Sequence[Input], order: Sequence[str]) -> bool:
 
 def summarise(words: Mapping[str, str], found: Inputs, asked: Sequence[Input], run: Run, seconds: float) -> None:
     """What a run should say at its end, on standard error: notes and, of several inputs, how it went."""
-    told = {"gsd": "gsd" in run.pairing.method.conditions, "question": run.pairing.task.writes > 0}
+    told = {"gsd": "gsd" in run.pairing.method.conditions, "question": isinstance(run.pairing.task, LanguageTask)}
     for key, used in told.items():
         if key in words and not used:
             print(f"note: this adapter makes no use of {key}=", file=sys.stderr)

@@ -12,6 +12,7 @@ from zoo.batch import Clip, Question
 from zoo.errors import SettingError
 from zoo.familiarity import UNLIKE
 from zoo.pairing import Pairing
+from zoo.tasks.language import LanguageTask
 
 if TYPE_CHECKING:
     from zoo.tasks.base import Task
@@ -58,7 +59,8 @@ def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
         own = {name: value.unflatten(0, (len(samples), -1))[row] for name, value in observed.items()}
         place = {"start": round(sample.start, 6), "end": round(sample.end, 6)} if isinstance(sample, Clip) else {}
         record = {"id": sample.id, **place, **pairing.task.answer(prediction)}
-        record |= {} if question is None else pairing.task.remarks(prediction, question)
+        if isinstance(pairing.task, LanguageTask) and question is not None:
+            record |= pairing.task.remarks(prediction, question)
         record |= ground.remarks(pairing, sample, own)
         notes = [*ground.unseen(pairing, sample), *pairing.caveats]
         if pairing.unlike is not None:
@@ -84,7 +86,7 @@ def require_question(task: "Task", question: Question | None) -> None:
     Raises:
         SettingError: it needs a question, or choices.
     """
-    if lacking := task.lacks(question):
+    if isinstance(task, LanguageTask) and (lacking := task.lacks(question)):
         raise SettingError(f"this adapter answers questions: say {' and '.join(lacking)}")
 
 

@@ -27,6 +27,7 @@ from zoo.pairing import Pairing
 from zoo.recipe import compose
 from zoo.recipe.instantiate import instantiate
 from zoo.records import provenance
+from zoo.tasks.language import LanguageTask
 from zoo.training.build import build_data
 
 SIZES = (1, 2, 4)
@@ -60,7 +61,8 @@ class Job:
         with torch.no_grad():
             for batch in self.batches:
                 features = pairing(batch)
-                decoded = {} if pairing.task.writes else pairing.task.predict(features, batch)
+                words = isinstance(pairing.task, LanguageTask)
+                decoded = {} if words else pairing.task.predict(features, batch)
                 found.append({f"features of {name}": value for name, value in features.items()} | decoded)
         return found
 

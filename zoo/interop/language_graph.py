@@ -14,6 +14,7 @@ from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch
 from zoo.interop.graph import ExportError, Graph, Tensors
 from zoo.pairing import Pairing
+from zoo.tasks.language import LanguageTask
 
 
 class NextToken(Graph):
@@ -69,7 +70,7 @@ class NextToken(Graph):
 
 def graph_of(pairing: Pairing) -> Graph:
     """A pairing as a graph: one step of writing where a language model answers, else all of it."""
-    return (NextToken if pairing.task.writes else Graph)(pairing).eval()
+    return (NextToken if isinstance(pairing.task, LanguageTask) else Graph)(pairing).eval()
 
 
 class _Asked(VisionLanguage):

@@ -1,8 +1,9 @@
 """The contract of a method: it owns every trainable parameter outside the task's head."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -32,11 +33,24 @@ class LowRank:
     scaling: float
 
 
+class Branches(NamedTuple):
+    """The ways that a method can take with a sample, so that accuracy is reported for each.
+
+    Attributes:
+        observed: key of `observations` that holds the way every sample took, int64 [B]: an index of `names`.
+        names: of the ways.
+    """
+
+    observed: str
+    names: tuple[str, ...]
+
+
 class Method(nn.Module):
     """Adapters inside or between the blocks of frozen backbones.
 
-    Life: `__init__` takes settings only; `attach` sees the frozen backbones and the class names and creates parameters;
-    `forward` turns a batch into one feature per segment and stream.
+    Life: `__init__` takes settings only; `attach` sees the frozen backbones and creates parameters; `forward` turns a
+    batch into one feature per segment and stream. A method that adapts layers in place writes `attach` alone: by
+    default every stream is used, all of its blocks are cacheable, and `forward` runs what is left of the backbones.
     """
 
     conditions: tuple[str, ...] = ()
@@ -47,12 +61,22 @@ class Method(nn.Module):
     """Part of an adapter: raise it when the same settings and tensors come to compute something else."""
     unmergeable: str = "it has no low-rank updates of frozen layers"
     """Why the trained part cannot be folded into the frozen weights, where `low_rank` refuses."""
+    branches: Branches | None = None
+    """The ways it can take with a sample, where there are several."""
     feature_dims: dict[str, int]
     """Width of each stream that `forward` returns; known after `attach`."""
+    depths: dict[str, int | None]
+    """Blocks before the first trainable part by stream, as `prefix_depths` returns them; known after `attach`."""
 
-    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
-        """Create the trainable parts for these backbones. Called once, before weights are loaded into the method."""
-        raise NotImplementedError
+    def attach(self, backbones: Backbones) -> None:
+        """Create the trainable parts for these backbones. Called once, before weights are loaded into the method.
+
+        A method that reads class names or the frozen text tower names them as well, in its signature:
+        `attach(self, backbones, text=None, classes=())`. Here: the widths of all these backbones, nothing trained
+        inside them.
+        """
+        self.feature_dims = {name: backbone.dim for name, backbone in backbones.items()}
+        self.depths = {name: backbone.prefix_depth({}) for name, backbone in backbones.items()}
 
     def anchored(self) -> Tensor | None:
         """What `attach` made of the text tower and never asks it again, [K', d]: an adapter keeps it, and is attached
@@ -68,11 +92,11 @@ class Method(nn.Module):
 
         None where not even the embedding is frozen: the method is then given the transformed inputs.
         """
-        raise NotImplementedError
+        return dict(self.depths)
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
         """Tokens [B, T, L, D] after each backbone's prefix -> features {stream: [B, T, feature_dims[stream]]}."""
-        raise NotImplementedError
+        return {name: backbones[name].rest(prefix[name], depth, batch) for name, depth in self.depths.items()}
 
     def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
         """Auxiliary scalar losses of the last forward, by name; `head` gives the task's logits of further features."""
@@ -107,3 +131,11 @@ class Method(nn.Module):
     def remarks(self, observed: Mapping[str, Tensor]) -> dict[str, Any]:
         """What an answer should say of how it came about, from the observations of its one sample, in plain values."""
         return {}
+
+
+def attach(method: Method, backbones: Backbones, *, text: TextEncoder | None, classes: Sequence[str]) -> None:
+    """Attach a method, giving it the text tower and the class names where its `attach` names them."""
+    offered = {"text": text, "classes": classes}
+    wanted = inspect.signature(method.attach).parameters
+    create: Callable[..., None] = method.attach
+    create(backbones, **{name: value for name, value in offered.items() if name in wanted})

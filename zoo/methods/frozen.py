@@ -1,11 +1,5 @@
 """The control without a method: features of the frozen backbones, pooled per segment, for the task's head alone."""
 
-from collections.abc import Mapping, Sequence
-
-from torch import Tensor
-
-from zoo.backbones.base import TextEncoder
-from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
 
@@ -19,25 +13,16 @@ class Frozen(Method):
 
     def __init__(self, *, streams: tuple[str, ...] | None = None) -> None:
         super().__init__()
-        self.chosen = streams
+        self.streams = None if streams is None else tuple(streams)
 
-    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
-        """Read the feature widths.
+    def attach(self, backbones: Backbones) -> None:
+        """Use the chosen streams.
 
         Raises:
             SettingError: a stream has no backbone.
         """
-        self.streams = tuple(backbones) if self.chosen is None else tuple(self.chosen)
-        missing = [name for name in self.streams if name not in backbones]
-        if missing or not self.streams:
-            raise SettingError(f"method.streams = {list(self.streams)}: the recipe's backbones are {sorted(backbones)}")
-        self.feature_dims = {name: backbones[name].dim for name in self.streams}
-        self._depths = {name: backbones[name].prefix_depth({}) for name in self.streams}
-
-    def prefix_depths(self) -> dict[str, int | None]:
-        """Every block: nothing is trained inside the encoders."""
-        return dict(self._depths)
-
-    def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Tokens after the last block {stream: [B, T, L, D]} -> pooled features {stream: [B, T, dim]}."""
-        return {name: backbones[name].rest(prefix[name], depth, batch) for name, depth in self._depths.items()}
+        streams = tuple(backbones) if self.streams is None else self.streams
+        missing = [name for name in streams if name not in backbones]
+        if missing or not streams:
+            raise SettingError(f"method.streams = {list(streams)}: the recipe's backbones are {sorted(backbones)}")
+        super().attach({name: backbones[name] for name in streams})

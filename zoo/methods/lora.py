@@ -4,13 +4,8 @@
 or that would never be called, and keeps the blocks before the first wrapped one as a cacheable prefix.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from torch import Tensor
-
-from zoo.backbones.base import TextEncoder
-from zoo.batch import Batch
 from zoo.methods.base import Backbones, LowRank, Method
 from zoo.methods.sites import describe, find, first_blocks
 
@@ -39,7 +34,7 @@ class LoRA(Method):
         super().__init__()
         self.rank, self.alpha, self.targets, self.last = rank, alpha, dict(targets), dict(last or {})
 
-    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
+    def attach(self, backbones: Backbones) -> None:
         """Wrap the targets of every named tower.
 
         Raises:
@@ -48,6 +43,7 @@ class LoRA(Method):
         """
         from peft import LoraConfig, inject_adapter_in_model
 
+        super().attach(backbones)
         self.sites = sites = find(backbones, self.targets, self.last)
         self.matched = describe(sites)
         for site in sites:
@@ -57,7 +53,6 @@ class LoRA(Method):
             for name, parameter in site.block.named_parameters():
                 if "lora_" in name:  # peft takes the type of a quantised or half-precision layer for its own
                     parameter.data = parameter.data.float()
-        self.feature_dims = {name: backbone.dim for name, backbone in backbones.items()}
         first = first_blocks(sites, backbones)
         self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
 
@@ -72,11 +67,3 @@ class LoRA(Method):
             LowRank(layer, layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layer.scaling[NAME])
             for layer in wrapped
         ]
-
-    def prefix_depths(self) -> dict[str, int | None]:
-        """Blocks before the first wrapped one."""
-        return dict(self.depths)
-
-    def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Tokens after the prefix {stream: [B, T, L, D]} -> pooled features {stream: [B, T, dim]}."""
-        return {name: backbones[name].rest(prefix[name], depth, batch) for name, depth in self.depths.items()}

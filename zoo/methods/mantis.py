@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones.base import TextEncoder
 from zoo.backbones.mamba3d import Mamba3D, Step
 from zoo.batch import Batch
 from zoo.errors import SettingError
@@ -124,7 +123,7 @@ class Mantis(Method):
         self._views: list[Features] = []
         self._centres: Tensor | None = None
 
-    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
+    def attach(self, backbones: Backbones) -> None:
         """Create one adapter a mixer, and the projection P.
 
         Raises:
@@ -138,7 +137,8 @@ class Mantis(Method):
         if self.last is not None and self.last > backbone.depth:
             raise SettingError(f"method.last = {self.last}: expected 1 to {backbone.depth}, the backbone's blocks")
         self.start = 0 if self.last is None else backbone.depth - self.last
-        self.feature_dims = {STREAM: backbone.dim}
+        super().attach({STREAM: backbone})
+        self.depths = {STREAM: self.start}  # with all mixers adapted, only the patch encoder precedes
         net, self.width = backbone.net, backbone.net.width
         self.adapters = nn.ModuleList(
             StateAwareAdapter(
@@ -157,10 +157,6 @@ class Mantis(Method):
             self.project = nn.Sequential(
                 nn.Linear(summary, self.projection), nn.GELU(), nn.Linear(self.projection, self.projection)
             )
-
-    def prefix_depths(self) -> dict[str, int]:
-        """Blocks before the first adapted mixer: with all of them adapted, only the patch encoder precedes."""
-        return {STREAM: self.start}
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
         """Tokens {points: [B, 1, 1 + G, C + 3]} after the prefix -> features {points: [B, 1, ...]}."""

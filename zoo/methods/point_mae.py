@@ -7,13 +7,12 @@ What differs: the class token takes part, because fine-tuning puts it in front.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.base import TextEncoder
 from zoo.backbones.mamba3d import Mamba3D, group
 from zoo.batch import Batch
 from zoo.errors import SettingError
@@ -36,7 +35,7 @@ class PointMAE(Method):
             raise SettingError(f"method.mask = {mask}: expected less than 1, so that something is visible")
         self.mask, self.depth = mask, decoder_depth
 
-    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
+    def attach(self, backbones: Backbones) -> None:
         """Copy the backbone's network and create the decoder.
 
         Raises:
@@ -56,10 +55,7 @@ class PointMAE(Method):
         self.norm = nn.LayerNorm(width)
         self.rebuild = nn.Linear(width, 3 * self.neighbours)
         self.feature_dims = {"prediction": 3, "truth": 3}
-
-    def prefix_depths(self) -> dict[str, int | None]:
-        """Nothing is frozen: the method takes the clouds themselves."""
-        return {STREAM: None}
+        self.depths = {STREAM: None}  # nothing is frozen: the method takes the clouds themselves
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
         """Clouds {points: [B, 1, N, 3]} -> `prediction` and `truth` of the masked groups, [B, 1, M, K, 3]."""

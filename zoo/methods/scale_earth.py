@@ -26,9 +26,9 @@ from zoo.backbones.base import Backbone, TextEncoder
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Features, LowRank, Method
+from zoo.methods.base import Backbones, Branches, Features, LowRank, Method
 from zoo.methods.condition import Condition
-from zoo.methods.scale_estimate import METADATA, MOVED, ScaleEstimate, logarithm, observe, resolve
+from zoo.methods.scale_estimate import BRANCHES, METADATA, MOVED, ScaleEstimate, logarithm, observe, resolve
 from zoo.methods.scale_gate import GatedUpdates
 from zoo.methods.sites import describe, find, first_blocks
 
@@ -59,6 +59,7 @@ class ScaleEarth(Method):
         default_gsd: the neutral default in metres; the middle of what training saw, in log scale, when null.
     """
 
+    branches = Branches("gsd/branch", BRANCHES)
     low: Tensor
     high: Tensor
 
@@ -97,7 +98,7 @@ class ScaleEarth(Method):
 
     # --- putting it in place --------------------------------------------------------------------------------------
 
-    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
+    def attach(self, backbones: Backbones, text: TextEncoder | None = None, classes: Sequence[str] = ()) -> None:
         """Hook the target layers.
 
         Raises:

@@ -164,7 +164,7 @@ class TBAVA(Method):
         self.gates: list[dict[str, Tensor]] = []
         """Gates of the last forward, one dictionary per site, {stream: [B * T, r]}."""
 
-    def attach(self, backbones: Backbones, text: TextEncoder | None, classes: Sequence[str]) -> None:
+    def attach(self, backbones: Backbones, text: TextEncoder | None = None, classes: Sequence[str] = ()) -> None:
         """Create one `Site` per fusion point and embed the class names.
 
         Raises:
@@ -189,7 +189,8 @@ class TBAVA(Method):
             )
             for i in range(len(self.placement["vision"]))
         )
-        self.feature_dims = {name: backbones[name].dim for name in STREAMS}
+        super().attach({name: backbones[name] for name in STREAMS})
+        self.depths = {name: self.placement[name][0] for name in STREAMS}
 
     def anchored(self) -> Tensor:
         """The anchors [K + 1, d_t]."""
@@ -209,16 +210,11 @@ class TBAVA(Method):
             anchors = anchors.cpu().gather(-1, order)
         return nn.functional.normalize(anchors, dim=-1)
 
-    def prefix_depths(self) -> dict[str, int]:
-        """Blocks before the first site."""
-        assert self.placement is not None
-        return {name: self.placement[name][0] for name in STREAMS}
-
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Tokens after the prefix, {stream: [B, T, L, D]} -> pooled features {stream: [B, T, dim]}."""
         assert self.placement is not None
         tokens = {name: prefix[name].flatten(0, 1) for name in STREAMS}
-        depth = self.prefix_depths()
+        depth = {name: after[0] for name, after in self.placement.items()}
         self.gates = []
         for i, site in enumerate(self.sites):
             for name in STREAMS:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.backbones import origins, weights
+from zoo.backbones import weights
+from zoo.backbones.origins import TABLE
 from zoo.recipe import schema
 from zoo.recipe.schema import TARGET
 
@@ -15,7 +16,7 @@ def of(block: Mapping[str, Any]) -> dict[str, str]:
         SchemaError: its `_target_` does not exist.
     """
     values = {key: block.get(key, known.value) for key, known in schema.signature(block[TARGET]).items()}
-    return {key: value for key, value in values.items() if isinstance(value, str) and origins.is_source(value)}
+    return {key: value for key, value in values.items() if isinstance(value, str) and weights.is_source(value)}
 
 
 def names(block: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -23,11 +24,11 @@ def names(block: Mapping[str, Any]) -> list[tuple[str, str]]:
     kind = block[TARGET].rpartition(".")[2]
     found = []
     for key, source in of(block).items():
-        known = origins.origin(source)
+        known = weights.origin(source)
         if known:
             found.append((known.name + (", 4-bit" if block.get("quantize") == "4bit" else ""), known.license))
         elif weights.parse(source).kind == "random":
             found.append((f"{kind if key == 'source' else key} (random weights)", "none needed"))
         else:
-            found.append((f"{kind} ({source})", "unknown"))
+            found.append((f"{kind} ({source})", f"unknown (no entry in {TABLE})"))
     return found

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.batch import Batch, Question
+from zoo.batch import Batch
 from zoo.metrics.bootstrap import mean_interval
 
 
@@ -20,19 +20,19 @@ class Task(nn.Module):
         kind: of label, as model cards name it.
         monitor: the metric that selects the checkpoint on the validation split.
         unit: "fraction" when metrics lie in [0, 1], "percent" when the benchmark reports them times 100.
-        writes: tokens that a language model shall write where the task decodes text; it then has no loss outside of
-            training, as likelihood and writing are two passes.
         conditions: side inputs of a batch that `predict` reads.
         least_batch: samples that a training batch must have.
+        pictures: that its runs want, by their names in `PICTURES` of `zoo/report/kinds/`: "confusion" for one class a
+            sample, "examples" for samples beside its `words`. () wants none; with None a run says that it has none.
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
     kind: str
     monitor: str
     unit: str = "fraction"
-    writes: int = 0
     conditions: tuple[str, ...] = ()
     least_batch: int = 1
+    pictures: tuple[str, ...] | None = None
     version: int = 1
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
@@ -47,6 +47,10 @@ class Task(nn.Module):
         """Per-sample losses by term, each [B]; the pairing adds and averages them."""
         raise NotImplementedError
 
+    def asked(self, batch: Batch) -> Batch:
+        """The batch as the backbones need it for `predict`."""
+        return batch
+
     def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Decoded output tensors by name, each [B, ...]."""
         raise NotImplementedError
@@ -55,13 +59,9 @@ class Task(nn.Module):
         """One sample's decoded output (without the batch dimension) in plain values, for a JSON line."""
         raise NotImplementedError
 
-    def lacks(self, question: Question | None) -> list[str]:
-        """What a user has to say beside a picture so that there is something to answer, as words of the command."""
-        return []
-
-    def remarks(self, prediction: Mapping[str, Tensor], question: Question) -> dict[str, Any]:
-        """What an answer comes to in the light of its question, beside `answer`, in plain values."""
-        return {}
+    def words(self, values: Mapping[str, Tensor]) -> str:
+        """One sample's prediction, or its target, in a few words for a picture; "" where these values do not say it."""
+        return ""
 
     def reset(self) -> None:
         """Forget what `update` counted."""

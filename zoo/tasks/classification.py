@@ -31,6 +31,7 @@ class Classification(Task):
     """
 
     kind = "classification"
+    pictures = ("confusion", "examples")
 
     def __init__(
         self,
@@ -84,6 +85,10 @@ class Classification(Task):
                 self.names[int(k)]: round(float(p), 6) for p, k in zip(likely.values, likely.indices, strict=True)
             },
         }
+
+    def words(self, values: Mapping[str, Tensor]) -> str:
+        """The class."""
+        return self.names[int(values["label"])] if "label" in values else ""
 
     def reset(self) -> None:
         """Forget what was counted."""

@@ -29,6 +29,7 @@ class EventLocalization(Task):
     """
 
     kind = "audio-visual-event-localization"
+    pictures = ("segments",)
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class PartSegmentation(Task):
     kind = "part-segmentation"
     monitor = "instance_miou"
     conditions = ("category", "points")
+    pictures = ("parts",)
 
     def __init__(
         self,

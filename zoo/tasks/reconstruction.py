@@ -27,6 +27,7 @@ class Reconstruction(Task):
 
     kind = "masked-point-reconstruction"
     monitor = "explained"
+    pictures = ()  # what it rebuilds depends on masks that it draws
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
         """Nothing to create.

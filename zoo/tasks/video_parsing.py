@@ -36,6 +36,7 @@ class VideoParsing(Task):
     kind = "audio-visual-video-parsing"
     monitor = "segment/Type@AV"
     unit = "percent"
+    pictures = ("modalities",)
 
     def __init__(
         self, *, hidden: Annotated[int, ">= 1"] = 512, threshold: float = 0.5, visual_smoothing: float = 0.9

@@ -1,7 +1,6 @@
-"""What tasks share whose answer a language model writes: no head, the likelihood of the answer, and the text."""
+"""What tasks share that ask about pictures: written answers are counted beside the right ones, by kind of question."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -9,16 +8,11 @@ from torch import Tensor
 from zoo.backbones.vision_language import decode
 from zoo.batch import Batch, Question
 from zoo.errors import SettingError
-from zoo.metrics.grouped import accuracy_by
-from zoo.tasks.base import Task
+from zoo.tasks.language import LanguageTask
 
 
-class Written(Task):
-    """Trains the likelihood of the right answer, and decodes what is written where a batch asks for it.
-
-    Reads the features of one vision-language model: log-likelihoods of the answer's tokens [B, A] with NaN as padding,
-    or UTF-8 bytes uint8 [B, WIDTH]; and `batch.questions`. Predicts `written`, those bytes. Subclasses say in `right`
-    which of the texts counted are right.
+class Written(LanguageTask):
+    """Counts answers to `batch.questions`. Subclasses say in `right` which of the texts counted are right.
 
     Args:
         max_new_tokens: at which a written answer is cut off.
@@ -26,47 +20,7 @@ class Written(Task):
 
     kind = "visual-question-answering"
     monitor = "accuracy"
-
-    def __init__(self, *, max_new_tokens: Annotated[int, ">= 1"] = 8) -> None:
-        super().__init__()
-        self.writes = max_new_tokens
-
-    def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
-        """Keep the names of the sub-tasks; nothing to create.
-
-        Raises:
-            SettingError: not exactly one stream of features.
-        """
-        if len(feature_dims) != 1:
-            raise SettingError(
-                f"task: it needs the words of one vision-language model, got features of {sorted(feature_dims)}"
-            )
-        (self.stream,) = feature_dims
-        self.names = list(classes)
-        self.reset()
-
-    def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """There is no head.
-
-        Raises:
-            SettingError: always.
-        """
-        raise SettingError(
-            "task: it has no scores over classes, as its answers are written by a language model; "
-            "a method with a consistency loss needs a task with a head"
-        )
-
-    def loss(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Negative log-likelihood averaged over the answer's tokens, [B]."""
-        return {"likelihood": -features[self.stream].nanmean(1)}
-
-    def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """`written` uint8 [B, WIDTH]."""
-        return {"written": features[self.stream]}
-
-    def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
-        """The text; what it comes to is among the `remarks`."""
-        return {"written": decode(prediction["written"][None])[0]}
+    pictures = ("answers",)
 
     def lacks(self, question: Question | None) -> list[str]:
         """A question."""
@@ -104,7 +58,3 @@ class Written(Task):
     def per_sample(self) -> Tensor:
         """Right or wrong, [N]."""
         return torch.tensor(self.right(), dtype=torch.double)
-
-    def by_kind(self) -> dict[str, tuple[float, int]]:
-        """Accuracy and number of questions of every sub-task counted."""
-        return accuracy_by(self.kinds, self.right())

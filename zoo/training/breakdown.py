@@ -1,6 +1,6 @@
 """Accuracy of a split by what its samples have in common: class or kind, scale, and the way a method took.
 
-What is broken down depends on names alone: the label, questions, the condition `gsd`, observed `gsd/branch`.
+What is broken down depends on names alone: the label, questions, the condition `gsd`, and what a method names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from zoo.methods.scale_estimate import BRANCHES
 from zoo.metrics.by_scale import accuracy_by_gsd
 from zoo.metrics.grouped import accuracy_by
 
 if TYPE_CHECKING:
+    from zoo.methods.base import Method
     from zoo.predictions import Predictions
     from zoo.tasks.base import Task
 
@@ -46,18 +46,17 @@ def breakdown(predictions: "Predictions", task: "Task", classes: Sequence[str]) 
     return {what: parts for what, parts in found.items() if len(parts) > 1}
 
 
-def branches(observed: Mapping[str, Tensor], task: "Task") -> Parts:
-    """Share of the samples and accuracy on them by branch of the scale's rule: {branch: {"share", "accuracy"}}.
+def branches(observed: Mapping[str, Tensor], method: "Method", task: "Task") -> Parts:
+    """Share of the samples and accuracy on them by branch that the method names: {branch: {"share", "accuracy"}}.
 
-    Branches that no sample took are left out, and all where there is no such rule, or no accuracy.
+    Branches that no sample took are left out, and all where the method has none, or the task no accuracy.
     """
-    if "gsd/branch" not in observed or task.monitor != "accuracy":
+    if method.branches is None or method.branches.observed not in observed or task.monitor != "accuracy":
         return {}
-    names = [BRANCHES[int(k)] for k in observed["gsd/branch"]]
-    parts = accuracy_by(names, task.per_sample().tolist())
-    return {
-        name: {"share": parts[name][1] / len(names), "accuracy": parts[name][0]} for name in BRANCHES if name in parts
-    }
+    names = method.branches.names
+    taken = [names[int(k)] for k in observed[method.branches.observed]]
+    parts = accuracy_by(taken, task.per_sample().tolist())
+    return {name: {"share": parts[name][1] / len(taken), "accuracy": parts[name][0]} for name in names if name in parts}
 
 
 def _grouped(names: Sequence[str], right: Tensor) -> Parts:

@@ -66,7 +66,7 @@ def _measured(pairing: Pairing, predictions: Predictions) -> dict[str, Any]:
         "n": len(predictions.ids),
         "metrics": pairing.task.compute(),
         "method": pairing.method.measure(observed),
-        "branches": branches(observed, pairing.task),
+        "branches": branches(observed, pairing.method, pairing.task),
         **({"familiarity": fires(predictions.unlike)} if predictions.unlike else {}),
     }
 

@@ -6,7 +6,6 @@
 takes; `zoo.training.trainer` makes the Trainer of a recipe.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -159,7 +158,7 @@ class TrainingModule(L.LightningModule):
 
     def _evaluate(self, batch: Batch) -> Counted:
         task = self.pairing.task
-        batch = replace(batch, write=task.writes)
+        batch = task.asked(batch)
         features = self.pairing(batch)
         if not batch.write:
             self._losses.append(torch.stack(list(task.loss(features, batch).values())).sum(0).detach().cpu())

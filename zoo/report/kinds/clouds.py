@@ -1,12 +1,13 @@
-"""Pictures of point clouds: plain arrays in, PNG files out."""
+"""Point clouds: seen from above and aside, coloured by height, by part or by a method's control signal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import matplotlib
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -14,9 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from zoo.report.plots import save
+from zoo.metrics.part_segmentation import shape_iou
+from zoo.report.figures import RIGHT, WRONG, bars, plain, save, select, short, write
+from zoo.report.run import Drawer, One, Run, confusion, examples
 
-RIGHT, WRONG = "#1a7f37", "#c62828"
+if TYPE_CHECKING:
+    from data_modules.base import DataModule
+
+CLOUDS, PARTS = 12, 6
+"""How many clouds a picture shows."""
 
 COLUMNS, SHOWN = 4, 4
 
@@ -27,6 +34,81 @@ AZIMUTH, ELEVATION = np.radians(-55), np.radians(22)
 Up = Literal["x", "y", "z"]
 
 
+def upwards(data: "DataModule") -> Up:
+    """The axis drawn upwards."""
+    return cast(Up, getattr(data, "up", "y"))
+
+
+def clouds(run: Run) -> None:
+    """`examples`: some clouds under target and prediction in words."""
+    shown = [
+        CloudExample(
+            id=run.predictions.ids[example.index],
+            points=run.samples[example.index].points,
+            truth=example.target,
+            said=example.prediction,
+            probability=example.probability,
+        )
+        for example in examples(run, CLOUDS)
+    ]
+    draw_clouds(shown, run.folder / "clouds.png", up=upwards(run.data))
+
+
+def parts(run: Run) -> None:
+    """`parts`: one part a point, of classes called Category/part, of targets and predictions `parts` [N, P]."""
+    truth, said = run.pair("parts")
+    of = [name.partition("/")[0] for name in run.classes]
+    own = [[k for k, category in enumerate(of) if category == of[row[0]]] for row in truth]
+    pairs = zip(torch.from_numpy(said), torch.from_numpy(truth), own, strict=True)
+    ious = np.array([shape_iou(a, b, labels) for a, b, labels in pairs])
+    poorest = np.argsort(ious, kind="stable")[: PARTS // 3]
+    shown = [
+        PartsExample(
+            id=run.predictions.ids[i],
+            category=of[own[i][0]],
+            iou=float(ious[i]),
+            points=run.samples[i].points,
+            truth=np.searchsorted(own[i], truth[i]),
+            said=np.searchsorted(own[i], said[i]),
+        )
+        for i in select(np.array([labels[0] for labels in own]), poorest, PARTS)
+    ]
+    draw_parts(shown, run.folder / "parts.png", up=upwards(run.data))
+
+
+PICTURES: dict[str, Drawer] = {"confusion": confusion, "examples": clouds, "parts": parts}
+
+
+def observed(run: Run) -> None:
+    """A method's `control` signal at its `centres`."""
+    if found := run.observed("control", "centres"):
+        control, centres = found
+        draw_control(control, centres, run.predictions.ids, run.folder / "control.png", up=upwards(run.data))
+
+
+def one(one: One) -> Figure:
+    """The points as the model saw them, beside classes with their probabilities or parts with their colours."""
+    up, points, record = upwards(one.data), one.sample.points, one.record
+    figure = Figure(figsize=(8.6, 5.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    if one.asks("parts"):
+        of = np.array(record["parts"])
+        names, labels = np.unique(of, return_inverse=True)
+        colours = matplotlib.colormaps["tab10"](labels % 10)
+        bars(right, {name: float((labels == k).mean()) for k, name in enumerate(names)}, "share of the points")
+        for k, bar in enumerate(right.patches):
+            bar.set_facecolor(matplotlib.colormaps["tab10"](k % 10))
+    else:
+        height = points[:, AXES.index(up)]
+        colours = matplotlib.colormaps["viridis"](0.88 * (height - height.min()) / (np.ptp(height) or 1.0))
+        if "likely" in record:
+            bars(right, record["likely"], "probability")
+        else:
+            write(right, plain(record))
+    draw(left, points, colours, up)
+    return figure
+
+
 @dataclass(frozen=True)
 class CloudExample:
     """One cloud [N, 3] beside what it is, what it was said to be, and how probable that was."""
@@ -35,7 +117,7 @@ class CloudExample:
     points: NDArray[np.float32]
     truth: str
     said: str
-    probability: float
+    probability: float | None
 
 
 @dataclass(frozen=True)
@@ -50,7 +132,7 @@ class PartsExample:
     said: NDArray[np.int64]
 
 
-def clouds(examples: Sequence[CloudExample], path: Path, *, up: Up = "y") -> None:
+def draw_clouds(examples: Sequence[CloudExample], path: Path, *, up: Up = "y") -> None:
     """A grid of clouds, coloured by height, each under its truth and what was said: green if right, red if wrong."""
     rows = -(-len(examples) // COLUMNS)
     figure = Figure(figsize=(2.9 * COLUMNS, 3.4 * rows), layout="constrained")
@@ -59,19 +141,17 @@ def clouds(examples: Sequence[CloudExample], path: Path, *, up: Up = "y") -> Non
         height = cloud.points[:, AXES.index(up)]
         share = (height - height.min()) / (np.ptp(height) or 1.0)
         draw(axes, cloud.points, matplotlib.colormaps["viridis"](0.88 * share), up)  # the last yellow is too pale
-        colour = RIGHT if cloud.said == cloud.truth else WRONG
+        colour = (RIGHT if cloud.said == cloud.truth else WRONG) if cloud.truth else "black"
         axes.set_title(f"{cloud.truth}\n", fontsize=10, color="black")
-        said = f"said: {cloud.said}  p={cloud.probability:.2f}"
+        said = f"said: {cloud.said}" + ("" if cloud.probability is None else f"  p={cloud.probability:.2f}")
         axes.text(0.5, 1.025, said, transform=axes.transAxes, ha="center", fontsize=9, color=colour)
-        axes.text(
-            0.5, -0.02, _short(cloud.id), transform=axes.transAxes, ha="center", va="top", fontsize=6, color="0.5"
-        )
+        axes.text(0.5, -0.02, short(cloud.id), transform=axes.transAxes, ha="center", va="top", fontsize=6, color="0.5")
     for axes in panels[len(examples) :]:
         axes.axis("off")
     save(figure, path)
 
 
-def parts(examples: Sequence[PartsExample], path: Path, *, up: Up = "y") -> None:
+def draw_parts(examples: Sequence[PartsExample], path: Path, *, up: Up = "y") -> None:
     """Clouds coloured by part, one a column: truth above prediction, under the category and its IoU."""
     figure = Figure(figsize=(2.5 * len(examples) + 0.4, 5.8), layout="constrained")
     panels = figure.subplots(2, len(examples), squeeze=False)
@@ -80,13 +160,13 @@ def parts(examples: Sequence[PartsExample], path: Path, *, up: Up = "y") -> None
             draw(axes, cloud.points, matplotlib.colormaps["tab10"](labels % 10), up)
         panels[0, column].set_title(f"{cloud.category}\nIoU {cloud.iou:.2f}", fontsize=10)
         place = {"transform": panels[1, column].transAxes, "ha": "center", "va": "top"}
-        panels[1, column].text(0.5, -0.02, _short(cloud.id), fontsize=6, color="0.5", **place)
+        panels[1, column].text(0.5, -0.02, short(cloud.id), fontsize=6, color="0.5", **place)
     for axes, word in zip(panels[:, 0], ("truth", "prediction"), strict=True):
         axes.text(-0.04, 0.5, word, transform=axes.transAxes, rotation=90, ha="right", va="center", fontsize=10)
     save(figure, path)
 
 
-def control(
+def draw_control(
     control: NDArray[np.float32],
     centres: NDArray[np.float32],
     ids: Sequence[str],
@@ -126,7 +206,7 @@ def control(
     panels = right.subplots(2, SHOWN // 2, squeeze=False).ravel()
     for axes, index, value in zip(panels, chosen, values, strict=False):
         draw(axes, centres[index], scale.to_rgba(value), up, fade=0)
-        axes.set_title(_short(ids[index]), fontsize=7)
+        axes.set_title(short(ids[index]), fontsize=7)
     for axes in panels[len(chosen) :]:
         axes.axis("off")
     right.colorbar(scale, ax=panels.tolist(), shrink=0.8)
@@ -152,8 +232,3 @@ def draw(axes: Axes, points: NDArray[np.float32], colours: NDArray[np.float64], 
     middle, reach = (low + high) / 2, 0.53 * float((high - low).max()) or 1.0
     axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach), aspect="equal")
     axes.axis("off")
-
-
-def _short(name: str, most: int = 40) -> str:
-    """The end of a name: the beginning is a folder, and the same for all."""
-    return name if len(name) <= most else f"...{name[3 - most :]}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from zoo.metrics.by_scale import UNKNOWN, accuracy_by_gsd
 from zoo.metrics.wilson import wilson
-from zoo.report.plots import save
+from zoo.report.figures import save
 
 INSIDE, OUTSIDE, GREY = "#2b6cb0", "#c05621", "#8a8a8a"
 

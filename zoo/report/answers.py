@@ -1,6 +1,5 @@
 """Pictures seen from above beside what was asked and answered about them: plain values in, a PNG file out."""
 
-import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
 from zoo.backbones.vision_language import LETTERS
 from zoo.batch import Question
-from zoo.report.plots import save
-from zoo.report.plots_clouds import RIGHT, WRONG
-
-SIDE = 300
-"""Pixels of a picture's longer side as drawn."""
+from zoo.report.figures import RIGHT, WRONG, save, small, wrapped
 
 QUESTION, CHOICE, SAID = 6, 2, 3
 """Most lines of a question, of a choice and of an answer: some benchmarks ask in paragraphs."""
@@ -50,7 +44,7 @@ class SceneExample:
         image: uint8 [H, W, 3].
         truth: the right class, or the right answer in the benchmark's words (letters, where there are choices).
         said: the class, or what was written.
-        right: whether that counts as right.
+        right: whether that counts as right; None where no target is said.
         probability: of the class.
         question: where one was asked.
         scale: where a method used one.
@@ -61,7 +55,7 @@ class SceneExample:
     image: NDArray[np.uint8]
     truth: str
     said: str
-    right: bool
+    right: bool | None
     probability: float | None = None
     question: Question | None = None
     scale: Scale | None = None
@@ -116,7 +110,7 @@ class _Line(NamedTuple):
 
 
 def _lines(example: SceneExample, wide: int, unit: str) -> list[_Line]:
-    answer = RIGHT if example.right else WRONG
+    answer = {True: RIGHT, False: WRONG, None: "black"}[example.right]
     probability = "" if example.probability is None else f"  p={example.probability:.2f}"
     found: list[_Line] = []
     if question := example.question:
@@ -131,7 +125,9 @@ def _lines(example: SceneExample, wide: int, unit: str) -> list[_Line]:
         said = f"wrote: {example.said.strip() or '(nothing)'}"
         found += [_Line(line, answer, bold=True) for line in wrapped(said, wide - 4, SAID)]
     else:
-        found += [_Line(example.truth, bold=True), _Line(f"said: {example.said}{probability}", answer)]
+        target = [_Line(line, bold=True) for line in wrapped(example.truth, wide - 4, SAID)] if example.truth else []
+        prediction = wrapped(f"said: {example.said}{probability}", wide, SAID)
+        found += [*target, *(_Line(line, answer) for line in prediction)]
     if scale := example.scale:
         found += [_Line(""), _Line(f"GSD {scale.used:.3g} {unit}, {scale.branch}", "0.25", 8)]
         if scale.interval:
@@ -140,19 +136,3 @@ def _lines(example: SceneExample, wide: int, unit: str) -> list[_Line]:
     more = f" (one of {example.further + 1} pictures)" if example.further else ""
     name = example.id if len(example.id) <= wide else f"...{example.id[3 - wide :]}"
     return [*found, _Line(name + more, "0.55", 6.5)]
-
-
-def wrapped(text: str, wide: int, most: int) -> list[str]:
-    """At least one line, at most so many, the last cut off where there is more; what cannot be printed is a blank."""
-    text = "".join(letter if letter.isprintable() else " " for letter in text)
-    return textwrap.wrap(" ".join(text.split()), wide, max_lines=most, placeholder=" …") or [""]
-
-
-def small(image: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
-    """No larger than it is drawn, on `side` pixels; small ones grow by whole pixels, so that they can be counted."""
-    height, width = image.shape[:2]
-    share = side / max(height, width)
-    if share >= 1:
-        return image.repeat(max(1, int(share)), 0).repeat(max(1, int(share)), 1)
-    size = max(1, round(width * share)), max(1, round(height * share))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
