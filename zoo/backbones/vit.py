@@ -2,7 +2,7 @@
 
 Modules and tensors bear timm's names (`blocks.3.attn.qkv`, `mlp.fc1`, `ls1.gamma`), and weights of a `random:` source
 are drawn in timm's order: fingerprints, adapters and updates by name are those of timm's model, which takes seconds to
-import because it brings torchvision along. Outputs equal timm's to the last bits (`tests/test_vit.py`).
+import because it brings torchvision along. Outputs equal timm's to the last bits (`tests/backbones/test_vit.py`).
 """
 
 import math
