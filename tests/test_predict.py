@@ -23,7 +23,7 @@ from zoo import predict
 from zoo.adapter import directory
 from zoo.inference import predictor
 from zoo.inference.inputs import find
-from zoo.predict import Run
+from zoo.inference.job import Run
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
 
