@@ -98,8 +98,10 @@ class Pairing(nn.Module):
                 tokens[name] = segments
                 continue
             parts = segments.flatten(0, 1)
-            # A few at a time stay in a processor's caches, which is faster and takes less memory.
-            parts = parts.split(CHUNK) if segments.device.type == "cpu" else (parts,)
+            # A few at a time stay in a processor's caches, which is faster and takes less memory; an export is of any
+            # number.
+            few = segments.device.type == "cpu" and not torch.compiler.is_compiling()
+            parts = parts.split(CHUNK) if few else (parts,)
             done = []
             # What is kept must not depend on a run's precision: runs share the cache.
             with torch.autocast(segments.device.type, enabled=False) if self.cache else contextlib.nullcontext():

@@ -173,12 +173,12 @@ class PrefixCache:
             locks.release(descriptor)
 
     def _size(self, counter: BinaryIO) -> int:
-        """Bytes of all entries: looked at once, then as counted by all processes.
+        """Bytes of all entries: looked at once, then as counted by all processes; again if the count has been removed.
 
         Whoever holds the counter is alone in writing, so any temporary file is a killed process's.
         """
-        if self._measured:
-            return int(counter.read(20))
+        if self._measured and (counted := counter.read(20)):
+            return int(counted)
         for left in self.folder.glob("??/.*"):
             left.unlink()
         self._measured = True

@@ -2,7 +2,7 @@
 
 Modules and tensors bear timm's names (`blocks.3.attn.qkv`, `mlp.fc1`, `ls1.gamma`), and weights of a `random:` source
 are drawn in timm's order: fingerprints, adapters and updates by name are those of timm's model, which takes seconds to
-import because it brings torchvision along. Outputs equal timm's to the last bits (`tests/test_vit.py`).
+import because it brings torchvision along. Outputs equal timm's to the last bits (`tests/backbones/test_vit.py`).
 """
 
 import math
@@ -136,7 +136,7 @@ class VisionTransformer(nn.Module):
     def embed(self, pictures: Tensor) -> Tensor:
         """[N, 3, S, S] -> tokens before the first block [N, 1 + (S / patch)^2, D]."""
         patches = self.patch_embed(pictures)
-        return torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], 1) + self.pos_embed
+        return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
 
 
 def load(net: nn.Module, state: dict[str, Tensor], *, source: str, antialias: bool = True) -> None:

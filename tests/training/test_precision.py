@@ -1,0 +1,82 @@
+"""The arithmetic of a training is what the recipe says, or what this machine gains by; the run says which."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from zoo.training import precision
+from zoo.training.precision import choose
+from zoo.training.trainer import build_trainer
+
+
+@pytest.mark.parametrize("named", ["32-true", "16-mixed", "bf16-mixed"])
+def test_what_a_recipe_names_is_taken_without_asking(named: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", None)
+    assert choose(named, "cpu") == (named, "")
+
+
+@pytest.mark.parametrize(("able", "chosen"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_processor_takes_bfloat16_where_it_gains_by_it(
+    able: bool, chosen: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: able)
+    trainer = build_trainer(tmp_path, precision="auto", accelerator="cpu")
+    assert trainer.precision == chosen
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("precision")]
+    assert said.startswith(f"precision {chosen}: the processor ")
+
+
+@pytest.mark.parametrize(
+    ("limit", "amx", "able"),
+    [
+        ("", True, True),
+        ("", False, False),
+        ("ALL", True, True),
+        ("avx512_core_amx", True, True),
+        ("AVX512_CORE_BF16", True, False),
+        ("AVX2", True, False),
+    ],
+)
+def test_units_that_are_switched_off_do_not_count(
+    limit: str, amx: bool, able: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert precision.multiplies_bfloat16() == able
+
+
+def test_a_torch_that_does_not_know_is_taken_for_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    assert not precision.multiplies_bfloat16()
+
+
+@pytest.mark.parametrize(("able", "chosen"), [(True, "bf16-mixed"), (False, "32-true")])
+@pytest.mark.parametrize("accelerator", ["auto", "gpu", "cuda"])
+def test_a_gpu_is_asked(able: bool, chosen: str, accelerator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: able)
+    assert choose("auto", accelerator)[0] == chosen
+
+
+def test_the_manifest_says_in_which_precision_a_run_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+
+    from zoo.train import main
+
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: False)
+    words = [
+        "recipe=mantis",
+        "--smoke",
+        "method.rank=2",
+        "task.hidden=[]",
+        "trainer.precision=auto",
+        f"runs={tmp_path}",
+    ]
+    assert main(words) == 0
+    (run,) = (tmp_path / "mantis").iterdir()
+    for file in (run / "metrics.json", run / "adapter" / "metrics.json"):
+        assert json.loads(file.read_text())["manifest"]["precision"] == "32-true"
