@@ -88,7 +88,7 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
     names = [*pairing.classes, "background"]
     wave = (clip.audio.reshape(-1).clip(-1, 1) * 32767).astype(np.int16)
     gates = {name: value for name, value in answered.observed.items() if name.startswith("gate/")}
-    timed = bool({"segments", "modalities"} & set(pairing.task.pictures or ()))
+    timed = pairing.task.wants("segments") or pairing.task.wants("modalities")
     return [
         headline(answered, names, seconds) if timed else _said(answered),
         filmstrip(answered, names, seconds),

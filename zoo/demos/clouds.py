@@ -98,7 +98,7 @@ def headline(answered: Answer, pairing: Pairing) -> str:
     if "label" in output:
         name = pairing.classes[int(output["label"])]
         said = f"{escape(name)} <small>p = {output['probabilities'].max():.2f}</small>"
-    elif "parts" in (pairing.task.pictures or ()):
+    elif pairing.task.wants("parts"):
         counts = Counter(pairing.classes[k] for k in output["parts"].tolist())
         said = ", ".join(f"{escape(name)} <small>{number}</small>" for name, number in counts.most_common())
     elif "explained" in answered.said:

@@ -129,7 +129,7 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
 def headline(answered: Answer, pairing: Pairing) -> str:
     """The class, or what was written, as HTML; with what is right, where that is known."""
     said, asked, truth = answered.said, answered.sample.question, answered.truth("label")
-    if "label" not in answered.output and "answers" not in (pairing.task.pictures or ()):
+    if "label" not in answered.output and not pairing.task.wants("answers"):
         return f'<p class="zoo-said">{answered.plain}</p>{_footer("", answered)}'
     if asked is None:
         name = pairing.classes[int(answered.output["label"])]

@@ -85,10 +85,6 @@ class One:
     data: "DataModule"
     task: "Task"
 
-    def asks(self, picture: str) -> bool:
-        """Whether the task asks for pictures of this name."""
-        return picture in (self.task.pictures or ())
-
 
 Drawer = Callable[[Run], None]
 

@@ -59,6 +59,10 @@ class Task(nn.Module):
         """One sample's decoded output (without the batch dimension) in plain values, for a JSON line."""
         raise NotImplementedError
 
+    def wants(self, picture: str) -> bool:
+        """Whether it names pictures so."""
+        return picture in (self.pictures or ())
+
     def words(self, values: Mapping[str, Tensor]) -> str:
         """One sample's prediction, or its target, in a few words for a picture; "" where these values do not say it."""
         return ""

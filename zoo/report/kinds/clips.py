@@ -84,13 +84,13 @@ def observed(run: Run) -> None:
 
 def _present(run: Run) -> NDArray[np.bool_] | None:
     """Which class is in which segment, [N * T, K + 1], or in which clip, [N, K + 1]."""
-    asked, every = run.pairing.task.pictures or (), np.eye(len(run.classes) + 1, dtype=bool)
-    if "segments" in asked:
+    task, every = run.pairing.task, np.eye(len(run.classes) + 1, dtype=bool)
+    if task.wants("segments"):
         return cast(NDArray[np.bool_], every[run.pair("segments")[0].ravel()])
-    if "modalities" in asked:
+    if task.wants("modalities"):
         either = _both(run, run.predictions.target).any(1)
         return np.concatenate([either, ~either.any(-1, keepdims=True)], axis=-1).reshape(-1, len(every))
-    return cast(NDArray[np.bool_], every[run.pair("label")[0]]) if "confusion" in asked else None
+    return cast(NDArray[np.bool_], every[run.pair("label")[0]]) if task.wants("confusion") else None
 
 
 def _both(run: Run, part: Mapping[str, Any]) -> NDArray[np.bool_]:
@@ -209,7 +209,7 @@ def gates(openness: Mapping[str, NDArray[np.float32]], names: Sequence[str], pat
 
 def one(one: One) -> Figure:
     """Frames, labels and probabilities over time and, where a method has gates, how far they are open."""
-    if not (one.asks("segments") or one.asks("modalities")):
+    if not (one.task.wants("segments") or one.task.wants("modalities")):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         film, axes = figure.subplots(2, 1, height_ratios=[1, 1.6])
         draw_film(film, one.sample.frames)
@@ -224,7 +224,7 @@ def one(one: One) -> Figure:
 def _over_time(one: One, data: "ClipDataModule") -> Figure:
     sample, prediction = one.sample, one.prediction
     names, seconds = [*data.classes, "background"], data.segment_seconds
-    by_modality = one.asks("modalities")
+    by_modality = one.task.wants("modalities")
     maps = MODALITIES if by_modality else ("",)
     gates = {name: value for name, value in one.observed.items() if name.startswith("gate/")}
     heights = [1.3, *([0.42] * (not by_modality)), *([1.6] * len(maps))] + ([0.3 + 0.45 * len(gates)] if gates else [])

@@ -91,7 +91,7 @@ def one(one: One) -> Figure:
     up, points, record = upwards(one.data), one.sample.points, one.record
     figure = Figure(figsize=(8.6, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
-    if one.asks("parts"):
+    if one.task.wants("parts"):
         of = np.array(record["parts"])
         names, labels = np.unique(of, return_inverse=True)
         colours = matplotlib.colormaps["tab10"](labels % 10)

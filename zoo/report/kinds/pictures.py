@@ -111,9 +111,9 @@ def one(one: One) -> Figure:
     if "likely" in record:
         bars(side.inset_axes((0.0, 0.5, 1.0, 0.44)), record["likely"], "probability")
         lines += [("", "black", False)] * 12
-    elif not one.asks("answers"):
+    elif not one.task.wants("answers"):
         lines += plain(record)
-    if (question := sample.question) and one.asks("answers"):
+    if (question := sample.question) and one.task.wants("answers"):
         lines += [(line, "black", True) for line in wrapped(question.text, WIDE - 4, 8)]
         for letter, words in zip(LETTERS, question.choices, strict=False):
             chosen = letter in (record.get("letter") or "").split()
