@@ -4,7 +4,7 @@ GeoScale-VQA (arXiv 2605.07562; 1.5 million questions, each with the ground samp
 released, and its field names, splits and kinds of questions are not published. The schema here is ours, so that anyone
 can bring questions of their own; a number measured on those is none on GeoScale-VQA. Expected below ROOT:
 
-    train.jsonl, val.jsonl, test.jsonl     one object a line, see data_modules/questions.py
+    train.jsonl, val.jsonl, test.jsonl     one object a line, see data_modules/kinds/questions.py
     questions.jsonl                        or this alone: split 80 / 10 / 10 by picture, so that none is in two splits
     pictures/...                           wherever the lines say
 

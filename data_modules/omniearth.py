@@ -5,7 +5,7 @@ Hugging Face for VLMEvalKit:
 
     OmniEarth-Bench_MCQ_part0.jsonl ... part14.jsonl       up to seven choices, pictures in base64
 
-and below TRAIN_ROOT a user's own train.jsonl and val.jsonl, or questions.jsonl (data_modules/questions.py): the
+and below TRAIN_ROOT a user's own train.jsonl and val.jsonl, or questions.jsonl (data_modules/kinds/questions.py): the
 benchmark is for measuring only, so that all of it is `test`.
 
 A sub-task is a task of the fourth level, named with those above it, as the same name stands below several; its group is

@@ -5,7 +5,7 @@ Expected below ROOT, as either of the two layouts that initiacms distributes on 
     XLRS-Bench-lite_part0.jsonl ... part14.jsonl       XLRS-Bench-lite_VLM: VLMEvalKit's parts, pictures in base64
     *.parquet (also in folders)                        XLRS-Bench-lite: needs pyarrow, slower, takes more memory
 
-and below TRAIN_ROOT a user's own train.jsonl and val.jsonl, or questions.jsonl (data_modules/questions.py): the
+and below TRAIN_ROOT a user's own train.jsonl and val.jsonl, or questions.jsonl (data_modules/kinds/questions.py): the
 benchmark is for measuring only, so that all of it is `test`, though its split is named `train` where it comes from.
 
 The words of a question and how to answer are upstream's; choices are lettered "A." here and "(A)" there. One sub-task,

@@ -1,7 +1,7 @@
 """What XLRS-Bench and OmniEarth-Bench share: questions of one make, packed pictures, and no training on them.
 
 Both are for measuring only, although their one split is named `train` where they are distributed. All of it is `test`
-here; `train` and `val` come from a user's own questions (data_modules/questions.py) in another folder, and none of
+here; `train` and `val` come from a user's own questions (`data_modules/kinds/questions.py`) in another folder; none of
 their pictures may be one of the benchmark.
 """
 
