@@ -17,7 +17,7 @@ from typing import Literal
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.kinds.listed_pictures import SPLITS, compared, listed_shots
-from data_modules.kinds.picture_set import Shot, require_factors, view
+from data_modules.kinds.picture_set import PictureRecord, require_factors, view
 from data_modules.kinds.pictures import PictureDataModule
 from zoo.batch import Picture, SampleSet
 
@@ -88,7 +88,7 @@ class EuroSAT(PictureDataModule):
         """Where the ten folders of this version lie."""
         return next((self.root / name for name in FOLDERS[self.version] if (self.root / name).is_dir()), None)
 
-    def shots(self) -> dict[str, list[Shot]]:
+    def shots(self) -> dict[str, list[PictureRecord]]:
         """The published splits.
 
         Raises:

@@ -23,7 +23,7 @@ from PIL import Image
 from data_modules.synthetic.furniture import FURNITURE
 from data_modules.synthetic_events import CLASSES as EVENTS
 from data_modules.synthetic_events import SEGMENTS, SyntheticClips
-from data_modules.synthetic_scans import sensed
+from data_modules.synthetic_scans import simulate_scan
 from data_modules.synthetic_scenes import SceneSet
 from zoo.batch import Clip
 from zoo.wording import asks_help
@@ -86,7 +86,7 @@ def clouds(out: Path) -> None:
         rng = np.random.default_rng([SEED, index])
         folder = out / name
         folder.mkdir(exist_ok=True)
-        np.savetxt(folder / f"{name}_{index:03d}.xyz", sensed(rng, FURNITURE[name](rng), POINTS), fmt="%.4f")
+        np.savetxt(folder / f"{name}_{index:03d}.xyz", simulate_scan(rng, FURNITURE[name](rng), POINTS), fmt="%.4f")
 
 
 def pictures(out: Path) -> None:

@@ -10,6 +10,7 @@ category, and the last of a file's columns, the fourth or a later one, is a part
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,33 +22,19 @@ from torch import Tensor
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.folder.own_files import Folder, OwnFiles, require_classes
-from data_modules.folder.rows import Columns, Entry, twice
+from data_modules.folder.rows import Columns, FileEntry, repeated_files
 from data_modules.kinds.clouds import Augmentation, CloudDataModule, standing
 from data_modules.kinds.parts import given, require_category
-from data_modules.kinds.stored_clouds import Stored, StoredSet
+from data_modules.kinds.stored_clouds import CloudRecords, StoredSet
+from data_modules.readers.arrays import LazyClouds
 from data_modules.readers.cloud_notes import Axis
 from data_modules.readers.cloud_preparation import MOST_SAMPLED, clean
-from data_modules.readers.lines import Mistakes
+from data_modules.readers.lines import ErrorCollector
 from data_modules.readers.point_files import read_points
 from zoo.batch import Cloud, SampleSet
 from zoo.errors import SettingError
 
 MOST_PARTS = 100
-
-
-class Files:
-    """One file a cloud, read when it is asked for.
-
-    Args:
-        paths: of the files.
-        up: the axis that shall point up; the formats that name another are turned.
-    """
-
-    def __init__(self, paths: Sequence[Path], up: Axis) -> None:
-        self.paths, self.up = list(paths), up
-
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
-        return standing(self.paths[index], None, self.up)[0]
 
 
 class CloudFolder(OwnFiles, CloudDataModule):
@@ -92,18 +79,18 @@ class CloudFolder(OwnFiles, CloudDataModule):
         self.wanted, self.up = classes, up
         self.classes = list(classes or ())
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
         """Class names; a cloud stands in one line."""
-        mistakes.found += twice(entries)
+        errors.messages += repeated_files(entries)
         self.classes = require_classes(
-            [self.label(entry) for entry in entries], self.wanted, mistakes, where=self.folder.path, least=2
+            [self.label(entry) for entry in entries], self.wanted, errors, where=self.folder.path, least=2
         )
 
-    def label(self, entry: Entry) -> str:
+    def label(self, entry: FileEntry) -> str:
         """The class."""
-        return entry.said[0].values["label"]
+        return entry.rows[0].values["label"]
 
-    def look(self, entry: Entry) -> list[str]:
+    def inspect(self, entry: FileEntry) -> list[str]:
         """Of its size; further columns and repeated points are counted where points are sampled.
 
         Raises:
@@ -117,15 +104,21 @@ class CloudFolder(OwnFiles, CloudDataModule):
             else []
         )
 
-    def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Cloud]:
+    def samples(self, split: str, entries: Sequence[FileEntry]) -> SampleSet[Cloud]:
         """Clouds of one split."""
         return StoredSet(self, split, self.stored(entries, self.classes))
 
-    def stored(self, entries: Sequence[Entry], names: Sequence[str]) -> Stored:
+    def stored(self, entries: Sequence[FileEntry], names: Sequence[str]) -> CloudRecords:
         """Files of one split, labelled by their place in `names`."""
         paths = [entry.path for entry in entries]
         labels = [names.index(self.label(entry)) for entry in entries]
-        return Stored(Files(paths, self.up), [entry.name for entry in entries], labels, [str(path) for path in paths])
+        clouds = LazyClouds(paths, partial(_upright, up=self.up))
+        return CloudRecords(clouds, [entry.name for entry in entries], labels, [str(path) for path in paths])
+
+
+def _upright(path: Path, up: Axis) -> NDArray[Any]:
+    """A cloud turned so that the axis `up` points up, if its format names another axis."""
+    return standing(path, None, up)[0]
 
 
 class PlainCloudFolder(CloudFolder):
@@ -133,7 +126,7 @@ class PlainCloudFolder(CloudFolder):
 
     own_files = "data_modules.folder_clouds.PlainCloudFolder"
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
         """Names of folders, however many."""
         self.classes = sorted({self.label(entry) for entry in entries})
 
@@ -147,7 +140,7 @@ class PartSet(StoredSet):
         stored: the clouds.
     """
 
-    def __init__(self, data: "PartFolder", split: str, stored: Stored) -> None:
+    def __init__(self, data: "PartFolder", split: str, stored: CloudRecords) -> None:
         super().__init__(data, split, stored)
         self.label_of = {name: label for label, name in enumerate(data.classes)}
         self.categories = data.categories
@@ -181,7 +174,7 @@ class PartFolder(CloudFolder):
         """Names, in label order."""
         return list(dict.fromkeys(name.rpartition("/")[0] for name in self.classes))
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
         """Categories; their parts are in the files.
 
         Raises:
@@ -189,12 +182,12 @@ class PartFolder(CloudFolder):
         """
         if "subset" in self.augmentations:
             raise SettingError("data.augment: subset would part points from their labels; take it out")
-        mistakes.found += twice(entries)
+        errors.messages += repeated_files(entries)
         slashed = [entry for entry in entries if "/" in self.label(entry)]
-        mistakes.found += [f"{entry.said[0].where}: category {self.label(entry)!r} holds a /" for entry in slashed]
+        errors.messages += [f"{entry.rows[0].where}: category {self.label(entry)!r} holds a /" for entry in slashed]
         self.parts: dict[str, set[int]] = {}
 
-    def look(self, entry: Entry) -> list[str]:
+    def inspect(self, entry: FileEntry) -> list[str]:
         """Nothing odd; its parts are noted.
 
         Raises:
@@ -213,13 +206,13 @@ class PartFolder(CloudFolder):
         self.parts[entry.name] = set(parts.astype(int).tolist())
         return []
 
-    def looked(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+    def parse_contents(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
         """Classes: the parts of every category."""
         named = {f"{self.label(e)}/{part}": (self.label(e), part) for e in entries for part in self.parts[e.name]}
-        require_classes(list(named), self.wanted, mistakes, where=self.folder.path, least=2)
+        require_classes(list(named), self.wanted, errors, where=self.folder.path, least=2)
         self.classes = list(self.wanted or sorted(named, key=lambda name: named[name]))
 
-    def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Cloud]:
+    def samples(self, split: str, entries: Sequence[FileEntry]) -> SampleSet[Cloud]:
         """Clouds of one split, labelled by category."""
         return PartSet(self, split, self.stored(entries, self.categories))
 

@@ -22,11 +22,12 @@ from typing import Annotated, Any, Literal
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.folder.own_files import Folder, OwnFiles, number, require_classes
-from data_modules.folder.rows import Columns, Entry, Said, twice
-from data_modules.kinds.picture_set import PLAUSIBLE, Shot, plausible
+from data_modules.folder.rows import Columns, FileEntry, repeated_files
+from data_modules.kinds.picture_set import PLAUSIBLE, PictureRecord, plausible
 from data_modules.kinds.pictures import PictureDataModule
 from data_modules.kinds.questions import LETTERS, SEVERAL
-from data_modules.readers.lines import Mistakes
+from data_modules.readers.lines import ErrorCollector
+from data_modules.readers.manifest import ManifestRow
 from data_modules.readers.raster import header, read_picture
 from zoo.batch import METRES, Picture, Question, SampleSet
 
@@ -97,40 +98,40 @@ class PictureFolder(OwnFiles, PictureDataModule):
         self.gsd, self.instruction = gsd, instruction
         if gsd is not None:
             plausible(gsd, "data.gsd", self.bounds, gsd_unit)
-        self.shots: dict[str, list[Shot]] = {}
+        self.shots: dict[str, list[PictureRecord]] = {}
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
         """Class names and ground sampling distances; a picture stands in one line."""
-        mistakes.found += twice(entries)
+        errors.messages += repeated_files(entries)
         self.classes = require_classes(
-            [self.label(entry) for entry in entries], self.wanted, mistakes, where=self.folder.path, least=2
+            [self.label(entry) for entry in entries], self.wanted, errors, where=self.folder.path, least=2
         )
         for entry in entries:
-            with mistakes.catch():
+            with errors.catch():
                 label = self.classes.index(self.label(entry)) if self.label(entry) in self.classes else None
-                self.shots[entry.name] = [Shot(entry.name, (entry.path,), label, self.gsd_of(entry.said[0]))]
+                self.shots[entry.name] = [PictureRecord(entry.name, (entry.path,), label, self.gsd_of(entry.rows[0]))]
 
-    def label(self, entry: Entry) -> str:
+    def label(self, entry: FileEntry) -> str:
         """The class."""
-        return entry.said[0].values["label"]
+        return entry.rows[0].values["label"]
 
-    def gsd_of(self, said: Said) -> float | None:
+    def gsd_of(self, row: ManifestRow) -> float | None:
         """The ground sampling distance that a line tells.
 
         Raises:
             DataError: no number, or not plausible.
         """
-        text = said.values.get("gsd", "")
-        return plausible(number(text, "gsd", said.where), said.where, self.bounds, self.gsd_unit) if text else None
+        text = row.values.get("gsd", "")
+        return plausible(number(text, "gsd", row.where), row.where, self.bounds, self.gsd_unit) if text else None
 
-    def look(self, entry: Entry) -> list[str]:
+    def inspect(self, entry: FileEntry) -> list[str]:
         """Nothing odd; what is mended is counted when pictures are read.
 
         Raises:
             DataError: no picture, or a GeoTIFF whose ground sampling distance is not plausible.
         """
         found = header(entry.path, str(entry.path))
-        read_picture(entry.path, str(entry.path), max_side=self.max_side, look=self.showing)
+        read_picture(entry.path, str(entry.path), max_side=self.max_side, rendering=self.showing)
         untold = [shot for shot in self.shots[entry.name] if shot.gsd is None]
         if untold and found.gsd is not None and self.gsd_unit == METRES:
             plausible(found.gsd, str(entry.path), self.bounds)
@@ -139,7 +140,7 @@ class PictureFolder(OwnFiles, PictureDataModule):
             self.shots[entry.name] = [*told, *(replace(shot, gsd=self.gsd) for shot in untold)]
         return []
 
-    def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Picture]:
+    def samples(self, split: str, entries: Sequence[FileEntry]) -> SampleSet[Picture]:
         """Pictures, or questions, of one split; the training's decide what ground sampling distances are told for."""
         found = self.pictures([shot for entry in entries for shot in self.shots[entry.name]])
         if split == "train" and self.side is None:
@@ -159,42 +160,44 @@ class QuestionFolder(PictureFolder):
     columns = Columns("questions about pictures", ("question", "answer", "choices"), ("gsd", "kind"))
     small, one_label = "pool", False
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
         """Questions and ground sampling distances; names of kinds."""
         for entry in entries:
             self.shots[entry.name] = shots = []
-            for place, said in enumerate(entry.said, 1):
-                with mistakes.catch():
-                    asked = self.question(said)
-                    shots.append(Shot(f"{entry.name}#{place}", (entry.path,), gsd=self.gsd_of(said), question=asked))
-        kinds = [said.values.get("kind") or KIND for entry in entries for said in entry.said]
-        self.classes = require_classes(kinds, self.wanted, mistakes, where=self.folder.path, least=1)
+            for place, row in enumerate(entry.rows, 1):
+                with errors.catch():
+                    asked = self.question(row)
+                    shots.append(
+                        PictureRecord(f"{entry.name}#{place}", (entry.path,), gsd=self.gsd_of(row), question=asked)
+                    )
+        kinds = [row.values.get("kind") or KIND for entry in entries for row in entry.rows]
+        self.classes = require_classes(kinds, self.wanted, errors, where=self.folder.path, least=1)
 
-    def question(self, said: Said) -> Question:
+    def question(self, row: ManifestRow) -> Question:
         """The question of a line.
 
         Raises:
             DataError: choices that are none, or an answer that is not among them.
         """
-        words = said.values
+        words = row.values
         choices = tuple(choice.strip() for choice in words["choices"].split("|"))
         if not 2 <= len(choices) <= len(LETTERS) or not all(choices) or len(set(choices)) < len(choices):
             raise DataError(
-                f"{said.where}: choices {words['choices']!r}; expected 2 to {len(LETTERS)} different texts with bars "
+                f"{row.where}: choices {words['choices']!r}; expected 2 to {len(LETTERS)} different texts with bars "
                 "between them, like field|forest|water"
             )
         answers = [answer.strip() for answer in words["answer"].split("|")]
         letters = LETTERS[: len(choices)]
         right = {letters[choices.index(a)] if a in choices else a for a in answers}
         if not right <= set(letters):
-            raise DataError(f"{said.where}: answer {words['answer']!r} is none of the choices {', '.join(choices)}")
+            raise DataError(f"{row.where}: answer {words['answer']!r} is none of the choices {', '.join(choices)}")
         instruction = self.instruction or (SEVERAL if len(right) > 1 else "")
         kind = words.get("kind") or KIND
         return Question(words["question"], choices, " ".join(sorted(right)), kind, instruction=instruction)
 
-    def label(self, entry: Entry) -> str:
+    def label(self, entry: FileEntry) -> str:
         """The commonest kind of question about a picture."""
-        kinds = Counter(said.values.get("kind") or KIND for said in entry.said)
+        kinds = Counter(row.values.get("kind") or KIND for row in entry.rows)
         return min(kinds, key=lambda kind: (-kinds[kind], kind))
 
 
@@ -204,9 +207,9 @@ class OpenQuestionFolder(QuestionFolder):
     own_files = "data_modules.folder_pictures.OpenQuestionFolder"
     columns = Columns("questions about pictures", ("question", "answer"), ("gsd", "kind"))
 
-    def question(self, said: Said) -> Question:
+    def question(self, row: ManifestRow) -> Question:
         """The question of a line."""
-        words = said.values
+        words = row.values
         return Question(words["question"], (), words["answer"], words.get("kind") or KIND, instruction=self.instruction)
 
 

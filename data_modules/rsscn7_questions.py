@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 
 from data_modules.check import check_command
-from data_modules.kinds.picture_set import PictureSet, Shot
+from data_modules.kinds.picture_set import PictureRecord, PictureSet
 from data_modules.kinds.pictures import PictureDataModule
 from data_modules.kinds.probes import Probe
 from data_modules.rsscn7 import CLASSES, GSD, RSSCN7
@@ -177,7 +177,7 @@ class RSSCN7Questions(PictureDataModule):
         return self.source.check()
 
 
-def _asked(shot: Shot, asker: Asker, kind: str, number: int) -> Shot:
+def _asked(shot: PictureRecord, asker: Asker, kind: str, number: int) -> PictureRecord:
     """A picture of RSSCN7 with a question in the place of its label and its scale."""
     assert shot.label is not None
     assert shot.gsd is not None

@@ -26,8 +26,8 @@ from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.kinds.clouds import CloudDataModule
 from data_modules.kinds.parts import given, require_category
-from data_modules.kinds.stored_clouds import Stored, StoredSet, compared, require, require_apart
-from data_modules.readers.arrays import Tables, read_lines
+from data_modules.kinds.stored_clouds import CloudRecords, StoredSet, compared, require, require_apart
+from data_modules.readers.arrays import LazyClouds, read_lines
 from zoo.batch import Cloud, SampleSet
 from zoo.errors import SettingError
 
@@ -61,7 +61,7 @@ PARTS = {
 class PartSet(StoredSet):
     """One split; `labels` are categories, targets are the parts of the points that were sampled."""
 
-    def __init__(self, data: CloudDataModule, split: str, stored: Stored) -> None:
+    def __init__(self, data: CloudDataModule, split: str, stored: CloudRecords) -> None:
         super().__init__(data, split, stored)
         self._parts: dict[int, NDArray[np.uint8]] = {}
 
@@ -129,7 +129,7 @@ class ShapeNetPart(CloudDataModule):
             )
         self.root = Path(root)
 
-    def stored(self) -> dict[str, Stored]:
+    def stored(self) -> dict[str, CloudRecords]:
         """Listed clouds by split.
 
         Raises:
@@ -152,7 +152,7 @@ class ShapeNetPart(CloudDataModule):
                         )
             paths = [self.root / f"{name}.txt" for name in ids]
             require(paths, str(file), DISTRIBUTOR)
-            splits[split] = Stored(Tables(paths), ids, labels, [str(path) for path in paths])
+            splits[split] = CloudRecords(LazyClouds(paths), ids, labels, [str(path) for path in paths])
         require_apart({split: stored.ids for split, stored in splits.items()}, str(self.root / "train_test_split"))
         return splits
 

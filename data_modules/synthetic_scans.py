@@ -53,7 +53,7 @@ def _surroundings(rng: Rng, extent: Points, *, wall: bool) -> list[Part]:
     return parts
 
 
-def sensed(rng: Rng, parts: list[Part], count: int) -> Points:
+def simulate_scan(rng: Rng, parts: list[Part], count: int) -> Points:
     """A cloud [count, 3] of an object as a depth camera in a room would give it.
 
     Args:
@@ -105,7 +105,7 @@ class ScanSet(GeneratedClouds):
         """Cloud `index` [RAW or more, 3]."""
         rng = self.rng(index)
         parts = FURNITURE[CLASSES[self.labels[index]]](rng)
-        return sensed(rng, parts, max(RAW, self.preparation.points)).astype(np.float32)
+        return simulate_scan(rng, parts, max(RAW, self.preparation.points)).astype(np.float32)
 
 
 class SyntheticScans(CloudDataModule):

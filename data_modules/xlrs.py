@@ -23,7 +23,7 @@ from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.kinds.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, asked
 from data_modules.kinds.questions import PerPicture
-from data_modules.readers.lines import Mistakes
+from data_modules.readers.lines import ErrorCollector
 from data_modules.readers.packed import Packed, packed_cells
 from zoo.batch import Question
 
@@ -95,9 +95,9 @@ class XLRSBench(QuestionBenchmark):
             raise DataError(f"{self.root}: {', '.join(missing)} (parquet) missing. {self.distributor}")
         return paths
 
-    def rows(self, path: Path, mistakes: Mistakes) -> list[Packed]:
+    def rows(self, path: Path, errors: ErrorCollector) -> list[Packed]:
         """Rows of one file of either layout."""
-        return packed_cells(path, mistakes) if path.suffix == ".parquet" else super().rows(path, mistakes)
+        return packed_cells(path, errors) if path.suffix == ".parquet" else super().rows(path, errors)
 
     def ask(self, row: dict[str, Any], where: str) -> Question:
         """The question of a row.

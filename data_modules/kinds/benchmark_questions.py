@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from data_modules.errors import DataError
 from data_modules.kinds.packed_pictures import PackedSet
-from data_modules.kinds.picture_set import PLAUSIBLE, Shot
+from data_modules.kinds.picture_set import PLAUSIBLE, PictureRecord
 from data_modules.kinds.pictures import PictureDataModule
 from data_modules.kinds.questions import LETTERS, counted, letters, own_questions
-from data_modules.readers.lines import Mistakes
+from data_modules.readers.lines import ErrorCollector
 from data_modules.readers.packed import Packed, packed_lines
 from zoo.batch import Picture, Question, SampleSet
 
@@ -134,9 +134,9 @@ class QuestionBenchmark(PictureDataModule):
             raise DataError(f"{self.root}: {len(missing)} of {PARTS} files are missing: {names}. {self.distributor}")
         return paths
 
-    def rows(self, path: Path, mistakes: Mistakes) -> list[Packed]:
+    def rows(self, path: Path, errors: ErrorCollector) -> list[Packed]:
         """Rows of one file."""
-        return packed_lines(path, mistakes)
+        return packed_lines(path, errors)
 
     def benchmark(self) -> PackedSet:
         """The whole benchmark.
@@ -144,16 +144,16 @@ class QuestionBenchmark(PictureDataModule):
         Raises:
             DataError: the first ten of all mistakes.
         """
-        mistakes, shots, kept = Mistakes(), [], []
+        errors, shots, kept = ErrorCollector(), [], []
         for path in self.files():
-            for packed in self.rows(path, mistakes):
-                with mistakes.catch():
+            for packed in self.rows(path, errors):
+                with errors.catch():
                     if missing := [name for name in self.fields if name not in packed.row]:
                         raise DataError(f"{packed.where}: {', '.join(missing)} missing")
                     question = self.ask(packed.row, packed.where)
-                    shots.append(Shot(f"{path.stem}/{packed.row['index']}", (), question=question))
+                    shots.append(PictureRecord(f"{path.stem}/{packed.row['index']}", (), question=question))
                     kept.append(packed)
-        mistakes.settle(self.distributor)
+        errors.raise_all(self.distributor)
         return PackedSet(shots, kept, max_side=self.max_side, bounds=self.bounds, remarks=self.mended)
 
     def splits(self) -> dict[str, SampleSet[Picture]]:

@@ -15,8 +15,8 @@ from data_modules.readers.media import (
     FRAMES,
     SOUNDS,
     VIDEOS,
-    Cut,
-    Decoded,
+    ClipSpec,
+    DecodedClip,
     MissingAudio,
     MissingPictures,
     Policy,
@@ -122,7 +122,7 @@ class ClipDataModule(DataModule):
         return Clip(str(path), decoded.frames, decoded.audio, self.sample_rate, {}, begin), notes
 
     @property
-    def cut(self) -> Cut:
+    def cut(self) -> ClipSpec:
         """How clips are cut."""
         return {
             "segments": self.segments,
@@ -162,12 +162,12 @@ def _window(path: Path) -> tuple[Path, int | None]:
 
 def decode(
     path: Path,
-    cut: Cut,
+    cut: ClipSpec,
     *,
     missing_audio: MissingAudio = "error",
     missing_pictures: MissingPictures = "error",
     start: float = 0.0,
-) -> Decoded:
+) -> DecodedClip:
     """A video, or a sound file beside a folder of frames with its name.
 
     Raises:

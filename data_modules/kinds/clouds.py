@@ -75,7 +75,7 @@ def augment(points: Tensor, kinds: Sequence[str], *, count: int, up: int, genera
     return points
 
 
-def hold_out(objects: Sequence[str], labels: Sequence[int], share: float) -> list[bool]:
+def stratified_holdout(objects: Sequence[str], labels: Sequence[int], share: float) -> list[bool]:
     """Which samples are held out: a share of every class's objects, by a hash of the object's name.
 
     All samples of one object go the same way. At least one object of every class that has two is held out, and an
@@ -92,7 +92,7 @@ def hold_out(objects: Sequence[str], labels: Sequence[int], share: float) -> lis
     return [(label, name) in held for name, label in zip(objects, labels, strict=True)]
 
 
-def few(labels: Sequence[int], shots: int, seed: int) -> list[int]:
+def subsample(labels: Sequence[int], shots: int, seed: int) -> list[int]:
     """Indices of `shots` samples of every class, drawn from `seed`.
 
     Raises:

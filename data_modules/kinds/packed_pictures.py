@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from data_modules.kinds.picture_set import PLAUSIBLE, PictureSet, Shot
+from data_modules.kinds.picture_set import PLAUSIBLE, PictureRecord, PictureSet
 from data_modules.readers.packed import Packed
 from zoo.batch import Origin, Picture
 
@@ -24,7 +24,7 @@ class PackedSet(PictureSet):
 
     def __init__(
         self,
-        shots: Sequence[Shot],
+        shots: Sequence[PictureRecord],
         packed: Sequence[Packed],
         *,
         max_side: int | None = None,

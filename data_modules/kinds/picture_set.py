@@ -21,7 +21,7 @@ from torch import Tensor
 from data_modules.errors import DataError
 from data_modules.kinds.probes import GSD
 from data_modules.readers.raster import Header, content_hash, header, read_picture, size_as_read
-from data_modules.readers.sensors import AS_IT_IS, Look
+from data_modules.readers.sensors import AS_IT_IS, Rendering
 from zoo.batch import METRES, Origin, Picture, Question, SampleSet
 
 PLAUSIBLE = (0.01, 1000.0)
@@ -29,7 +29,7 @@ PLAUSIBLE = (0.01, 1000.0)
 
 
 @dataclass(frozen=True)
-class Shot:
+class PictureRecord:
     """One sample before it is read.
 
     Attributes:
@@ -49,7 +49,7 @@ class Shot:
     factor: float = 1.0
 
 
-def view(shot: Shot, factor: float) -> Shot:
+def view(shot: PictureRecord, factor: float) -> PictureRecord:
     """The same place with its ground sampling distance multiplied."""
     return shot if factor == 1 else replace(shot, id=f"{shot.id} x{factor:g}", factor=factor)
 
@@ -94,21 +94,27 @@ class PictureSet(SampleSet[Picture]):
         max_side: pictures with a longer side are shrunk to it while they are read; None keeps all pixels.
         bounds: of a plausible GSD, in its unit.
         unit: of the GSD; where it is not metres, what a GeoTIFF says is left out.
-        look: which bands are shown, and which range of their values.
+        rendering: which bands are shown, and which range of their values.
         remarks: counts pictures that needed mending.
     """
 
     def __init__(
         self,
-        shots: Sequence[Shot],
+        shots: Sequence[PictureRecord],
         *,
         max_side: int | None = None,
         bounds: tuple[float, float] = PLAUSIBLE,
         unit: str = METRES,
-        look: Look = AS_IT_IS,
+        rendering: Rendering = AS_IT_IS,
         remarks: Counter[str] | None = None,
     ) -> None:
-        self.shots, self.max_side, self.bounds, self.unit, self.look = list(shots), max_side, bounds, unit, look
+        self.shots, self.max_side, self.bounds, self.unit, self.rendering = (
+            list(shots),
+            max_side,
+            bounds,
+            unit,
+            rendering,
+        )
         self.remarks: Counter[str] = Counter() if remarks is None else remarks
         self._headers: dict[int, Header] = {}
 
@@ -127,7 +133,7 @@ class PictureSet(SampleSet[Picture]):
     def key(self, index: int) -> str:
         """sha256 over the files and how they are read; questions about one picture share it."""
         shot = self.shots[index]
-        digest = hashlib.sha256(f"picture 1 {self.max_side} {shot.factor}{self.look.key}".encode())
+        digest = hashlib.sha256(f"picture 1 {self.max_side} {shot.factor}{self.rendering.key}".encode())
         for source in shot.sources:
             digest.update(content_hash(source, shot.id).encode())
         return digest.hexdigest()
@@ -174,7 +180,7 @@ class PictureSet(SampleSet[Picture]):
     def __getitem__(self, index: int) -> Picture:
         shot, images = self.shots[index], []
         for source in shot.sources:
-            image, notes = read_picture(source, self.where(index), max_side=self.max_side, look=self.look)
+            image, notes = read_picture(source, self.where(index), max_side=self.max_side, rendering=self.rendering)
             self.remarks.update(notes)
             images.append(resample(image, shot.factor))
         gsd, origin = self.gsd(index)

@@ -26,10 +26,10 @@ from typing import Any
 
 from data_modules.check import Checkable
 from data_modules.errors import DataError
-from data_modules.kinds.picture_set import Shot, plausible
+from data_modules.kinds.picture_set import PictureRecord, plausible
 from data_modules.kinds.pictures import split
 from data_modules.kinds.probes import Probe
-from data_modules.readers.lines import Line, Mistakes, json_lines
+from data_modules.readers.lines import ErrorCollector, Line, json_lines
 from data_modules.readers.raster import content_hash
 from zoo.batch import Question, SampleSet
 
@@ -71,7 +71,7 @@ def letters(found: Sequence[Any], choices: Sequence[str], where: str) -> str:
 class Asked:
     """A question of one line, the source of its pictures, and the place for messages."""
 
-    shot: Shot
+    shot: PictureRecord
     source: str
     where: str
 
@@ -124,7 +124,9 @@ def parse(line: Line, root: Path, bounds: tuple[float, float]) -> Asked:
     question = Question(row["question"], tuple(choices), answer, row["kind"], instruction=SEVERAL if several else "")
     paths = tuple(Path(os.path.normpath(root / name)) for name in names)
     return Asked(
-        Shot(row.get("id", f"{line.path.stem}:{line.number}"), paths, gsd=gsd, question=question), row["source"], where
+        PictureRecord(row.get("id", f"{line.path.stem}:{line.number}"), paths, gsd=gsd, question=question),
+        row["source"],
+        where,
     )
 
 
@@ -138,12 +140,12 @@ def read_questions(paths: Sequence[Path], root: Path, bounds: tuple[float, float
     Raises:
         DataError: the first ten of all mistakes, among them missing pictures and names that stand twice.
     """
-    mistakes = Mistakes()
+    errors = ErrorCollector()
     files: list[list[Asked]] = []
     for path in paths:
         files.append([])
-        for line in json_lines(path, mistakes):
-            with mistakes.catch():
+        for line in json_lines(path, errors):
+            with errors.catch():
                 files[-1].append(parse(line, root, bounds))
     seen: set[Path] = set()
     named: dict[str, str] = {}
@@ -152,10 +154,10 @@ def read_questions(paths: Sequence[Path], root: Path, bounds: tuple[float, float
             if isinstance(picture, Path) and picture not in seen:
                 seen.add(picture)
                 if not picture.is_file():
-                    mistakes.found.append(f"{asked.where}: picture {picture} does not exist")
+                    errors.messages.append(f"{asked.where}: picture {picture} does not exist")
         if (other := named.setdefault(asked.shot.id, asked.where)) != asked.where:
-            mistakes.found.append(f"{asked.where}: id {asked.shot.id!r} stands also in {other}")
-    mistakes.settle()
+            errors.messages.append(f"{asked.where}: id {asked.shot.id!r} stands also in {other}")
+    errors.raise_all()
     return files
 
 
