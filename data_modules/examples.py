@@ -91,7 +91,7 @@ def clouds(out: Path) -> None:
 
 def pictures(out: Path) -> None:
     """PNG files, and manifest.csv of path, label and gsd in metres per pixel."""
-    source = SceneSet("train", 2 * PICTURES, kinds=("land_use",), scale_share=0, told=1, seed=SEED)
+    source = SceneSet("train", 2 * PICTURES, kinds=("land_use",), scale_share=0, metadata=1, seed=SEED)
     rows = [("path", "label", "gsd")]
     for index in range(len(source)):
         ground, gsd = source.record(index).scene.ground, float(source.conditions(index)["gsd"])
@@ -103,7 +103,7 @@ def pictures(out: Path) -> None:
 
 def questions(out: Path) -> None:
     """PNG files, and manifest.jsonl of path, question, choices, answer, gsd and kind."""
-    source = SceneSet("train", QUESTIONS, kinds=("object", "count"), scale_share=0.5, told=1, seed=SEED)
+    source = SceneSet("train", QUESTIONS, kinds=("object", "count"), scale_share=0.5, metadata=1, seed=SEED)
     lines = []
     for index in range(len(source)):
         asked = source.question(index)

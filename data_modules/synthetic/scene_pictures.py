@@ -62,7 +62,7 @@ class Scene:
     cars: int | None = None
 
     @property
-    def told(self) -> "Scene":
+    def rounded(self) -> "Scene":
         """The scene with its lengths to nine digits, as it enters a key."""
         return replace(self, gsd=nine_digits(self.gsd), marks=tuple(map(nine_digits, self.marks)))
 
