@@ -41,7 +41,7 @@ class DalesObjects(CloudDataModule):
         root: folder that holds dales_objects_2048.npz.
         shots: training objects a class; all when null.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "DALES objects"

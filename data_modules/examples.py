@@ -106,11 +106,11 @@ def questions(out: Path) -> None:
     source = SceneSet("train", QUESTIONS, kinds=("object", "count"), scale_share=0.5, metadata=1, seed=SEED)
     lines = []
     for index in range(len(source)):
-        asked = source.question(index)
+        question = source.question(index)
         Image.fromarray(source[index].images[0]).save(out / f"{index:03d}.png")
-        line = {"path": f"{index:03d}.png", "question": asked.text, "choices": list(asked.choices)}
-        answer, gsd = asked.choices["ABCD".index(asked.answer)], round(float(source.conditions(index)["gsd"]), 3)
-        lines.append(json.dumps(line | {"answer": answer, "gsd": gsd, "kind": asked.kind}))
+        line = {"path": f"{index:03d}.png", "question": question.text, "choices": list(question.choices)}
+        answer, gsd = question.choices["ABCD".index(question.answer)], round(float(source.conditions(index)["gsd"]), 3)
+        lines.append(json.dumps(line | {"answer": answer, "gsd": gsd, "kind": question.kind}))
     (out / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

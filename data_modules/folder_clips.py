@@ -1,7 +1,7 @@
-"""A user's own audio-visual clips: what happens when, for event localisation and for video parsing.
+"""A user's own audio-visual clips with timed events, for event localisation and video parsing.
 
-A clip is a video, or a sound file beside a folder of frames with its name, of T segments; what a longer file holds
-after them is not learned from. Of class folders, a clip is one event from its beginning to its end. A manifest has a
+A clip is a video, or a sound file beside a folder of frames with its name, of T segments; the rest
+of a longer file is not used. In class folders, a clip is one event from its beginning to its end. A manifest has a
 line an event, and a line without a label for a clip in which nothing happens:
 
     path,start,end,label
@@ -41,7 +41,7 @@ MODALITIES = ("audio", "visual")
 
 
 class Event(NamedTuple):
-    """Something that happens, from `start` to `end` in seconds, in some of the modalities."""
+    """An event from `start` to `end` in seconds, in some of the modalities."""
 
     label: str
     start: float
@@ -100,8 +100,8 @@ class ClipFolder(OwnFiles, ClipDataModule):
 
     Args:
         root: folder of the files.
-        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl where there is one,
-            and class folders elsewhere.
+        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl if one exists,
+            else class folders.
         classes: class names in label order; by default those found, sorted.
         segments: T, of every clip.
         segment_seconds: length of one.
@@ -150,7 +150,7 @@ class ClipFolder(OwnFiles, ClipDataModule):
         self.events: dict[str, list[Event]] = {}
 
     def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
-        """Events by file, in order of time; class names."""
+        """Parse events by file, sorted by time, and class names."""
         for entry in entries:
             self.events[entry.name] = events = []
             for row in entry.rows:
@@ -168,10 +168,10 @@ class ClipFolder(OwnFiles, ClipDataModule):
         return itertools.chain.from_iterable(self.events.values())
 
     def _event(self, row: ManifestRow, *, lone: bool) -> list[Event]:
-        """The event of a line, or none.
+        """The event of a row, or none.
 
         Raises:
-            DataError: half of an interval, one that does not go forward, or one that lies outside of the clip.
+            DataError: the interval is incomplete, reversed, or outside the clip.
         """
         label, start, end, modality = (row.values.get(key, "") for key in ("label", "start", "end", "modality"))
         if bool(start) != bool(end):
@@ -209,10 +209,10 @@ class ClipFolder(OwnFiles, ClipDataModule):
         return events[0].label if events else ""
 
     def inspect(self, entry: FileEntry) -> list[str]:
-        """Of its length and its sound; whole, where bad files are left out.
+        """Warnings about length and sound; the whole file is decoded if bad files are left out.
 
         Raises:
-            DataError: it cannot be decoded, or an event lies after its end.
+            DataError: the file cannot be decoded, or an event starts after its end.
         """
         frames = frames_beside(entry.path)
         remarks = probe(entry.path, seconds=self.seconds, frames=frames is not None, **self.policy)

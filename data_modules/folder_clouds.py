@@ -1,8 +1,8 @@
-"""A user's own point clouds: to be classified, to be parted, or without labels.
+"""A user's own point clouds, for classification, for part segmentation, or without labels.
 
-Class folders, or a manifest with the columns `path,label`. Where parts are wanted, the class of a cloud is its
-category, and the last of a file's columns, the fourth or a later one, is a part of it in every row: a whole number from
-0 on. Classes are then called Category/part.
+Class folders, or a manifest with the columns `path,label`. For part segmentation, the class of a cloud is its
+category. The last of a file's columns, the fourth or a later one, is the part of each point, a whole number from 0 on.
+Classes are then called Category/part.
 
 `python -m data_modules.folder_clouds --check DIR` says what is in a folder.
 """
@@ -24,7 +24,7 @@ from data_modules.errors import DataError
 from data_modules.folder.own_files import Folder, OwnFiles, require_classes
 from data_modules.folder.rows import Columns, FileEntry, repeated_files
 from data_modules.kinds.clouds import Augmentation, CloudDataModule, standing
-from data_modules.kinds.parts import given, require_category
+from data_modules.kinds.parts import category_condition, require_category
 from data_modules.kinds.stored_clouds import CloudRecords, StoredSet
 from data_modules.readers.arrays import LazyClouds
 from data_modules.readers.cloud_notes import Axis
@@ -42,12 +42,12 @@ class CloudFolder(OwnFiles, CloudDataModule):
 
     Args:
         root: folder of the files.
-        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl where there is one,
-            and class folders elsewhere.
+        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl if one exists,
+            else class folders.
         classes: class names in label order; by default those found, sorted.
         up: the axis that points up, about which `augment: [rotate]` turns.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
         splits: a run's splits.json to follow.
         val_share: of every class's groups, to select on.
         test_share: of every class's groups, to measure.
@@ -80,7 +80,7 @@ class CloudFolder(OwnFiles, CloudDataModule):
         self.classes = list(classes or ())
 
     def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
-        """Class names; a cloud stands in one line."""
+        """Parse class names; a cloud has one row."""
         errors.messages += repeated_files(entries)
         self.classes = require_classes(
             [self.label(entry) for entry in entries], self.wanted, errors, where=self.folder.path, least=2
@@ -91,10 +91,10 @@ class CloudFolder(OwnFiles, CloudDataModule):
         return entry.rows[0].values["label"]
 
     def inspect(self, entry: FileEntry) -> list[str]:
-        """Of its size; further columns and repeated points are counted where points are sampled.
+        """Warnings about size; further columns and repeated points are counted during sampling.
 
         Raises:
-            DataError: no cloud, or several in one file.
+            DataError: the file is no cloud, or holds several.
         """
         values, _ = read_points(entry.path)
         clean(values, str(entry.path))
@@ -122,7 +122,7 @@ def _upright(path: Path, up: Axis) -> NDArray[Any]:
 
 
 class PlainCloudFolder(CloudFolder):
-    """Clouds to learn from without labels; one folder of them is enough."""
+    """Clouds without labels, for pretraining; one folder is enough."""
 
     own_files = "data_modules.folder_clouds.PlainCloudFolder"
 
@@ -160,7 +160,7 @@ class PartSet(StoredSet):
 
     def conditions(self, index: int) -> dict[str, Tensor]:
         """`category`: int64 []; `points`: float32 [N, 3], which per-point features are spread to."""
-        return given(self.prepared(index)[0], self.labels[index])
+        return category_condition(self.prepared(index)[0], self.labels[index])
 
 
 class PartFolder(CloudFolder):
@@ -188,10 +188,10 @@ class PartFolder(CloudFolder):
         self.parts: dict[str, set[int]] = {}
 
     def inspect(self, entry: FileEntry) -> list[str]:
-        """Nothing odd; its parts are noted.
+        """No warnings; the parts are collected.
 
         Raises:
-            DataError: no cloud, no column of parts, or a part that is no whole number.
+            DataError: the file is no cloud, or has no column of whole-numbered parts.
         """
         table, _ = read_points(entry.path)
         clean(table, str(entry.path))
@@ -229,7 +229,7 @@ class PartFolder(CloudFolder):
         """
         category = require_category(settings.pop("category", ""), self.categories)
         cloud, notes = super().read(path, settings)
-        return replace(cloud, conditions=given(cloud.points, category)), notes
+        return replace(cloud, conditions=category_condition(cloud.points, category)), notes
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ CLASSES = [
 
 
 def layout(root: Path) -> Literal["txt", "hdf5"] | None:
-    """Which copy lies below a root, if one does."""
+    """Format of the copy below a root, or None."""
     if any((root / f"modelnet40_{part}.txt").exists() for part in (*SPLITS, "shape_names")):
         return "txt"
     return "hdf5" if any(root.glob("ply_data_*.h5")) else None
@@ -111,7 +111,7 @@ class ModelNet40(CloudDataModule):
         root: folder of the data set, in one of its layouts.
         val_share: share of each class's training objects that validation takes.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "ModelNet40"

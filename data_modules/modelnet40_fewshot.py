@@ -107,7 +107,7 @@ class ModelNet40FewShot(CloudDataModule):
         shot: training clouds a class.
         fold: which of the ten.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "ModelNet40, few-shot"
@@ -202,7 +202,7 @@ class EveryFold:
         self.every, self.filed = every, [data for data in every if data.path.is_file()]
 
     def check(self) -> list[str]:
-        """How many folds there are."""
+        """Number of folds."""
         if self.filed:
             return [f"{self.root}: {len(self.filed)} of {len(self.every)} folds are filed as npz"]
         if layout(Path(self.root)) is None:

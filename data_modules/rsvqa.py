@@ -10,7 +10,7 @@ are bare flags throughout are read as well; their words are then in all_question
 USGSquestions.json and USGSanswers.json (hr). Without the lists of images, those of the questions count.
 
 Answers are the free text of the files: numbers, areas like "64m2", yes and no, rural and urban. The ground sampling
-distance is told: 10 m and 0.15 m. `python -m data_modules.rsvqa --check ROOT` says what is missing.
+distance is given: 10 m and 0.15 m. `python -m data_modules.rsvqa --check ROOT` says what is missing.
 """
 
 import json

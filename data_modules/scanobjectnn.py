@@ -70,7 +70,7 @@ class ScanObjectNN(CloudDataModule):
         variant: objects with background, objects alone, or the hardest perturbed ones (PB_T50_RS).
         val_share: share of each class's training objects that validation takes.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "ScanObjectNN"

@@ -34,7 +34,7 @@ class ShapeNet55(CloudDataModule):
         root: folder of the data set.
         val_share: share of each category's training models that validation takes.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "ShapeNet-55"

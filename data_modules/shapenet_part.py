@@ -25,7 +25,7 @@ from torch import Tensor
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.kinds.clouds import CloudDataModule
-from data_modules.kinds.parts import given, require_category
+from data_modules.kinds.parts import category_condition, require_category
 from data_modules.kinds.stored_clouds import CloudRecords, StoredSet, compared, require, require_apart
 from data_modules.readers.arrays import LazyClouds, read_lines
 from zoo.batch import Cloud, SampleSet
@@ -91,7 +91,7 @@ class PartSet(StoredSet):
 
     def conditions(self, index: int) -> dict[str, Tensor]:
         """`category`: int64 []; `points`: float32 [N, 3], which per-point features are spread to."""
-        return given(self.prepared(index)[0], self.labels[index])
+        return category_condition(self.prepared(index)[0], self.labels[index])
 
 
 class ShapeNetPart(CloudDataModule):
@@ -104,7 +104,7 @@ class ShapeNetPart(CloudDataModule):
     Args:
         root: folder of the data set.
         points: N, sampled farthest first; a label is read, predicted and scored for these.
-        augment: what training clouds go through, in every epoch anew (no random subset: points carry labels).
+        augment: augmentations of training clouds, drawn again in every epoch (no random subset: points carry labels).
     """
 
     name = "ShapeNetPart"
@@ -180,7 +180,7 @@ class ShapeNetPart(CloudDataModule):
         """
         category = require_category(settings.pop("category", ""), self.categories)
         cloud, notes = super().read(path, settings)
-        return replace(cloud, conditions=given(cloud.points, category)), notes
+        return replace(cloud, conditions=category_condition(cloud.points, category)), notes
 
 
 def read_synsets(path: Path) -> dict[str, str]:
@@ -196,9 +196,9 @@ def read_synsets(path: Path) -> dict[str, str]:
                 synsets[synset] = category
             case _:
                 raise DataError(f"{where}: {line!r}; expected a category and its synset, such as Airplane 02691156")
-    lacking = [category for category in CATEGORIES if category not in synsets.values()]
-    if lacking:
-        raise DataError(f"{path} lacks {', '.join(lacking)}. {DISTRIBUTOR}")
+    missing = [category for category in CATEGORIES if category not in synsets.values()]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}. {DISTRIBUTOR}")
     return synsets
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, asked
+from data_modules.kinds.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, question_of
 from data_modules.kinds.questions import PerPicture
 from data_modules.readers.lines import ErrorCollector
 from data_modules.readers.packed import Packed, packed_cells
@@ -107,7 +107,7 @@ class XLRSBench(QuestionBenchmark):
         """
         kind = sub_task(row, where)
         instruction = SEVERAL_LETTERS if kind == SEVERAL else ONE_LETTER
-        question = asked(row, where, kind=kind, group=kind.partition("/")[0], instruction=instruction)
+        question = question_of(row, where, kind=kind, group=kind.partition("/")[0], instruction=instruction)
         if " " in question.answer and kind != SEVERAL:
             raise DataError(f"{where}: answer {question.answer}, but in {kind} one letter is right")
         return question

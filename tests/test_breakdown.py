@@ -29,7 +29,6 @@ from zoo.methods.frozen import Frozen
 from zoo.methods.scale_earth import ScaleEarth
 from zoo.pairing import Pairing
 from zoo.predictions import Predictions
-from zoo.recipe import compose, instantiate
 from zoo.report import run_pictures, tables
 from zoo.report.tables import LONGEST
 from zoo.tasks.classification import Classification
@@ -189,8 +188,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, data: Places, made: Pairing, *words:
     config = SimpleNamespace(data=data, task=made.task)
     monkeypatch.setattr(directory, "verify", lambda folder: None)
     monkeypatch.setattr(directory, "load", lambda folder, force: (config, made))
-    monkeypatch.setattr(compose, "compose", lambda *_: config)
-    monkeypatch.setattr(instantiate, "instantiate", lambda block: block)
+    monkeypatch.setattr(predict, "compose", lambda *_: config)
+    monkeypatch.setattr(predict, "instantiate", lambda block: block)
     path = data.root / "asked.png"
     picture_files.save(path, picture_files.picture(0, 1))
     return predict.main([f"adapter={data.root}", f"input={path}", *words])

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from run_tiny import as_it_was, command
 
-from zoo import evaluate
-from zoo.training import trainer
+from zoo.training import measure, trainer
 from zoo.training.module import TrainingModule
-from zoo.training.progress import EVERY, Lines
+from zoo.training.progress import EVERY, EpochLines
 
 __all__ = ["as_it_was"]  # a fixture of every test here
 
@@ -41,10 +40,10 @@ def clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Cl
 
     for hook in ("training_step", "validation_step", "test_step"):
         monkeypatch.setattr(TrainingModule, hook, slowed(getattr(TrainingModule, hook)))
-    for module in (trainer, evaluate):
-        monkeypatch.setattr(module, "Lines", partial(Lines, clock))
-    say = Lines._say
-    monkeypatch.setattr(Lines, "_say", lambda self, *args: (clock.told.append(clock.now), say(self, *args)))
+    for module in (trainer, measure):
+        monkeypatch.setattr(module, "EpochLines", partial(EpochLines, clock))
+    say = EpochLines._say
+    monkeypatch.setattr(EpochLines, "_say", lambda self, *args: (clock.told.append(clock.now), say(self, *args)))
     return clock
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 HELP = ("-h", "--help")
 
 
-def asks_help(words: Sequence[str]) -> bool:
+def asks_help(arguments: Sequence[str]) -> bool:
     """Whether the arguments of a command ask for its help."""
-    return not set(words).isdisjoint(HELP)
+    return not set(arguments).isdisjoint(HELP)
 
 
 def number(value: float | None, unit: str) -> str:

@@ -225,7 +225,7 @@ class OwnFiles(DataModule):
             raise DataError(f"{self.name}: split test is empty, so nothing can be measured")
         super().setup(stage)
 
-    def settled(self) -> dict[str, Any]:
+    def resolved_settings(self) -> dict[str, Any]:
         """The classes, so that an adapter keeps them when it is used with other files or none."""
         return {"classes": self.classes}
 

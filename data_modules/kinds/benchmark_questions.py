@@ -1,4 +1,4 @@
-"""What XLRS-Bench and OmniEarth-Bench share: questions of one make, packed pictures, and no training on them.
+"""Base of XLRS-Bench and OmniEarth-Bench: one format of questions, packed pictures, and no training split.
 
 Both are for measuring only, although their one split is named `train` where they are distributed. All of it is `test`
 here; `train` and `val` come from a user's own questions (data_modules/questions.py) in another folder, and none of
@@ -46,8 +46,8 @@ def options(value: Any, where: str) -> tuple[tuple[str, ...], str]:
     parts: list[str] = []
     instruction = ""
     if isinstance(text, str):
-        body, asked, rest = text.partition(ASKED)
-        instruction = (asked + rest).strip()
+        body, marker, rest = text.partition(ASKED)
+        instruction = (marker + rest).strip()
         parts = _MARK.split(body.replace(LISTED, ""))
     marks, words = parts[1::2], [" ".join(word.split()) for word in parts[2::2]]
     if len(words) < 2 or "".join(marks) != LETTERS[: len(marks)] or not all(words):
@@ -57,7 +57,7 @@ def options(value: Any, where: str) -> tuple[tuple[str, ...], str]:
     return tuple(words), instruction
 
 
-def asked(row: dict[str, Any], where: str, *, kind: str, group: str, instruction: str = "") -> Question:
+def question_of(row: dict[str, Any], where: str, *, kind: str, group: str, instruction: str = "") -> Question:
     """The question of a row.
 
     Args:

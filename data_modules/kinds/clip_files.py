@@ -22,7 +22,7 @@ LACKING = {NoSoundError: "no sound", NoPicturesError: "no pictures"}
 
 
 class MediaSettings(Protocol):
-    """What `MediaClips` asks of its data module."""
+    """Attributes of a data module that `MediaClips` uses."""
 
     name: str
     segments: int
@@ -35,7 +35,7 @@ class MediaSettings(Protocol):
 
 
 class FileCheck(NamedTuple):
-    """What one look at a file found: sha256 of its content, oddities in words, and why it cannot be used, if so."""
+    """Result of inspecting a file: sha256 of its content, warnings, and the error if it cannot be used."""
 
     digest: str
     remarks: list[str]
@@ -45,8 +45,8 @@ class FileCheck(NamedTuple):
 class MediaClips(SampleSet[Clip]):
     """One split of media files.
 
-    Every file is looked at here (hashed, its sound decoded), so that what is missing, damaged or silent is known before
-    training. A picture that turns out undecodable later raises `MediaError`; with `on_bad="skip"` every file is decoded
+    Every file is inspected here (hashed, its sound decoded), so that missing, damaged or silent files are known before
+    training. A picture that cannot be decoded later raises `MediaError`. With `on_bad="skip"` every file is decoded
     whole here instead, and bad ones are left out and counted.
 
     Args:
@@ -54,7 +54,7 @@ class MediaClips(SampleSet[Clip]):
         data: its settings are used and its `remarks` are written.
         split: name of the split.
         folders: where files are looked for, in order.
-        distributor: said where files are missing.
+        distributor: advice for missing files.
 
     Raises:
         MediaError: files are missing or damaged and `on_bad` is "error".
@@ -105,7 +105,7 @@ class MediaClips(SampleSet[Clip]):
         self.digests = {path: check.digest for path, check in checks.items()}
 
     def _look(self, paths: Collection[Path], *, whole: bool) -> dict[Path, FileCheck]:
-        """Look at every file once, decoding its pictures too where `whole` says so."""
+        """Inspect every file once, decoding its pictures too if `whole`."""
         seconds = self.settings["segments"] * self.settings["segment_seconds"]
 
         def check(path: Path) -> FileCheck:

@@ -1,8 +1,7 @@
-"""A split of pictures seen from above, each with its ground sampling distance (GSD), and views of it at other ones.
+"""A split of overhead pictures, each with its ground sampling distance (GSD), and views of it at other ones.
 
-The GSD is the side of a pixel on the ground, in metres, or relative to others where a set knows no more. It travels as
-the condition `gsd`, for the pixels as they are given: where a picture is shrunk, its GSD grows. NaN says that nobody
-knows it.
+The GSD is the side of a pixel on the ground, in metres, or in a relative unit. It becomes the condition `gsd`, for the
+pixels that encoders see: shrinking a picture enlarges its GSD. NaN means unknown.
 """
 
 import hashlib
@@ -36,8 +35,8 @@ class PictureRecord:
         id: unique within its data set.
         sources: its pictures, as files or as encoded bytes.
         label: class index, where it is classified.
-        gsd: of the files' pixels; None takes what a GeoTIFF says, and is unknown elsewhere.
-        question: asked about it.
+        gsd: of the files' pixels; None takes that of a GeoTIFF, and is unknown for other formats.
+        question: about the picture, or None.
         factor: a view of the same place with a GSD so many times as large.
     """
 
@@ -61,8 +60,8 @@ def require_factors(factors: Sequence[float], setting: str) -> tuple[float, ...]
         DataError: none, one that is not above 0, or one that stands twice.
     """
     if not factors or not all(0 < factor < math.inf for factor in factors) or len(set(factors)) < len(factors):
-        told = ", ".join(f"{factor:g}" for factor in factors)
-        raise DataError(f"{setting}: factors {told or 'none'}; expected numbers above 0, each once (1 is no change)")
+        listed = ", ".join(f"{factor:g}" for factor in factors)
+        raise DataError(f"{setting}: factors {listed or 'none'}; expected numbers above 0, each once (1 is no change)")
     return tuple(factors)
 
 
@@ -144,7 +143,7 @@ class PictureSet(SampleSet[Picture]):
         return {} if label is None else {"label": torch.tensor(label)}
 
     def header(self, index: int) -> Header:
-        """What the file of the first picture says, read once."""
+        """Header of the first picture's file, read once."""
         if index not in self._headers:
             self._headers[index] = header(self.shots[index].sources[0], self.where(index))
         return self._headers[index]
@@ -164,17 +163,17 @@ class PictureSet(SampleSet[Picture]):
         if shot.gsd is not None and self.max_side is None:
             return plausible(shot.gsd, where, self.bounds, self.unit) * shot.factor, "told"
         found = self.header(index)
-        told: float | None = shot.gsd
+        gsd: float | None = shot.gsd
         origin: Origin = "told"
-        if told is None and self.unit == METRES:
-            told, origin = found.gsd, "file"
-        if told is None:
+        if gsd is None and self.unit == METRES:
+            gsd, origin = found.gsd, "file"
+        if gsd is None:
             return math.nan, "told"
         shrunk = 1.0 if self.max_side is None else max(1.0, max(found.height, found.width) / self.max_side)
-        return plausible(told, where, self.bounds, self.unit) * shrunk * shot.factor, origin
+        return plausible(gsd, where, self.bounds, self.unit) * shrunk * shot.factor, origin
 
     def question(self, index: int) -> Question | None:
-        """What is asked."""
+        """The question about a picture."""
         return self.shots[index].question
 
     def __getitem__(self, index: int) -> Picture:
@@ -184,10 +183,10 @@ class PictureSet(SampleSet[Picture]):
             self.remarks.update(notes)
             images.append(resample(image, shot.factor))
         gsd, origin = self.gsd(index)
-        told = {GSD: torch.tensor(gsd, dtype=torch.float32)}
+        conditions = {GSD: torch.tensor(gsd, dtype=torch.float32)}
         if self.unit != METRES and shot.gsd is None and self.header(index).gsd is not None:
             self.remarks[f"pictures whose file says metres a pixel, left out where the scale is {self.unit}"] += 1
-        return Picture(shot.id, tuple(images), self.target(index), told, shot.question, origin)
+        return Picture(shot.id, tuple(images), self.target(index), conditions, shot.question, origin)
 
 
 def resample(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:

@@ -125,7 +125,7 @@ class PictureDataModule(DataModule):
         if provided.gsd is not None:
             plausible(provided.gsd, "the command", self.bounds, self.gsd_unit)
 
-    def asked(self, settings: Mapping[str, str]) -> Question | None:
+    def question_from(self, settings: Mapping[str, str]) -> Question | None:
         """The question among these settings."""
         return self.provided(dict(settings)).question
 

@@ -12,7 +12,7 @@ One object a line, in UTF-8:
     kind       the sub-task
     id         unique name; optional, "train:12" for line 12 of train.jsonl otherwise
 
-Further keys are passed over. Pictures are told apart by their contents, so that a copy under another name is the same.
+Further keys are ignored. Pictures are identified by their contents, so that a copy under another name is the same.
 """
 
 import os
@@ -42,7 +42,7 @@ KEYS = ("image", "question", "choices", "answer", "gsd", "source", "kind")
 WHOLE = "questions.jsonl"
 
 SHARE = 0.1
-"""Of pictures for val, and for test, where one file is split."""
+"""Share of pictures for val, and for test, if one file is split."""
 
 POOL = 10
 """Sub-tasks with fewer groups of pictures are split together, as a tenth of them would be none."""
@@ -77,7 +77,7 @@ class Asked:
 
     @property
     def question(self) -> Question:
-        """What is asked."""
+        """The question."""
         assert self.shot.question is not None
         return self.shot.question
 
@@ -149,14 +149,14 @@ def read_questions(paths: Sequence[Path], root: Path, bounds: tuple[float, float
                 files[-1].append(parse(line, root, bounds))
     seen: set[Path] = set()
     named: dict[str, str] = {}
-    for asked in (asked for file in files for asked in file):
-        for picture in asked.shot.sources:
+    for item in (item for file in files for item in file):
+        for picture in item.shot.sources:
             if isinstance(picture, Path) and picture not in seen:
                 seen.add(picture)
                 if not picture.is_file():
-                    errors.messages.append(f"{asked.where}: picture {picture} does not exist")
-        if (other := named.setdefault(asked.shot.id, asked.where)) != asked.where:
-            errors.messages.append(f"{asked.where}: id {asked.shot.id!r} stands also in {other}")
+                    errors.messages.append(f"{item.where}: picture {picture} does not exist")
+        if (other := named.setdefault(item.shot.id, item.where)) != item.where:
+            errors.messages.append(f"{item.where}: id {item.shot.id!r} stands also in {other}")
     errors.raise_all()
     return files
 
@@ -195,13 +195,13 @@ def by_picture(rows: Sequence[Asked], splits: Sequence[str]) -> dict[str, list[A
             picture = leader[picture]
         return picture
 
-    shown = [asked.pictures() for asked in rows]
+    shown = [item.pictures() for item in rows]
     for pictures in shown:
         leads = sorted(map(lead, pictures))
         leader.update(dict.fromkeys(leads, leads[0]))
     kinds: dict[str, Counter[str]] = {}
-    for asked, pictures in zip(rows, shown, strict=True):
-        kinds.setdefault(lead(pictures[0]), Counter())[asked.question.kind] += 1
+    for item, pictures in zip(rows, shown, strict=True):
+        kinds.setdefault(lead(pictures[0]), Counter())[item.question.kind] += 1
     strata = {group: min(count, key=lambda kind: (-count[kind], kind)) for group, count in kinds.items()}
     sizes = Counter(strata.values())
     groups = list(strata)
@@ -212,8 +212,8 @@ def by_picture(rows: Sequence[Asked], splits: Sequence[str]) -> dict[str, list[A
     )
     of = {groups[row]: name for name, chosen in found.items() for row in chosen}
     parts: dict[str, list[Asked]] = {name: [] for name in splits}
-    for asked, pictures in zip(rows, shown, strict=True):
-        parts[of[lead(pictures[0])]].append(asked)
+    for item, pictures in zip(rows, shown, strict=True):
+        parts[of[lead(pictures[0])]].append(item)
     return parts
 
 
@@ -224,7 +224,7 @@ class PerPicture:
         self.data = data
 
     def check(self) -> list[str]:
-        """Of the data module."""
+        """The data module's own."""
         return self.data.check()
 
     def splits(self) -> dict[str, SampleSet[Any]]:

@@ -37,7 +37,7 @@ BACK = (1.0, 8.0, 64.0)
 """Seconds before a window at which a file is entered, in turn; after them the beginning."""
 
 GREY, SIDE = 128, 224
-"""Of pictures where there are none; their side in pixels where no size is asked for."""
+"""Side in pixels of blank pictures, if no size is requested."""
 
 READER = 3
 """Of what a file decodes to; part of what names a cached sample. 2: display matrices, timestamps, default tracks. 3: a
@@ -45,7 +45,7 @@ picture is shown until the next one's time; surround sound keeps its centre."""
 
 
 class ClipSpec(TypedDict):
-    """How clips are cut: see `decode_clip`."""
+    """Segments, sample rate and frame size: see `decode_clip`."""
 
     segments: int
     segment_seconds: float
@@ -59,7 +59,7 @@ MissingPictures = Literal["error", "blank"]
 
 
 class Policy(TypedDict):
-    """What to do with a file that lacks one of the two: see `decode_clip`."""
+    """How to handle a file without sound or without pictures: see `decode_clip`."""
 
     missing_audio: MissingAudio
     missing_pictures: MissingPictures
@@ -67,7 +67,7 @@ class Policy(TypedDict):
 
 @dataclass(frozen=True)
 class DecodedClip:
-    """Pictures uint8 [T, H, W, 3], sound float32 [T, S] mono in [-1, 1], and what had to be made up."""
+    """Pictures uint8 [T, H, W, 3], sound float32 [T, S] mono in [-1, 1], and notes on imputed values."""
 
     frames: NDArray[np.uint8]
     audio: NDArray[np.float32]
@@ -226,7 +226,7 @@ def probe(
     missing_pictures: MissingPictures = "error",
     frames: bool = False,
 ) -> list[str]:
-    """What is odd about a file, without decoding its pictures: what a whole data set can afford before training.
+    """Warnings about a file without decoding its pictures: cheap enough for a whole data set before training.
 
     Args:
         path: a media file.

@@ -1,7 +1,7 @@
 """Pictures that lie encoded inside of larger files: base64 in the lines of JSONL, bytes in the cells of parquet.
 
 Such files are tens of gigabytes. They are read through once, line by line, to learn the questions, a hash of every
-picture, and where it lies; the pictures themselves are read again one at a time when they are asked for, and not kept.
+picture, and where it lies; the pictures themselves are read one at a time on access and not kept.
 A line of JSONL is read alone. pyarrow reads a whole row group to give one of its rows, about three times its size in
 memory, so that large pictures are better kept in JSONL.
 """
@@ -110,7 +110,7 @@ def embedded(cell: Any, where: str) -> tuple[bytes, ...]:
     """Pictures of a cell as Hugging Face's `datasets` stores them: a list of `{bytes, path}`, or one.
 
     Raises:
-        DataError: there are none, or their bytes lie elsewhere.
+        DataError: there are none, or their bytes are in another file.
     """
     found = [
         part.get("bytes") if isinstance(part, dict) else None for part in (cell if isinstance(cell, list) else [cell])

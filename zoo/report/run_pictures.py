@@ -54,7 +54,7 @@ class _Pictures:
 
     def array(self, part: dict[str, list[Tensor]], name: str) -> NDArray[Any]:
         """Batches of one name joined; one at a time, as the probabilities of points fill a gigabyte."""
-        values: NDArray[Any] = self.predictions.gathered({name: part[name]})[name].numpy()
+        values: NDArray[Any] = self.predictions.concatenated({name: part[name]})[name].numpy()
         return values
 
     def draw(self) -> None:

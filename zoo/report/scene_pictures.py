@@ -32,9 +32,11 @@ def scenes(folder: Path, predictions: Predictions, data: "DataModule", pairing: 
     """
     # Only some data sets have a unit of their own.
     unit: str = getattr(data, "gsd_unit", "m")
-    observed = predictions.gathered({name: v for name, v in predictions.observed.items() if name.startswith("gsd/")})
+    observed = predictions.concatenated(
+        {name: v for name, v in predictions.observed.items() if name.startswith("gsd/")}
+    )
     if "gsd" in predictions.conditions:
-        gsd = predictions.gathered({"gsd": predictions.conditions["gsd"]})["gsd"].numpy()
+        gsd = predictions.concatenated({"gsd": predictions.conditions["gsd"]})["gsd"].numpy()
         if curve := pairing.method.curves().get("openness"):
             z, gates = (values.detach().float().cpu().numpy() for values in curve)
             plots_scenes.openness(z, gates, np.log10(gsd), folder / "openness.png", unit=unit)
@@ -56,11 +58,11 @@ def _examples(
     labelled = "label" in predictions.prediction and "label" in predictions.target
     if not (labelled or "written" in predictions.prediction) or not isinstance(data.sets["test"][0], Picture):
         return []
-    said = predictions.gathered(predictions.prediction)
+    said = predictions.concatenated(predictions.prediction)
     right = pairing.task.per_sample().numpy() == 1
     found = []
     if labelled:
-        truth: NDArray[np.int64] = predictions.gathered(predictions.target)["label"].numpy().astype(int)
+        truth: NDArray[np.int64] = predictions.concatenated(predictions.target)["label"].numpy().astype(int)
     else:
         kinds = [question.kind for question in predictions.questions]
         truth = np.array([sorted(set(kinds)).index(kind) for kind in kinds])
