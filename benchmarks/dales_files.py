@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from data_modules.dales_objects import DalesObjects
 from zoo.adapter import directory, places
 from zoo.batch import Cloud
-from zoo.command_line import parse_words, user_errors
-from zoo.inference.predictor import answered
+from zoo.command_line import parse_arguments, user_errors
+from zoo.inference.predictor import predict_batch
 from zoo.pairing import Pairing
 from zoo.quiet import quiet
 
@@ -28,10 +28,10 @@ BATCH = 16
 
 def main(argv: list[str] | None = None) -> int:
     """Print one line a measurement."""
-    words, _ = parse_words(argv, __doc__ or "", required=("adapter", "root"))
+    words, _ = parse_arguments(argv, __doc__ or "", required=("adapter", "root"))
     quiet()
     with user_errors(), tempfile.TemporaryDirectory() as folder:
-        _, pairing = directory.load(places.resolve(words["adapter"]))
+        _, pairing = directory.load(places.find_adapter(words["adapter"]))
         data = DalesObjects(root=words["root"], points=pairing.prepare.__self__.points)  # type: ignore[attr-defined]
         data.setup()
         stored = {split: [samples[k] for k in range(len(samples))] for split, samples in data.sets.items()}
@@ -62,7 +62,7 @@ def batches(clouds: Sequence[Cloud]) -> list[Sequence[Cloud]]:
 
 def labels(pairing: Pairing, clouds: Sequence[Cloud]) -> NDArray[np.int64]:
     """What the pairing answers."""
-    said = [one.prediction["label"] for group in batches(clouds) for one in answered(pairing, group)]
+    said = [one.prediction["label"] for group in batches(clouds) for one in predict_batch(pairing, group)]
     return torch.stack(said).numpy()
 
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from data_modules.readers.cloud_notes import AXES
-from zoo.adapter.places import resolve
+from zoo.adapter.places import find_adapter
 from zoo.batch import Clip
-from zoo.command_line import parse_words, user_errors
+from zoo.command_line import parse_arguments, user_errors
 from zoo.quiet import quiet
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
@@ -36,7 +36,7 @@ Array = NDArray[Any]
 def samples(name: str, sets: Path, most: int = MOST) -> list[Any]:
     """Test samples of a shipped adapter's data, spread over the split."""
     root = [f"data.root={sets / ROOTS[name]}"] if name in ROOTS else []
-    config = compose(str(resolve(name) / "recipe.yaml"), root)
+    config = compose(str(find_adapter(name) / "recipe.yaml"), root)
     data = instantiate(config.data)
     data.seed = config.seed
     data.setup("test")
@@ -149,7 +149,7 @@ def turned(points: Array, above: Any, up: Any) -> Array:
 
 def axis(name: str) -> Any:
     """Which axis points up in an adapter's data."""
-    config = compose(str(resolve(name) / "recipe.yaml"), [])
+    config = compose(str(find_adapter(name) / "recipe.yaml"), [])
     return instantiate({**config.data, "root": "."} if "root" in config.data else config.data).up
 
 
@@ -212,7 +212,7 @@ def written(one: Any, place: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Write the sets of one adapter."""
-    words, _ = parse_words(argv, __doc__ or "", required=("adapter", "sets", "out"))
+    words, _ = parse_arguments(argv, __doc__ or "", required=("adapter", "sets", "out"))
     name, sets, out = words["adapter"], Path(words["sets"]), Path(words["out"])
     kinds: dict[str, Callable[[str, Path], Mapping[str, Callable[[], Iterable[Any]]]]] = {
         "scale_earth": pictures,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.command_line import fail, parse_words
+from zoo.command_line import fail, parse_arguments
 from zoo.files import write_json
 from zoo.records.provenance import git_state
 
@@ -88,7 +88,7 @@ def timed(words: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     """Time every command in turn, round by round."""
-    words, _ = parse_words(None, __doc__ or "", optional=("runs", "only", "output"))
+    words, _ = parse_arguments(None, __doc__ or "", optional=("runs", "only", "output"))
     with tempfile.TemporaryDirectory() as scratch:
         draw(Path(scratch))
         chosen = {name: command for name, command in commands(Path(scratch)).items() if words.get("only", "") in name}

@@ -142,7 +142,7 @@ class AVE(ClipDataModule):
         )
 
     def check(self) -> list[str]:
-        """What a user should know about a copy: counts, overlaps; the media are looked at by the command."""
+        """Counts and overlaps of a copy; the command checks the media."""
         rows = self.rows()
         every = read_rows(self.root / "Annotations.txt")
         repeated = sum(n > 1 for n in Counter(row.video for row in every).values())

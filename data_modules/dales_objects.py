@@ -15,8 +15,8 @@ from typing import Annotated
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.clouds import Augmentation, CloudDataModule, few, hold_out
-from data_modules.kinds.stored_clouds import Stored, StoredSet, labelled
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, stratified_holdout, subsample
+from data_modules.kinds.stored_clouds import CloudRecords, StoredSet, labelled
 from data_modules.readers.arrays import read_arrays
 from zoo.batch import Cloud, SampleSet
 
@@ -41,7 +41,7 @@ class DalesObjects(CloudDataModule):
         root: folder that holds dales_objects_2048.npz.
         shots: training objects a class; all when null.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "DALES objects"
@@ -60,7 +60,7 @@ class DalesObjects(CloudDataModule):
         super().__init__(points=points, augment=augment)
         self.path, self.shots = Path(root) / FILE, shots
 
-    def stored(self) -> Stored:
+    def stored(self) -> CloudRecords:
         """All objects.
 
         Raises:
@@ -77,7 +77,7 @@ class DalesObjects(CloudDataModule):
             )
         self.classes = [str(name) for name in names]
         places = [f"{self.path}, row {row}" for row in range(len(points))]
-        return Stored(points, [f"object {number}" for number in ids], labels, places)
+        return CloudRecords(points, [f"object {number}" for number in ids], labels, places)
 
     def splits(self) -> dict[str, SampleSet[Cloud]]:
         """60 / 20 / 20 of every class; fewer to train on where `shots` says so."""
@@ -85,11 +85,11 @@ class DalesObjects(CloudDataModule):
         rows: dict[str, list[int]] = {"train": list(range(len(stored.ids)))}
         for split, share in (("test", TEST_SHARE), ("val", VAL_SHARE / (1 - TEST_SHARE))):
             left = rows["train"]
-            held = hold_out([stored.ids[row] for row in left], [stored.labels[row] for row in left], share)
+            held = stratified_holdout([stored.ids[row] for row in left], [stored.labels[row] for row in left], share)
             rows[split] = [row for row, out in zip(left, held, strict=True) if out]
             rows["train"] = [row for row, out in zip(left, held, strict=True) if not out]
         if self.shots is not None:
-            chosen = few([stored.labels[row] for row in rows["train"]], self.shots, self.seed)
+            chosen = subsample([stored.labels[row] for row in rows["train"]], self.shots, self.seed)
             self.remarks["train: objects beyond the shots: left out"] = len(rows["train"]) - len(chosen)
             rows["train"] = [rows["train"][place] for place in chosen]
         return {split: StoredSet(self, split, stored, rows[split]) for split in ("train", "val", "test")}

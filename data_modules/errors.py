@@ -1,4 +1,4 @@
-"""What a data module raises; free of heavy imports, so that commands can name it before torch is loaded."""
+"""Errors of data modules; without heavy imports, so that commands can catch them before torch is loaded."""
 
 
 class DataError(RuntimeError):

@@ -17,7 +17,7 @@ from typing import Literal
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.kinds.listed_pictures import SPLITS, compared, listed_shots
-from data_modules.kinds.picture_set import Shot, require_factors, view
+from data_modules.kinds.picture_set import PictureRecord, require_factors, view
 from data_modules.kinds.pictures import PictureDataModule
 from zoo.batch import Picture, SampleSet
 
@@ -50,10 +50,10 @@ class EuroSAT(PictureDataModule):
     """Ten land uses at 10 metres per pixel, and at other ground sampling distances made of them.
 
     A factor shows a picture as `data_modules.kinds.picture_set.resample` does: as many pixels, the ground sampling
-    distance so many times as large, and told so. Accuracy by scale is measured by testing once per factor,
-    `test_resample=[1]`, `[2]`, `[4]`, `[8]`: these are the resolutions (100, 50, 25, 12.5 %) at which Scale-MAE
-    (arXiv:2212.14532) tests, whose pictures however shrink with them. With `[1, 2, 4, 8]` every test picture is shown
-    four times, and the ground sampling distance can be told wrong in a circle.
+    distance that many times as large, and the given one is scaled with it. Accuracy by scale is measured by testing
+    once per factor, `test_resample=[1]`, `[2]`, `[4]`, `[8]`: these are the resolutions (100, 50, 25, 12.5 %) at which
+    Scale-MAE (arXiv:2212.14532) tests, whose pictures however shrink with them. With `[1, 2, 4, 8]` every test picture
+    is shown four times, and the ground sampling distance can be exchanged in a circle.
 
     Args:
         root: folder of the data set.
@@ -85,10 +85,10 @@ class EuroSAT(PictureDataModule):
         }
 
     def folder(self) -> Path | None:
-        """Where the ten folders of this version lie."""
+        """Folder that holds the ten class folders of this version."""
         return next((self.root / name for name in FOLDERS[self.version] if (self.root / name).is_dir()), None)
 
-    def shots(self) -> dict[str, list[Shot]]:
+    def shots(self) -> dict[str, list[PictureRecord]]:
         """The published splits.
 
         Raises:

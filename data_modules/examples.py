@@ -23,7 +23,7 @@ from PIL import Image
 from data_modules.synthetic.furniture import FURNITURE
 from data_modules.synthetic_events import CLASSES as EVENTS
 from data_modules.synthetic_events import SEGMENTS, SyntheticClips
-from data_modules.synthetic_scans import sensed
+from data_modules.synthetic_scans import simulate_scan
 from data_modules.synthetic_scenes import SceneSet
 from zoo.batch import Clip
 from zoo.wording import asks_help
@@ -86,12 +86,12 @@ def clouds(out: Path) -> None:
         rng = np.random.default_rng([SEED, index])
         folder = out / name
         folder.mkdir(exist_ok=True)
-        np.savetxt(folder / f"{name}_{index:03d}.xyz", sensed(rng, FURNITURE[name](rng), POINTS), fmt="%.4f")
+        np.savetxt(folder / f"{name}_{index:03d}.xyz", simulate_scan(rng, FURNITURE[name](rng), POINTS), fmt="%.4f")
 
 
 def pictures(out: Path) -> None:
     """PNG files, and manifest.csv of path, label and gsd in metres per pixel."""
-    source = SceneSet("train", 2 * PICTURES, kinds=("land_use",), scale_share=0, told=1, seed=SEED)
+    source = SceneSet("train", 2 * PICTURES, kinds=("land_use",), scale_share=0, metadata=1, seed=SEED)
     rows = [("path", "label", "gsd")]
     for index in range(len(source)):
         ground, gsd = source.record(index).scene.ground, float(source.conditions(index)["gsd"])
@@ -103,14 +103,14 @@ def pictures(out: Path) -> None:
 
 def questions(out: Path) -> None:
     """PNG files, and manifest.jsonl of path, question, choices, answer, gsd and kind."""
-    source = SceneSet("train", QUESTIONS, kinds=("object", "count"), scale_share=0.5, told=1, seed=SEED)
+    source = SceneSet("train", QUESTIONS, kinds=("object", "count"), scale_share=0.5, metadata=1, seed=SEED)
     lines = []
     for index in range(len(source)):
-        asked = source.question(index)
+        question = source.question(index)
         Image.fromarray(source[index].images[0]).save(out / f"{index:03d}.png")
-        line = {"path": f"{index:03d}.png", "question": asked.text, "choices": list(asked.choices)}
-        answer, gsd = asked.choices["ABCD".index(asked.answer)], round(float(source.conditions(index)["gsd"]), 3)
-        lines.append(json.dumps(line | {"answer": answer, "gsd": gsd, "kind": asked.kind}))
+        line = {"path": f"{index:03d}.png", "question": question.text, "choices": list(question.choices)}
+        answer, gsd = question.choices["ABCD".index(question.answer)], round(float(source.conditions(index)["gsd"]), 3)
+        lines.append(json.dumps(line | {"answer": answer, "gsd": gsd, "kind": question.kind}))
     (out / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

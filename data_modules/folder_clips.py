@@ -1,7 +1,7 @@
-"""A user's own audio-visual clips: what happens when, for event localisation and for video parsing.
+"""A user's own audio-visual clips with timed events, for event localisation and video parsing.
 
-A clip is a video, or a sound file beside a folder of frames with its name, of T segments; what a longer file holds
-after them is not learned from. Of class folders, a clip is one event from its beginning to its end. A manifest has a
+A clip is a video, or a sound file beside a folder of frames with its name, of T segments; the rest
+of a longer file is not used. In class folders, a clip is one event from its beginning to its end. A manifest has a
 line an event, and a line without a label for a clip in which nothing happens:
 
     path,start,end,label
@@ -29,10 +29,11 @@ from torch import Tensor
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.folder.own_files import Folder, OwnFiles, number, require_classes
-from data_modules.folder.rows import Columns, Entry, Said
+from data_modules.folder.rows import Columns, FileEntry
 from data_modules.kinds.clips import ClipDataModule, decode, frames_beside
-from data_modules.readers.lines import Mistakes
-from data_modules.readers.media import FRAMES, READER, Cut, Policy, probe
+from data_modules.readers.lines import ErrorCollector
+from data_modules.readers.manifest import ManifestRow
+from data_modules.readers.media import FRAMES, READER, ClipSpec, Policy, probe
 from data_modules.readers.media_streams import ends
 from zoo.batch import Clip, SampleSet
 
@@ -40,7 +41,7 @@ MODALITIES = ("audio", "visual")
 
 
 class Event(NamedTuple):
-    """Something that happens, from `start` to `end` in seconds, in some of the modalities."""
+    """An event from `start` to `end` in seconds, in some of the modalities."""
 
     label: str
     start: float
@@ -62,11 +63,11 @@ class FolderClips(SampleSet[Clip]):
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[FileEntry],
         digests: dict[str, str],
         targets: Sequence[dict[str, Tensor]],
         *,
-        cut: Cut,
+        cut: ClipSpec,
         policy: Policy,
     ) -> None:
         self.entries, self.digests, self.targets = list(entries), digests, list(targets)
@@ -99,8 +100,8 @@ class ClipFolder(OwnFiles, ClipDataModule):
 
     Args:
         root: folder of the files.
-        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl where there is one,
-            and class folders elsewhere.
+        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl if one exists,
+            else class folders.
         classes: class names in label order; by default those found, sorted.
         segments: T, of every clip.
         segment_seconds: length of one.
@@ -148,49 +149,49 @@ class ClipFolder(OwnFiles, ClipDataModule):
         )
         self.events: dict[str, list[Event]] = {}
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
-        """Events by file, in order of time; class names."""
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
+        """Parse events by file, sorted by time, and class names."""
         for entry in entries:
             self.events[entry.name] = events = []
-            for said in entry.said:
-                with mistakes.catch():
-                    events += self._event(said, lone=len(entry.said) == 1)
+            for row in entry.rows:
+                with errors.catch():
+                    events += self._event(row, lone=len(entry.rows) == 1)
             events.sort(key=lambda event: event.start)
-            with mistakes.catch():
+            with errors.catch():
                 self.require_apart(events)
         names = [event.label for events in self.events.values() for event in events]
         empty = not all(self.events.values()) or any(event.end - event.start < self.seconds for event in self.every())
-        self.classes = require_classes(names, self.wanted, mistakes, where=self.folder.path, least=1 if empty else 2)
+        self.classes = require_classes(names, self.wanted, errors, where=self.folder.path, least=1 if empty else 2)
 
     def every(self) -> itertools.chain[Event]:
         """All events."""
         return itertools.chain.from_iterable(self.events.values())
 
-    def _event(self, said: Said, *, lone: bool) -> list[Event]:
-        """The event of a line, or none.
+    def _event(self, row: ManifestRow, *, lone: bool) -> list[Event]:
+        """The event of a row, or none.
 
         Raises:
-            DataError: half of an interval, one that does not go forward, or one that lies outside of the clip.
+            DataError: the interval is incomplete, reversed, or outside the clip.
         """
-        label, start, end, modality = (said.values.get(key, "") for key in ("label", "start", "end", "modality"))
+        label, start, end, modality = (row.values.get(key, "") for key in ("label", "start", "end", "modality"))
         if bool(start) != bool(end):
-            raise DataError(f"{said.where}: start {start!r}, end {end!r}; expected both, or none for the whole clip")
+            raise DataError(f"{row.where}: start {start!r}, end {end!r}; expected both, or none for the whole clip")
         if not label:
             if start or not lone:
-                raise DataError(f"{said.where}: no label; a clip without events has one line, with its path alone")
+                raise DataError(f"{row.where}: no label; a clip without events has one line, with its path alone")
             return []
         if modality not in ("", "both", *MODALITIES):
-            raise DataError(f"{said.where}: modality {modality!r} is none of {', '.join(MODALITIES)}, both")
-        first = number(start, "start", said.where) if start else 0.0
-        last = number(end, "end", said.where) if end else self.seconds
+            raise DataError(f"{row.where}: modality {modality!r} is none of {', '.join(MODALITIES)}, both")
+        first = number(start, "start", row.where) if start else 0.0
+        last = number(end, "end", row.where) if end else self.seconds
         if not 0 <= first < last < math.inf:
-            raise DataError(f"{said.where}: {label!r} from {first:g} to {last:g} s; expected 0 <= start < end")
+            raise DataError(f"{row.where}: {label!r} from {first:g} to {last:g} s; expected 0 <= start < end")
         if first >= self.seconds or last > self.seconds + self.segment_seconds / 2:
             raise DataError(
-                f"{said.where}: {label!r} from {first:g} to {last:g} s lies outside of the clip, {self.seconds:g} s "
+                f"{row.where}: {label!r} from {first:g} to {last:g} s lies outside of the clip, {self.seconds:g} s "
                 f"long; data.segments={math.ceil(last / self.segment_seconds)} makes clips longer"
             )
-        return [Event(label, first, last, MODALITIES if modality in ("", "both") else (modality,), said.where)]
+        return [Event(label, first, last, MODALITIES if modality in ("", "both") else (modality,), row.where)]
 
     def require_apart(self, events: Sequence[Event]) -> None:
         """Raises DataError: events of different classes at one time."""
@@ -202,16 +203,16 @@ class ClipFolder(OwnFiles, ClipDataModule):
                     "event localisation has one class at a time (the task of recipe=tb_ava_llp takes several)"
                 )
 
-    def label(self, entry: Entry) -> str:
+    def label(self, entry: FileEntry) -> str:
         """The first event's class, or none."""
         events = self.events[entry.name]
         return events[0].label if events else ""
 
-    def look(self, entry: Entry) -> list[str]:
-        """Of its length and its sound; whole, where bad files are left out.
+    def inspect(self, entry: FileEntry) -> list[str]:
+        """Warnings about length and sound; the whole file is decoded if bad files are left out.
 
         Raises:
-            DataError: it cannot be decoded, or an event lies after its end.
+            DataError: the file cannot be decoded, or an event starts after its end.
         """
         frames = frames_beside(entry.path)
         remarks = probe(entry.path, seconds=self.seconds, frames=frames is not None, **self.policy)
@@ -227,7 +228,7 @@ class ClipFolder(OwnFiles, ClipDataModule):
             remarks.append(f"clips longer than {self.seconds:g} s, of which the rest is not used")
         return remarks
 
-    def files(self, entry: Entry) -> list[Path]:
+    def files(self, entry: FileEntry) -> list[Path]:
         """A video, or a sound file and its frames."""
         folder = frames_beside(entry.path)
         frames = sorted(folder.glob("*")) if folder else []
@@ -246,12 +247,12 @@ class ClipFolder(OwnFiles, ClipDataModule):
                 covered[t, self.classes.index(event.label)] += max(0.0, inside)
         return covered >= self.segment_seconds / 2 - 1e-6
 
-    def target(self, entry: Entry) -> dict[str, Tensor]:
+    def target(self, entry: FileEntry) -> dict[str, Tensor]:
         """`segments`: int64 [T]; K is background."""
         seen = self.covered(self.events[entry.name])
         return {"segments": torch.where(seen.any(1), seen.int().argmax(1), len(self.classes))}
 
-    def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Clip]:
+    def samples(self, split: str, entries: Sequence[FileEntry]) -> SampleSet[Clip]:
         """Clips of one split; events too short for a segment of their own are counted."""
         short = sum(not self.covered([event]).any() for entry in entries for event in self.events[entry.name])
         if short:
@@ -269,7 +270,7 @@ class ParsedClipFolder(ClipFolder):
     def require_apart(self, events: Sequence[Event]) -> None:
         """Events may overlap."""
 
-    def target(self, entry: Entry) -> dict[str, Tensor]:
+    def target(self, entry: FileEntry) -> dict[str, Tensor]:
         """`weak`: float32 [K]; `audio` and `visual`: float32 [T, K]."""
         events = self.events[entry.name]
         weak = torch.tensor([float(any(e.label == name for e in events)) for name in self.classes])

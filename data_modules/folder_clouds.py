@@ -1,8 +1,8 @@
-"""A user's own point clouds: to be classified, to be parted, or without labels.
+"""A user's own point clouds, for classification, for part segmentation, or without labels.
 
-Class folders, or a manifest with the columns `path,label`. Where parts are wanted, the class of a cloud is its
-category, and the last of a file's columns, the fourth or a later one, is a part of it in every row: a whole number from
-0 on. Classes are then called Category/part.
+Class folders, or a manifest with the columns `path,label`. For part segmentation, the class of a cloud is its
+category. The last of a file's columns, the fourth or a later one, is the part of each point, a whole number from 0 on.
+Classes are then called Category/part.
 
 `python -m data_modules.folder_clouds --check DIR` says what is in a folder.
 """
@@ -10,6 +10,7 @@ category, and the last of a file's columns, the fourth or a later one, is a part
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,13 +22,14 @@ from torch import Tensor
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.folder.own_files import Folder, OwnFiles, require_classes
-from data_modules.folder.rows import Columns, Entry, twice
+from data_modules.folder.rows import Columns, FileEntry, repeated_files
 from data_modules.kinds.clouds import Augmentation, CloudDataModule, standing
-from data_modules.kinds.parts import given, require_category
-from data_modules.kinds.stored_clouds import Stored, StoredSet
+from data_modules.kinds.parts import category_condition, require_category
+from data_modules.kinds.stored_clouds import CloudRecords, StoredSet
+from data_modules.readers.arrays import LazyClouds
 from data_modules.readers.cloud_notes import Axis
 from data_modules.readers.cloud_preparation import MOST_SAMPLED, clean
-from data_modules.readers.lines import Mistakes
+from data_modules.readers.lines import ErrorCollector
 from data_modules.readers.point_files import read_points
 from zoo.batch import Cloud, SampleSet
 from zoo.errors import SettingError
@@ -35,32 +37,17 @@ from zoo.errors import SettingError
 MOST_PARTS = 100
 
 
-class Files:
-    """One file a cloud, read when it is asked for.
-
-    Args:
-        paths: of the files.
-        up: the axis that shall point up; the formats that name another are turned.
-    """
-
-    def __init__(self, paths: Sequence[Path], up: Axis) -> None:
-        self.paths, self.up = list(paths), up
-
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
-        return standing(self.paths[index], None, self.up)[0]
-
-
 class CloudFolder(OwnFiles, CloudDataModule):
     """Clouds with one class each.
 
     Args:
         root: folder of the files.
-        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl where there is one,
-            and class folders elsewhere.
+        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl if one exists,
+            else class folders.
         classes: class names in label order; by default those found, sorted.
         up: the axis that points up, about which `augment: [rotate]` turns.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
         splits: a run's splits.json to follow.
         val_share: of every class's groups, to select on.
         test_share: of every class's groups, to measure.
@@ -92,22 +79,22 @@ class CloudFolder(OwnFiles, CloudDataModule):
         self.wanted, self.up = classes, up
         self.classes = list(classes or ())
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
-        """Class names; a cloud stands in one line."""
-        mistakes.found += twice(entries)
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
+        """Parse class names; a cloud has one row."""
+        errors.messages += repeated_files(entries)
         self.classes = require_classes(
-            [self.label(entry) for entry in entries], self.wanted, mistakes, where=self.folder.path, least=2
+            [self.label(entry) for entry in entries], self.wanted, errors, where=self.folder.path, least=2
         )
 
-    def label(self, entry: Entry) -> str:
+    def label(self, entry: FileEntry) -> str:
         """The class."""
-        return entry.said[0].values["label"]
+        return entry.rows[0].values["label"]
 
-    def look(self, entry: Entry) -> list[str]:
-        """Of its size; further columns and repeated points are counted where points are sampled.
+    def inspect(self, entry: FileEntry) -> list[str]:
+        """Warnings about size; further columns and repeated points are counted during sampling.
 
         Raises:
-            DataError: no cloud, or several in one file.
+            DataError: the file is no cloud, or holds several.
         """
         values, _ = read_points(entry.path)
         clean(values, str(entry.path))
@@ -117,23 +104,29 @@ class CloudFolder(OwnFiles, CloudDataModule):
             else []
         )
 
-    def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Cloud]:
+    def samples(self, split: str, entries: Sequence[FileEntry]) -> SampleSet[Cloud]:
         """Clouds of one split."""
         return StoredSet(self, split, self.stored(entries, self.classes))
 
-    def stored(self, entries: Sequence[Entry], names: Sequence[str]) -> Stored:
+    def stored(self, entries: Sequence[FileEntry], names: Sequence[str]) -> CloudRecords:
         """Files of one split, labelled by their place in `names`."""
         paths = [entry.path for entry in entries]
         labels = [names.index(self.label(entry)) for entry in entries]
-        return Stored(Files(paths, self.up), [entry.name for entry in entries], labels, [str(path) for path in paths])
+        clouds = LazyClouds(paths, partial(_upright, up=self.up))
+        return CloudRecords(clouds, [entry.name for entry in entries], labels, [str(path) for path in paths])
+
+
+def _upright(path: Path, up: Axis) -> NDArray[Any]:
+    """A cloud turned so that the axis `up` points up, if its format names another axis."""
+    return standing(path, None, up)[0]
 
 
 class PlainCloudFolder(CloudFolder):
-    """Clouds to learn from without labels; one folder of them is enough."""
+    """Clouds without labels, for pretraining; one folder is enough."""
 
     own_files = "data_modules.folder_clouds.PlainCloudFolder"
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
         """Names of folders, however many."""
         self.classes = sorted({self.label(entry) for entry in entries})
 
@@ -147,7 +140,7 @@ class PartSet(StoredSet):
         stored: the clouds.
     """
 
-    def __init__(self, data: "PartFolder", split: str, stored: Stored) -> None:
+    def __init__(self, data: "PartFolder", split: str, stored: CloudRecords) -> None:
         super().__init__(data, split, stored)
         self.label_of = {name: label for label, name in enumerate(data.classes)}
         self.categories = data.categories
@@ -167,7 +160,7 @@ class PartSet(StoredSet):
 
     def conditions(self, index: int) -> dict[str, Tensor]:
         """`category`: int64 []; `points`: float32 [N, 3], which per-point features are spread to."""
-        return given(self.prepared(index)[0], self.labels[index])
+        return category_condition(self.prepared(index)[0], self.labels[index])
 
 
 class PartFolder(CloudFolder):
@@ -181,7 +174,7 @@ class PartFolder(CloudFolder):
         """Names, in label order."""
         return list(dict.fromkeys(name.rpartition("/")[0] for name in self.classes))
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
         """Categories; their parts are in the files.
 
         Raises:
@@ -189,16 +182,16 @@ class PartFolder(CloudFolder):
         """
         if "subset" in self.augmentations:
             raise SettingError("data.augment: subset would part points from their labels; take it out")
-        mistakes.found += twice(entries)
+        errors.messages += repeated_files(entries)
         slashed = [entry for entry in entries if "/" in self.label(entry)]
-        mistakes.found += [f"{entry.said[0].where}: category {self.label(entry)!r} holds a /" for entry in slashed]
+        errors.messages += [f"{entry.rows[0].where}: category {self.label(entry)!r} holds a /" for entry in slashed]
         self.parts: dict[str, set[int]] = {}
 
-    def look(self, entry: Entry) -> list[str]:
-        """Nothing odd; its parts are noted.
+    def inspect(self, entry: FileEntry) -> list[str]:
+        """No warnings; the parts are collected.
 
         Raises:
-            DataError: no cloud, no column of parts, or a part that is no whole number.
+            DataError: the file is no cloud, or has no column of whole-numbered parts.
         """
         table, _ = read_points(entry.path)
         clean(table, str(entry.path))
@@ -213,13 +206,13 @@ class PartFolder(CloudFolder):
         self.parts[entry.name] = set(parts.astype(int).tolist())
         return []
 
-    def looked(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
+    def parse_contents(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
         """Classes: the parts of every category."""
         named = {f"{self.label(e)}/{part}": (self.label(e), part) for e in entries for part in self.parts[e.name]}
-        require_classes(list(named), self.wanted, mistakes, where=self.folder.path, least=2)
+        require_classes(list(named), self.wanted, errors, where=self.folder.path, least=2)
         self.classes = list(self.wanted or sorted(named, key=lambda name: named[name]))
 
-    def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Cloud]:
+    def samples(self, split: str, entries: Sequence[FileEntry]) -> SampleSet[Cloud]:
         """Clouds of one split, labelled by category."""
         return PartSet(self, split, self.stored(entries, self.categories))
 
@@ -236,7 +229,7 @@ class PartFolder(CloudFolder):
         """
         category = require_category(settings.pop("category", ""), self.categories)
         cloud, notes = super().read(path, settings)
-        return replace(cloud, conditions=given(cloud.points, category)), notes
+        return replace(cloud, conditions=category_condition(cloud.points, category)), notes
 
 
 if __name__ == "__main__":

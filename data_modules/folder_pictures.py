@@ -1,15 +1,15 @@
-"""A user's own pictures from above: to be classified, or asked about.
+"""A user's own overhead pictures, for classification or for questions.
 
-To be classified: class folders, or a manifest with the columns `path,label` and, where it is known, `gsd`, the ground
-sampling distance in metres per pixel. Asked about: a manifest alone, with a line a question:
+For classification: class folders, or a manifest with the columns `path,label` and optionally `gsd`, the ground
+sampling distance in metres per pixel. For questions: a manifest with one line per question:
 
     path,question,choices,answer,gsd,kind
     a.tif,What is this?,field|forest|water,forest,,land use
     a.tif,How many roofs are there?,1|2|3 or more,2,0.5,count
 
-The answer is the words of a choice, or its letter; `kind` is a sub-task, of which accuracy is also told one by one.
-Open questions are the same without `choices`. Without `gsd` a GeoTIFF's own counts, else `data.gsd`, else it is not
-known. `python -m data_modules.folder_pictures --check DIR` says what is in a folder of classes.
+The answer is the text of a choice, or its letter; `kind` is a sub-task, whose accuracy is also reported on its own.
+Open questions have no `choices`. If `gsd` is empty, a GeoTIFF's own is used, else `data.gsd`, else it is unknown.
+`python -m data_modules.folder_pictures --check DIR` says what is in a folder of classes.
 """
 
 import sys
@@ -22,11 +22,12 @@ from typing import Annotated, Any, Literal
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.folder.own_files import Folder, OwnFiles, number, require_classes
-from data_modules.folder.rows import Columns, Entry, Said, twice
-from data_modules.kinds.picture_set import PLAUSIBLE, Shot, plausible
+from data_modules.folder.rows import Columns, FileEntry, repeated_files
+from data_modules.kinds.picture_set import PLAUSIBLE, PictureRecord, plausible
 from data_modules.kinds.pictures import PictureDataModule
 from data_modules.kinds.questions import LETTERS, SEVERAL
-from data_modules.readers.lines import Mistakes
+from data_modules.readers.lines import ErrorCollector
+from data_modules.readers.manifest import ManifestRow
 from data_modules.readers.raster import header, read_picture
 from zoo.batch import METRES, Picture, Question, SampleSet
 
@@ -39,18 +40,18 @@ class PictureFolder(OwnFiles, PictureDataModule):
 
     Args:
         root: folder of the files.
-        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl where there is one,
-            and class folders elsewhere.
+        manifest: CSV or JSON lines, relative to the root; by default manifest.csv or manifest.jsonl if one exists,
+            else class folders.
         classes: names of classes (of questions: of their kinds) in label order; by default those found, sorted.
-        gsd: metres per pixel of all pictures for which neither manifest nor GeoTIFF says it; null where nobody knows.
-        gsd_unit: of all ground sampling distances; any other words than m say what they are relative to, and then no
-            file's own metres count.
-        side: shorter side in pixels that ground sampling distances are told for, where an encoder resizes all pictures
-            to one square; null takes the middle one of the training pictures.
+        gsd: metres per pixel of pictures without one in the manifest or GeoTIFF; null if it is unknown.
+        gsd_unit: unit of all ground sampling distances; any other text than m names a relative scale, for which metres
+            in files are ignored.
+        side: shorter side in pixels that ground sampling distances refer to, for an encoder that resizes all pictures
+            to one square; null takes the median of the training pictures.
         max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.
-        gsd_range: metres per pixel outside of which a ground sampling distance is taken for a slip of units.
+        gsd_range: smallest and largest plausible metres per pixel; values outside raise an error.
         bands: a sensor (sentinel-2-l2a, naip, ...), or the bands to show as red, green and blue, e.g. "3,2,1"; null as
-            the files say.
+            in the files.
         stretch: values that become black and white in all pictures, e.g. "0..3000", or percentile; null as the sensor
             has it, or by percentiles of each picture.
         instruction: how to answer questions, in place of the zoo's own words.
@@ -97,59 +98,59 @@ class PictureFolder(OwnFiles, PictureDataModule):
         self.gsd, self.instruction = gsd, instruction
         if gsd is not None:
             plausible(gsd, "data.gsd", self.bounds, gsd_unit)
-        self.shots: dict[str, list[Shot]] = {}
+        self.shots: dict[str, list[PictureRecord]] = {}
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
-        """Class names and ground sampling distances; a picture stands in one line."""
-        mistakes.found += twice(entries)
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
+        """Parse class names and ground sampling distances; a picture has one row."""
+        errors.messages += repeated_files(entries)
         self.classes = require_classes(
-            [self.label(entry) for entry in entries], self.wanted, mistakes, where=self.folder.path, least=2
+            [self.label(entry) for entry in entries], self.wanted, errors, where=self.folder.path, least=2
         )
         for entry in entries:
-            with mistakes.catch():
+            with errors.catch():
                 label = self.classes.index(self.label(entry)) if self.label(entry) in self.classes else None
-                self.shots[entry.name] = [Shot(entry.name, (entry.path,), label, self.gsd_of(entry.said[0]))]
+                self.shots[entry.name] = [PictureRecord(entry.name, (entry.path,), label, self.gsd_of(entry.rows[0]))]
 
-    def label(self, entry: Entry) -> str:
+    def label(self, entry: FileEntry) -> str:
         """The class."""
-        return entry.said[0].values["label"]
+        return entry.rows[0].values["label"]
 
-    def gsd_of(self, said: Said) -> float | None:
-        """The ground sampling distance that a line tells.
+    def gsd_of(self, row: ManifestRow) -> float | None:
+        """The ground sampling distance in a row, or None.
 
         Raises:
             DataError: no number, or not plausible.
         """
-        text = said.values.get("gsd", "")
-        return plausible(number(text, "gsd", said.where), said.where, self.bounds, self.gsd_unit) if text else None
+        text = row.values.get("gsd", "")
+        return plausible(number(text, "gsd", row.where), row.where, self.bounds, self.gsd_unit) if text else None
 
-    def look(self, entry: Entry) -> list[str]:
-        """Nothing odd; what is mended is counted when pictures are read.
+    def inspect(self, entry: FileEntry) -> list[str]:
+        """No warnings; repairs are counted when pictures are read.
 
         Raises:
             DataError: no picture, or a GeoTIFF whose ground sampling distance is not plausible.
         """
         found = header(entry.path, str(entry.path))
-        read_picture(entry.path, str(entry.path), max_side=self.max_side, look=self.showing)
+        read_picture(entry.path, str(entry.path), max_side=self.max_side, rendering=self.showing)
         untold = [shot for shot in self.shots[entry.name] if shot.gsd is None]
         if untold and found.gsd is not None and self.gsd_unit == METRES:
             plausible(found.gsd, str(entry.path), self.bounds)
         elif untold and self.gsd is not None:
-            told = [shot for shot in self.shots[entry.name] if shot.gsd is not None]
-            self.shots[entry.name] = [*told, *(replace(shot, gsd=self.gsd) for shot in untold)]
+            known = [shot for shot in self.shots[entry.name] if shot.gsd is not None]
+            self.shots[entry.name] = [*known, *(replace(shot, gsd=self.gsd) for shot in untold)]
         return []
 
-    def samples(self, split: str, entries: Sequence[Entry]) -> SampleSet[Picture]:
-        """Pictures, or questions, of one split; the training's decide what ground sampling distances are told for."""
+    def samples(self, split: str, entries: Sequence[FileEntry]) -> SampleSet[Picture]:
+        """Pictures or questions of one split; the training split sets the reference side of the GSD."""
         found = self.pictures([shot for entry in entries for shot in self.shots[entry.name]])
         if split == "train" and self.side is None:
             sides = [min(size) for index in range(len(found)) if (size := found.picture_size(index))]
             self.side = median_high(sides) if sides else None
         return found
 
-    def settled(self) -> dict[str, Any]:
+    def resolved_settings(self) -> dict[str, Any]:
         """The classes, and the side."""
-        return {**super().settled(), "side": self.side}
+        return {**super().resolved_settings(), "side": self.side}
 
 
 class QuestionFolder(PictureFolder):
@@ -159,42 +160,44 @@ class QuestionFolder(PictureFolder):
     columns = Columns("questions about pictures", ("question", "answer", "choices"), ("gsd", "kind"))
     small, one_label = "pool", False
 
-    def understand(self, entries: Sequence[Entry], mistakes: Mistakes) -> None:
-        """Questions and ground sampling distances; names of kinds."""
+    def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
+        """Parse questions, ground sampling distances and kinds."""
         for entry in entries:
             self.shots[entry.name] = shots = []
-            for place, said in enumerate(entry.said, 1):
-                with mistakes.catch():
-                    asked = self.question(said)
-                    shots.append(Shot(f"{entry.name}#{place}", (entry.path,), gsd=self.gsd_of(said), question=asked))
-        kinds = [said.values.get("kind") or KIND for entry in entries for said in entry.said]
-        self.classes = require_classes(kinds, self.wanted, mistakes, where=self.folder.path, least=1)
+            for place, row in enumerate(entry.rows, 1):
+                with errors.catch():
+                    question = self.question(row)
+                    shots.append(
+                        PictureRecord(f"{entry.name}#{place}", (entry.path,), gsd=self.gsd_of(row), question=question)
+                    )
+        kinds = [row.values.get("kind") or KIND for entry in entries for row in entry.rows]
+        self.classes = require_classes(kinds, self.wanted, errors, where=self.folder.path, least=1)
 
-    def question(self, said: Said) -> Question:
-        """The question of a line.
+    def question(self, row: ManifestRow) -> Question:
+        """The question of a row.
 
         Raises:
-            DataError: choices that are none, or an answer that is not among them.
+            DataError: the choices are malformed, or the answer is not among them.
         """
-        words = said.values
+        words = row.values
         choices = tuple(choice.strip() for choice in words["choices"].split("|"))
         if not 2 <= len(choices) <= len(LETTERS) or not all(choices) or len(set(choices)) < len(choices):
             raise DataError(
-                f"{said.where}: choices {words['choices']!r}; expected 2 to {len(LETTERS)} different texts with bars "
+                f"{row.where}: choices {words['choices']!r}; expected 2 to {len(LETTERS)} different texts with bars "
                 "between them, like field|forest|water"
             )
         answers = [answer.strip() for answer in words["answer"].split("|")]
         letters = LETTERS[: len(choices)]
         right = {letters[choices.index(a)] if a in choices else a for a in answers}
         if not right <= set(letters):
-            raise DataError(f"{said.where}: answer {words['answer']!r} is none of the choices {', '.join(choices)}")
+            raise DataError(f"{row.where}: answer {words['answer']!r} is none of the choices {', '.join(choices)}")
         instruction = self.instruction or (SEVERAL if len(right) > 1 else "")
         kind = words.get("kind") or KIND
         return Question(words["question"], choices, " ".join(sorted(right)), kind, instruction=instruction)
 
-    def label(self, entry: Entry) -> str:
-        """The commonest kind of question about a picture."""
-        kinds = Counter(said.values.get("kind") or KIND for said in entry.said)
+    def label(self, entry: FileEntry) -> str:
+        """The most frequent kind of question about a picture."""
+        kinds = Counter(row.values.get("kind") or KIND for row in entry.rows)
         return min(kinds, key=lambda kind: (-kinds[kind], kind))
 
 
@@ -204,9 +207,9 @@ class OpenQuestionFolder(QuestionFolder):
     own_files = "data_modules.folder_pictures.OpenQuestionFolder"
     columns = Columns("questions about pictures", ("question", "answer"), ("gsd", "kind"))
 
-    def question(self, said: Said) -> Question:
-        """The question of a line."""
-        words = said.values
+    def question(self, row: ManifestRow) -> Question:
+        """The question of a row."""
+        words = row.values
         return Question(words["question"], (), words["answer"], words.get("kind") or KIND, instruction=self.instruction)
 
 

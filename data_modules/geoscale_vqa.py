@@ -60,7 +60,7 @@ class GeoScaleVQA(PictureDataModule):
             DataError: naming files and lines, and what is wrong with them.
         """
         found = own_questions(self.root, SPLITS, self.bounds)
-        self.classes = sorted({asked.question.kind for part in found.values() for asked in part})
+        self.classes = sorted({row.question.kind for part in found.values() for row in part})
         return found
 
     def splits(self) -> dict[str, SampleSet[Picture]]:
@@ -68,28 +68,28 @@ class GeoScaleVQA(PictureDataModule):
         found = self.questions()
         for pair, number in in_both(found).items():
             self.remarks[f"pictures in both {pair}"] = number
-        return {split: self.pictures([asked.shot for asked in part]) for split, part in found.items()}
+        return {split: self.pictures([row.shot for row in part]) for split, part in found.items()}
 
     def check(self) -> list[str]:
         """Counts by split, and pictures in two splits."""
         found = self.questions()
         lines = []
         for split, part in found.items():
-            pictures = {picture for asked in part for picture in asked.pictures()}
-            known = sorted(asked.shot.gsd for asked in part if asked.shot.gsd is not None)
+            pictures = {picture for row in part for picture in row.pictures()}
+            known = sorted(row.shot.gsd for row in part if row.shot.gsd is not None)
             gsd = f"{known[0]:g} to {known[-1]:g} m" if known else "never given"
             lines += [
                 f"{split}: {len(part)} questions about {len(pictures)} pictures; "
                 f"ground sampling distance {gsd}, {len(part) - len(known)} without",
-                f"{split}, kinds: {counted([asked.question.kind for asked in part])}",
-                f"{split}, sources: {counted([asked.source for asked in part])}",
+                f"{split}, kinds: {counted([row.question.kind for row in part])}",
+                f"{split}, sources: {counted([row.source for row in part])}",
             ]
         return [*lines, *(f"pictures in both {pair}: {number}" for pair, number in in_both(found).items())]
 
 
 def in_both(found: dict[str, list[Asked]]) -> dict[str, int]:
     """Number of pictures by the two splits they are in, where there are any."""
-    seen = {split: {p for asked in part for p in asked.pictures()} for split, part in found.items()}
+    seen = {split: {p for row in part for p in row.pictures()} for split, part in found.items()}
     names = list(seen)
     pairs = {f"{a} and {b}": len(seen[a] & seen[b]) for k, a in enumerate(names) for b in names[k + 1 :]}
     return {pair: number for pair, number in pairs.items() if number}

@@ -63,9 +63,9 @@ def _rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
         raise DataError(f"{path} does not exist. {DISTRIBUTOR}")
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        lacking = set(columns) - set(reader.fieldnames or [])
-        if lacking:
-            raise DataError(f"{path} lacks the columns {', '.join(sorted(lacking))}; it has {reader.fieldnames}")
+        missing = set(columns) - set(reader.fieldnames or [])
+        if missing:
+            raise DataError(f"{path} lacks the columns {', '.join(sorted(missing))}; it has {reader.fieldnames}")
         return list(reader)
 
 

@@ -21,9 +21,9 @@ import numpy as np
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.clouds import Augmentation, CloudDataModule, hold_out
-from data_modules.kinds.stored_clouds import Stored, compared, divide, labelled, require, require_apart
-from data_modules.readers.arrays import Tables, read_arrays, read_lines
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, stratified_holdout
+from data_modules.kinds.stored_clouds import CloudRecords, compared, labelled, make_splits, require, require_apart
+from data_modules.readers.arrays import LazyClouds, read_arrays, read_lines
 from zoo.batch import Cloud, SampleSet
 
 SPLITS = ("train", "test")
@@ -44,13 +44,13 @@ CLASSES = [
 
 
 def layout(root: Path) -> Literal["txt", "hdf5"] | None:
-    """Which copy lies below a root, if one does."""
+    """Format of the copy below a root, or None."""
     if any((root / f"modelnet40_{part}.txt").exists() for part in (*SPLITS, "shape_names")):
         return "txt"
     return "hdf5" if any(root.glob("ply_data_*.h5")) else None
 
 
-def read_modelnet40(root: Path) -> tuple[list[str], dict[str, Stored]]:
+def read_modelnet40(root: Path) -> tuple[list[str], dict[str, CloudRecords]]:
     """Class names, and the clouds of the official `train` and `test`.
 
     Raises:
@@ -62,7 +62,7 @@ def read_modelnet40(root: Path) -> tuple[list[str], dict[str, Stored]]:
     return _text(root) if found == "txt" else _hdf5(root)
 
 
-def _text(root: Path) -> tuple[list[str], dict[str, Stored]]:
+def _text(root: Path) -> tuple[list[str], dict[str, CloudRecords]]:
     classes = [text for _, text in read_lines(root / "modelnet40_shape_names.txt", DISTRIBUTOR)]
     splits = {}
     for split in SPLITS:
@@ -77,12 +77,12 @@ def _text(root: Path) -> tuple[list[str], dict[str, Stored]]:
             labels.append(classes.index(kind))
         paths = [root / classes[label] / f"{name}.txt" for name, label in zip(names, labels, strict=True)]
         require(paths, str(file), DISTRIBUTOR)
-        splits[split] = Stored(Tables(paths), names, labels, [str(path) for path in paths])
+        splits[split] = CloudRecords(LazyClouds(paths), names, labels, [str(path) for path in paths])
     require_apart({split: stored.ids for split, stored in splits.items()}, str(root))
     return classes, splits
 
 
-def _hdf5(root: Path) -> tuple[list[str], dict[str, Stored]]:
+def _hdf5(root: Path) -> tuple[list[str], dict[str, CloudRecords]]:
     names = root / "shape_names.txt"
     classes = [text for _, text in read_lines(names, DISTRIBUTOR)] if names.exists() else CLASSES
     splits = {}
@@ -100,7 +100,7 @@ def _hdf5(root: Path) -> tuple[list[str], dict[str, Stored]]:
         sizes = {points.shape[1] for points in clouds}
         if len(sizes) > 1:
             raise DataError(f"{root}: clouds of {split} have {sorted(sizes)} points by file; expected one number")
-        splits[split] = Stored(np.concatenate(clouds), ids, labels, places)
+        splits[split] = CloudRecords(np.concatenate(clouds), ids, labels, places)
     return classes, splits
 
 
@@ -111,7 +111,7 @@ class ModelNet40(CloudDataModule):
         root: folder of the data set, in one of its layouts.
         val_share: share of each class's training objects that validation takes.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "ModelNet40"
@@ -132,8 +132,8 @@ class ModelNet40(CloudDataModule):
     def splits(self) -> dict[str, SampleSet[Cloud]]:
         """Train without the held-out objects, these as val, and test."""
         self.classes, stored = read_modelnet40(self.root)
-        held = hold_out(stored["train"].ids, stored["train"].labels, self.val_share)
-        return divide(self, stored["train"], stored["test"], held)
+        held = stratified_holdout(stored["train"].ids, stored["train"].labels, self.val_share)
+        return make_splits(self, stored["train"], stored["test"], held)
 
     def check(self) -> list[str]:
         """Counts beside the published ones."""

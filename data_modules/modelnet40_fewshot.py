@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.clouds import Augmentation, CloudDataModule, hold_out
-from data_modules.kinds.stored_clouds import Stored, StoredSet, divide, labelled
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, stratified_holdout
+from data_modules.kinds.stored_clouds import CloudRecords, StoredSet, labelled, make_splits
 from data_modules.modelnet40 import ModelNet40, layout, read_modelnet40
 from data_modules.readers.arrays import read_arrays
 from zoo.batch import Cloud, SampleSet
@@ -107,7 +107,7 @@ class ModelNet40FewShot(CloudDataModule):
         shot: training clouds a class.
         fold: which of the ten.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "ModelNet40, few-shot"
@@ -171,9 +171,9 @@ class ModelNet40FewShot(CloudDataModule):
         for label, number in enumerate(np.bincount(train.labels, minlength=self.way)):
             if number != self.shot:
                 raise DataError(f"{self.path}: class {label} has {number} training clouds; expected {self.shot}")
-        held = hold_out(train.ids, train.labels, (self.shot // 5) / self.shot)
+        held = stratified_holdout(train.ids, train.labels, (self.shot // 5) / self.shot)
         self.remarks["training clouds held out for validation, as the fold has none"] = sum(held)
-        return divide(self, train, test, held)
+        return make_splits(self, train, test, held)
 
     def _names(self, classes: NDArray[np.str_]) -> list[str]:
         if classes.shape != (self.way,) or classes.dtype.kind != "U":
@@ -181,11 +181,13 @@ class ModelNet40FewShot(CloudDataModule):
             raise DataError(f"{self.path}: classes of {shape}; expected {self.way} names")
         return [str(name) for name in classes]
 
-    def _stored(self, split: str, points: NDArray[np.float32], labels: NDArray[np.int64]) -> Stored:
+    def _stored(self, split: str, points: NDArray[np.float32], labels: NDArray[np.int64]) -> CloudRecords:
         where = f"{self.path}, {split}"
         points, classed = labelled(points, labels, classes=self.way, where=where, columns=MOST_COLUMNS)
         rows = range(len(points))
-        return Stored(points, [f"{split}/{row}" for row in rows], classed, [f"{where}, row {row}" for row in rows])
+        return CloudRecords(
+            points, [f"{split}/{row}" for row in rows], classed, [f"{where}, row {row}" for row in rows]
+        )
 
 
 class EveryFold:
@@ -200,7 +202,7 @@ class EveryFold:
         self.every, self.filed = every, [data for data in every if data.path.is_file()]
 
     def check(self) -> list[str]:
-        """How many folds there are."""
+        """Number of folds."""
         if self.filed:
             return [f"{self.root}: {len(self.filed)} of {len(self.every)} folds are filed as npz"]
         if layout(Path(self.root)) is None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, asked
+from data_modules.kinds.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, question_of
 from data_modules.kinds.packed_pictures import PackedSet
 from data_modules.kinds.questions import PerPicture
 from zoo.batch import Question
@@ -57,7 +57,7 @@ class OmniEarthBench(QuestionBenchmark):
         levels = [row[level] for level in LEVELS]
         if not all(isinstance(level, str) and level for level in levels):
             raise DataError(f"{where}: {', '.join(LEVELS)} = {reprlib.repr(levels)}; expected four names")
-        return asked(row, where, kind="/".join(levels), group=levels[0])
+        return question_of(row, where, kind="/".join(levels), group=levels[0])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.kinds.listed_pictures import compared, listed_shots
-from data_modules.kinds.picture_set import Shot
+from data_modules.kinds.picture_set import PictureRecord
 from data_modules.kinds.pictures import PictureDataModule
 from zoo.batch import Picture, SampleSet
 
@@ -56,7 +56,7 @@ class RESISC45(PictureDataModule):
         super().__init__()
         self.root = Path(root)
 
-    def shots(self) -> dict[str, list[Shot]]:
+    def shots(self) -> dict[str, list[PictureRecord]]:
         """The published splits.
 
         Raises:

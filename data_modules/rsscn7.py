@@ -19,7 +19,7 @@ from pathlib import Path
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.picture_set import Shot, require_factors, view
+from data_modules.kinds.picture_set import PictureRecord, require_factors, view
 from data_modules.kinds.pictures import PictureDataModule, split
 from zoo.batch import Picture, SampleSet
 
@@ -80,7 +80,7 @@ class RSSCN7(PictureDataModule):
         if bad := {scale for chosen in self.scales.values() for scale in chosen or ()} - set(range(len(SCALES))):
             raise DataError(f"train_scales, test_scales: {sorted(bad)}: expected numbers from 0 to {len(SCALES) - 1}")
 
-    def shots(self) -> list[tuple[Shot, int]]:
+    def shots(self) -> list[tuple[PictureRecord, int]]:
         """Every picture and its map scale.
 
         Raises:
@@ -93,11 +93,11 @@ class RSSCN7(PictureDataModule):
                 f"{self.root} holds no RSSCN7: expected labels.csv, or the folders {', '.join(FOLDERS)} of pictures"
             )
         return [
-            (Shot(name, (self.root / name,), label=CLASSES.index(label), gsd=GSD[scale]), scale)
+            (PictureRecord(name, (self.root / name,), label=CLASSES.index(label), gsd=GSD[scale]), scale)
             for name, label, scale in rows
         ]
 
-    def shots_by_split(self) -> dict[str, list[Shot]]:
+    def shots_by_split(self) -> dict[str, list[PictureRecord]]:
         """40 / 10 / 50 of every class at every scale: `train`, `val` and `test`, each at its chosen scales."""
         found = self.shots()
         # Names of folders differ by copy.

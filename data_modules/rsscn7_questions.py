@@ -5,10 +5,10 @@
     open        which one it shows, without any named
     view        from how near it is seen: which of the four map scales
 
-All are answered in words; land uses go by several names, and the one that was asked about is the answer. Pictures are
+All are answered in words; land uses go by several names, and the one in the question is the answer. Pictures are
 split as `data_modules.rsscn7` splits them. Kinds, the place of the right words, and yes are dealt like cards, within
 every land use, so that a question tells nothing of its answer. The sentences of the test split are none of those of
-training and validation. The scale is not told: it would answer `view`.
+training and validation. The scale is withheld: it would answer `view`.
 """
 
 import sys
@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 
 from data_modules.check import check_command
-from data_modules.kinds.picture_set import PictureSet, Shot
+from data_modules.kinds.picture_set import PictureRecord, PictureSet
 from data_modules.kinds.pictures import PictureDataModule
 from data_modules.kinds.probes import Probe
 from data_modules.rsscn7 import CLASSES, GSD, RSSCN7
@@ -169,7 +169,7 @@ class RSSCN7Questions(PictureDataModule):
         rows = range(0, len(test), CONTROLS)
         order = np.random.default_rng([VERSION, self.generator_seed, len(self.sets)]).permutation(rows).tolist()
         pairs = zip(order, [order[-1], *order[:-1]], strict=True)
-        other = [replace(test.shots[asked], sources=test.shots[shown].sources) for asked, shown in pairs]
+        other = [replace(test.shots[row], sources=test.shots[shown].sources) for row, shown in pairs]
         return {"blank_image": Probe(test, rows, gsd=None, blank=True), "other_picture": self.pictures(other)}
 
     def check(self) -> list[str]:
@@ -177,7 +177,7 @@ class RSSCN7Questions(PictureDataModule):
         return self.source.check()
 
 
-def _asked(shot: Shot, asker: Asker, kind: str, number: int) -> Shot:
+def _asked(shot: PictureRecord, asker: Asker, kind: str, number: int) -> PictureRecord:
     """A picture of RSSCN7 with a question in the place of its label and its scale."""
     assert shot.label is not None
     assert shot.gsd is not None

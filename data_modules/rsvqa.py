@@ -10,7 +10,7 @@ are bare flags throughout are read as well; their words are then in all_question
 USGSquestions.json and USGSanswers.json (hr). Without the lists of images, those of the questions count.
 
 Answers are the free text of the files: numbers, areas like "64m2", yes and no, rural and urban. The ground sampling
-distance is told: 10 m and 0.15 m. `python -m data_modules.rsvqa --check ROOT` says what is missing.
+distance is given: 10 m and 0.15 m. `python -m data_modules.rsvqa --check ROOT` says what is missing.
 """
 
 import json
@@ -21,10 +21,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.picture_set import PLAUSIBLE, PictureSet, Shot
+from data_modules.kinds.picture_set import PLAUSIBLE, PictureRecord, PictureSet
 from data_modules.kinds.pictures import PictureDataModule
 from data_modules.kinds.questions import PerPicture, counted
-from data_modules.readers.lines import Mistakes
+from data_modules.readers.lines import ErrorCollector
 from zoo.batch import Picture, Question, SampleSet
 
 Variant = Literal["lr", "hr"]
@@ -115,11 +115,11 @@ class RSVQA(PictureDataModule):
             return rows
         path = self.root / WHOLE[self.variant].format(what)
         whole = {row["id"]: row for row in entries(path, what, self.distributor)}
-        mistakes = Mistakes()
+        errors = ErrorCollector()
         for number in bare:
             if word not in whole.get(number, {}):
-                mistakes.found.append(f"{path}: no {word} with id {number}, which {self.path(split, what)} refers to")
-        mistakes.settle(self.distributor)
+                errors.messages.append(f"{path}: no {word} with id {number}, which {self.path(split, what)} refers to")
+        errors.raise_all(self.distributor)
         return rows | {number: whole[number] for number in bare}
 
     @property
@@ -127,7 +127,7 @@ class RSVQA(PictureDataModule):
         """Who distributes the files."""
         return DISTRIBUTOR[self.variant]
 
-    def shots(self, split: str) -> list[Shot]:
+    def shots(self, split: str) -> list[PictureRecord]:
         """Questions of a split in the order of their ids.
 
         Raises:
@@ -138,13 +138,13 @@ class RSVQA(PictureDataModule):
         listed = {e["id"] for e in entries(images, "images", "") if e.get("active")} if images.is_file() else None
         folder = next((f for f in FOLDERS[self.variant] if (self.root / f).is_dir()), FOLDERS[self.variant][0])
         there = cache(Path.is_file)
-        mistakes, found, unlisted = Mistakes(), [], 0
+        errors, found, unlisted = ErrorCollector(), [], 0
         for number, row in sorted(questions.items()):
             image, kind = row.get("img_id"), row.get("type")
             if listed is not None and image not in listed:
                 unlisted += 1
                 continue
-            with mistakes.catch():
+            with errors.catch():
                 where = f"{self.path(split, 'questions')}, question {number}"
                 if kind not in self.classes:
                     raise DataError(f"{where}: type {kind!r} is none of {', '.join(self.classes)}")
@@ -155,8 +155,8 @@ class RSVQA(PictureDataModule):
                 if not there(picture):
                     raise DataError(f"{where}: picture {picture} does not exist")
                 question = Question(str(row["question"]), answer=str(right[0]["answer"]), kind=kind)
-                found.append(Shot(str(number), (picture,), gsd=METRES[self.variant], question=question))
-        mistakes.settle(self.distributor)
+                found.append(PictureRecord(str(number), (picture,), gsd=METRES[self.variant], question=question))
+        errors.raise_all(self.distributor)
         if unlisted:
             self.remarks[f"{split} questions left out, as their picture is not active in {images.name}"] = unlisted
         return found

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.clouds import Augmentation, CloudDataModule, hold_out
-from data_modules.kinds.stored_clouds import Stored, compared, divide, labelled
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, stratified_holdout
+from data_modules.kinds.stored_clouds import CloudRecords, compared, labelled, make_splits
 from data_modules.readers.arrays import read_arrays
 from zoo.batch import Cloud, SampleSet
 
@@ -70,7 +70,7 @@ class ScanObjectNN(CloudDataModule):
         variant: objects with background, objects alone, or the hardest perturbed ones (PB_T50_RS).
         val_share: share of each class's training objects that validation takes.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "ScanObjectNN"
@@ -97,13 +97,15 @@ class ScanObjectNN(CloudDataModule):
         folder, ending = FILES[self.variant]
         return self.root / folder / f"{split}_{ending}"
 
-    def stored(self, split: str) -> tuple[Stored, NDArray[np.int64] | None]:
+    def stored(self, split: str) -> tuple[CloudRecords, NDArray[np.int64] | None]:
         """A file's clouds, and the object each shows where the file says so."""
         path = self.path(split)
         found = read_arrays(path, ("data", "label"), OBJECT_KEYS, distributor=DISTRIBUTOR)
         points, labels = labelled(found["data"], found["label"], classes=len(CLASSES), where=str(path))
         rows = range(len(points))
-        stored = Stored(points, [f"{path.stem}/{row}" for row in rows], labels, [f"{path}, row {row}" for row in rows])
+        stored = CloudRecords(
+            points, [f"{path.stem}/{row}" for row in rows], labels, [f"{path}, row {row}" for row in rows]
+        )
         objects = [a for key, a in found.items() if key in OBJECT_KEYS and a.dtype.kind in "iu" and a.ndim == 1]
         if objects and len(objects[0]) != len(points):
             raise DataError(
@@ -118,11 +120,11 @@ class ScanObjectNN(CloudDataModule):
         assumed = self.variant == "hardest" and recorded is None
         if assumed:
             objects = blocks(train.labels)
-        held = hold_out(objects, train.labels, self.val_share)
+        held = stratified_holdout(objects, train.labels, self.val_share)
         if assumed:
             what = f"objects are not recorded: validation holds whole blocks of {BLOCK} neighbouring rows"
             self.remarks[what] = len({block for block, out in zip(objects, held, strict=True) if out})
-        return divide(self, train, self.stored("test")[0], held)
+        return make_splits(self, train, self.stored("test")[0], held)
 
     def check(self) -> list[str]:
         """Counts beside the published ones."""

@@ -15,9 +15,9 @@ from typing import Annotated
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.clouds import Augmentation, CloudDataModule, hold_out
-from data_modules.kinds.stored_clouds import Stored, compared, divide, require
-from data_modules.readers.arrays import Tables, read_lines
+from data_modules.kinds.clouds import Augmentation, CloudDataModule, stratified_holdout
+from data_modules.kinds.stored_clouds import CloudRecords, compared, make_splits, require
+from data_modules.readers.arrays import LazyClouds, read_lines
 from zoo.batch import Cloud, SampleSet
 
 PUBLISHED = (41952, 10518)
@@ -34,7 +34,7 @@ class ShapeNet55(CloudDataModule):
         root: folder of the data set.
         val_share: share of each category's training models that validation takes.
         points: N, sampled farthest first.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "ShapeNet-55"
@@ -77,12 +77,12 @@ class ShapeNet55(CloudDataModule):
             names["train"] = [name for name in names["train"] if name not in both]
         self.classes = sorted({name.partition("-")[0] for part in names.values() for name in part})
         train, test = self._stored(names["train"]), self._stored(names["test"])
-        return divide(self, train, test, hold_out(train.ids, train.labels, self.val_share))
+        return make_splits(self, train, test, stratified_holdout(train.ids, train.labels, self.val_share))
 
-    def _stored(self, names: list[str]) -> Stored:
+    def _stored(self, names: list[str]) -> CloudRecords:
         paths = [self.root / "shapenet_pc" / name for name in names]
         labels = [self.classes.index(name.partition("-")[0]) for name in names]
-        return Stored(Tables(paths), names, labels, [str(path) for path in paths])
+        return CloudRecords(LazyClouds(paths), names, labels, [str(path) for path in paths])
 
     def check(self) -> list[str]:
         """Counts beside the published ones."""

@@ -25,9 +25,9 @@ from torch import Tensor
 from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.kinds.clouds import CloudDataModule
-from data_modules.kinds.parts import given, require_category
-from data_modules.kinds.stored_clouds import Stored, StoredSet, compared, require, require_apart
-from data_modules.readers.arrays import Tables, read_lines
+from data_modules.kinds.parts import category_condition, require_category
+from data_modules.kinds.stored_clouds import CloudRecords, StoredSet, compared, require, require_apart
+from data_modules.readers.arrays import LazyClouds, read_lines
 from zoo.batch import Cloud, SampleSet
 from zoo.errors import SettingError
 
@@ -61,7 +61,7 @@ PARTS = {
 class PartSet(StoredSet):
     """One split; `labels` are categories, targets are the parts of the points that were sampled."""
 
-    def __init__(self, data: CloudDataModule, split: str, stored: Stored) -> None:
+    def __init__(self, data: CloudDataModule, split: str, stored: CloudRecords) -> None:
         super().__init__(data, split, stored)
         self._parts: dict[int, NDArray[np.uint8]] = {}
 
@@ -91,7 +91,7 @@ class PartSet(StoredSet):
 
     def conditions(self, index: int) -> dict[str, Tensor]:
         """`category`: int64 []; `points`: float32 [N, 3], which per-point features are spread to."""
-        return given(self.prepared(index)[0], self.labels[index])
+        return category_condition(self.prepared(index)[0], self.labels[index])
 
 
 class ShapeNetPart(CloudDataModule):
@@ -104,7 +104,7 @@ class ShapeNetPart(CloudDataModule):
     Args:
         root: folder of the data set.
         points: N, sampled farthest first; a label is read, predicted and scored for these.
-        augment: what training clouds go through, in every epoch anew (no random subset: points carry labels).
+        augment: augmentations of training clouds, drawn again in every epoch (no random subset: points carry labels).
     """
 
     name = "ShapeNetPart"
@@ -129,7 +129,7 @@ class ShapeNetPart(CloudDataModule):
             )
         self.root = Path(root)
 
-    def stored(self) -> dict[str, Stored]:
+    def stored(self) -> dict[str, CloudRecords]:
         """Listed clouds by split.
 
         Raises:
@@ -152,7 +152,7 @@ class ShapeNetPart(CloudDataModule):
                         )
             paths = [self.root / f"{name}.txt" for name in ids]
             require(paths, str(file), DISTRIBUTOR)
-            splits[split] = Stored(Tables(paths), ids, labels, [str(path) for path in paths])
+            splits[split] = CloudRecords(LazyClouds(paths), ids, labels, [str(path) for path in paths])
         require_apart({split: stored.ids for split, stored in splits.items()}, str(self.root / "train_test_split"))
         return splits
 
@@ -180,7 +180,7 @@ class ShapeNetPart(CloudDataModule):
         """
         category = require_category(settings.pop("category", ""), self.categories)
         cloud, notes = super().read(path, settings)
-        return replace(cloud, conditions=given(cloud.points, category)), notes
+        return replace(cloud, conditions=category_condition(cloud.points, category)), notes
 
 
 def read_synsets(path: Path) -> dict[str, str]:
@@ -196,9 +196,9 @@ def read_synsets(path: Path) -> dict[str, str]:
                 synsets[synset] = category
             case _:
                 raise DataError(f"{where}: {line!r}; expected a category and its synset, such as Airplane 02691156")
-    lacking = [category for category in CATEGORIES if category not in synsets.values()]
-    if lacking:
-        raise DataError(f"{path} lacks {', '.join(lacking)}. {DISTRIBUTOR}")
+    missing = [category for category in CATEGORIES if category not in synsets.values()]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}. {DISTRIBUTOR}")
     return synsets
 
 

@@ -53,7 +53,7 @@ def _surroundings(rng: Rng, extent: Points, *, wall: bool) -> list[Part]:
     return parts
 
 
-def sensed(rng: Rng, parts: list[Part], count: int) -> Points:
+def simulate_scan(rng: Rng, parts: list[Part], count: int) -> Points:
     """A cloud [count, 3] of an object as a depth camera in a room would give it.
 
     Args:
@@ -88,7 +88,7 @@ def sensed(rng: Rng, parts: list[Part], count: int) -> Points:
 
     body, rest = thing[seen[: len(thing)]], around[seen[len(thing) :]]
     if len(rest) < 0.05 * count:
-        # A room's scan has seen the surroundings from elsewhere, too.
+        # A room's scan has seen the surroundings from other places, too.
         rest = around
     stray, slope = round(share * count), rng.uniform(0, 1.2)
     points = np.concatenate([_pick(rng, body, count - stray, slope), _pick(rng, rest, stray, slope)])
@@ -105,7 +105,7 @@ class ScanSet(GeneratedClouds):
         """Cloud `index` [RAW or more, 3]."""
         rng = self.rng(index)
         parts = FURNITURE[CLASSES[self.labels[index]]](rng)
-        return sensed(rng, parts, max(RAW, self.preparation.points)).astype(np.float32)
+        return simulate_scan(rng, parts, max(RAW, self.preparation.points)).astype(np.float32)
 
 
 class SyntheticScans(CloudDataModule):
@@ -117,7 +117,7 @@ class SyntheticScans(CloudDataModule):
         test_clouds: size of the test split.
         generator_seed: of the set itself; the recipe's `seed` changes only the training.
         points: of a cloud.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "synthetic furniture scans"

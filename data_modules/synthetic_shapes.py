@@ -170,7 +170,7 @@ def shape(rng: Rng, count: int) -> Points:
     if occluded:
         eye = rng.standard_normal(3)
         points = points[visible(points, 3 * eye / np.linalg.norm(eye))]
-    # A shape seen on its edge may show fewer points than are asked for.
+    # A shape seen on its edge may show fewer points than requested.
     drawn: Points = points[np.resize(rng.permutation(len(points)), count)]
     return drawn + rng.normal(0, rng.uniform(0, 0.008), drawn.shape)
 
@@ -194,7 +194,7 @@ class SyntheticShapes(CloudDataModule):
         test_clouds: size of the test split.
         generator_seed: of the set itself; the recipe's `seed` changes only the training.
         points: of a cloud.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     name = "synthetic shapes"

@@ -21,9 +21,9 @@ from typing import Any
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, asked
+from data_modules.kinds.benchmark_questions import OPTIONS, BenchmarkAlone, QuestionBenchmark, question_of
 from data_modules.kinds.questions import PerPicture
-from data_modules.readers.lines import Mistakes
+from data_modules.readers.lines import ErrorCollector
 from data_modules.readers.packed import Packed, packed_cells
 from zoo.batch import Question
 
@@ -95,9 +95,9 @@ class XLRSBench(QuestionBenchmark):
             raise DataError(f"{self.root}: {', '.join(missing)} (parquet) missing. {self.distributor}")
         return paths
 
-    def rows(self, path: Path, mistakes: Mistakes) -> list[Packed]:
+    def rows(self, path: Path, errors: ErrorCollector) -> list[Packed]:
         """Rows of one file of either layout."""
-        return packed_cells(path, mistakes) if path.suffix == ".parquet" else super().rows(path, mistakes)
+        return packed_cells(path, errors) if path.suffix == ".parquet" else super().rows(path, errors)
 
     def ask(self, row: dict[str, Any], where: str) -> Question:
         """The question of a row.
@@ -107,7 +107,7 @@ class XLRSBench(QuestionBenchmark):
         """
         kind = sub_task(row, where)
         instruction = SEVERAL_LETTERS if kind == SEVERAL else ONE_LETTER
-        question = asked(row, where, kind=kind, group=kind.partition("/")[0], instruction=instruction)
+        question = question_of(row, where, kind=kind, group=kind.partition("/")[0], instruction=instruction)
         if " " in question.answer and kind != SEVERAL:
             raise DataError(f"{where}: answer {question.answer}, but in {kind} one letter is right")
         return question

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def list_adapters() -> list["Entry"]:
     """Facts of every bundled and installed adapter; `python -m zoo.list` names any that cannot be read."""
-    from zoo.catalog.holdings import holdings
+    from zoo.catalog.holdings import read_catalog
 
-    return holdings().adapters
+    return read_catalog().adapters
 
 
 def load(name: str | Path, *, force: bool = False) -> "Pairing":
@@ -40,7 +40,7 @@ def load(name: str | Path, *, force: bool = False) -> "Pairing":
     """
     from zoo.adapter import directory, places
 
-    pairing = directory.load(places.resolve(str(name)), force=force)[1]
+    pairing = directory.load(places.find_adapter(str(name)), force=force)[1]
     for note in pairing.notes:
         warnings.warn(note, stacklevel=2)
     return pairing

@@ -41,7 +41,7 @@ class Clip:
 
     @property
     def end(self) -> float:
-        """Of the last segment, in seconds from the beginning of the file."""
+        """End of the last segment, in seconds from the beginning of the file."""
         return self.start + self.audio.size / self.sample_rate
 
 
@@ -53,7 +53,7 @@ class Cloud:
         id: unique within its data set; the prefix cache and every report use it.
         points: float [N, 3].
         target: label tensors by name, e.g. `{"label": int64 []}` or `{"parts": int64 [N]}`.
-        conditions: what a task is told beside the points, e.g. `{"category": int64 []}`.
+        conditions: side inputs of the task beside the points, e.g. `{"category": int64 []}`.
         prepared: how the points were prepared (`Preparation.name`); empty for points as a sensor or a file gives them,
             which a pairing prepares before it answers.
     """
@@ -67,13 +67,13 @@ class Cloud:
 
 
 class Question(NamedTuple):
-    """What is asked about a picture.
+    """A question about a picture.
 
     Attributes:
         text: the question alone, without its choices.
         choices: the words of A, B, C, ...; none makes the question an open one.
         answer: the right letter, several in order with a space between ("A C") where more than one is right; the words
-            themselves where the question is open; empty where nobody knows.
+            themselves for an open question; empty if it is unknown.
         kind: the sub-task, one of the data module's `classes`.
         group: of sub-tasks (a sphere, a level), where a benchmark averages over those.
         instruction: how to answer, in the benchmark's own words; empty for the zoo's.
@@ -94,15 +94,15 @@ Origin = Literal["told", "file"]
 
 @dataclass(frozen=True)
 class GroundScale:
-    """What the condition `gsd` of an adapter is measured in.
+    """Unit and reference size of an adapter's condition `gsd`.
 
-    An encoder that resizes every picture to one square sees other pixels than the file has. A GSD that is told for the
+    An encoder that resizes every picture to one square sees other pixels than the file has. A GSD given for the
     file's pixels means the same to the adapter only for files of one size, so the condition is the GSD that a picture
     would have, had it as many pixels as those of the training: GSD x shorter side / `side`.
 
     Attributes:
         unit: of a pixel's side: metres, or words that say what it is relative to.
-        side: shorter side in pixels of the training's pictures; None where nobody knows, and GSDs are taken as told.
+        side: shorter side in pixels of the training's pictures; None if unknown, and GSDs are used unchanged.
     """
 
     unit: str = METRES
@@ -111,7 +111,7 @@ class GroundScale:
 
 @dataclass(frozen=True)
 class Picture:
-    """One or more pictures of a place, and what is asked about them: a sample of a single segment (T = 1).
+    """One or more pictures of a place, and a question about them: a sample of a single segment (T = 1).
 
     Attributes:
         id: unique within its data set; the prefix cache and every report use it.
@@ -120,7 +120,7 @@ class Picture:
         conditions: side inputs, e.g. `{"gsd": float32 []}`, the ground sampling distance of the pixels of the images as
             given here, NaN where it is not known.
         question: where there is one.
-        origin: who says the ground sampling distance: whoever gave the picture, or its file.
+        origin: source of the ground sampling distance: "told" by the user or data set, or the picture's "file".
     """
 
     kind: ClassVar[str] = "pictures"
@@ -150,7 +150,7 @@ Sample = TypeVar("Sample", covariant=True)
 
 
 class SampleSet(Protocol[Sample]):
-    """A map-style data set. `key` names a sample without decoding it, so that a cache can be asked first."""
+    """A map-style data set. `key` names a sample without decoding it, so that a cache can be looked up first."""
 
     def __len__(self) -> int: ...
 
@@ -177,7 +177,7 @@ class SampleSet(Protocol[Sample]):
         return None
 
     def question(self, index: int) -> Question | None:
-        """What is asked about sample `index`, without decoding its media; most sets ask nothing."""
+        """The question about sample `index`, without decoding its media; None for most sets."""
         return None
 
 

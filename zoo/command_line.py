@@ -1,4 +1,4 @@
-"""Read the command line of every command; `--help`, `--list`, `--print`; no torch."""
+"""Parses the arguments of every command, with `--help`, `--list` and `--print`; imports no torch."""
 
 import _thread
 import contextlib
@@ -31,32 +31,32 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
     """Read `recipe=NAME key=value ... [--smoke]`; answer `--help`, `--list` and `--print`, and exit.
 
     Args:
-        argv: words after the command; the program's own when None.
+        argv: arguments after the command; the program's own when None.
         command: its dotted name.
-        extra: keys that belong to the command rather than to the recipe, and their meanings.
+        extra: keys of the command itself, not of the recipe, and their meanings.
     """
-    given = ["--help" if word in HELP else word for word in (sys.argv[1:] if argv is None else argv)]
-    flags = {word for word in given if word.startswith("-")}
-    words = [word for word in given if word not in flags]
-    own = {k: v for k, equals, v in (w.partition("=") for w in words) if equals and k in {"recipe", *extra}}
+    supplied = ["--help" if argument in HELP else argument for argument in (sys.argv[1:] if argv is None else argv)]
+    flags = {argument for argument in supplied if argument.startswith("-")}
+    arguments = [argument for argument in supplied if argument not in flags]
+    own = {k: v for k, equals, v in (w.partition("=") for w in arguments) if equals and k in {"recipe", *extra}}
     request = Request(
         own.pop("recipe", ""),
-        [word for word in words if word.partition("=")[0] not in {"recipe", *extra}],
+        [argument for argument in arguments if argument.partition("=")[0] not in {"recipe", *extra}],
         own,
         "--smoke" in flags,
     )
     if "--help" in flags and not request.recipe:
         print(usage(command, extra))
         sys.exit(0)
-    bare = [word for word in words if "=" not in word]
+    bare = [argument for argument in arguments if "=" not in argument]
     if unknown := sorted(flags - set(OPTIONS)):
-        fail([f"unknown option '{f}'.{_meant(f, given, ['recipe', *extra], OPTIONS)}" for f in unknown])
+        fail([f"unknown option '{f}'.{_meant(f, supplied, ['recipe', *extra], OPTIONS)}" for f in unknown])
     if "--list" in flags:
         print("\n".join(f"{name:18} {line}" for name, line in available().items()))
         sys.exit(0)
     if not request.recipe:
         if bare and (near := difflib.get_close_matches(bare[0], available(), n=1)):
-            fail([f"unknown word '{bare[0]}'.{MEANT}'recipe={near[0]}'?"])
+            fail([f"unknown argument '{bare[0]}'.{MEANT}'recipe={near[0]}'?"])
         fail([f"which recipe? {command} recipe=NAME; NAME is one of {', '.join(available())}, or a YAML file"])
     if flags & {"--help", "--print"}:
         try:
@@ -70,7 +70,7 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
     return request
 
 
-def parse_words(
+def parse_arguments(
     argv: Sequence[str] | None,
     doc: str,
     *,
@@ -80,44 +80,48 @@ def parse_words(
     bare: str = "",
     free: bool = False,
 ) -> tuple[dict[str, str], list[str]]:
-    """Read the words of a command that takes no recipe; `--help` prints `doc` and exits.
+    """Parse the arguments of a command that takes no recipe; `--help` prints `doc` and exits.
 
     Args:
-        argv: words after the command; the program's own when None.
+        argv: arguments after the command; the program's own when None.
         doc: what `--help` prints.
-        required: keys of `key=value` words that must be there.
-        optional: keys that may be.
-        flags: words such as `--json` that may be; those given are keys of the result.
-        bare: the key whose value may stand alone, as in `zoo.show NAME`.
-        free: let other words through, as overrides of a recipe.
+        required: keys of required `key=value` arguments.
+        optional: keys of optional ones.
+        flags: options such as `--json`; those present are keys of the result.
+        bare: the key whose value may be given without `key=`, as in `zoo.show NAME`.
+        free: pass other arguments through, as overrides of a recipe.
 
     Returns:
-        Values of the named keys, and the other words.
+        Values of the named keys, and the other arguments.
     """
-    given = list(sys.argv[1:] if argv is None else argv)
-    if asks_help(given):
+    supplied = list(sys.argv[1:] if argv is None else argv)
+    if asks_help(supplied):
         print(doc.strip())
         sys.exit(0)
     known = [*required, *optional]
-    alone = [word for word in given if not re.match(r"-|[\w.]+=", word)]
+    alone = [argument for argument in supplied if not re.match(r"-|[\w.]+=", argument)]
     if bare and alone:
-        given[given.index(alone[0])] = f"{bare}={alone[0]}"
-    named = {k: v for k, equals, v in (w.partition("=") for w in given) if equals and k in known}
-    named |= {word: "" for word in given if word in flags}
-    others = [word for word in given if word.partition("=")[0] not in named]
+        supplied[supplied.index(alone[0])] = f"{bare}={alone[0]}"
+    named = {k: v for k, equals, v in (w.partition("=") for w in supplied) if equals and k in known}
+    named |= {argument: "" for argument in supplied if argument in flags}
+    others = [argument for argument in supplied if argument.partition("=")[0] not in named]
     problems = [f"missing '{key}=...'" for key in required if not named.get(key)]
-    unknown = others if not free else [word for word in others if word.startswith("-")]
-    problems += [f"unknown word '{w}'.{_meant(w, given, known, [*known, *flags])}" for w in unknown]
+    unknown = others if not free else [argument for argument in others if argument.startswith("-")]
+    problems += [f"unknown argument '{w}'.{_meant(w, supplied, known, [*known, *flags])}" for w in unknown]
     if problems:
         fail([*problems, doc.strip().partition("\n")[0]])
     return named, others
 
 
-def _meant(option: str, given: Sequence[str], keys: Collection[str], known: Collection[str]) -> str:
+def _meant(option: str, supplied: Sequence[str], keys: Collection[str], known: Collection[str]) -> str:
     """` Did you mean 'recipe=tb_ava'?` of `--recipe tb_ava` and of `--recipe=tb_ava`; else the nearest."""
     key, equals, value = option.lstrip("-").partition("=")
     if key.replace("-", "_") in keys and option.startswith("-"):
-        after = [word for word in given[given.index(option) + 1 :][:1] if "=" not in word and word[:1] != "-"]
+        after = [
+            argument
+            for argument in supplied[supplied.index(option) + 1 :][:1]
+            if "=" not in argument and argument[:1] != "-"
+        ]
         return f"{MEANT}'{key.replace('-', '_')}={value if equals else next(iter(after), '...')}'?"
     return wording.nearest(option.partition("=")[0], known)
 
@@ -133,7 +137,7 @@ def usage(command: str, extra: Mapping[str, str]) -> str:
 
 
 def fail(problems: Sequence[str]) -> NoReturn:
-    """Print every problem, one a line, and exit with code 2."""
+    """Print every problem on its own line and exit with code 2."""
     for line in problems:
         print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
@@ -150,7 +154,7 @@ def user_errors() -> Iterator[None]:
         fail(error.problems)
     except (UserError, DataError) as error:
         message = str(error)
-    except BrokenPipeError:  # whoever reads has seen enough, `| head` for instance
+    except BrokenPipeError:  # the reader has closed the pipe, `| head` for instance
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
@@ -158,13 +162,13 @@ def user_errors() -> Iterator[None]:
             raise
         message = f"{error.filename or 'writing'}: {error.strerror or error}"
     except (MemoryError, RuntimeError) as error:
-        if not (message := told(error)):
+        if not (message := message_of(error)):
             raise
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
     except SystemExit as error:
-        if type(error).__name__ != "SIGTERMException":  # Lightning's, which would exit as if all had gone well
+        if type(error).__name__ != "SIGTERMException":  # Lightning's, which would exit with code 0
             raise
         print("stopped by SIGTERM", file=sys.stderr)
         sys.exit(143)
@@ -176,13 +180,13 @@ def user_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _heard() -> Iterator[None]:
-    """Ctrl-C is raised anew where Python drops it, as it does in finalisers and callbacks of weak references, of which
-    drawing makes thousands."""
+    """Raise Ctrl-C again if Python drops it, as it does in finalisers and weak-reference callbacks; drawing runs
+    thousands of these."""
     before = sys.unraisablehook
 
     def again(dropped: "sys.UnraisableHookArgs") -> None:
         if issubclass(dropped.exc_type, KeyboardInterrupt):
-            # Not at once, which would raise it here, where it is dropped as well.
+            # Later, because it would be dropped again if it were raised here.
             threading.Timer(0.05, _thread.interrupt_main).start()
         else:
             before(dropped)
@@ -194,11 +198,11 @@ def _heard() -> Iterator[None]:
         sys.unraisablehook = before
 
 
-def told(error: Exception) -> str:
-    """One line of an error that libraries raise over what a user asked for; empty where it is another."""
-    words = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or re.search("not enough memory|can't allocate memory|out of memory", words):
-        size = re.search(r"allocate ([\d.]+ ?\w+(?: beside .* held)?)", words)
+def message_of(error: Exception) -> str:
+    """One line about a library's error that the user's settings caused; empty for any other error."""
+    arguments = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or re.search("not enough memory|can't allocate memory|out of memory", arguments):
+        size = re.search(r"allocate ([\d.]+ ?\w+(?: beside .* held)?)", arguments)
         much = f" ({size[1]})" if size else ""
-        return f"the memory is too small for what is asked{much}: take smaller widths, ranks or batches"
-    return words if type(error).__name__ == "MisconfigurationException" else ""
+        return f"the memory is too small for these settings{much}: take smaller widths, ranks or batches"
+    return arguments if type(error).__name__ == "MisconfigurationException" else ""

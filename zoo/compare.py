@@ -1,9 +1,9 @@
 """`python -m zoo.compare recipe=NAME [seeds=[0,1,2]|folds=[0,1,2]] [variants=[a,b]] [key=value ...]`.
 
-Trains the recipe as it stands (called `recipe`) and every block of its `variants:`, once per seed (or per fold of data
-that come in folds), into one table: mean and deviation, the gap to the recipe with a paired bootstrap interval over
-test samples, and trainable parameters, step time, peak memory and checkpoint bytes. Each training is a process of its
-own, so that peak memory is its own and a killed comparison goes on where it stopped: finished trainings are kept below
+Trains the recipe itself (called `recipe`) and every block of its `variants:`, once per seed (or per fold, for data with
+folds). One table compares mean and deviation, the gap to the recipe with a paired bootstrap interval over test samples,
+trainable parameters, step time, peak memory and checkpoint bytes. Each training runs in its own process, so that peak
+memory is separate and a killed comparison resumes: finished trainings are kept below
 `runs/compare/<recipe>/<commit>-<configuration>/`.
 """
 
@@ -52,18 +52,18 @@ def main(argv: list[str] | None = None) -> int:
     except recipe_compose.RecipeError as error:
         fail(error.problems)
     except ValueError:
-        given = ", ".join(f"{key}={request.extra[key]}" for key in EVERY if key in request.extra)
-        fail([f"seeds and folds: expected whole numbers like [0,1,2], got {given}"])
+        supplied = ", ".join(f"{key}={request.extra[key]}" for key in EVERY if key in request.extra)
+        fail([f"seeds and folds: expected whole numbers like [0,1,2], got {supplied}"])
     state = provenance.git_state()
     identity = hashlib.sha256(json.dumps(configs, sort_keys=True).encode()).hexdigest()[:8]
     folder = (
         Path(request.extra.get("runs", "runs")) / "compare" / name / f"{(state['commit'] or 'wheel')[:8]}-{identity}"
     )
     print(f"{name}: {plan(folder, list(configs), list(rounds), _known(request, name))}", flush=True)
-    for label, words in rounds.items():
+    for label, arguments in rounds.items():
         for variant in configs:
             print(f"--- {variant}, {label}", flush=True)
-            if code := _train(folder / variant / label, configs[variant], words, name):
+            if code := _train(folder / variant / label, configs[variant], arguments, name):
                 print(f"error: {variant}, {label} ended with exit code {code}", file=sys.stderr)
                 return code
     record = gather(folder, list(configs), list(rounds), command=_told(request))
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def plan(folder: Path, variants: Sequence[str], rounds: Sequence[str], known: tuple[float, str] | None) -> str:
-    """How many trainings there are to do, and how long they take where that is known.
+    """The number of remaining trainings, and their duration if it is known.
 
     Args:
         folder: of the comparison; those finished in it tell how long the others take.
@@ -92,13 +92,13 @@ def plan(folder: Path, variants: Sequence[str], rounds: Sequence[str], known: tu
     targets = [folder / variant / label for variant in variants for label in rounds]
     done = [json.loads((t / "metrics.json").read_text("utf-8"))["manifest"] for t in targets if _finished(t)]
     left = len(targets) - len(done)
-    told = f"{len(targets)} trainings ({', '.join(variants)}; {', '.join(rounds)})"
-    told += f", {len(done)} of them done" if done else ""
+    summary = f"{len(targets)} trainings ({', '.join(variants)}; {', '.join(rounds)})"
+    summary += f", {len(done)} of them done" if done else ""
     if done:
         known = statistics.fmean(manifest["seconds"] for manifest in done), "here, on average"
     if known and left:
-        told += f"; about {duration(left * known[0])} to go, at {duration(known[0])} a training {known[1]}"
-    return told if known or not left else f"{told}; how long one takes is not known yet"
+        summary += f"; about {duration(left * known[0])} to go, at {duration(known[0])} a training {known[1]}"
+    return summary if known or not left else f"{summary}; how long one takes is not known yet"
 
 
 def _known(request: Request, name: str) -> tuple[float, str] | None:
@@ -115,9 +115,9 @@ def _finished(target: Path) -> bool:
 
 def _told(request: Request) -> str:
     """The command for a reader: folders of this machine are left out."""
-    words = [f"{key}={value}" for key, value in request.extra.items() if key in ("seeds", "folds", "variants")]
-    words += [re.sub(r"^(data\.\w*root)=.*", r"\1=DIR", word) for word in request.overrides]
-    return " ".join(["python -m zoo.compare", f"recipe={request.recipe}", *words, *["--smoke"] * request.smoke])
+    arguments = [f"{key}={value}" for key, value in request.extra.items() if key in ("seeds", "folds", "variants")]
+    arguments += [re.sub(r"^(data\.\w*root)=.*", r"\1=DIR", word) for word in request.overrides]
+    return " ".join(["python -m zoo.compare", f"recipe={request.recipe}", *arguments, *["--smoke"] * request.smoke])
 
 
 def _configurations(request: Request, rounds: list[str]) -> dict[str, str]:
@@ -145,9 +145,9 @@ def _train(target: Path, config: str, settings: list[str], name: str) -> int:
     made = [place for place in (target, *target.parents) if not place.exists()]
     target.mkdir(parents=True, exist_ok=True)
     (target / "config.yaml").write_text(config, encoding="utf-8")
-    words = [f"recipe={target / 'config.yaml'}", f"into={target}", f"card={name}", *settings]
-    words += ["resume=true"] if (target / RECORD).exists() else []
-    code = subprocess.run([sys.executable, "-m", "zoo.train", *words], check=False).returncode
+    arguments = [f"recipe={target / 'config.yaml'}", f"into={target}", f"card={name}", *settings]
+    arguments += ["resume=true"] if (target / RECORD).exists() else []
+    code = subprocess.run([sys.executable, "-m", "zoo.train", *arguments], check=False).returncode
     if code and not (target / RECORD).exists():  # refused, before it began
         (target / "config.yaml").unlink()
         run_places.remove_empty(made)

@@ -1,21 +1,21 @@
 """`python -m zoo.convert checkpoint=FILE.pth|adapter=DIR output=FILE.safetensors [dtype=float16] [class_token=zeros]`.
 
-Makes a weights file for `backbones.points.source: file:FILE.safetensors`, or for `backbones.vlm.projector`. Every
-tensor is accounted for, or nothing is written.
+Makes a weights file for `backbones.points.source: file:FILE.safetensors`, or for `backbones.vlm.projector`. Nothing
+is written unless every tensor is accounted for.
 
-    checkpoint   a published checkpoint of Mamba3D or Mantis, read without running any code that it may hold; its
-                 trained parts (adapters, head) go to FILE.adapter.safetensors, and the settings they need are said
-    adapter      an adapter directory of recipe mamba3d_pretrain, whose decoder is left behind, or of
+    checkpoint   a published checkpoint of Mamba3D or Mantis, read without running code inside it; its
+                 trained parts (adapters, head) go to FILE.adapter.safetensors, and the settings they need are printed
+    adapter      an adapter directory of recipe mamba3d_pretrain, without its decoder, or of
                  scale_earth_pretrain
-    dtype        of the backbone's file, float32 unless said otherwise
-    class_token  zeros where a checkpoint has no class token; without this word that is an error
+    dtype        of the backbone's file, float32 by default
+    class_token  zeros for a checkpoint without class token, which is otherwise an error
 """
 
 import json
 import sys
 from pathlib import Path
 
-from zoo.command_line import fail, parse_words, user_errors
+from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.files import write_whole
 
 OPTIONAL = ("checkpoint", "adapter", "dtype", "class_token")
@@ -23,18 +23,20 @@ OPTIONAL = ("checkpoint", "adapter", "dtype", "class_token")
 
 def main(argv: list[str] | None = None) -> int:
     """Convert one file; exit code 2 on a mistake in the command, 1 on one in the file."""
-    words, _ = parse_words(argv, __doc__ or "", required=("output",), optional=OPTIONAL)
-    output, dtype = Path(words["output"]), words.get("dtype", "float32")
-    problems = [] if bool(words.get("checkpoint")) != bool(words.get("adapter")) else ["give checkpoint= or adapter="]
+    arguments, _ = parse_arguments(argv, __doc__ or "", required=("output",), optional=OPTIONAL)
+    output, dtype = Path(arguments["output"]), arguments.get("dtype", "float32")
+    problems = (
+        [] if bool(arguments.get("checkpoint")) != bool(arguments.get("adapter")) else ["give checkpoint= or adapter="]
+    )
     if output.suffix != ".safetensors" or not output.parent.is_dir():
         problems.append(f"output={output}: expected FILE.safetensors in a folder that exists")
     if dtype not in ("float32", "float16"):
         problems.append(f"dtype={dtype}: expected float32 or float16")
-    if words.get("class_token", "zeros") != "zeros" or {"class_token", "adapter"} <= {*words}:
+    if arguments.get("class_token", "zeros") != "zeros" or {"class_token", "adapter"} <= {*arguments}:
         problems.append("class_token: expected zeros, for a checkpoint")
     if problems:
         fail(problems)
-    source = Path(words.get("adapter") or words["checkpoint"])
+    source = Path(arguments.get("adapter") or arguments["checkpoint"])
     import torch
 
     from zoo.backbones import weights
@@ -42,10 +44,10 @@ def main(argv: list[str] | None = None) -> int:
 
     with user_errors():
         try:
-            if words.get("adapter"):
+            if arguments.get("adapter"):
                 converted = from_run(source)
             elif source.is_file() and source.suffix != ".safetensors":
-                converted = split(unwrap(weights.load_state_dict(source)), class_token="class_token" in words)
+                converted = split(unwrap(weights.load_state_dict(source)), class_token="class_token" in arguments)
             else:
                 raise ConvertError("expected a checkpoint of the authors, a .pth file that exists")
             files = {output: packed(converted.backbone, getattr(torch, dtype), converted.settings)}

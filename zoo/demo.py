@@ -1,18 +1,18 @@
 """`python -m zoo.demo adapter=NAME|DIR [port=7860] [share=false] [samples=DIR] [--force]`: a page to try an adapter.
 
-Pick a sample or drop a file of your own. Of a clip the page shows the timeline of events and the gates; of a cloud a
-turnable picture and the control signal; of a picture from above the answer, and the ground sampling distance with the
-estimate's interval and where it came from.
+Pick a sample or drop a file of your own. For a clip the page shows the timeline of events and the gates; for a cloud a
+turnable plot and the control signal; for an overhead picture the answer, and the ground sampling distance with its
+source and the estimate's interval.
 
     port=7860         of 127.0.0.1: other machines do not see the page
     share=true        also makes a public address, for three days, through Gradio's servers
     samples=DIR       offers the files of a folder
-    data.root=DIR     offers the test split of the adapter's own data, which lie there
+    data.root=DIR     offers the test split of the adapter's own data in this folder
     --force           take an adapter onto other backbones than it was trained on; the page says so
 
-Without samples= and data.root=, adapters of synthetic data offer samples of their test split, made on the fly. Needs
-the extra `demo`: pip install 'multimodal-peft-zoo[demo]'. Nothing is sent anywhere, and the page loads nothing from
-elsewhere; dropped files are removed when the command stops.
+Without samples= and data.root=, adapters of synthetic data offer generated samples of their test split. Needs
+the extra `demo`: pip install 'multimodal-peft-zoo[demo]'. No data are sent, and the page loads nothing from other
+servers; dropped files are removed when the command stops.
 """
 
 import os
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from zoo.adapter import places
-from zoo.command_line import fail, parse_words, user_errors
+from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.demos.serve import page, require_extra, require_port, serve
 from zoo.quiet import quiet
 
@@ -30,7 +30,7 @@ from zoo.quiet import quiet
 def main(argv: list[str] | None = None) -> int:
     """Serve a page; exit code 2 on a mistake in the command, 1 on one in the adapter, the data or the machine."""
     since = time.perf_counter()
-    words, overrides = parse_words(
+    arguments, overrides = parse_arguments(
         argv,
         __doc__ or "",
         required=("adapter",),
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         flags=("--force",),
         free=True,
     )
-    port, share = words.get("port", "7860"), words.get("share", "false")
+    port, share = arguments.get("port", "7860"), arguments.get("share", "false")
     problems = [f"'{word}': only data.* of an adapter may be changed" for word in overrides if word[:5] != "data."]
     if not port.isdecimal() or not 1 <= int(port) <= 65535:
         problems.append(f"port={port}: expected a number from 1 to 65535")
@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         require_extra()
         require_port(int(port))
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
-        folder, samples = places.resolve(words["adapter"]), words.get("samples")
-        built = page(folder, overrides, Path(samples) if samples else None, force="--force" in words)
+        folder, samples = places.find_adapter(arguments["adapter"]), arguments.get("samples")
+        built = page(folder, overrides, Path(samples) if samples else None, force="--force" in arguments)
         serve(built, int(port), share=share == "true", since=since)
     return 0
 

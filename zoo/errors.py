@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """What is wrong lies in the recipe, the files or the machine; the message says what to do."""
+    """An error in the recipe, the files or the machine; the message says what to do."""
 
 
 class SettingError(UserError, ValueError):

@@ -1,12 +1,12 @@
 """`python -m zoo.evaluate adapter=NAME|DIR [data.root=...] [data=folder] [output=FILE.json] [--update-card] [--force]`.
 
-Measures an adapter on its test split with the code that measured it in training, prints that beside its card's value,
-and says whether it reproduces: whether it lies within the interval that the card gives, on the same data. On other data
-(your own: `data=folder data.root=DIR`) there is nothing to reproduce, and the number stands for itself.
+Measures an adapter on its test split with the same code as in training, and prints the result beside the card's value.
+The result reproduces if it lies within the card's interval, on the same data. On other data (your own:
+`data=folder data.root=DIR`) there is nothing to reproduce, and only the number is printed.
 
-    probes=false    leaves out the further looks at pictures (blank, wrong or no scale), which take most of the time
-    --update-card   enters the measurement into the adapter's metrics.json and card; from a clean commit only
-    --force         takes an adapter whose backbones or structure differ from those it was trained with; results say so
+    probes=false    skip the interventions on pictures (blank, wrong or no scale), which take most of the time
+    --update-card   add the measurement to the adapter's metrics.json and card; from a clean commit only
+    --force         load an adapter whose backbones or structure differ from training; results say so
 """
 
 import json
@@ -17,7 +17,7 @@ from zoo import files
 from zoo.adapter import directory, places, public_record
 from zoo.catalog import card, evidence
 from zoo.catalog.card import CardError
-from zoo.command_line import fail, parse_words, user_errors
+from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.quiet import quiet
 from zoo.recipe import data_roots, schema
 from zoo.recipe.compose import compose
@@ -29,7 +29,7 @@ from zoo.report import tables
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluate an adapter; exit code 2 on a mistake in the command, 1 on one in the adapter or the data."""
-    named, overrides = parse_words(
+    named, overrides = parse_arguments(
         argv,
         __doc__ or "",
         required=("adapter",),
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         fail([f"probes={named['probes']}: expected true or false"])
     quiet()
     with user_errors():
-        folder = places.resolve(named["adapter"])
+        folder = places.find_adapter(named["adapter"])
         directory.verify(folder)
         config = compose(str(folder / "recipe.yaml"), overrides)
         data_roots.require(config.data)  # before weights are fetched
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
             files.write_json(Path(output), result)
         if "--update-card" in named:
             public = public_record.record(result, plain(config), pairing.classes)
-            directory.remeasured(folder, public, card=card.for_adapter)
+            directory.add_evaluation(folder, public, card=card.for_adapter)
             print(f"updated: {folder / 'README.md'}")
     return 0
 

@@ -10,7 +10,7 @@ What was written is read back, run on a few samples, and compared with the adapt
 an error, and then nothing is left behind. export.json records the difference and all that shaped it; SHA256SUMS lists
 every file.
 
-    tolerance=NUMBER   largest absolute difference of any output, 1e-4 unless said otherwise
+    tolerance=NUMBER   largest absolute difference of any output, 1e-4 by default
     gsd=METRES         merged, peft: where updates depend on the ground sampling distance, the one to fold them at, of a
                        picture of the training's size
     input=FILE         a sample of your own to compare on, instead of four of the test split; gsd= and the other
@@ -24,19 +24,19 @@ from pathlib import Path
 
 from zoo.adapter import directory, places
 from zoo.adapter.places import recipe_name
-from zoo.command_line import fail, parse_words, user_errors
+from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.files import file_hash
 from zoo.inference.settings import SETTINGS
 from zoo.quiet import quiet
 from zoo.recipe.compose import compose
 
 FORMATS = ("merged", "peft", "torch", "onnx")
-"""As `zoo.interop.export.FORMATS` has them; named here so that a mistake is told before torch is loaded."""
+"""The keys of `zoo.interop.export.FORMATS`; repeated here so that an error is reported before torch is loaded."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Export an adapter; exit code 2 on a mistake in the command, 1 on one in the adapter, the data or the export."""
-    words, overrides = parse_words(
+    arguments, overrides = parse_arguments(
         argv,
         __doc__ or "",
         required=("adapter", "output", "format"),
@@ -45,20 +45,20 @@ def main(argv: list[str] | None = None) -> int:
         free=True,
     )
     problems = [f"'{w}': only data.* may be changed" for w in overrides if not w.startswith(("data.", "data="))]
-    if words["format"] not in FORMATS:
-        problems.append(f"format={words['format']}: expected one of {', '.join(FORMATS)}")
-    tolerance, gsd = (_positive(words, key, problems) for key in ("tolerance", "gsd"))
+    if arguments["format"] not in FORMATS:
+        problems.append(f"format={arguments['format']}: expected one of {', '.join(FORMATS)}")
+    tolerance, gsd = (_positive(arguments, key, problems) for key in ("tolerance", "gsd"))
     if problems:
         fail(problems)
     quiet()
     from zoo.interop.export import export, samples_for, show
 
     with user_errors():
-        folder = places.resolve(words["adapter"])
+        folder = places.find_adapter(arguments["adapter"])
         directory.verify(folder)
         config = compose(str(folder / "recipe.yaml"), overrides)
-        _, pairing = directory.load(folder, force="--force" in words)
-        samples, where = samples_for(config, words)
+        _, pairing = directory.load(folder, force="--force" in arguments)
+        samples, where = samples_for(config, arguments)
         if gsd is not None and "gsd" not in pairing.method.conditions:
             print("note: this adapter makes no use of gsd=", file=sys.stderr)
             gsd = None
@@ -66,27 +66,27 @@ def main(argv: list[str] | None = None) -> int:
             config,
             pairing,
             samples,
-            Path(words["output"]),
-            words["format"],
+            Path(arguments["output"]),
+            arguments["format"],
             gsd=gsd,
             tolerance=tolerance or 1e-4,
             recipe=recipe_name(str(folder / "recipe.yaml")),
             adapter={"name": folder.name, "sha256": file_hash(folder / "adapter.safetensors")},
             compared_on=where,
         )
-    show(record, Path(words["output"]))
+    show(record, Path(arguments["output"]))
     return 0
 
 
-def _positive(words: dict[str, str], key: str, problems: list[str]) -> float | None:
-    if key not in words:
+def _positive(arguments: dict[str, str], key: str, problems: list[str]) -> float | None:
+    if key not in arguments:
         return None
     try:
-        value = float(words[key])
+        value = float(arguments[key])
     except ValueError:
         value = float("nan")
     if not 0 < value < float("inf"):
-        problems.append(f"{key}={words[key]}: expected a positive number")
+        problems.append(f"{key}={arguments[key]}: expected a positive number")
     return value
 
 

@@ -1,4 +1,4 @@
-"""How unlike an adapter's training data a sample is: a calibrated distance of its frozen features to theirs.
+"""Calibrated distance of a sample's frozen features from those of an adapter's training data.
 
 Mean and deviation over a sample's tokens after the frozen prefix, which a method cannot change, are told apart from the
 training split's by the Mahalanobis distance under probabilistic PCA (Tipping & Bishop 1999): a few directions have
@@ -7,7 +7,7 @@ variances of their own, all others share one. With v_i, lambda_i the leading dir
     d^2 = sum_i (v_i (x - mean))^2 / lambda_i + |x - mean - sum_i v_i v_i (x - mean)|^2 / rho
 
 one d a stream, so that a clip whose sound alone is foreign is noticed. A limit a stream is set on the validation split;
-what is told is the largest d / limit, above 1 where a sample is unlike training. Lee et al. 2018 (arXiv 1807.03888) use
+the result is the largest d / limit, above 1 for a sample unlike training. Lee et al. 2018 (arXiv 1807.03888) use
 classes' means and a full covariance of trained features; ours is of frozen ones, without labels, and small.
 """
 
@@ -31,7 +31,7 @@ LEAST, MOST = 19, 2000
 that are looked at."""
 
 SMALL, TINY = 1e-4, 1e-12
-"""Of the mean variance: the least of a direction, below which a distance would be made of rounding."""
+"""Smallest variance of a direction as a share of the mean variance; below it a distance is rounding error."""
 
 UNLIKE = "unlike what this adapter was trained on, as far as frozen features tell: its answer may mean nothing"
 
@@ -99,7 +99,7 @@ class Familiarity(nn.ModuleDict):
 
     @classmethod
     def fitted(cls, train: Mapping[str, Tensor], val: Mapping[str, Tensor]) -> Self | None:
-        """From described samples of both splits {stream: [N, F]}; None where they are too few to set a limit."""
+        """Fit on descriptors of both splits {stream: [N, F]}; None if they are too few to set a limit."""
         if not train or min(len(features) for part in (train, val) for features in part.values()) < LEAST:
             return None
         made = cls({name: Stream.fitted(features) for name, features in train.items()})
@@ -112,7 +112,7 @@ class Familiarity(nn.ModuleDict):
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor], widths: Mapping[str, int]) -> Self:
-        """From tensors by `STREAM.PART`, as `state_dict` gives them.
+        """Restore from the tensors of `state_dict`, named `STREAM.PART`.
 
         Args:
             state: the tensors.

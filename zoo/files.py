@@ -95,7 +95,7 @@ def readable(folder: Path) -> None:
 
 
 def checksum_lines(folder: Path) -> str:
-    """What stands in a folder's SHA256SUMS: `hash  path` of every file below it."""
+    """Text of a folder's SHA256SUMS: `hash  path` of every file below it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
     return "".join(f"{file_hash(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
 

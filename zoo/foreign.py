@@ -1,12 +1,12 @@
-"""`python -m zoo.foreign adapter=NAME|DIR [folders=DIR] [data.root=DIR] [--update-card]`: is what is foreign noticed?
+"""`python -m zoo.foreign adapter=NAME|DIR [folders=DIR] [data.root=DIR] [--update-card]`: is foreign input detected?
 
-Says how often an adapter finds its input unlike its training: of its own test split (false alarms), and of every folder
-in `folders=`, whose files are read as zoo.predict reads them. An adapter that cannot tell yet learns it from the frozen
-features of its training and validation splits; nothing that was trained changes.
+Measures how often an adapter flags input as unlike its training: on its own test split (false alarms), and on every
+folder in `folders=`, whose files are read as by zoo.predict. An adapter without this detector fits one on the frozen
+features of its training and validation splits; trained tensors do not change.
 
-    folders=DIR     a folder of folders, each of them a foreign set, called by its name
-    data.root=DIR   where the adapter's own data lie
-    --update-card   enters signal and numbers into the adapter and its card; from a clean commit only
+    folders=DIR     a folder of folders, each a foreign set named after its folder
+    data.root=DIR   folder of the adapter's own data
+    --update-card   add detector and numbers to the adapter and its card; from a clean commit only
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.adapter import directory, places, public_record
 from zoo.catalog import card, evidence
 from zoo.catalog.card import CardError
-from zoo.command_line import fail, parse_words, user_errors
+from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.quiet import quiet
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 def measure(loaders: "Loaders", folders: list[Path]) -> dict[str, Any]:
-    """How often the signal fires: `fires` and `n` of the test split, and of every folder in `foreign`.
+    """Shares of flagged samples: `fires` and `n` of the test split, and of every folder in `foreign`.
 
     Args:
-        loaders: of the adapter's pairing, which learns the signal where it lacks it, and its own data, set up.
+        loaders: of the adapter's pairing, which learns the signal if it has none, and its own data, set up.
         folders: of files.
 
     Raises:
@@ -53,12 +53,12 @@ def measure(loaders: "Loaders", folders: list[Path]) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure; exit code 2 on a mistake in the command, 1 on one in the adapter, the data or the folders."""
-    words, overrides = parse_words(
+    arguments, overrides = parse_arguments(
         argv, __doc__ or "", required=("adapter",), optional=("folders",), flags=("--update-card",), free=True
     )
     if other := [word for word in overrides if not word.startswith(("data.", "data="))]:
         fail([f"'{word}': only data.* may be changed" for word in other])
-    root = Path(words["folders"]).expanduser() if "folders" in words else None
+    root = Path(arguments["folders"]).expanduser() if "folders" in arguments else None
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root and root.is_dir() else []
     if root and not folders:
         fail([f"folders={root}: expected a folder of folders, one a foreign set"])
@@ -70,9 +70,9 @@ def main(argv: list[str] | None = None) -> int:
 
     start = time.perf_counter()
     with user_errors():
-        folder = places.resolve(words["adapter"])
+        folder = places.find_adapter(arguments["adapter"])
         directory.verify(folder)
-        if "--update-card" in words and not evidence.publishable({"manifest": provenance.git_state()}):
+        if "--update-card" in arguments and not evidence.publishable({"manifest": provenance.git_state()}):
             raise CardError("--update-card: a number enters a card from a clean commit only")
         config = compose(str(folder / "recipe.yaml"), overrides)
         _, pairing = directory.load(folder, cached=True)
@@ -81,13 +81,13 @@ def main(argv: list[str] | None = None) -> int:
         data.setup("fit")
         found = measure(build_loaders(config, data, pairing), folders)
         tables.show(tables.foreign(data.name, found))
-        if "--update-card" in words:
-            told = provenance.manifest(seconds=round(time.perf_counter() - start, 1), data=described(data))
+        if "--update-card" in arguments:
+            manifest = provenance.manifest(seconds=round(time.perf_counter() - start, 1), data=described(data))
             metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-            metrics["familiarity"] = found | {"manifest": told}
+            metrics["familiarity"] = found | {"manifest": manifest}
             public = public_record.record(metrics, plain(config), pairing.classes)
             metrics["familiarity"] = public["familiarity"]
-            directory.rewrite(folder, metrics, card=card.for_adapter, beside=learnt(pairing))
+            directory.replace(folder, metrics, card=card.for_adapter, beside=learnt(pairing))
             print(f"updated: {folder / 'README.md'}")
     return 0
 

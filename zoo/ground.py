@@ -23,7 +23,7 @@ def measure_in(pairing: "Pairing", ground: GroundScale) -> None:
 
 
 def times(size: tuple[int, int] | None, backbones: Iterable[Backbone], ground: GroundScale) -> float:
-    """What the GSD of a picture of this height and width is multiplied by; 1 of other samples."""
+    """Factor on the GSD of a picture of this height and width; 1 for other samples."""
     if size is None:
         return 1.0
     found = (backbone.coarsens(*size, ground.side) for backbone in backbones)
@@ -42,14 +42,14 @@ def seen(
 
 def told_to(pairing: "Pairing", sample: Any) -> dict[str, Tensor]:
     """Side inputs of a decoded sample as the pairing's method takes them."""
-    told: dict[str, Tensor] = getattr(sample, "conditions", {})
+    conditions: dict[str, Tensor] = getattr(sample, "conditions", {})
     if GSD not in pairing.method.conditions:
-        return told
-    return seen(told, _size(sample), _looking(pairing), pairing.ground)
+        return conditions
+    return seen(conditions, _size(sample), _looking(pairing), pairing.ground)
 
 
 def remarks(pairing: "Pairing", sample: Any, observed: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What an answer should say of how it came about; the GSD of the sample's own pixels, its unit, and who said it.
+    """Entries of a record about the GSD: of the sample's own pixels, its unit and its source.
 
     Args:
         pairing: that answered.
@@ -69,7 +69,7 @@ def remarks(pairing: "Pairing", sample: Any, observed: Mapping[str, Tensor]) -> 
 
 
 def unseen(pairing: "Pairing", sample: Any) -> list[str]:
-    """What the encoders do not see of a picture or clip, in sentences."""
+    """Sentences about the parts of a picture or clip that the encoders do not see."""
     if not hasattr(sample, "frames"):
         return []
     height, width = sample.frames.shape[1:3]

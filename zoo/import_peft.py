@@ -1,11 +1,11 @@
 """`python -m zoo.import_peft folder=DIR output=DIR [recipe=NAME|FILE.yaml] [data.KEY=VALUE ...]`: a LoRA of HF peft.
 
-The folder is one of PEFT's, or holds one for every backbone, called by its key in the recipe, as `zoo.export
-format=peft` writes them. The recipe says what it was trained for: backbones, task and data; an exported folder has its
-own. What results is an adapter directory with method `zoo.methods.lora.LoRA`, measured on the recipe's test split.
+The folder is a PEFT adapter, or holds one per backbone, named by its key in the recipe, as `zoo.export format=peft`
+writes them. The recipe names backbones, task and data; an exported folder has its own. The result is an adapter
+directory with method `zoo.methods.lora.LoRA`, measured on the recipe's test split.
 
-PEFT writes down neither head nor base weights: without the head that an export puts beside its folders a new one is
-made, untrained, and whether the backbones are those of the LoRA is for you to know.
+PEFT stores neither head nor base weights. Without the head that an export adds, a new, untrained one is made. Whether
+the backbones are those that the LoRA was trained on cannot be checked.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from zoo.adapter import directory, trust
 from zoo.catalog import card
-from zoo.command_line import fail, parse_words, user_errors
+from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.quiet import quiet
 from zoo.recipe.compose import compose, to_yaml
 from zoo.report import tables
@@ -22,11 +22,13 @@ from zoo.report import tables
 
 def main(argv: list[str] | None = None) -> int:
     """Import a folder; exit code 2 on a mistake in the command, 1 on one in the folder, the recipe or the data."""
-    words, overrides = parse_words(argv, __doc__ or "", required=("folder", "output"), optional=("recipe",), free=True)
-    folder, out = Path(words["folder"]).expanduser(), Path(words["output"])
+    arguments, overrides = parse_arguments(
+        argv, __doc__ or "", required=("folder", "output"), optional=("recipe",), free=True
+    )
+    folder, out = Path(arguments["folder"]).expanduser(), Path(arguments["output"])
     if wrong := [f"'{w}': only data.* may be changed" for w in overrides if not w.startswith(("data.", "data="))]:
         fail(wrong)
-    if not words.get("recipe") and not (folder / "recipe.yaml").is_file():
+    if not arguments.get("recipe") and not (folder / "recipe.yaml").is_file():
         fail([f"{folder} has no recipe.yaml: say recipe=NAME, the one whose backbones, task and data it was made for"])
     quiet()
     from zoo.interop.peft_import import convert
@@ -35,12 +37,12 @@ def main(argv: list[str] | None = None) -> int:
     with user_errors():
         if out.exists():
             raise PeftError(f"{out} exists already: choose another output, or move it away")
-        if "recipe" not in words:
+        if "recipe" not in arguments:
             trust.check(folder)
-        told = json.loads((folder / "export.json").read_text()) if (folder / "export.json").is_file() else {}
-        where = words.get("recipe", str(folder / "recipe.yaml"))
-        name = Path(words["recipe"]).stem if "recipe" in words else str(told.get("recipe", "recipe"))
-        config, pairing, record, notes = convert(folder, compose(where, overrides), name, told.get("backbones"))
+        exported = json.loads((folder / "export.json").read_text()) if (folder / "export.json").is_file() else {}
+        where = arguments.get("recipe", str(folder / "recipe.yaml"))
+        name = Path(arguments["recipe"]).stem if "recipe" in arguments else str(exported.get("recipe", "recipe"))
+        config, pairing, record, notes = convert(folder, compose(where, overrides), name, exported.get("backbones"))
         directory.save(pairing, out, recipe=to_yaml(config), metrics=record, card=card.for_adapter)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

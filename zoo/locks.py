@@ -1,4 +1,4 @@
-"""Locks that end with their process, however it ends; by them what a killed process left is told from what is in use.
+"""Locks that end with their process, however it ends; they distinguish leftovers of killed processes from files in use.
 
 A lock is `flock` on a file or folder that is there anyway, so it leaves nothing behind. It belongs to what the path led
 to when it was taken: once that was renamed or removed, the path is looked up again. Where the system has no `flock`
@@ -26,7 +26,7 @@ def take(path: Path, *, wait: bool = False) -> int | None:
 
     Args:
         path: exists.
-        wait: for whoever holds it; else the answer is None where another does.
+        wait: for the holder; otherwise the result is None if another process holds it.
 
     Returns:
         A descriptor for `release`.
@@ -54,7 +54,7 @@ def take(path: Path, *, wait: bool = False) -> int | None:
 
 
 def take_new(path: Path, *, wait: bool = False) -> int | None:
-    """Lock a file that is made where it is missing, and that whoever holds it may remove; as `take`."""
+    """Lock a file like `take`, creating it if needed; its holder may remove it."""
     while True:
         path.touch()
         with contextlib.suppress(FileNotFoundError):
@@ -69,11 +69,11 @@ def release(descriptor: int) -> None:
 
 
 def sweep(folder: Path, names: str) -> None:
-    """Remove what killed processes left in a folder: what bears such a name, and nobody holds.
+    """Remove leftovers of killed processes in a folder: files of such names that no process holds.
 
     Args:
         folder: is looked through, not what lies deeper.
-        names: regular expression of whole names that nobody gives by hand.
+        names: regular expression of whole names that users do not choose.
     """
     if sys.platform == "win32":
         return

@@ -1,4 +1,4 @@
-"""What this machine has: Python, packages, graphics cards, memory, room for weights. Asked without importing torch."""
+"""This machine's Python, packages, GPUs, memory and free disk space, read without importing torch."""
 
 import importlib.metadata
 import importlib.util
@@ -84,7 +84,7 @@ def look() -> Machine:
 
 
 def version(package: str) -> str | None:
-    """Of an installed package; None where it is not."""
+    """Version of an installed package, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -102,21 +102,21 @@ def _torch() -> tuple[str, str | None]:
 
 
 def _packages() -> tuple[list[str], dict[str, dict[str, str | None]]]:
-    """What is required and not met; and the packages of every extra."""
+    """Requirements that are not met, and the packages of every extra."""
     unmet: list[str] = []
     extras: dict[str, dict[str, str | None]] = {}
     try:
-        told = importlib.metadata.metadata(DISTRIBUTION)
+        metadata = importlib.metadata.metadata(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         return [f"{DISTRIBUTION} itself (pip install -e .)"], {}
-    requirements = [Requirement(text) for text in told.get_all("Requires-Dist") or []]
+    requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist") or []]
     for needed in requirements:
         if needed.marker and not needed.marker.evaluate({"extra": ""}):
             continue
         found = version(needed.name)
         if found is None or not needed.specifier.contains(found, prereleases=True):
             unmet.append(f"{needed.name}{needed.specifier} ({found or 'not installed'})")
-    for extra in told.get_all("Provides-Extra") or []:
+    for extra in metadata.get_all("Provides-Extra") or []:
         own = [n for n in requirements if n.marker and not n.marker.evaluate({"extra": ""})]
         extras[extra] = {n.name: version(n.name) for n in own if n.marker and n.marker.evaluate({"extra": extra})}
     return unmet, {name: packages for name, packages in extras.items() if name not in TOOLS}

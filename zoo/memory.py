@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from zoo import machine
 
 WORTH_ASKING = 1 << 20
-"""Bytes of a tensor below which nobody asks how much the process holds: asking costs microseconds."""
+"""Bytes of a tensor below which the process's memory is not read: reading costs microseconds."""
 
 
 class Bounded(TorchDispatchMode):
@@ -49,8 +49,8 @@ class Bounded(TorchDispatchMode):
 
 def held() -> int:
     """Bytes of memory that this process holds; 0 where the system does not tell."""
-    told = Path("/proc/self/statm")
-    return int(told.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") if told.is_file() else 0
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.is_file() else 0
 
 
 def _gib(count: int) -> str:

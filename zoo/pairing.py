@@ -18,6 +18,7 @@ from zoo.batch import Batch, GroundScale, stack
 from zoo.familiarity import Familiarity
 from zoo.ground import told_to
 from zoo.methods.base import Method, attach
+from zoo.ops.tensors import mismatches
 from zoo.prefix import PrefixCache
 from zoo.tasks.base import Task
 
@@ -68,17 +69,17 @@ class Pairing(nn.Module):
             self.fingerprints["text"] = text.fingerprint
         self.ground = GroundScale()
         self.forced: list[str] = []
-        """Why this adapter should not have been loaded, where it was all the same: stands in every result."""
-        self.prepare: Callable[[Any], Any] = _as_it_is  # to what the adapter's data would give of a raw sample
-        self.preparation: str | None = None  # name of that which it was trained with, once known
-        self.notes: list[str] = []  # what everybody who uses its answers should know
-        self.caveats: list[str] = []  # what every answer says
+        """Differences under which it was loaded by force; part of every result."""
+        self.prepare: Callable[[Any], Any] = _as_it_is  # turns a raw sample into one of the adapter's data
+        self.preparation: str | None = None  # name of the preparation in training, once known
+        self.notes: list[str] = []  # for every user of its predictions
+        self.caveats: list[str] = []  # part of every prediction
         self.familiarity: Familiarity | None = None
         self.unlike: Tensor | None = None  # of the last batch, as `Batch.unlike`
 
     @property
     def device(self) -> torch.device:
-        """Where its parameters lie."""
+        """Device of its parameters."""
         return next(self.parameters()).device
 
     # --- features -------------------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ class Pairing(nn.Module):
             },
             target={},
             conditions=stack([told_to(self, sample) for sample in samples]),
-            questions=[asked for sample in samples if (asked := getattr(sample, "question", None)) is not None],
+            questions=[question for sample in samples if (question := getattr(sample, "question", None)) is not None],
         )
         return batch.to(self.device)
 
@@ -170,19 +171,13 @@ class Pairing(nn.Module):
                 parameter.copy_(state[name])
 
     def check(self, state: Mapping[str, Tensor], *, source: str) -> None:
-        """Whether tensors could be loaded.
+        """Check that tensors can be loaded.
 
         Raises:
             ValueError: as `load_trainable`.
         """
         own = self.trainable_state()
-        problems = [f"missing {name}" for name in own if name not in state]
-        problems += [f"unexpected {name}" for name in state if name not in own]
-        problems += [
-            f"{name} has shape {list(state[name].shape)}, expected {list(own[name].shape)}"
-            for name in own
-            if name in state and state[name].shape != own[name].shape
-        ]
+        problems = list(mismatches(own, state).values())
         kinds = {name: (state[name].dtype, own[name].dtype) for name in own if name in state}
         problems += [
             f"{n} holds {a}, expected {b}" for n, (a, b) in kinds.items() if a.is_floating_point != b.is_floating_point

@@ -1,4 +1,4 @@
-"""What a pass over a split leaves behind, kept for metrics' breakdowns and for pictures."""
+"""Predictions of a whole split, for breakdowns of metrics and for pictures."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ class Predictions:
         self.unlike: list[Tensor] = []
 
     def add(self, pairing: Pairing, prediction: Mapping[str, Tensor], batch: Batch) -> None:
-        """Keep one batch.
+        """Add one batch.
 
         Args:
             pairing: right after its forward pass over the batch.
@@ -42,6 +42,6 @@ class Predictions:
             for name, value in values.items():
                 store.setdefault(name, []).append(value.detach().float().cpu())
 
-    def gathered(self, part: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+    def concatenated(self, part: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         """Batches joined along the first dimension."""
         return {name: torch.cat(values) for name, values in part.items()}

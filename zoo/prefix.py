@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 def origin(device: torch.device) -> str:
-    """What computes here, as far as last bits hang on it: torch, vector units and threads, or the card."""
+    """What determines the last bits of results here: torch, vector units and threads, or the GPU."""
     if device.type == "cuda":
         return f"torch {torch.__version__}, {torch.cuda.get_device_name(device)}"
     if device.type != "cpu":
@@ -59,8 +59,8 @@ class PrefixCache:
 
     Args:
         folder: where entries lie; the zoo's cache folder by default.
-        max_gib: the folder never grows past this, whoever writes; when full, new entries are not stored and are
-            recomputed instead, which is logged once.
+        max_gib: the folder never grows past this, even with several writers; when it is full, new entries are not
+            stored but recomputed, which is logged once.
         dtype: of the stored tokens. Below float32 the tokens of the first epoch are rounded as well, so that a cached
             and an uncached epoch see the same numbers.
     """
@@ -77,7 +77,7 @@ class PrefixCache:
         self.stored = 0
         """Entries that this process has written."""
         self.used: set[str] = set()
-        """What computed the tokens that this process has trained or measured on."""
+        """Origins of the tokens that this process has trained or measured on."""
         self._measured = self._full = False
 
     def key(self, fingerprint: Fingerprint, depth: int | None, sample: str) -> str:
@@ -89,7 +89,7 @@ class PrefixCache:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def read(self, key: str) -> Tensor | None:
-        """Stored tokens [T, L, D], or None when the entry is absent or not as it was written (it is then written anew).
+        """Stored tokens [T, L, D], or None if the entry is absent or altered (it is then written again).
 
         Entries of versions that kept no checksum count as absent.
         """
@@ -97,26 +97,26 @@ class PrefixCache:
         return None if found is None else found[0]
 
     def entry(self, key: str) -> tuple[Tensor, str] | None:
-        """As `read`, with what computed the tokens."""
+        """Like `read`, with the origin of the tokens."""
         path = self.path(key)
         try:
             with safe_open(path, framework="pt") as file:
-                told = file.metadata() or {}
+                metadata = file.metadata() or {}
                 tokens: Tensor = file.get_tensor("tokens")
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError) as error:
             log.warning("prefix cache: %s is unreadable (%s) and is recomputed", path, error)
             return None
-        digest = told.get("sha256")
+        digest = metadata.get("sha256")
         if digest != _digest(key, tokens):
             if digest is not None:
                 log.warning("prefix cache: %s was altered (its checksum differs) and is recomputed", path)
             return None
-        return tokens.float(), told.get("origin", UNTOLD)
+        return tokens.float(), metadata.get("origin", UNTOLD)
 
-    def told(self) -> list[str]:
-        """What computed the tokens that were used; several entries where they are mixed."""
+    def origins(self) -> list[str]:
+        """Hardware and software that computed the tokens in use; several entries if they are mixed."""
         return sorted(self.used)
 
     def round(self, tokens: Tensor) -> Tensor:
@@ -243,7 +243,7 @@ class PrefixDataset(Dataset[Batch]):
         return replace(batch, inputs=inputs)
 
     def cached(self) -> int:
-        """Of how many samples every prefix is in the cache."""
+        """Number of samples whose prefixes are all cached."""
         cache = self.cache
         if cache is None:
             return 0
@@ -253,10 +253,10 @@ class PrefixDataset(Dataset[Batch]):
 
     def _conditions(self, index: int) -> dict[str, Tensor]:
         """Side inputs of a sample; the GSD as the method takes it, where it takes one."""
-        told = self.samples.conditions(index)
+        conditions = self.samples.conditions(index)
         if self.ground is None:
-            return told
-        return seen(told, self.samples.picture_size(index), self.backbones, self.ground)
+            return conditions
+        return seen(conditions, self.samples.picture_size(index), self.backbones, self.ground)
 
     def _cached(self, keys: Sequence[str]) -> tuple[dict[str, Tensor], list[str]] | None:
         """Tokens of every stream, and what computed them; None unless all are there."""

@@ -1,14 +1,13 @@
 """`python -m zoo.pull NAME|hf://USER/REPO[@REVISION]|https://...|PATH [KEY=VALUE ...]`, or `--verify`: get an adapter.
 
 Fetches an adapter, checks it and puts it into the cache, with the weights of its backbones, so that every later use
-works offline. NAME is an adapter that comes with the zoo: it is checked and its weights are fetched. An address or a
-path is that of an archive (.zip, .tar, .tar.gz), or of an adapter directory. A download that broke off goes on where
-it stopped when the same command is given again.
+works offline. NAME is an adapter that comes with the zoo: it is checked and its weights are fetched. An address or path
+names an archive (.zip, .tar, .tar.gz) or an adapter directory. The same command resumes an interrupted download.
 
-    name=NAME        what it is called here; by default the last part of the address
-    sha256=HEX       of the archive, or of the directory's SHA256SUMS: nothing else is taken
+    name=NAME        name of the installed adapter; by default the last part of the address
+    sha256=HEX       required digest of the archive, or of the directory's SHA256SUMS
     weights=false    do not fetch the backbones' weights now
-    replace=true     take the place of another adapter of that name
+    replace=true     replace another adapter of that name
     --verify         check every adapter and every stored weight file; fetch nothing
 """
 
@@ -18,14 +17,14 @@ import sys
 from zoo import files
 from zoo.adapter import places
 from zoo.adapter.get import PullError, fetch_weights, pull, verify
-from zoo.command_line import fail, parse_words, user_errors
+from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.files import STORAGE
 
 
 def main(argv: list[str] | None = None) -> int:
     """Pull an adapter; exit code 2 on a mistake in the command, 1 where it cannot be had or is not sound."""
     keys = ("adapter", "name", "sha256", "weights", "replace")
-    named, _ = parse_words(argv, __doc__ or "", optional=keys, flags=("--verify",), bare="adapter")
+    named, _ = parse_arguments(argv, __doc__ or "", optional=keys, flags=("--verify",), bare="adapter")
     if problems := _mistakes(named):
         fail(problems)
     with user_errors():
@@ -44,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"{error.filename or files.cache_dir()}: {error.strerror or error}; nothing was installed"
                 f"{advice if error.errno in STORAGE else ''}"
             ) from None
-        problems = fetch_weights(places.resolve(name)) if named.get("weights") != "false" else []
+        problems = fetch_weights(places.find_adapter(name)) if named.get("weights") != "false" else []
         for line in problems:
             print(f"error: {line}", file=sys.stderr)
         if problems:

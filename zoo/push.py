@@ -1,14 +1,14 @@
 """`python -m zoo.push ADAPTER hf://USER/REPO [KEY=VALUE ...] [--dry-run]`: share an adapter on the Hugging Face hub.
 
-ADAPTER is a name or a directory. It is verified first: checksums, tensors, recipe, model card. Its files go in one
-commit. Of recipe, command, numbers and card goes what is public (numbers, the zoo's own words, class names); folders,
-addresses, names and whatever else was typed are left out. A token that may write comes from `hf auth login` or
-$HF_TOKEN.
+ADAPTER is a name or a directory. It is verified first: checksums, tensors, recipe, model card. Its files are uploaded
+in one commit. Recipe, command, numbers and card are reduced to their public parts (numbers, the zoo's own names, class
+names); folders, addresses, names and other typed text are left out. A token with write access comes from `hf auth
+login` or $HF_TOKEN.
 
-    --dry-run               print every file as it would go, and send nothing: the network is not touched
+    --dry-run               print every file as it would be uploaded, without using the network
     private=false           make a new repository public; by default it is private (one that exists stays as it is)
-    message="..."           of the commit
-    benchmark=OWNER/NAME    the hub's own data set that the measured numbers belong to: they also go as
+    message="..."           commit message
+    benchmark=OWNER/NAME    the hub's data set of the measured numbers: they are also uploaded as
                             .eval_results/NAME.yaml, which the hub shows on that data set's page
 """
 
@@ -19,17 +19,17 @@ from pathlib import Path
 
 from zoo.adapter import places, sharing
 from zoo.catalog import card
-from zoo.catalog.push import Parcel, listing, parcels, send
-from zoo.command_line import fail, parse_words, user_errors
+from zoo.catalog.push import Upload, file_list, send, uploads
+from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.errors import UserError
 
 
-def shown(content: list[Parcel]) -> str:
+def shown(content: list[Upload]) -> str:
     """Every file that goes, as it goes; of the tensors their header."""
     parts = []
-    for parcel in content:
-        title, text = parcel.path, parcel.content
-        if parcel.path.endswith(".safetensors"):
+    for upload in content:
+        title, text = upload.path, upload.content
+        if upload.path.endswith(".safetensors"):
             title, text = f"{title}, header", text[8 : 8 + int.from_bytes(text[:8], "little")].rstrip()
         parts.append(f"--- {title}\n{text.decode('utf-8', 'replace').rstrip()}")
     return "\n".join(parts)
@@ -38,25 +38,25 @@ def shown(content: list[Parcel]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Push an adapter; exit code 2 on a mistake in the command, 1 where it is not sound or the hub refuses it."""
     keys = ("adapter", "private", "message", "benchmark")
-    words = list(sys.argv[1:] if argv is None else argv)
-    repo = next((word for word in words if word.startswith("hf:")), "")
-    named, _ = parse_words(
-        [word for word in words if word != repo], __doc__ or "", optional=keys, flags=("--dry-run",), bare="adapter"
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    repo = next((word for word in arguments if word.startswith("hf:")), "")
+    named, _ = parse_arguments(
+        [word for word in arguments if word != repo], __doc__ or "", optional=keys, flags=("--dry-run",), bare="adapter"
     )
     if problems := _mistakes(named, repo):
         fail(problems)
     repo, private = repo.removeprefix("hf://"), named.get("private") != "false"
     with user_errors():
-        folder = places.resolve(named["adapter"])
+        folder = places.find_adapter(named["adapter"])
         with tempfile.TemporaryDirectory() as scratch:
-            shared = sharing.share(folder, Path(scratch) / folder.name, card=card.for_adapter)
+            shared = sharing.copy_for_sharing(folder, Path(scratch) / folder.name, card=card.for_adapter)
             try:
-                content = parcels(shared, named.get("benchmark", ""))
+                content = uploads(shared, named.get("benchmark", ""))
             except UserError as error:
                 raise type(error)(str(error).replace(str(shared), str(folder))) from None
         message = named.get("message") or f"Add {repo.rpartition('/')[2]}"
         print(f"hf://{repo}: {'private' if private else 'public'} if it is new; commit message {message!r}")
-        print(listing(content))
+        print(file_list(content))
         if "--dry-run" in named:
             print(shown(content))
             print("dry run: nothing was sent")

@@ -1,9 +1,9 @@
 """`python -m zoo.reproduce NAME|DIR [data.root=DIR] [trainer.accelerator=...] [runs=runs]`: train an adapter again.
 
-Trains from the recipe that the adapter carries, with its seed, measures the test split once, and compares with the
+Trains by the adapter's own recipe and seed, measures the test split once, and compares with the
 adapter's card. It reproduces if the new value lies within the card's interval, on the same data. That interval is over
-test samples; a training on other hardware or versions, which are printed where they differ, adds its own deviation.
-Exit code 1 where it does not reproduce.
+test samples; a training on other hardware or versions adds its own deviation, and these differences are printed.
+Exit code 1 if it does not reproduce.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 from zoo import files
 from zoo.adapter import directory, places
-from zoo.command_line import fail, parse_words, user_errors
+from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.recipe.compose import compose
 from zoo.records import run_places
 
@@ -22,7 +22,7 @@ FREE = ("data.", "data=", "trainer.", "cache.", "cache=")
 
 def main(argv: list[str] | None = None) -> int:
     """Reproduce an adapter."""
-    named, overrides = parse_words(
+    named, overrides = parse_arguments(
         argv, __doc__ or "", required=("adapter",), optional=("runs",), bare="adapter", free=True
     )
     if other := [word for word in overrides if not word.startswith(FREE)]:
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
             ]
         )
     with user_errors():
-        folder = places.resolve(named["adapter"])
+        folder = places.find_adapter(named["adapter"])
         directory.verify(folder)
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         config = compose(str(folder / "recipe.yaml"), overrides)
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         from zoo.report import tables
         from zoo.training.fit import train
 
-        run_dir = run_places.create(Path(named.get("runs", "runs")) / "reproduce", folder.name)
+        run_dir = run_places.new_run(Path(named.get("runs", "runs")) / "reproduce", folder.name)
         with run_places.not_left_empty([run_dir, *list(run_dir.parents)[:3]]):
             record = train(config, run_dir, name=stored["manifest"]["recipe"])
         if record is None:
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
-    """Where two trainings differ beside their numbers, a line each: hardware, commit, versions."""
+    """Differences between two trainings beside their numbers, one line each: hardware, commit, versions."""
     pairs = {key: (now[key], then[key]) for key in ("hardware", "commit")}
     pairs |= {name: (now["versions"].get(name), version) for name, version in then["versions"].items()}
     return [f"{what}: {b} then, {a} now" for what, (a, b) in pairs.items() if a != b]

@@ -1,8 +1,8 @@
 """`python -m zoo.show NAME|FILE.yaml|DIR [--json]`: everything about a recipe or an adapter.
 
-Of a recipe: its header, every key with its value here, type and meaning, its variants, results, licences and how to run
-it. Of an adapter, bundled or installed or a folder: the recipe that made it, what its backbones must be, checksums, the
-measured result, licences and how to use it.
+For a recipe: its header, every key with its value, type and meaning, its variants, results, licences and how to run it.
+For an adapter (bundled, installed or a folder): its recipe, the required backbones, checksums, the measured result,
+licences and how to use it.
 """
 
 import sys
@@ -12,7 +12,7 @@ from zoo import wording
 from zoo.adapter import places
 from zoo.catalog import holdings as catalog_holdings
 from zoo.catalog.pages import adapter_summary, contents, keys, recipe_summary
-from zoo.command_line import fail, parse_words, user_errors
+from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.files import json_text
 from zoo.recipe import compose
 from zoo.recipe.keys import describe
@@ -22,33 +22,33 @@ from zoo.report.tables import Pairs
 
 def main(argv: list[str] | None = None) -> int:
     """Show one thing; exit code 2 where there is no such name, 1 where what it names is broken."""
-    words, _ = parse_words(argv, __doc__ or "", required=("name",), flags=("--json",), bare="name")
-    name, as_json = words["name"], "--json" in words
-    holdings = catalog_holdings.holdings()
-    adapters = {entry.name: entry for entry in holdings.adapters}
+    arguments, _ = parse_arguments(argv, __doc__ or "", required=("name",), flags=("--json",), bare="name")
+    name, as_json = arguments["name"], "--json" in arguments
+    catalog = catalog_holdings.read_catalog()
+    adapters = {entry.name: entry for entry in catalog.adapters}
     known = [*compose.available(), *adapters]
     with user_errors():
         if name in compose.available() or name.endswith((".yaml", ".yml")):
-            told, problems = keys(name), list[str]()
+            details, problems = keys(name), list[str]()
             entry = catalog_holdings.of_recipe(compose.find(name), problems)
             for line in problems:
                 print(f"note: {line}", file=sys.stderr)
             if as_json:
-                print(json_text(entry.facts() | told, indent=2, encoding=sys.stdout.encoding), flush=True)
+                print(json_text(entry.facts() | details, indent=2, encoding=sys.stdout.encoding), flush=True)
                 return 0
             print(f"{describe(name)}\n")
-            tables.show(Pairs(recipe_summary(entry, holdings)))
+            tables.show(Pairs(recipe_summary(entry, catalog)))
             return 0
         if name not in adapters and not Path(name).is_dir():
             fail([f"unknown recipe or adapter '{name}'.{wording.nearest(name, known)}"])
-        folder = places.resolve(name)
-        told = contents(folder)
-        entry = catalog_holdings.of_adapter(folder, holdings.recipes)
+        folder = places.find_adapter(name)
+        details = contents(folder)
+        entry = catalog_holdings.of_adapter(folder, catalog.recipes)
         if as_json:
-            print(json_text(entry.facts() | told, indent=2, encoding=sys.stdout.encoding), flush=True)
+            print(json_text(entry.facts() | details, indent=2, encoding=sys.stdout.encoding), flush=True)
             return 0
-        print(f"# {entry.path}/recipe.yaml, as it was resolved\n{told['resolved']}")
-        tables.show(Pairs(adapter_summary(entry, told)))
+        print(f"# {entry.path}/recipe.yaml, as it was resolved\n{details['resolved']}")
+        tables.show(Pairs(adapter_summary(entry, details)))
     return 0
 
 

@@ -2,10 +2,9 @@
 
 Trains the recipe at every point of a space (see `zoo.search.space`) through Ray Tune, on this machine or, with
 `address=`, on a Ray cluster. Points are compared on the validation split; the test split is measured once, for the
-winner. Everything lies in `runs/sweep/<recipe>/<time>/`: `sweep.json`, a picture, and below `trials/` one run folder a
-trial. A trial whose process is killed is attempted again from its last checkpoint; so is every unfinished one of a
-killed sweep, with resume=true. On a cluster the folder must lie on storage that all machines share, and the zoo be
-installed on each.
+winner. The folder `runs/sweep/<recipe>/<time>/` holds `sweep.json`, a picture, and one run folder per trial below
+`trials/`. A killed trial is attempted again from its last checkpoint; so is every unfinished trial of a killed sweep,
+with resume=true. On a cluster the folder must be on storage that all machines share, and the zoo installed on each.
 """
 
 import sys
@@ -58,19 +57,19 @@ def main(argv: list[str] | None = None) -> int:
 
 def _space(request: Request) -> tuple[list[search_space.Axis], int | None, list[int]]:
     """Axes, samples and seeds; `search.` words leave the overrides."""
-    words = [word for word in request.overrides if word.startswith(search_space.PREFIX)]
-    request.overrides = [word for word in request.overrides if word not in words]
+    arguments = [word for word in request.overrides if word.startswith(search_space.PREFIX)]
+    request.overrides = [word for word in request.overrides if word not in arguments]
     seeds = yaml.safe_load(request.extra.get("seeds", "[0]"))
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         raise RecipeError([f"seeds: expected whole numbers like [0,1], got {request.extra['seeds']}"])
-    return search_space.axes(words), _number(request, "samples"), list(dict.fromkeys(seeds))
+    return search_space.axes(arguments), _number(request, "samples"), list(dict.fromkeys(seeds))
 
 
 def _number(request: Request, key: str) -> int | None:
-    given = request.extra.get(key)
-    if given is not None and not (given.isdecimal() and int(given) > 0):
-        raise RecipeError([f"{key}: expected a whole number above 0, got {given!r}"])
-    return int(given) if given else None
+    supplied = request.extra.get(key)
+    if supplied is not None and not (supplied.isdecimal() and int(supplied) > 0):
+        raise RecipeError([f"{key}: expected a whole number above 0, got {supplied!r}"])
+    return int(supplied) if supplied else None
 
 
 if __name__ == "__main__":

@@ -3,12 +3,11 @@
 `data=folder data.root=DIR` trains on your own files; `init=ADAPTER` starts from an adapter's tensors, and without
 `recipe=` trains by its recipe.
 
-Everything a run leaves lies in `runs/<recipe>/<time>/`: the resolved recipe, checkpoints, logs, metrics, pictures, the
-model card and the adapter. A folder that holds anything of a run takes no other: `resume=true` goes on with it, on the
-same data, and wherever the folder lies by then. With a larger `trainer.max_epochs` a stopped or finished run goes on
-for longer: the schedule of the learning rate is then that of the longer training, from the epoch that was reached on
-(the rate rises again where it had come down), so the result is not that of a training begun with this length. What a
-shorter training had measured and shipped moves to `earlier/`.
+A run writes to `runs/<recipe>/<time>/`: the resolved recipe, checkpoints, logs, metrics, pictures, the model card and
+the adapter. A run folder holds one run. `resume=true` resumes it on the same data, even after the folder was moved.
+With a larger `trainer.max_epochs` a stopped or finished run is extended. The learning rate then follows the schedule of
+the longer training from the reached epoch on, and may rise again, so the result differs from a training begun with this
+length. Results of the shorter training move to `earlier/`.
 """
 
 import os
@@ -36,8 +35,8 @@ EXTRA = {
 def main(argv: list[str] | None = None) -> int:
     """Train a recipe; exit code 2 on a mistake of the user's, 1 when training stops on an error."""
     with user_errors():
-        words, init = starting_point(list(sys.argv[1:] if argv is None else argv))
-    request = parse_recipe_command(words, "zoo.train", extra=EXTRA)
+        arguments, init = starting_point(list(sys.argv[1:] if argv is None else argv))
+    request = parse_recipe_command(arguments, "zoo.train", extra=EXTRA)
     name = recipe_name(request.recipe)
     with user_errors():
         config = compose(request.recipe, request.overrides, smoke=request.smoke)
@@ -55,14 +54,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _flag(request: Request, key: str, default: str) -> bool:
-    given = request.extra.get(key, default)
-    if given not in ("true", "false"):
-        raise RecipeError([f"{key}: expected true or false, got {given!r}"])
-    return given == "true"
+    supplied = request.extra.get(key, default)
+    if supplied not in ("true", "false"):
+        raise RecipeError([f"{key}: expected true or false, got {supplied!r}"])
+    return supplied == "true"
 
 
 def _run_folder(request: Request, name: str, *, resume: bool) -> tuple[Path, list[Path]]:
-    """A run folder, told to the processes that a strategy starts; and the folders that are made for it, inner first."""
+    """A run folder, passed to the processes that a strategy starts, and the folders made for it, inner first."""
     root, into, made = Path(request.extra.get("runs", "runs")), request.extra.get("into"), list[Path]()
     try:
         shared = run_places.shared_folder()
@@ -77,9 +76,9 @@ def _run_folder(request: Request, name: str, *, resume: bool) -> tuple[Path, lis
             except OSError as error:
                 raise UserError(f"{error.filename or folder}: {error.strerror}; a run needs a folder") from None
     elif resume:
-        folder = run_places.newest(root, name)
+        folder = run_places.latest_run(root, name)
     else:
-        folder = run_places.create(root, name)
+        folder = run_places.new_run(root, name)
         made = [folder, folder.parent, folder.parent.parent]
     os.environ[run_places.FOLDER] = str(folder)
     return folder, made

@@ -1,4 +1,4 @@
-"""Numbers, sizes and durations in words, and the nearest name to a wrong one."""
+"""Numbers, sizes and durations as text, and the nearest known name to a misspelt one."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 HELP = ("-h", "--help")
 
 
-def asks_help(words: Sequence[str]) -> bool:
-    """Whether a command is asked what it does, whatever else is said."""
-    return not set(words).isdisjoint(HELP)
+def asks_help(arguments: Sequence[str]) -> bool:
+    """Whether the arguments of a command ask for its help."""
+    return not set(arguments).isdisjoint(HELP)
 
 
 def number(value: float | None, unit: str) -> str:
@@ -35,10 +35,13 @@ def seconds(value: float | None) -> str:
 MEANT = " Did you mean "
 
 
+def close(word: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` where a known name is close to `word`; else empty."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"{MEANT}{matches[0]!r}?" if matches else ""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or the list of what there is."""
+    """` Did you mean 'x'?`, or the list of known names."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f"{MEANT}'{close[0]}'?"
-    return f" Known: {', '.join(known)}." if known else ""
+    return close(word, known) or (f" Known: {', '.join(known)}." if known else "")

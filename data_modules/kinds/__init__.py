@@ -1,1 +1,1 @@
-"""What data sets of one kind of sample share: clips, clouds, pictures, questions."""
+"""Shared bases of data sets by kind of sample: clips, clouds, pictures, questions."""

@@ -1,4 +1,4 @@
-"""What XLRS-Bench and OmniEarth-Bench share: questions of one make, packed pictures, and no training on them.
+"""Base of XLRS-Bench and OmniEarth-Bench: one format of questions, packed pictures, and no training split.
 
 Both are for measuring only, although their one split is named `train` where they are distributed. All of it is `test`
 here; `train` and `val` come from a user's own questions (`data_modules/kinds/questions.py`) in another folder; none of
@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from data_modules.errors import DataError
 from data_modules.kinds.packed_pictures import PackedSet
-from data_modules.kinds.picture_set import PLAUSIBLE, Shot
+from data_modules.kinds.picture_set import PLAUSIBLE, PictureRecord
 from data_modules.kinds.pictures import PictureDataModule
 from data_modules.kinds.questions import LETTERS, counted, letters, own_questions
-from data_modules.readers.lines import Mistakes
+from data_modules.readers.lines import ErrorCollector
 from data_modules.readers.packed import Packed, packed_lines
 from zoo.batch import Picture, Question, SampleSet
 
@@ -46,8 +46,8 @@ def options(value: Any, where: str) -> tuple[tuple[str, ...], str]:
     parts: list[str] = []
     instruction = ""
     if isinstance(text, str):
-        body, asked, rest = text.partition(ASKED)
-        instruction = (asked + rest).strip()
+        body, marker, rest = text.partition(ASKED)
+        instruction = (marker + rest).strip()
         parts = _MARK.split(body.replace(LISTED, ""))
     marks, words = parts[1::2], [" ".join(word.split()) for word in parts[2::2]]
     if len(words) < 2 or "".join(marks) != LETTERS[: len(marks)] or not all(words):
@@ -57,7 +57,7 @@ def options(value: Any, where: str) -> tuple[tuple[str, ...], str]:
     return tuple(words), instruction
 
 
-def asked(row: dict[str, Any], where: str, *, kind: str, group: str, instruction: str = "") -> Question:
+def question_of(row: dict[str, Any], where: str, *, kind: str, group: str, instruction: str = "") -> Question:
     """The question of a row.
 
     Args:
@@ -134,9 +134,9 @@ class QuestionBenchmark(PictureDataModule):
             raise DataError(f"{self.root}: {len(missing)} of {PARTS} files are missing: {names}. {self.distributor}")
         return paths
 
-    def rows(self, path: Path, mistakes: Mistakes) -> list[Packed]:
+    def rows(self, path: Path, errors: ErrorCollector) -> list[Packed]:
         """Rows of one file."""
-        return packed_lines(path, mistakes)
+        return packed_lines(path, errors)
 
     def benchmark(self) -> PackedSet:
         """The whole benchmark.
@@ -144,16 +144,16 @@ class QuestionBenchmark(PictureDataModule):
         Raises:
             DataError: the first ten of all mistakes.
         """
-        mistakes, shots, kept = Mistakes(), [], []
+        errors, shots, kept = ErrorCollector(), [], []
         for path in self.files():
-            for packed in self.rows(path, mistakes):
-                with mistakes.catch():
+            for packed in self.rows(path, errors):
+                with errors.catch():
                     if missing := [name for name in self.fields if name not in packed.row]:
                         raise DataError(f"{packed.where}: {', '.join(missing)} missing")
                     question = self.ask(packed.row, packed.where)
-                    shots.append(Shot(f"{path.stem}/{packed.row['index']}", (), question=question))
+                    shots.append(PictureRecord(f"{path.stem}/{packed.row['index']}", (), question=question))
                     kept.append(packed)
-        mistakes.settle(self.distributor)
+        errors.raise_all(self.distributor)
         return PackedSet(shots, kept, max_side=self.max_side, bounds=self.bounds, remarks=self.mended)
 
     def splits(self) -> dict[str, SampleSet[Picture]]:

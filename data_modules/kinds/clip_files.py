@@ -11,19 +11,18 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
+from data_modules.readers.lines import FEW
 from data_modules.readers.media import READER, Policy, decode_clip, probe
 from data_modules.readers.media_streams import MediaError, NoPicturesError, NoSoundError
 from zoo.batch import Clip, SampleSet
 
 log = logging.getLogger(__name__)
 
-SHOWN = 5
-
 LACKING = {NoSoundError: "no sound", NoPicturesError: "no pictures"}
 
 
 class MediaSettings(Protocol):
-    """What `MediaClips` asks of its data module."""
+    """Attributes of a data module that `MediaClips` uses."""
 
     name: str
     segments: int
@@ -35,8 +34,8 @@ class MediaSettings(Protocol):
     remarks: dict[str, int]
 
 
-class Look(NamedTuple):
-    """What one look at a file found: sha256 of its content, oddities in words, and why it cannot be used, if so."""
+class FileCheck(NamedTuple):
+    """Result of inspecting a file: sha256 of its content, warnings, and the error if it cannot be used."""
 
     digest: str
     remarks: list[str]
@@ -46,8 +45,8 @@ class Look(NamedTuple):
 class MediaClips(SampleSet[Clip]):
     """One split of media files.
 
-    Every file is looked at here (hashed, its sound decoded), so that what is missing, damaged or silent is known before
-    training. A picture that turns out undecodable later raises `MediaError`; with `on_bad="skip"` every file is decoded
+    Every file is inspected here (hashed, its sound decoded), so that missing, damaged or silent files are known before
+    training. A picture that cannot be decoded later raises `MediaError`. With `on_bad="skip"` every file is decoded
     whole here instead, and bad ones are left out and counted.
 
     Args:
@@ -55,7 +54,7 @@ class MediaClips(SampleSet[Clip]):
         data: its settings are used and its `remarks` are written.
         split: name of the split.
         folders: where files are looked for, in order.
-        distributor: said where files are missing.
+        distributor: advice for missing files.
 
     Raises:
         MediaError: files are missing or damaged and `on_bad` is "error".
@@ -83,33 +82,33 @@ class MediaClips(SampleSet[Clip]):
         if missing and data.on_bad == "error":
             raise MediaError(
                 f"{data.name}, split {split}: {len(missing)} of {len(entries)} media files are missing, e.g. "
-                f"{', '.join(missing[:SHOWN])}; looked in {', '.join(str(f) for f in folders)}. {distributor}. "
+                f"{', '.join(missing[:FEW])}; looked in {', '.join(str(f) for f in folders)}. {distributor}. "
                 "on_bad=skip leaves them out and counts them"
             )
         kept = [(name, path, target) for name, path, target in found if path is not None]
-        looks = self._look({path for _, path, _ in kept}, whole=data.on_bad == "skip")
-        faults = [str(look.fault) for look in looks.values() if look.fault]
+        checks = self._look({path for _, path, _ in kept}, whole=data.on_bad == "skip")
+        faults = [str(check.fault) for check in checks.values() if check.fault]
         if faults and data.on_bad == "error":
             raise MediaError(
-                f"{data.name}, split {split}: {len(faults)} media files cannot be used: {'; '.join(faults[:SHOWN])}. "
+                f"{data.name}, split {split}: {len(faults)} media files cannot be used: {'; '.join(faults[:FEW])}. "
                 "on_bad=skip leaves such files out and counts them"
             )
         reasons = ["missing file: left out"] * len(missing)
         for _, path, _ in kept:
-            fault = looks[path].fault
+            fault = checks[path].fault
             what = next((words for kind, words in LACKING.items() if isinstance(fault, kind)), "cannot be decoded")
-            reasons += [f"{what}: left out"] if fault else looks[path].remarks
+            reasons += [f"{what}: left out"] if fault else checks[path].remarks
         for reason, number in Counter(reasons).items():
             data.remarks[f"{split}: {reason}"] = number
             log.warning("%s, %s: %s (%d of %d clips)", data.name, split, reason, number, len(entries))
-        self.entries = [(name, path, target) for name, path, target in kept if not looks[path].fault]
-        self.digests = {path: look.digest for path, look in looks.items()}
+        self.entries = [(name, path, target) for name, path, target in kept if not checks[path].fault]
+        self.digests = {path: check.digest for path, check in checks.items()}
 
-    def _look(self, paths: Collection[Path], *, whole: bool) -> dict[Path, Look]:
-        """Look at every file once, decoding its pictures too where `whole` says so."""
+    def _look(self, paths: Collection[Path], *, whole: bool) -> dict[Path, FileCheck]:
+        """Inspect every file once, decoding its pictures too if `whole`."""
         seconds = self.settings["segments"] * self.settings["segment_seconds"]
 
-        def look(path: Path) -> Look:
+        def check(path: Path) -> FileCheck:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             try:
@@ -117,12 +116,12 @@ class MediaClips(SampleSet[Clip]):
                     decode_clip(path, **self.settings)
                 remarks = probe(path, seconds=seconds, **self.policy)
             except MediaError as error:
-                return Look(digest, [], error)
-            return Look(digest, remarks, None)
+                return FileCheck(digest, [], error)
+            return FileCheck(digest, remarks, None)
 
         ordered = sorted(paths)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # FFmpeg's libraries run without Python's lock
-            return dict(zip(ordered, pool.map(look, ordered), strict=True))
+            return dict(zip(ordered, pool.map(check, ordered), strict=True))
 
     def __len__(self) -> int:
         return len(self.entries)

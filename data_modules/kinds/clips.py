@@ -1,4 +1,4 @@
-"""What data modules of audio-visual clips share: how a clip is cut into segments, and a film into clips.
+"""Base of the data modules of audio-visual clips: segments of a clip, and windows of a longer film.
 
 A file that lasts longer than T segments is a film: a user is given an answer for every window of T segments, FILE#0,
 FILE#1, ... one after the other until its end. What is left behind the last of them and shorter than half a segment is
@@ -15,8 +15,8 @@ from data_modules.readers.media import (
     FRAMES,
     SOUNDS,
     VIDEOS,
-    Cut,
-    Decoded,
+    ClipSpec,
+    DecodedClip,
     MissingAudio,
     MissingPictures,
     Policy,
@@ -27,7 +27,7 @@ from data_modules.readers.media_streams import Ends, MediaError, ends, has_film
 from zoo.batch import Clip
 
 POLICIES = {"missing_audio": ("error", "silence"), "missing_pictures": ("error", "blank")}
-"""What a user may say of a file that lacks one of the two."""
+"""Settings for a file without sound or without pictures."""
 
 MOST = 10_000
 """Windows of a file; beyond, its timestamps are damaged sooner than it is a day long."""
@@ -61,8 +61,8 @@ class ClipDataModule(DataModule):
         """Refuse a policy that is none, and a stretch that does not go forward."""
         super().require(settings)
         for key, values in POLICIES.items():
-            if (said := settings.get(key, "error")) not in values:
-                raise DataError(f"{key}: expected {' or '.join(values)}, got {said!r}")
+            if (value := settings.get(key, "error")) not in values:
+                raise DataError(f"{key}: expected {' or '.join(values)}, got {value!r}")
         stretch(settings)
 
     def samples_in(self, path: Path, settings: Mapping[str, str]) -> list[Path]:
@@ -93,7 +93,7 @@ class ClipDataModule(DataModule):
         `end`, in seconds, say which stretch of it counts.
 
         Raises:
-            DataError: the file cannot be decoded, lacks a stream, has no such window, or a setting is wrong.
+            DataError: the file cannot be decoded, lacks a stream, has no such window, or a setting is invalid.
         """
         self.require({key: value for key, value in settings.items() if key in self.settings})
         start, end = stretch(settings)
@@ -123,8 +123,8 @@ class ClipDataModule(DataModule):
         return Clip(str(path), decoded.frames, decoded.audio, self.sample_rate, {}, begin), notes
 
     @property
-    def cut(self) -> Cut:
-        """How clips are cut."""
+    def cut(self) -> ClipSpec:
+        """Segments, sample rate and frame size of clips."""
         return {
             "segments": self.segments,
             "segment_seconds": self.segment_seconds,
@@ -134,7 +134,7 @@ class ClipDataModule(DataModule):
 
 
 def stretch(settings: Mapping[str, str]) -> tuple[float, float]:
-    """`start` and `end` in seconds; all of a file where neither is said.
+    """`start` and `end` in seconds; the whole file if neither is given.
 
     Raises:
         DataError: no numbers, or an end that is not behind the start.
@@ -163,12 +163,12 @@ def _window(path: Path) -> tuple[Path, int | None]:
 
 def decode(
     path: Path,
-    cut: Cut,
+    cut: ClipSpec,
     *,
     missing_audio: MissingAudio = "error",
     missing_pictures: MissingPictures = "error",
     start: float = 0.0,
-) -> Decoded:
+) -> DecodedClip:
     """A video, or a sound file beside a folder of frames with its name.
 
     Raises:

@@ -1,13 +1,13 @@
-"""What data modules of point clouds share: preparation, augmentation, reading a user's file, holding objects out.
+"""Base of the data modules of point clouds: preparation, augmentation, a user's file, and hold-out by object.
 
 Sampling and augmentation follow Point-MAE's fine-tuning practice as Mantis uses it: farthest point sampling to N, and
-in training to 1.17 N (1200 for 1024, 2400 for 2048), of which a random N are taken anew in every epoch. Augmentations
+in training to 1.17 N (1200 for 1024, 2400 for 2048), of which a random N are drawn again in every epoch. Augmentations
 draw from a generator seeded by run, epoch and batch, so that a resumed run sees what an uninterrupted one would have
 seen.
 
 Policy for imperfect clouds: copies of a point are left out, fewer points than N are repeated, further columns (normals,
 colours) are not used, all counted in the manifest; coordinates that are not finite, and clouds without extent, are
-errors. How a cloud comes to N points is said in `cloud_preparation`.
+errors. `cloud_preparation` documents the sampling of N points.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ def augment(points: Tensor, kinds: Sequence[str], *, count: int, up: int, genera
     """Random copies of clouds [B, M, 3] -> [B, count, 3].
 
     Args:
-        points: clouds; M > count only where `subset` is asked for.
+        points: clouds; M > count only with `subset`.
         kinds: of `Augmentation`: `subset` (a random `count` of the points), `rotate` (about the up axis),
             `scale_translate` (per axis by 2/3 to 3/2, then by up to 0.2), `jitter` (normal, 0.01, cut at 0.05).
         count: points to keep.
@@ -75,8 +75,8 @@ def augment(points: Tensor, kinds: Sequence[str], *, count: int, up: int, genera
     return points
 
 
-def hold_out(objects: Sequence[str], labels: Sequence[int], share: float) -> list[bool]:
-    """Which samples are held out: a share of every class's objects, by a hash of the object's name.
+def stratified_holdout(objects: Sequence[str], labels: Sequence[int], share: float) -> list[bool]:
+    """Hold out a share of every class's objects, by a hash of the object's name.
 
     All samples of one object go the same way. At least one object of every class that has two is held out, and an
     object that is added to the data moves at most one other.
@@ -92,7 +92,7 @@ def hold_out(objects: Sequence[str], labels: Sequence[int], share: float) -> lis
     return [(label, name) in held for name, label in zip(objects, labels, strict=True)]
 
 
-def few(labels: Sequence[int], shots: int, seed: int) -> list[int]:
+def subsample(labels: Sequence[int], shots: int, seed: int) -> list[int]:
     """Indices of `shots` samples of every class, drawn from `seed`.
 
     Raises:
@@ -108,12 +108,12 @@ def few(labels: Sequence[int], shots: int, seed: int) -> list[int]:
     return sorted(chosen)
 
 
-def standing(path: Path, told: str | None, up: Axis) -> tuple[NDArray[Any], list[str]]:
+def standing(path: Path, stated_up: str | None, up: Axis) -> tuple[NDArray[Any], list[str]]:
     """A file's cloud [M, >= 3] with the axis `up` pointing up, and notes: as users' files and folders are read.
 
     Args:
         path: a file, or FILE#k.
-        told: up axis of the file, where its owner says so.
+        stated_up: up axis of the file, where its owner says so.
         up: that of the data.
 
     Raises:
@@ -122,12 +122,12 @@ def standing(path: Path, told: str | None, up: Axis) -> tuple[NDArray[Any], list
     values, notes = read_points(path)
     if values.ndim != 2 or values.shape[1] < 3:
         return values, notes  # `clean` tells of it
-    values, turned = upright(values, path, told, up)
+    values, turned = upright(values, path, stated_up, up)
     return values, [*notes, *turned]
 
 
 class CloudSet(SampleSet[Cloud]):
-    """One split of clouds, each read and prepared when first asked for, and kept in memory.
+    """One split of clouds, each read and prepared on first access and kept in memory.
 
     Subclasses implement `raw`, and `target` where it is more than one class label.
 
@@ -196,7 +196,7 @@ class CloudDataModule(DataModule):
 
     Args:
         points: N.
-        augment: what training clouds go through, in every epoch anew.
+        augment: augmentations of training clouds, drawn again in every epoch.
     """
 
     sample = Cloud
@@ -273,7 +273,7 @@ class CloudDataModule(DataModule):
         return Cloud(str(path), ready, {}, prepared=preparation.name), notes
 
     def prepare(self, sample: Cloud) -> Cloud:
-        """A cloud of any number of points as the data's own are; what is told of its points goes along with them.
+        """Prepare a cloud of any number of points like the data's own, together with its per-point conditions.
 
         Raises:
             DataError: it is no cloud.

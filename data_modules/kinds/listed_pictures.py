@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_modules.errors import DataError
-from data_modules.kinds.picture_set import Shot
+from data_modules.kinds.picture_set import PictureRecord
 from data_modules.kinds.stored_clouds import require, require_apart
 from data_modules.readers.arrays import read_lines
 
@@ -22,7 +22,7 @@ def listed_shots(
     distributor: str,
     suffix: str = ".jpg",
     gsd: float | None = None,
-) -> dict[str, list[Shot]]:
+) -> dict[str, list[PictureRecord]]:
     """Every split's pictures in the order of its list.
 
     Args:
@@ -36,7 +36,7 @@ def listed_shots(
     Raises:
         DataError: naming the list and line, or the files that are missing.
     """
-    splits: dict[str, list[Shot]] = {}
+    splits: dict[str, list[PictureRecord]] = {}
     for split in SPLITS:
         file = lists.with_name(f"{lists.name}-{split}.txt")
         shots = []
@@ -48,14 +48,14 @@ def listed_shots(
                     f"{where}: {line!r}; expected <class>_<number>{suffix}, the class one of {_few(classes)}"
                 )
             path = folder / kind / f"{stem}{suffix}"
-            shots.append(Shot(f"{kind}/{path.name}", (path,), label=classes.index(kind), gsd=gsd))
+            shots.append(PictureRecord(f"{kind}/{path.name}", (path,), label=classes.index(kind), gsd=gsd))
         require([folder / shot.id for shot in shots], str(file), distributor)
         splits[split] = shots
     require_apart({split: [shot.id for shot in shots] for split, shots in splits.items()}, str(lists.parent))
     return splits
 
 
-def compared(splits: dict[str, list[Shot]], published: dict[str, int], where: str) -> list[str]:
+def compared(splits: dict[str, list[PictureRecord]], published: dict[str, int], where: str) -> list[str]:
     """Lines of `--check`: counts beside the published ones."""
     lines = []
     for split, number in published.items():

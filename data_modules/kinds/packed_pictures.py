@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from data_modules.kinds.picture_set import PLAUSIBLE, PictureSet, Shot
+from data_modules.kinds.picture_set import PLAUSIBLE, PictureRecord, PictureSet
 from data_modules.readers.packed import Packed
 from zoo.batch import Origin, Picture
 
@@ -24,7 +24,7 @@ class PackedSet(PictureSet):
 
     def __init__(
         self,
-        shots: Sequence[Shot],
+        shots: Sequence[PictureRecord],
         packed: Sequence[Packed],
         *,
         max_side: int | None = None,
@@ -40,8 +40,8 @@ class PackedSet(PictureSet):
 
     def key(self, index: int) -> str:
         """sha256 over the pictures and how they are read; questions about one picture share it."""
-        told = f"packed 1 {self.max_side} {' '.join(self.packed[index].hashes)}"
-        return hashlib.sha256(told.encode()).hexdigest()
+        text = f"packed 1 {self.max_side} {' '.join(self.packed[index].hashes)}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def picture_size(self, index: int) -> tuple[int, int] | None:
         """Not known before it is decoded; nor is the GSD, which it would be needed for."""

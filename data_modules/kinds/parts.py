@@ -1,4 +1,4 @@
-"""Which object category a cloud with labelled parts belongs to: given by name or number, and required."""
+"""The required object category of a cloud with labelled parts, by name or number."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from data_modules.errors import DataError
 
 
-def given(points: NDArray[np.float32], category: int) -> dict[str, Tensor]:
-    """What a task is told beside a cloud [N, 3]."""
+def category_condition(points: NDArray[np.float32], category: int) -> dict[str, Tensor]:
+    """The condition `category` of a cloud [N, 3]."""
     return {"category": torch.tensor(category), "points": torch.from_numpy(points)}
 
 

@@ -1,8 +1,7 @@
-"""A split of pictures seen from above, each with its ground sampling distance (GSD), and views of it at other ones.
+"""A split of overhead pictures, each with its ground sampling distance (GSD), and views of it at other ones.
 
-The GSD is the side of a pixel on the ground, in metres, or relative to others where a set knows no more. It travels as
-the condition `gsd`, for the pixels as they are given: where a picture is shrunk, its GSD grows. NaN says that nobody
-knows it.
+The GSD is the side of a pixel on the ground, in metres, or in a relative unit. It becomes the condition `gsd`, for the
+pixels that encoders see: shrinking a picture enlarges its GSD. NaN means unknown.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ from torch import Tensor
 from data_modules.errors import DataError
 from data_modules.kinds.probes import GSD
 from data_modules.readers.raster import Header, content_hash, header, read_picture, size_as_read
-from data_modules.readers.sensors import AS_IT_IS, Look
+from data_modules.readers.sensors import AS_IT_IS, Rendering
 from zoo.batch import METRES, Origin, Picture, Question, SampleSet
 
 PLAUSIBLE = (0.01, 1000.0)
@@ -29,15 +28,15 @@ PLAUSIBLE = (0.01, 1000.0)
 
 
 @dataclass(frozen=True)
-class Shot:
+class PictureRecord:
     """One sample before it is read.
 
     Attributes:
         id: unique within its data set.
         sources: its pictures, as files or as encoded bytes.
         label: class index, where it is classified.
-        gsd: of the files' pixels; None takes what a GeoTIFF says, and is unknown elsewhere.
-        question: asked about it.
+        gsd: of the files' pixels; None takes that of a GeoTIFF, and is unknown for other formats.
+        question: about the picture, or None.
         factor: a view of the same place with a GSD so many times as large.
     """
 
@@ -49,7 +48,7 @@ class Shot:
     factor: float = 1.0
 
 
-def view(shot: Shot, factor: float) -> Shot:
+def view(shot: PictureRecord, factor: float) -> PictureRecord:
     """The same place with its ground sampling distance multiplied."""
     return shot if factor == 1 else replace(shot, id=f"{shot.id} x{factor:g}", factor=factor)
 
@@ -61,8 +60,8 @@ def require_factors(factors: Sequence[float], setting: str) -> tuple[float, ...]
         DataError: none, one that is not above 0, or one that stands twice.
     """
     if not factors or not all(0 < factor < math.inf for factor in factors) or len(set(factors)) < len(factors):
-        told = ", ".join(f"{factor:g}" for factor in factors)
-        raise DataError(f"{setting}: factors {told or 'none'}; expected numbers above 0, each once (1 is no change)")
+        listed = ", ".join(f"{factor:g}" for factor in factors)
+        raise DataError(f"{setting}: factors {listed or 'none'}; expected numbers above 0, each once (1 is no change)")
     return tuple(factors)
 
 
@@ -94,21 +93,27 @@ class PictureSet(SampleSet[Picture]):
         max_side: pictures with a longer side are shrunk to it while they are read; None keeps all pixels.
         bounds: of a plausible GSD, in its unit.
         unit: of the GSD; where it is not metres, what a GeoTIFF says is left out.
-        look: which bands are shown, and which range of their values.
+        rendering: which bands are shown, and which range of their values.
         remarks: counts pictures that needed mending.
     """
 
     def __init__(
         self,
-        shots: Sequence[Shot],
+        shots: Sequence[PictureRecord],
         *,
         max_side: int | None = None,
         bounds: tuple[float, float] = PLAUSIBLE,
         unit: str = METRES,
-        look: Look = AS_IT_IS,
+        rendering: Rendering = AS_IT_IS,
         remarks: Counter[str] | None = None,
     ) -> None:
-        self.shots, self.max_side, self.bounds, self.unit, self.look = list(shots), max_side, bounds, unit, look
+        self.shots, self.max_side, self.bounds, self.unit, self.rendering = (
+            list(shots),
+            max_side,
+            bounds,
+            unit,
+            rendering,
+        )
         self.remarks: Counter[str] = Counter() if remarks is None else remarks
         self._headers: dict[int, Header] = {}
 
@@ -127,7 +132,7 @@ class PictureSet(SampleSet[Picture]):
     def key(self, index: int) -> str:
         """sha256 over the files and how they are read; questions about one picture share it."""
         shot = self.shots[index]
-        digest = hashlib.sha256(f"picture 1 {self.max_side} {shot.factor}{self.look.key}".encode())
+        digest = hashlib.sha256(f"picture 1 {self.max_side} {shot.factor}{self.rendering.key}".encode())
         for source in shot.sources:
             digest.update(content_hash(source, shot.id).encode())
         return digest.hexdigest()
@@ -138,7 +143,7 @@ class PictureSet(SampleSet[Picture]):
         return {} if label is None else {"label": torch.tensor(label)}
 
     def header(self, index: int) -> Header:
-        """What the file of the first picture says, read once."""
+        """Header of the first picture's file, read once."""
         if index not in self._headers:
             self._headers[index] = header(self.shots[index].sources[0], self.where(index))
         return self._headers[index]
@@ -158,30 +163,30 @@ class PictureSet(SampleSet[Picture]):
         if shot.gsd is not None and self.max_side is None:
             return plausible(shot.gsd, where, self.bounds, self.unit) * shot.factor, "told"
         found = self.header(index)
-        told: float | None = shot.gsd
+        gsd: float | None = shot.gsd
         origin: Origin = "told"
-        if told is None and self.unit == METRES:
-            told, origin = found.gsd, "file"
-        if told is None:
+        if gsd is None and self.unit == METRES:
+            gsd, origin = found.gsd, "file"
+        if gsd is None:
             return math.nan, "told"
         shrunk = 1.0 if self.max_side is None else max(1.0, max(found.height, found.width) / self.max_side)
-        return plausible(told, where, self.bounds, self.unit) * shrunk * shot.factor, origin
+        return plausible(gsd, where, self.bounds, self.unit) * shrunk * shot.factor, origin
 
     def question(self, index: int) -> Question | None:
-        """What is asked."""
+        """The question about a picture."""
         return self.shots[index].question
 
     def __getitem__(self, index: int) -> Picture:
         shot, images = self.shots[index], []
         for source in shot.sources:
-            image, notes = read_picture(source, self.where(index), max_side=self.max_side, look=self.look)
+            image, notes = read_picture(source, self.where(index), max_side=self.max_side, rendering=self.rendering)
             self.remarks.update(notes)
             images.append(resample(image, shot.factor))
         gsd, origin = self.gsd(index)
-        told = {GSD: torch.tensor(gsd, dtype=torch.float32)}
+        conditions = {GSD: torch.tensor(gsd, dtype=torch.float32)}
         if self.unit != METRES and shot.gsd is None and self.header(index).gsd is not None:
             self.remarks[f"pictures whose file says metres a pixel, left out where the scale is {self.unit}"] += 1
-        return Picture(shot.id, tuple(images), self.target(index), told, shot.question, origin)
+        return Picture(shot.id, tuple(images), self.target(index), conditions, shot.question, origin)
 
 
 def resample(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What data modules of pictures seen from above share: a user's own file and what is told of it, and the splits."""
+"""Base of the data modules of overhead pictures: a user's own file with its settings, and splits by a hash."""
 
 import hashlib
 import math
@@ -10,26 +10,26 @@ from typing import Annotated, Any
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
-from data_modules.kinds.picture_set import PLAUSIBLE, PictureSet, Shot, per_pixel, plausible
+from data_modules.kinds.picture_set import PLAUSIBLE, PictureRecord, PictureSet, per_pixel, plausible
 from data_modules.kinds.probes import GSD, probes
 from data_modules.readers.formats import READABLE, REFUSED_SUFFIXES
-from data_modules.readers.sensors import Look, parse
+from data_modules.readers.sensors import Rendering, parse
 from zoo.batch import METRES, GroundScale, Picture, Question, SampleSet
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a user says of a picture.
+class Provided:
+    """Settings that a user provides with a picture.
 
     Attributes:
-        gsd: in the unit of the data; None where it is not told.
-        question: asked about it.
-        look: which bands are shown, and which range of their values.
+        gsd: ground sampling distance in the unit of the data, or None.
+        question: about the picture, or None.
+        rendering: bands to show and the range of their values.
     """
 
     gsd: float | None
     question: Question | None
-    look: Look
+    rendering: Rendering
 
 
 class PictureDataModule(DataModule):
@@ -37,9 +37,9 @@ class PictureDataModule(DataModule):
 
     Args:
         max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.
-        gsd_range: metres per pixel outside of which a GSD is taken for a slip of units.
-        bands: which bands are shown, or of which sensor they are; null as the file says.
-        stretch: values that become black and white; null as the sensor's, or by percentiles of each picture.
+        gsd_range: smallest and largest plausible GSD in metres per pixel; values outside raise an error.
+        bands: bands to show, or the sensor they come from; null as the file says.
+        stretch: values that become black and white; null takes the sensor's, or percentiles of each picture.
     """
 
     sample = Picture
@@ -49,11 +49,11 @@ class PictureDataModule(DataModule):
     own_files = "data_modules.folder_pictures.PictureFolder"
     conditions: tuple[str, ...] = (GSD,)
     gsd_unit: str = "m"  # a literal, as it is read from the source
-    """Of the GSD: not every set knows more than ratios."""
+    """Unit of the GSD: some data sets know only ratios."""
     side: int | None = None
-    """Shorter side of the pictures that the GSD is told for, where all are alike: see `zoo.batch.GroundScale`."""
+    """Shorter side in pixels of the pictures that a GSD refers to, if all are alike: see `zoo.batch.GroundScale`."""
     instruction: str = ""
-    """How a model is asked to answer, where training asks in other words than the zoo's."""
+    """Instruction after the question, if training uses another one than the zoo's."""
 
     def __init__(
         self,
@@ -70,74 +70,79 @@ class PictureDataModule(DataModule):
 
     @property
     def ground(self) -> GroundScale:
-        """What the condition `gsd` is measured in."""
+        """Unit and reference size of the condition `gsd`."""
         return GroundScale(self.gsd_unit, self.side)
 
     def measured_in(self, ground: GroundScale) -> None:
-        """Take GSDs as an adapter does, which may have learned of pictures in another unit or of another size."""
+        """Use the unit and size of an adapter, which may have been trained on pictures of other ones."""
         self.gsd_unit, self.side = ground.unit, ground.side
         for samples in self.sets.values():
             if isinstance(samples, PictureSet):
                 samples.unit = ground.unit
 
-    def pictures(self, shots: Sequence[Shot]) -> PictureSet:
+    def pictures(self, shots: Sequence[PictureRecord]) -> PictureSet:
         """A split of these samples."""
         return self._set(shots, self.showing, self.mended)
 
-    def _set(self, shots: Sequence[Shot], look: Look, remarks: Counter[str]) -> PictureSet:
+    def _set(self, shots: Sequence[PictureRecord], rendering: Rendering, remarks: Counter[str]) -> PictureSet:
         return PictureSet(
-            shots, max_side=self.max_side, bounds=self.bounds, unit=self.gsd_unit, look=look, remarks=remarks
+            shots, max_side=self.max_side, bounds=self.bounds, unit=self.gsd_unit, rendering=rendering, remarks=remarks
         )
 
     def probes(self, conditions: Collection[str]) -> dict[str, SampleSet[Picture]]:
-        """Blank pictures, and a wrong or untold GSD, of the test split."""
+        """Interventions on the test split: blank pictures, and a wrong or withheld GSD."""
         return probes(self.sets["test"], conditions)
 
     def report(self) -> dict[str, Any]:
-        """Counts for the manifest, among them pictures that were mended."""
+        """Counts for the manifest, including pictures that were repaired."""
         self.remarks |= self.mended
         return super().report()
 
-    def told(self, settings: dict[str, str]) -> Told:
-        """What `gsd=`, `question="..."`, `choices="one|two|three"`, `bands=` and `stretch=` say; taken out of them.
+    def provided(self, settings: dict[str, str]) -> Provided:
+        """Parse and remove `gsd=`, `question="..."`, `choices="one|two|three"`, `bands=` and `stretch=`.
 
         Raises:
-            DataError: a GSD that is no number, choices that are none or without a question, or bands or a range that
-                are none.
+            DataError: a GSD that is no number, empty choices or choices without a question, unknown bands or range.
         """
-        told, question, choices = (settings.pop(name, None) for name in ("gsd", "question", "choices"))
-        look = parse(settings.pop("bands", None) or self.bands, settings.pop("stretch", None) or self.stretch)
+        gsd_text, question, choices = (settings.pop(name, None) for name in ("gsd", "question", "choices"))
+        rendering = parse(settings.pop("bands", None) or self.bands, settings.pop("stretch", None) or self.stretch)
         try:
-            gsd = None if told is None else float(told)
+            gsd = None if gsd_text is None else float(gsd_text)
         except ValueError:
-            raise DataError(f"gsd: expected {per_pixel(self.gsd_unit)}, got {told!r}") from None
+            raise DataError(f"gsd: expected {per_pixel(self.gsd_unit)}, got {gsd_text!r}") from None
         options = tuple(word.strip() for word in choices.split("|")) if choices else ()
         if choices and question is None:
             raise DataError('choices without a question; expected question="..." beside them')
         if choices and not all(options):
             raise DataError(f"choices: expected words between bars, like 'field|forest|water', got {choices!r}")
-        return Told(gsd, None if question is None else Question(question, options, instruction=self.instruction), look)
+        return Provided(
+            gsd, None if question is None else Question(question, options, instruction=self.instruction), rendering
+        )
 
     def require(self, settings: Mapping[str, str]) -> None:
-        """Refuse a GSD that is no number or not plausible, choices that are none, and bands or ranges that are none."""
+        """Refuse a GSD that is no number or not plausible, empty choices, and unknown bands or ranges."""
         super().require(settings)
-        told = self.told(dict(settings))
-        if told.gsd is not None:
-            plausible(told.gsd, "the command", self.bounds, self.gsd_unit)
+        provided = self.provided(dict(settings))
+        if provided.gsd is not None:
+            plausible(provided.gsd, "the command", self.bounds, self.gsd_unit)
 
-    def asked(self, settings: Mapping[str, str]) -> Question | None:
+    def question_from(self, settings: Mapping[str, str]) -> Question | None:
         """The question among these settings."""
-        return self.told(dict(settings)).question
+        return self.provided(dict(settings)).question
 
     def read(self, path: Path, settings: dict[str, str]) -> tuple[Picture, list[str]]:
-        """A picture as `told` of it; the GSD of a GeoTIFF is read from the file unless it is given.
+        """A picture with the `provided` settings; the GSD of a GeoTIFF is read from the file unless it is provided.
 
         Raises:
-            DataError: no picture, or a GSD that is none.
+            DataError: the file is no picture, or its GSD is not usable.
         """
-        told = self.told(settings)
-        # Remarks of its own: those of the data set are of other pictures.
-        samples = self._set([Shot(str(path), (path,), gsd=told.gsd, question=told.question)], told.look, Counter())
+        provided = self.provided(settings)
+        # Separate remarks: those of the data set are about other pictures.
+        samples = self._set(
+            [PictureRecord(str(path), (path,), gsd=provided.gsd, question=provided.question)],
+            provided.rendering,
+            Counter(),
+        )
         picture = samples[0]
         known = GSD not in self.conditions or not math.isnan(float(picture.conditions[GSD]))
         how = "METRES tells it" if self.gsd_unit == METRES else f"NUMBER tells it, {self.gsd_unit}"
@@ -146,11 +151,11 @@ class PictureDataModule(DataModule):
 
 
 def split(ids: Sequence[str], strata: Sequence[Any], shares: dict[str, float]) -> dict[str, list[int]]:
-    """Rows by split: a share of every stratum, ranked by a hash of the id; what is left is `train`.
+    """Rows by split, stratified and ranked by a hash of the id; the rest is `train`.
 
     Args:
-        ids: names.
-        strata: of each.
+        ids: name of each row.
+        strata: stratum of each row.
         shares: of `test`, `val`, ... in every stratum, rounded.
     """
     members: dict[Any, list[int]] = {}

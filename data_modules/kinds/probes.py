@@ -1,4 +1,4 @@
-"""A split of pictures seen otherwise: blank, or told a wrong scale or none, to measure what answers rest on."""
+"""Interventions on a split of pictures: blank pictures, or a wrong or withheld scale."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -19,7 +19,7 @@ class Probe(SampleSet[Picture]):
     Args:
         samples: the split.
         rows: which of its samples, in which order; one may stand several times.
-        gsd: told in place of the right one, one a row; None tells the right one.
+        gsd: replaces the right one, one a row; None keeps it.
         blank: show a grey picture of the same size.
     """
 
@@ -36,24 +36,24 @@ class Probe(SampleSet[Picture]):
         return self.samples.id(self.rows[index])
 
     def key(self, index: int) -> str:
-        """Of the sample behind, marked where it is blank."""
+        """Key of the original sample, marked if it is blank."""
         return ("blank " if self.blank else "") + self.samples.key(self.rows[index])
 
     def picture_size(self, index: int) -> tuple[int, int] | None:
-        """Of the picture behind."""
+        """Size of the original picture."""
         return self.samples.picture_size(self.rows[index])
 
     def target(self, index: int) -> dict[str, Tensor]:
-        """Of the sample behind."""
+        """As in the original sample."""
         return self.samples.target(self.rows[index])
 
     def conditions(self, index: int) -> dict[str, Tensor]:
-        """Of the sample behind, with the other GSD."""
+        """Conditions of the original sample, with the replaced GSD."""
         right = self.samples.conditions(self.rows[index])
         return right if self.gsd is None else {**right, GSD: torch.tensor(self.gsd[index], dtype=torch.float32)}
 
     def question(self, index: int) -> Question | None:
-        """Of the sample behind."""
+        """As in the original sample."""
         return self.samples.question(self.rows[index])
 
     def __getitem__(self, index: int) -> Picture:
@@ -66,9 +66,9 @@ class Probe(SampleSet[Picture]):
 def probes(samples: SampleSet[Picture], conditions: Collection[str]) -> dict[str, SampleSet[Picture]]:
     """The probes of a test split.
 
-    `blank_image` where questions are asked. For methods that use the GSD, where it is known: `wrong_gsd`, three copies
-    of the split, each told the GSD of another sample a quarter of the ranking further on (four equally frequent scales
-    are thereby exchanged in a circle; a copy that would be told its own GSD is left out), and `unknown_gsd`.
+    `blank_image` for questions. For methods that use a known GSD: `wrong_gsd`, three copies of the split, each with the
+    GSD of another sample a quarter of the ranking further on, and `unknown_gsd`. Four equally frequent scales are
+    thereby exchanged in a circle; a copy that would get its own GSD is left out.
     """
     every = range(len(samples))
     found: dict[str, SampleSet[Picture]] = {}
@@ -76,15 +76,15 @@ def probes(samples: SampleSet[Picture], conditions: Collection[str]) -> dict[str
         found["blank_image"] = Probe(samples, every, gsd=None, blank=True)
     if GSD not in conditions:
         return found
-    told = [float(samples.conditions(i)[GSD]) for i in every]
-    known = sorted((i for i in every if not math.isnan(told[i])), key=lambda i: (told[i], samples.id(i)))
-    ranking = [told[i] for i in known]
+    gsds = [float(samples.conditions(i)[GSD]) for i in every]
+    known = sorted((i for i in every if not math.isnan(gsds[i])), key=lambda i: (gsds[i], samples.id(i)))
+    ranking = [gsds[i] for i in known]
     shifted = [
         (i, ranking[(rank + quarter * len(known) // 4) % len(known)])
         for quarter in (1, 2, 3)
         for rank, i in enumerate(known)
     ]
-    if wrong := [(i, gsd) for i, gsd in shifted if gsd != told[i]]:
+    if wrong := [(i, gsd) for i, gsd in shifted if gsd != gsds[i]]:
         found["wrong_gsd"] = Probe(samples, [i for i, _ in wrong], gsd=[gsd for _, gsd in wrong])
     if known:
         found["unknown_gsd"] = Probe(samples, every, gsd=[math.nan] * len(samples))

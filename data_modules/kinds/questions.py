@@ -12,7 +12,7 @@ One object a line, in UTF-8:
     kind       the sub-task
     id         unique name; optional, "train:12" for line 12 of train.jsonl otherwise
 
-Further keys are passed over. Pictures are told apart by their contents, so that a copy under another name is the same.
+Further keys are ignored. Pictures are identified by their contents, so that a copy under another name is the same.
 """
 
 import os
@@ -26,10 +26,10 @@ from typing import Any
 
 from data_modules.check import Checkable
 from data_modules.errors import DataError
-from data_modules.kinds.picture_set import Shot, plausible
+from data_modules.kinds.picture_set import PictureRecord, plausible
 from data_modules.kinds.pictures import split
 from data_modules.kinds.probes import Probe
-from data_modules.readers.lines import Line, Mistakes, json_lines
+from data_modules.readers.lines import ErrorCollector, Line, json_lines
 from data_modules.readers.raster import content_hash
 from zoo.batch import Question, SampleSet
 
@@ -42,7 +42,7 @@ KEYS = ("image", "question", "choices", "answer", "gsd", "source", "kind")
 WHOLE = "questions.jsonl"
 
 SHARE = 0.1
-"""Of pictures for val, and for test, where one file is split."""
+"""Share of pictures for val, and for test, if one file is split."""
 
 POOL = 10
 """Sub-tasks with fewer groups of pictures are split together, as a tenth of them would be none."""
@@ -71,13 +71,13 @@ def letters(found: Sequence[Any], choices: Sequence[str], where: str) -> str:
 class Asked:
     """A question of one line, the source of its pictures, and the place for messages."""
 
-    shot: Shot
+    shot: PictureRecord
     source: str
     where: str
 
     @property
     def question(self) -> Question:
-        """What is asked."""
+        """The question."""
         assert self.shot.question is not None
         return self.shot.question
 
@@ -124,7 +124,9 @@ def parse(line: Line, root: Path, bounds: tuple[float, float]) -> Asked:
     question = Question(row["question"], tuple(choices), answer, row["kind"], instruction=SEVERAL if several else "")
     paths = tuple(Path(os.path.normpath(root / name)) for name in names)
     return Asked(
-        Shot(row.get("id", f"{line.path.stem}:{line.number}"), paths, gsd=gsd, question=question), row["source"], where
+        PictureRecord(row.get("id", f"{line.path.stem}:{line.number}"), paths, gsd=gsd, question=question),
+        row["source"],
+        where,
     )
 
 
@@ -138,24 +140,24 @@ def read_questions(paths: Sequence[Path], root: Path, bounds: tuple[float, float
     Raises:
         DataError: the first ten of all mistakes, among them missing pictures and names that stand twice.
     """
-    mistakes = Mistakes()
+    errors = ErrorCollector()
     files: list[list[Asked]] = []
     for path in paths:
         files.append([])
-        for line in json_lines(path, mistakes):
-            with mistakes.catch():
+        for line in json_lines(path, errors):
+            with errors.catch():
                 files[-1].append(parse(line, root, bounds))
     seen: set[Path] = set()
     named: dict[str, str] = {}
-    for asked in (asked for file in files for asked in file):
-        for picture in asked.shot.sources:
+    for item in (item for file in files for item in file):
+        for picture in item.shot.sources:
             if isinstance(picture, Path) and picture not in seen:
                 seen.add(picture)
                 if not picture.is_file():
-                    mistakes.found.append(f"{asked.where}: picture {picture} does not exist")
-        if (other := named.setdefault(asked.shot.id, asked.where)) != asked.where:
-            mistakes.found.append(f"{asked.where}: id {asked.shot.id!r} stands also in {other}")
-    mistakes.settle()
+                    errors.messages.append(f"{item.where}: picture {picture} does not exist")
+        if (other := named.setdefault(item.shot.id, item.where)) != item.where:
+            errors.messages.append(f"{item.where}: id {item.shot.id!r} stands also in {other}")
+    errors.raise_all()
     return files
 
 
@@ -193,13 +195,13 @@ def by_picture(rows: Sequence[Asked], splits: Sequence[str]) -> dict[str, list[A
             picture = leader[picture]
         return picture
 
-    shown = [asked.pictures() for asked in rows]
+    shown = [item.pictures() for item in rows]
     for pictures in shown:
         leads = sorted(map(lead, pictures))
         leader.update(dict.fromkeys(leads, leads[0]))
     kinds: dict[str, Counter[str]] = {}
-    for asked, pictures in zip(rows, shown, strict=True):
-        kinds.setdefault(lead(pictures[0]), Counter())[asked.question.kind] += 1
+    for item, pictures in zip(rows, shown, strict=True):
+        kinds.setdefault(lead(pictures[0]), Counter())[item.question.kind] += 1
     strata = {group: min(count, key=lambda kind: (-count[kind], kind)) for group, count in kinds.items()}
     sizes = Counter(strata.values())
     groups = list(strata)
@@ -210,8 +212,8 @@ def by_picture(rows: Sequence[Asked], splits: Sequence[str]) -> dict[str, list[A
     )
     of = {groups[row]: name for name, chosen in found.items() for row in chosen}
     parts: dict[str, list[Asked]] = {name: [] for name in splits}
-    for asked, pictures in zip(rows, shown, strict=True):
-        parts[of[lead(pictures[0])]].append(asked)
+    for item, pictures in zip(rows, shown, strict=True):
+        parts[of[lead(pictures[0])]].append(item)
     return parts
 
 
@@ -222,7 +224,7 @@ class PerPicture:
         self.data = data
 
     def check(self) -> list[str]:
-        """Of the data module."""
+        """The data module's own."""
         return self.data.check()
 
     def splits(self) -> dict[str, SampleSet[Any]]:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from data_modules.errors import DataError
 from data_modules.kinds.clouds import CloudDataModule, CloudSet
-from data_modules.readers.arrays import SHOWN, Clouds
+from data_modules.readers.arrays import Clouds
+from data_modules.readers.lines import FEW
 from zoo.batch import Cloud, SampleSet
 
 
 @dataclass(frozen=True)
-class Stored:
+class CloudRecords:
     """Clouds with a name, a class and a place (file, or file and row) each."""
 
     clouds: Clouds
@@ -42,7 +43,7 @@ class StoredSet(CloudSet):
         self,
         data: CloudDataModule,
         split: str,
-        stored: Stored,
+        stored: CloudRecords,
         rows: Sequence[int] | None = None,
         *,
         labels: Sequence[int] | None = None,
@@ -65,7 +66,9 @@ class StoredSet(CloudSet):
         return self.stored.places[self.rows[index]]
 
 
-def divide(data: CloudDataModule, train: Stored, test: Stored, held: Sequence[bool]) -> dict[str, SampleSet[Cloud]]:
+def make_splits(
+    data: CloudDataModule, train: CloudRecords, test: CloudRecords, held: Sequence[bool]
+) -> dict[str, SampleSet[Cloud]]:
     """Splits: `train` without what is held out of it, this as `val`, and `test` as it stands."""
     return {
         "train": StoredSet(data, "train", train, [row for row, out in enumerate(held) if not out]),
@@ -117,8 +120,7 @@ def require(paths: Sequence[Path], what: str, distributor: str) -> None:
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise DataError(
-            f"{what}: {len(missing)} of {len(paths)} files are missing, e.g. {', '.join(missing[:SHOWN])}. "
-            f"{distributor}"
+            f"{what}: {len(missing)} of {len(paths)} files are missing, e.g. {', '.join(missing[:FEW])}. {distributor}"
         )
 
 

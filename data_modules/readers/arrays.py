@@ -1,6 +1,6 @@
 """Lists of samples and their arrays as point-cloud benchmarks store them: text tables, `.npy`, `.npz` and HDF5."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,23 +12,26 @@ from data_modules.readers import hdf5
 from data_modules.readers.foreign import reason, require_file
 from data_modules.readers.point_files import read_table
 
-SHOWN = 5
-
 
 class Clouds(Protocol):
-    """Clouds by index: an array [n, M, >= 3], or `Tables`."""
+    """Clouds by index: an array [n, M, >= 3], or `LazyClouds`."""
 
     def __getitem__(self, index: int, /) -> NDArray[Any]: ...
 
 
-class Tables:
-    """One file a cloud, read when it is asked for."""
+class LazyClouds:
+    """One file per cloud, read on access.
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
+    Args:
+        paths: of the files.
+        read: from a path to a table [M, >= 3].
+    """
+
+    def __init__(self, paths: Sequence[Path], read: Callable[[Path], NDArray[Any]] = read_table) -> None:
+        self.paths, self.read = list(paths), read
 
     def __getitem__(self, index: int, /) -> NDArray[Any]:
-        return read_table(self.paths[index])
+        return self.read(self.paths[index])
 
 
 def read_arrays(
@@ -46,7 +49,7 @@ def read_arrays(
             raise ValueError("it holds one array without a key")
         with opened as file:
             keys = sorted(file)
-            found = {key: np.asarray(file[key]) for key in (*required, *optional) if key in keys}
+            arrays = {key: np.asarray(file[key]) for key in (*required, *optional) if key in keys}
     except FileNotFoundError:
         raise DataError(f"{path} does not exist. {distributor}") from None
     except DataError:
@@ -55,9 +58,9 @@ def read_arrays(
         raise DataError(
             f"{path} cannot be read, so it is damaged or cut short: {reason(error)}. {distributor}"
         ) from error
-    if set(required) - set(found):
+    if set(required) - set(arrays):
         raise DataError(f"{path} holds the keys {', '.join(keys)}; expected {', '.join(required)}. {distributor}")
-    return found
+    return arrays
 
 
 def read_lines(path: Path, distributor: str) -> list[tuple[str, str]]:

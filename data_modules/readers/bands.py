@@ -36,10 +36,11 @@ from rasterio.io import MemoryFile
 
 from data_modules.errors import DataError
 from data_modules.readers import sensors
-from data_modules.readers.sensors import AS_IT_IS, PERCENTILE, SENSORS, Look, Range, Sensor
+from data_modules.readers.sensors import AS_IT_IS, SENSORS, Rendering, Sensor
+from data_modules.readers.stretch import physical, stretched
 
 ERRORS = (RasterioError, CPLE_BaseError)
-"""What rasterio raises; some of GDAL's own errors pass through it unnamed."""
+"""Errors that rasterio raises; some of GDAL's own pass through it."""
 
 Driver = Literal["GTiff", "PNG", "JP2OpenJPEG"]
 
@@ -70,14 +71,6 @@ EMPTY = "no pixel holds data: all are transparent, nodata, no number, or 0 of mo
 
 SENTINEL2_BANDS, SENTINEL2_RGB = 13, (4, 3, 2)
 
-REFLECTANCE = 2.0
-"""Real numbers up to it are reflectances, larger ones are stored numbers."""
-
-PERCENTILES = (2.0, 98.0)
-
-SAMPLED = 1000
-"""Rows and columns at most that percentiles are taken of."""
-
 ALWAYS = ("GTiff", "PNG")
 """Drivers of every GDAL."""
 
@@ -93,7 +86,7 @@ def opened(source: Path | bytes, driver: Driver) -> Iterator[Any]:
                 f"{where}: this GDAL was built without {driver}; pip install --force-reinstall --only-binary :all: "
                 "rasterio brings one with it, or write it as GeoTIFF"
             )
-        # That a picture has no coordinate system is no news, and told by a GSD that is not known.
+        # A picture without coordinates is common, and is reported by its unknown GSD.
         stack.enter_context(warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning))
         if isinstance(source, bytes):
             yield stack.enter_context(stack.enter_context(MemoryFile(source)).open(driver=driver))
@@ -103,12 +96,12 @@ def opened(source: Path | bytes, driver: Driver) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The bands that are shown.
+    """The bands to show.
 
     Attributes:
         bands: one, or red, green and blue, counted from 1.
-        sensor: that they are of, where that is known.
-        notes: on how they were found.
+        sensor: that they come from, if it is known.
+        notes: on how they were chosen.
     """
 
     bands: list[int]
@@ -116,20 +109,20 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
 
-def colour_bands(raster: Any, name: str, look: Look = AS_IT_IS) -> Chosen:
-    """Which bands are shown.
+def colour_bands(raster: Any, name: str, rendering: Rendering = AS_IT_IS) -> Chosen:
+    """The bands to show.
 
     Raises:
-        DataError: it is not clear which bands are the colours, or there are none such as are told.
+        DataError: it is not clear which bands are the colours, or the requested bands do not exist.
     """
     marks, names = list(raster.colorinterp), list(raster.descriptions)
     further = [band for band, mark in enumerate(marks, 1) if mark != ColorInterp.alpha]
-    if look.sensor:
-        sensor = SENSORS[look.sensor]
-        found = sensors.of_sensor(look.sensor, len(further), names, name)
+    if rendering.sensor:
+        sensor = SENSORS[rendering.sensor]
+        found = sensors.of_sensor(rendering.sensor, len(further), names, name)
         return Chosen(found, sensor, (RADAR,) if sensor.radar else ())
-    if look.bands:
-        return Chosen(_told(look.bands, raster, name))
+    if rendering.bands:
+        return Chosen(_by_name_or_number(rendering.bands, raster, name))
     if raster.count == SENTINEL2_BANDS and raster.dtypes[0] == "uint16":
         note = "pictures of 13 bands, taken for Sentinel-2: bands 4, 3, 2 up to 2750 are shown"
         return Chosen(list(SENTINEL2_RGB), replace(SENSORS["sentinel-2-l1c"], nodata=None), (note,))
@@ -154,30 +147,32 @@ def colour_bands(raster: Any, name: str, look: Look = AS_IT_IS) -> Chosen:
     return Chosen(chosen, None, tuple(notes))
 
 
-def _told(bands: tuple[int | str, ...], raster: Any, name: str) -> list[int]:
+def _by_name_or_number(bands: tuple[int | str, ...], raster: Any, name: str) -> list[int]:
     names = list(raster.descriptions)
     found = [band if isinstance(band, int) else (sensors.by_name([band], names) or [0])[0] for band in bands]
     if any(not 1 <= band <= raster.count for band in found):
         called = f", called {', '.join(str(n) for n in names)}" if any(names) else " without names"
-        asked = ",".join(str(band) for band in bands)
-        raise DataError(f"{name}: bands={asked}; expected numbers from 1 to {raster.count}, of its bands{called}")
+        requested = ",".join(str(band) for band in bands)
+        raise DataError(f"{name}: bands={requested}; expected numbers from 1 to {raster.count}, of its bands{called}")
     return found
 
 
-def pixels(raster: Any, size: tuple[int, int], name: str, look: Look = AS_IT_IS) -> tuple[NDArray[np.uint8], list[str]]:
+def pixels(
+    raster: Any, size: tuple[int, int], name: str, rendering: Rendering = AS_IT_IS
+) -> tuple[NDArray[np.uint8], list[str]]:
     """uint8 [H, W, 3] RGB, and notes.
 
     Args:
         raster: an open data set.
-        size: H and W to read; areas are averaged where they are smaller than the file's.
+        size: H and W to read; areas are averaged if they are smaller than the file's.
         name: of the file, for messages.
-        look: what is told of its bands and values.
+        rendering: requested bands and range of values.
 
     Raises:
-        DataError: bands or numbers that make no picture, or no data at all.
+        DataError: the bands or numbers make no picture, or hold no data.
         ERRORS: the file is damaged.
     """
-    chosen = colour_bands(raster, name, look)
+    chosen = colour_bands(raster, name, rendering)
     bands, notes = chosen.bands, list(chosen.notes)
     kind = np.dtype(raster.dtypes[bands[0] - 1])
     if kind.kind not in "uif":
@@ -197,9 +192,9 @@ def pixels(raster: Any, size: tuple[int, int], name: str, look: Look = AS_IT_IS)
     if palette:
         values, opaque = _looked_up(values[0], raster.colormap(1))
         shown = np.minimum(shown, opaque)
-    elif kind != np.uint8 or look.stretch:
+    elif kind != np.uint8 or rendering.stretch:
         shown = np.where(np.isfinite(values).all(0) & bool(values.any()), shown, 0).astype(np.uint8)
-        values, more = _stretched(_physical(values, raster, bands), shown > 0, chosen.sensor, look, kind, name)
+        values, more = stretched(physical(values, raster, bands), shown > 0, chosen.sensor, rendering, kind, name)
         notes += more
     elif depth < 8:
         values = values * np.uint8(255 // (2**depth - 1))
@@ -214,90 +209,9 @@ def pixels(raster: Any, size: tuple[int, int], name: str, look: Look = AS_IT_IS)
     return np.ascontiguousarray(values.transpose(1, 2, 0), dtype=np.uint8), notes
 
 
-def _physical(values: NDArray[Any], raster: Any, bands: list[int]) -> tuple[NDArray[Any], bool]:
-    """Values by the scale and offset that the file gives its bands, and whether it gives any."""
-    scales, offsets = ([float(given[band - 1]) for band in bands] for given in (raster.scales, raster.offsets))
-    if set(scales) == {1.0} and set(offsets) == {0.0}:
-        return values, False
-    shape = (-1, 1, 1)
-    return values.astype(np.float64) * np.reshape(scales, shape) + np.reshape(offsets, shape), True
-
-
-def _stretched(
-    given: tuple[NDArray[Any], bool],
-    valid: NDArray[np.bool_],
-    sensor: Sensor | None,
-    look: Look,
-    kind: np.dtype[Any],
-    name: str,
-) -> tuple[NDArray[np.uint8], list[str]]:
-    """uint8 [1 or 3, H, W] of what is told of the values, of the sensor's own, or of each band's percentiles.
-
-    Raises:
-        DataError: radar that is no backscatter.
-    """
-    values, scaled = given
-    notes: list[str] = []
-    ranges: tuple[Range, ...] = look.stretch if isinstance(look.stretch, tuple) else ()
-    if sensor and sensor.radar:
-        values = _decibels(values, valid, kind, scaled, name)
-        ranges = ranges or sensor.shown
-    elif sensor and sensor.shown and not look.stretch:
-        stored = not scaled and (kind.kind != "f" or bool((values[:, valid] > REFLECTANCE).any()))
-        undone = (sensor.offset, sensor.scale) if stored else (0.0, 1.0)
-        ranges = tuple(((low - undone[0]) / undone[1], (high - undone[0]) / undone[1]) for low, high in sensor.shown)
-    if look.stretch == PERCENTILE or not ranges:
-        ranges = tuple(_percentiles(band, valid) for band in values)
-        if look.stretch != PERCENTILE:
-            notes.append(
-                f"pictures of {kind} values, stretched to 8 bits between their percentiles 2 and 98 (stretch=LOW..HIGH "
-                "shows all of them alike)"
-            )
-    elif len(ranges) < len(values):
-        ranges = ranges[:1] * len(values)
-    return np.stack([_scaled(band, *ends) for band, ends in zip(values, ranges, strict=False)]), notes
-
-
-def _decibels(
-    values: NDArray[Any], valid: NDArray[np.bool_], kind: np.dtype[Any], scaled: bool, name: str
-) -> NDArray[np.float64]:
-    """VV, VH and VV - VH in decibels, [3, H, W], of decibels or of linear power.
-
-    Raises:
-        DataError: whole numbers, whose calibration nobody knows.
-    """
-    if kind.kind != "f" and not scaled:
-        raise DataError(
-            f"{name}: radar as {kind}, which is not calibrated; expected backscatter in decibels or linear power "
-            "(real numbers), or bands=1,2,1 stretch=percentile to see it as it is"
-        )
-    found = values.astype(np.float64)
-    if not (found[:2, valid] < 0).any():
-        with np.errstate(divide="ignore"):
-            found = 10 * np.log10(found)
-    return np.stack([found[0], found[1], np.nan_to_num(found[0] - found[1])])
-
-
 def _looked_up(values: NDArray[Any], palette: dict[int, tuple[int, ...]]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """uint8 [3, H, W] RGB and [H, W] opacity of the entries of a palette."""
     table = np.zeros((np.iinfo(values.dtype).max + 1, 4), np.uint8)
     table[list(palette)] = list(palette.values())
     colours = table[values].transpose(2, 0, 1)
     return colours[:3], colours[3]
-
-
-def _percentiles(band: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[float, float]:
-    """The range that a band is stretched from; its extremes where the percentiles coincide."""
-    step = max(1, max(band.shape) // SAMPLED)
-    sample = band[::step, ::step][valid[::step, ::step]]
-    if not sample.size:
-        return 0.0, 1.0
-    low, high = (float(np.percentile(sample, percentile)) for percentile in PERCENTILES)
-    return (low, high) if low < high else (float(sample.min()), float(sample.max()))
-
-
-def _scaled(band: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """low..high as 1..255, what lies outside as the nearer end; no number becomes 0."""
-    share = (band.astype(np.result_type(band, np.float32)) - low) / ((high - low) or 1.0)
-    scaled: NDArray[np.uint8] = np.nan_to_num(np.rint(1 + 254 * share.clip(0, 1)), nan=0).astype(np.uint8)
-    return scaled

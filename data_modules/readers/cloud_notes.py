@@ -1,4 +1,4 @@
-"""What a cloud's owner should know of a file: points that nobody measured, lost digits, and which axis points up."""
+"""Warnings about a cloud's file: placeholder points, lost digits, and the axis that points up."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ UP: dict[str, Axis] = {".las": "z", ".laz": "z", ".bin": "z", ".glb": "y"}
 """Formats that say which axis points up: by their specification, or by the sensor that they are of."""
 
 COARSE = 1e-3
-"""Steps between coordinates, as a share of the cloud's extent, that are told of."""
+"""Smallest step between coordinates that is reported, as a share of the cloud's extent."""
 
 
 def measured(values: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
@@ -47,21 +47,21 @@ def lost_digits(values: NDArray[Any]) -> list[str]:
     ]
 
 
-def upright(values: NDArray[Any], path: Path, told: str | None, wanted: Axis) -> tuple[NDArray[Any], list[str]]:
-    """The cloud turned so that its up axis is the wanted one, and a note where nobody had told which it is.
+def upright(values: NDArray[Any], path: Path, stated: str | None, wanted: Axis) -> tuple[NDArray[Any], list[str]]:
+    """Turn the cloud so that its up axis is the requested one; a note if its own up axis was not stated.
 
     Args:
         values: [M, >= 3].
         path: the file; some formats say which axis points up.
-        told: the file's up axis, by its owner; None where he said nothing.
+        stated: the file's up axis as the user stated it, or None.
         wanted: up axis of the adapter's data.
     """
     suffix = path.suffix.lower().partition("#")[0]
-    found = told or UP.get(suffix, wanted)
+    found = stated or UP.get(suffix, wanted)
     if found == wanted:
         return values, []
     shift = AXES[wanted] - AXES[found]
     # Axes are exchanged in a cycle, so that nothing is mirrored.
     turned = np.concatenate([values[:, [(k - shift) % 3 for k in range(3)]], values[:, 3:]], axis=1)
     known = f"{found} points up in {suffix} files, {wanted} in the data of this adapter: the cloud is turned (up= says "
-    return turned, [] if told else [known + "otherwise)"]
+    return turned, [] if stated else [known + "otherwise)"]

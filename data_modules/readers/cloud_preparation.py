@@ -1,4 +1,4 @@
-"""From any number of points to N: the one way for training, evaluation, prediction, the page and Python.
+"""Samples N points from any number of points, in the same way for training, evaluation and prediction.
 
 1. Exact duplicates out, the rest ordered by their coordinates; of more than MOST_SAMPLED points so many are drawn by a
    hash of their coordinates. 2. Mean to the origin and farthest point to distance one, where a data set asks for it.
@@ -31,7 +31,7 @@ MOST_SAMPLED = 100_000
 
 
 class Prepared(NamedTuple):
-    """What a cloud became.
+    """A prepared cloud.
 
     Attributes:
         points: float32 [N, 3].
@@ -58,7 +58,7 @@ class Preparation:
 
     @property
     def name(self) -> str:
-        """What a prepared cloud says of itself, so that it is not prepared again."""
+        """Marker of a prepared cloud, so that it is not prepared again."""
         return f"cloud {VERSION} {self.points} {self.unit}"
 
     def __call__(self, values: NDArray[Any], where: str, remarks: Counter[str] | None = None) -> Prepared:
@@ -67,7 +67,7 @@ class Preparation:
         Args:
             values: coordinates in the first three columns.
             where: the cloud, for messages.
-            remarks: counts what was passed over or made up.
+            remarks: counts points left out and points repeated.
 
         Raises:
             DataError: as `clean`.
@@ -147,7 +147,7 @@ def _hash(points: NDArray[np.float64]) -> NDArray[np.uint64]:
 
 
 def copies(points: NDArray[Any]) -> int:
-    """How often the commonest point of [M, >= 3] stands there."""
+    """Number of repetitions of the most frequent point in [M, >= 3]."""
     hashes = _hash(points[:, :3].astype(np.float64) + 0.0)
     return int(np.unique(hashes, return_counts=True)[1].max()) if len(hashes) else 0
 

@@ -1,7 +1,6 @@
-"""The gate for files of unknown origin: what is opened is a regular file of a bounded size, and whatever a decoder
-raises over it is told in one line.
+"""Checks for untrusted files: only regular files of a bounded size are opened, and any decoder error becomes one line.
 
-A pipe has no end and a device none either; whoever opens them waits for ever or fills the memory.
+Pipes and devices have no end: opening them would block for ever or fill the memory.
 """
 
 import os
@@ -19,23 +18,23 @@ KINDS = {
 }
 
 LARGEST = 2 << 30
-"""Bytes of a file that is read whole, and of an array that is taken out of one."""
+"""Largest size in bytes of a file that is read whole, and of an array inside a file."""
 
 LARGEST_TEXT = 256 << 20
-"""Bytes of a list of a user's files or questions."""
+"""Largest size in bytes of a list of files or questions."""
 
 
 def require_file(path: Path, *, most: int | None = None, empty: bool = False) -> None:
-    """Nothing else than a regular file, not empty, and not too large; links are followed. Does not open it.
+    """Refuse anything but a regular file that is not empty and not too large. Follows links; does not open the file.
 
     Args:
         path: of the file.
-        most: bytes that it may have; None where it is read piece by piece.
-        empty: it may hold nothing.
+        most: largest size in bytes; None if it is read piece by piece.
+        empty: whether it may be empty.
 
     Raises:
-        FileNotFoundError: there is none.
-        DataError: it is something else, empty or too large.
+        FileNotFoundError: it does not exist.
+        DataError: it is no regular file, empty or too large.
     """
     try:
         found = path.stat()
@@ -62,10 +61,10 @@ def is_irregular(path: Path) -> bool:
 
 
 def read_text(path: Path, *, most: int = LARGEST_TEXT) -> str:
-    """The text of a user's list, in UTF-8 with or without a mark.
+    """The text of a user's list, in UTF-8 with or without a byte-order mark.
 
     Raises:
-        DataError: no regular file, too large, unreadable, or no text, with the line.
+        DataError: no regular file, too large, unreadable, or not UTF-8, naming the line.
     """
     try:
         require_file(path, most=most, empty=True)
@@ -80,7 +79,7 @@ def read_text(path: Path, *, most: int = LARGEST_TEXT) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What a decoder's error says, in one short line that is never empty."""
+    """A decoder's error as one short line that is never empty."""
     if isinstance(error, MemoryError):
         return "it is too large for the memory"
     if isinstance(error, RecursionError):

@@ -34,7 +34,7 @@ REFUSED_SUFFIXES = (
     *(".vrt", ".heic", ".heif", ".jxl", ".psd", ".img", ".ntf", ".nitf", ".nc", ".hdf", ".grib", ".fits", ".svg"),
     *(".ecw", ".sid", ".dcm", ".nii"),
 )
-"""Of pictures that are refused."""
+"""Suffixes of pictures that are refused."""
 
 CONVERT = "write it as GeoTIFF, e.g. rio convert FILE FILE.tif"
 
@@ -57,10 +57,10 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
 )
 
 MEDICAL = ((128, b"DICM", "DICOM"), (344, b"n+1\0", "NIfTI"), (344, b"ni1\0", "NIfTI"))
-"""Of volumes: where their mark stands."""
+"""Offset of the magic number of volumes."""
 
 BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
-"""Of files in boxes (ISO base media): the four bytes after `ftyp`."""
+"""Brands of ISO base media files: the four bytes after `ftyp`."""
 
 START = 512
 """Bytes that tell the format."""

@@ -16,7 +16,7 @@ SQUARE = 1.05
 """Ratio of lengths up to which they count as equal."""
 
 RADIUS, ECCENTRICITY2 = 6_378_137.0, 0.00669437999014
-"""Of the ellipsoid WGS 84: at the equator in metres, and squared."""
+"""WGS 84 ellipsoid: equatorial radius in metres, and eccentricity squared."""
 
 
 def ground(raster: Any) -> tuple[float | None, list[str]]:
@@ -69,7 +69,7 @@ def _metres(east: float, north: float, latitude: float) -> float:
 
 
 def _true(crs: Any, centre: tuple[float, float], sides: list[tuple[float, float]]) -> list[float]:
-    """Metres on the ground of steps from the centre in a projected coordinate system; none where it cannot be told."""
+    """Metres on the ground of steps from the centre in a projected coordinate system; None if it cannot be computed."""
     points = [centre, *((centre[0] + x, centre[1] + y) for x, y in sides)]
     try:
         longitudes, latitudes = transform(crs, "EPSG:4326", [x for x, _ in points], [y for _, y in points])

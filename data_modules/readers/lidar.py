@@ -19,7 +19,7 @@ MOST = 1000
 COLUMNS = {4: "KITTI", 5: "nuScenes"}
 
 FARTHEST, BRIGHTEST = 1000.0, 255.0
-"""What a driving car's laser reaches, in metres, and the highest reflectance that is stored."""
+"""Range of a driving car's laser in metres, and the highest stored reflectance."""
 
 
 def read_las(path: Path) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""JSON lines of a user or a benchmark: read one at a time, and all that is wrong with them said at once."""
+"""JSON lines of a user or a benchmark, read one at a time; all errors are reported at once."""
 
 import json
 import reprlib
@@ -16,39 +16,42 @@ LARGEST_LINE = 16 << 20
 SHOWN = 10
 """Mistakes in a message."""
 
+FEW = 5
+"""Examples of files or names in a message."""
 
-class Mistakes:
-    """Collects what is wrong with files, so that a user hears of all of it at once."""
+
+class ErrorCollector:
+    """Collects the errors of many files or rows, so that a user sees all of them at once."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.messages: list[str] = []
 
     @contextmanager
     def catch(self) -> Iterator[None]:
-        """Keep what a DataError inside says, and go on after it."""
+        """Collect the message of a DataError raised inside, and continue."""
         try:
             yield
         except DataError as error:
-            self.found.append(str(error))
+            self.messages.append(str(error))
 
-    def settle(self, hint: str = "") -> None:
-        """Go on where nothing was found.
+    def raise_all(self, hint: str = "") -> None:
+        """Raise the collected errors, if there are any.
 
         Args:
-            hint: said after the mistakes.
+            hint: last line of the message.
 
         Raises:
-            DataError: the first ten mistakes.
+            DataError: the first ten errors.
         """
-        if not self.found:
+        if not self.messages:
             return
-        left = [f"and {len(self.found) - SHOWN} more"] if len(self.found) > SHOWN else []
-        lines = [*self.found[:SHOWN], *left, *([hint] if hint else [])]
-        raise DataError("\n  ".join(lines if len(self.found) == 1 else [f"{len(self.found)} mistakes:", *lines]))
+        left = [f"and {len(self.messages) - SHOWN} more"] if len(self.messages) > SHOWN else []
+        lines = [*self.messages[:SHOWN], *left, *([hint] if hint else [])]
+        raise DataError("\n  ".join(lines if len(self.messages) == 1 else [f"{len(self.messages)} mistakes:", *lines]))
 
 
 class Line(NamedTuple):
-    """An object of a JSONL file: file, line from 1 on, its first byte, and what it holds."""
+    """An object of a JSONL file: the file, its line (from 1), the offset of its first byte, and its keys and values."""
 
     path: Path
     number: int
@@ -61,8 +64,8 @@ class Line(NamedTuple):
         return f"{self.path}, line {self.number}"
 
 
-def json_lines(path: Path, mistakes: Mistakes) -> Iterator[Line]:
-    """The objects of a file, one at a time; lines that are none go to the mistakes.
+def json_lines(path: Path, errors: ErrorCollector) -> Iterator[Line]:
+    """The objects of a file, one at a time; malformed lines go to `errors`.
 
     Raises:
         DataError: the file cannot be read.
@@ -76,7 +79,7 @@ def json_lines(path: Path, mistakes: Mistakes) -> Iterator[Line]:
                     raise DataError(f"{path}, line {number} has {len(text):,} bytes; at most {LARGEST_LINE:,} are read")
                 if text.strip():
                     row = None
-                    with mistakes.catch():
+                    with errors.catch():
                         row = _object(text, f"{path}, line {number}")
                     if row is not None:
                         yield Line(path, number, offset, row)

@@ -37,15 +37,15 @@ BACK = (1.0, 8.0, 64.0)
 """Seconds before a window at which a file is entered, in turn; after them the beginning."""
 
 GREY, SIDE = 128, 224
-"""Of pictures where there are none; their side in pixels where no size is asked for."""
+"""Side in pixels of blank pictures, if no size is requested."""
 
 READER = 3
 """Of what a file decodes to; part of what names a cached sample. 2: display matrices, timestamps, default tracks. 3: a
 picture is shown until the next one's time; surround sound keeps its centre."""
 
 
-class Cut(TypedDict):
-    """How clips are cut: see `decode_clip`."""
+class ClipSpec(TypedDict):
+    """Segments, sample rate and frame size: see `decode_clip`."""
 
     segments: int
     segment_seconds: float
@@ -59,15 +59,15 @@ MissingPictures = Literal["error", "blank"]
 
 
 class Policy(TypedDict):
-    """What to do with a file that lacks one of the two: see `decode_clip`."""
+    """How to handle a file without sound or without pictures: see `decode_clip`."""
 
     missing_audio: MissingAudio
     missing_pictures: MissingPictures
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """Pictures uint8 [T, H, W, 3], sound float32 [T, S] mono in [-1, 1], and what had to be made up."""
+class DecodedClip:
+    """Pictures uint8 [T, H, W, 3], sound float32 [T, S] mono in [-1, 1], and notes on imputed values."""
 
     frames: NDArray[np.uint8]
     audio: NDArray[np.float32]
@@ -84,7 +84,7 @@ def decode_clip(
     missing_audio: MissingAudio = "error",
     missing_pictures: MissingPictures = "error",
     start: float = 0.0,
-) -> Decoded:
+) -> DecodedClip:
     """Cut a window of a media file into segments.
 
     Pictures are those that a player shows at the segments' centres; sound lies where its timestamps say, mixed to mono;
@@ -104,7 +104,7 @@ def decode_clip(
     Raises:
         MediaError: no such file, no pictures, no sound, or undecodable content.
     """
-    cut = Cut(segments=segments, segment_seconds=segment_seconds, sample_rate=sample_rate, frame_size=frame_size)
+    cut = ClipSpec(segments=segments, segment_seconds=segment_seconds, sample_rate=sample_rate, frame_size=frame_size)
     frames, sound, notes = _window(path, cut, start)
     if frames is None:
         _require_pictures(path, missing_pictures)
@@ -113,11 +113,11 @@ def decode_clip(
     if sound is None:
         _require_sound(path, missing_audio)
         notes.append("no sound: silence")
-        return Decoded(frames, np.zeros((segments, round(segment_seconds * sample_rate)), np.float32), notes)
-    return Decoded(frames, _heard(path, sound, cut), [*notes, *sound.notes()])
+        return DecodedClip(frames, np.zeros((segments, round(segment_seconds * sample_rate)), np.float32), notes)
+    return DecodedClip(frames, _heard(path, sound, cut), [*notes, *sound.notes()])
 
 
-def _window(path: Path, cut: Cut, start: float) -> tuple[NDArray[np.uint8] | None, Sound | None, list[str]]:
+def _window(path: Path, cut: ClipSpec, start: float) -> tuple[NDArray[np.uint8] | None, Sound | None, list[str]]:
     """Pictures and sound of a window, None where the file has none, and notes on the pictures and the tracks."""
     seconds = cut["segments"] * cut["segment_seconds"]
     last = ends(path) if start else Ends(float("inf"), float("inf"), float("inf"))
@@ -155,7 +155,7 @@ def decode_sound_with_frames(
     sample_rate: int,
     frame_size: int | None = None,
     start: float = 0.0,
-) -> Decoded:
+) -> DecodedClip:
     """A sound file and pictures taken while it sounded, cut into segments as `decode_clip` cuts a video.
 
     The pictures, in order of the numbers in their names, lie evenly over the sound's whole length: number k of n stands
@@ -173,7 +173,7 @@ def decode_sound_with_frames(
     Raises:
         MediaError: no sound, no pictures, pictures of several sizes, or a damaged file.
     """
-    cut = Cut(segments=segments, segment_seconds=segment_seconds, sample_rate=sample_rate, frame_size=frame_size)
+    cut = ClipSpec(segments=segments, segment_seconds=segment_seconds, sample_rate=sample_rate, frame_size=frame_size)
     _, sound, notes = _window(path, cut, start)
     if sound is None:
         raise NoSoundError(f"{path} has no sound")
@@ -190,7 +190,7 @@ def decode_sound_with_frames(
         shown = ", ".join(f"{width} x {height}" for height, width, _ in sorted(sizes))
         raise MediaError(f"{folder}: pictures of several sizes ({shown}); expected one")
     frames = np.stack([pictures[k] for k in chosen])
-    return Decoded(frames, _heard(path, sound, cut), [*notes, *sound.notes()])
+    return DecodedClip(frames, _heard(path, sound, cut), [*notes, *sound.notes()])
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:
@@ -198,7 +198,7 @@ def _in_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _heard(path: Path, sound: Sound, cut: Cut) -> NDArray[np.float32]:
+def _heard(path: Path, sound: Sound, cut: ClipSpec) -> NDArray[np.float32]:
     try:
         return sound.windows(cut["segments"], cut["sample_rate"])
     except MediaError as error:
@@ -226,7 +226,7 @@ def probe(
     missing_pictures: MissingPictures = "error",
     frames: bool = False,
 ) -> list[str]:
-    """What is odd about a file, without decoding its pictures: what a whole data set can afford before training.
+    """Warnings about a file without decoding its pictures: cheap enough for a whole data set before training.
 
     Args:
         path: a media file.

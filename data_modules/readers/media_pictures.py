@@ -93,7 +93,7 @@ class Pictures:
         small = frame.reformat(*size, format="rgb24")
         picture: NDArray[np.uint8] = small.to_ndarray()
         if small.rotation not in self.matrices:
-            # A frame that was asked for its side data refers to itself, and waits for the garbage collector.
+            # A frame whose side data was read refers to itself, and waits for the garbage collector.
             data = small.side_data.get("DISPLAYMATRIX")
             self.matrices[small.rotation] = None if data is None else np.frombuffer(bytes(data), np.int32)[:9].tolist()
         if (matrix := self.matrices[small.rotation]) is None:
@@ -104,7 +104,7 @@ class Pictures:
         return picture
 
     def notes(self) -> list[str]:
-        """What had to be made up, or is odd, once `pixels` was asked for."""
+        """Notes on imputed pictures and irregularities, after `pixels`."""
         half = self.segment_seconds / 2
         kinds = {"after the last picture: it is repeated": 0, "before the first picture: it is shown": 0}
         kinds["in a hole between pictures: the one before is shown"] = 0

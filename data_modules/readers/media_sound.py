@@ -35,7 +35,7 @@ SHARES = {
     **dict.fromkeys(("FL", "FR"), 0.5), "FC": HALF, "BC": 0.5,
     **dict.fromkeys(("BL", "BR", "SL", "SR"), HALF / 2),
 }  # fmt: skip
-"""Of a surround channel in the mono mix; what is not named here, the bass effects (LFE) above all, has none."""
+"""Weight of a surround channel in the mono mix; other channels, such as bass effects (LFE), have weight 0."""
 
 
 class Sound:
@@ -55,12 +55,12 @@ class Sound:
         self.rate = 0
         self.track = np.zeros(0, np.float32)
         self.cursor = 0
-        """Where the next piece is expected, in samples from the window's begin."""
+        """Expected start of the next piece, in samples from the window's start."""
         self.inside = False
         self.holes: list[tuple[float, float]] = []
         self.back: list[float] = []
         self.power = [0.0, 0.0]
-        """Of the mean of the channels, and the mean of the channels' own."""
+        """Energy of the channels' mean, and the mean of the channels' energies."""
 
     def add(self, time: float | None, frame: av.AudioFrame) -> None:
         """Place a frame; one without a time follows the one before."""
@@ -111,7 +111,7 @@ class Sound:
         return out.reshape(segments, size)
 
     def notes(self) -> list[str]:
-        """What had to be made up, or is odd, once all pieces are there."""
+        """Notes on padded sound and irregularities, after all pieces were added."""
         if not self.inside:
             return ["no sound in these seconds: silence"]
         found = []

@@ -19,7 +19,7 @@ from data_modules.errors import DataError
 NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
 
 STILL_CODECS = ("mjpeg", "png", "bmp", "tiff", "webp")
-"""A track of these beside another of pictures is a cover that nobody marked as one."""
+"""A track of these codecs beside another video track is cover art that is not marked as such."""
 
 LISTS = {"applehttp", "concat", "concatf", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
 """Formats that are known by their content, whatever a file is called, and have other files or addresses read."""
@@ -27,7 +27,7 @@ LISTS = {"applehttp", "concat", "concatf", "dash", "hls", "image2", "imf", "lavf
 OPTIONS = {"format_whitelist": ",".join(sorted(av.formats_available - LISTS)), "protocol_whitelist": "file"}
 
 NOTHING = (av.error.InvalidDataError, av.error.EOFError)
-"""What is raised over a damaged file; its words are of FFmpeg's own matters and help nobody."""
+"""Errors for a damaged file whose messages concern only FFmpeg's internals."""
 
 TICK = 1e-3
 """Seconds: timestamps of a packet and of what it decodes to may differ by rounding."""
@@ -134,7 +134,7 @@ class Media:
                 return
 
     def ends(self) -> "Ends":
-        """What is last from here on, without decoding any of it."""
+        """Ends of the tracks from here on, without decoding."""
         last, end = {stream.index: float("-inf") for stream in self.streams}, 0.0
         for packet in self.container.demux(self.streams):
             ticks = packet.dts if packet.pts is None else packet.pts
@@ -152,7 +152,7 @@ def _chosen(streams: list[av.stream.Stream]) -> av.stream.Stream | None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Media]:
-    """An open media file; what is wrong with it inside of the block is told by its name.
+    """An open media file; errors inside the block are raised with its name.
 
     Raises:
         MediaError: no such file, neither pictures nor sound, or undecodable content.
@@ -170,8 +170,8 @@ def opened(path: Path) -> Iterator[Media]:
         if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
             raise MediaError(f"{path} cannot be read: {error.strerror}") from None
         why = getattr(error, "strerror", None) or error  # without the name, which stands before it
-        told = "" if isinstance(error, NOTHING) else f"{why}; "
-        raise MediaError(f"{path} cannot be decoded: {told}it is {_likely(path)}") from error
+        detail = "" if isinstance(error, NOTHING) else f"{why}; "
+        raise MediaError(f"{path} cannot be decoded: {detail}it is {_likely(path)}") from error
 
 
 def _likely(path: Path) -> str:

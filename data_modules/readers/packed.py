@@ -1,7 +1,7 @@
 """Pictures that lie encoded inside of larger files: base64 in the lines of JSONL, bytes in the cells of parquet.
 
 Such files are tens of gigabytes. They are read through once, line by line, to learn the questions, a hash of every
-picture, and where it lies; the pictures themselves are read again one at a time when they are asked for, and not kept.
+picture, and where it lies; the pictures themselves are read one at a time on access and not kept.
 A line of JSONL is read alone. pyarrow reads a whole row group to give one of its rows, about three times its size in
 memory, so that large pictures are better kept in JSONL.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from data_modules.errors import DataError
-from data_modules.readers.lines import Mistakes, json_lines
+from data_modules.readers.lines import ErrorCollector, json_lines
 
 IMAGE = "image"
 
@@ -110,7 +110,7 @@ def embedded(cell: Any, where: str) -> tuple[bytes, ...]:
     """Pictures of a cell as Hugging Face's `datasets` stores them: a list of `{bytes, path}`, or one.
 
     Raises:
-        DataError: there are none, or their bytes lie elsewhere.
+        DataError: there are none, or their bytes are in another file.
     """
     found = [
         part.get("bytes") if isinstance(part, dict) else None for part in (cell if isinstance(cell, list) else [cell])
@@ -125,7 +125,7 @@ def _hashes(pictures: Sequence[bytes]) -> tuple[str, ...]:
     return tuple(hashlib.sha256(picture).hexdigest() for picture in pictures)
 
 
-def packed_lines(path: Path, mistakes: Mistakes) -> list[Packed]:
+def packed_lines(path: Path, errors: ErrorCollector) -> list[Packed]:
     """The lines of a file as VLMEvalKit has them, with an `index` and an `image` each.
 
     An image of up to 64 characters is the index of the line of this file that holds the picture.
@@ -133,8 +133,8 @@ def packed_lines(path: Path, mistakes: Mistakes) -> list[Packed]:
     found: list[tuple[dict[str, Any], str, str]] = []
     owners: dict[str, tuple[Place, tuple[str, ...]]] = {}
     names: set[str] = set()
-    for line in json_lines(path, mistakes):
-        with mistakes.catch():
+    for line in json_lines(path, errors):
+        with errors.catch():
             index, image = (line.row.pop(key, None) for key in ("index", IMAGE))
             if index is None or image is None:
                 raise DataError(f"{line.where}: index or image is missing")
@@ -148,7 +148,7 @@ def packed_lines(path: Path, mistakes: Mistakes) -> list[Packed]:
             found.append(({**line.row, "index": name}, line.where, str(image) if refers else name))
     packed = []
     for row, where, owner in found:
-        with mistakes.catch():
+        with errors.catch():
             if owner not in owners:
                 raise DataError(
                     f"{where}: image = {owner!r} is neither a picture nor the index of a line that holds one"
@@ -179,7 +179,7 @@ def _parquet(path: Path) -> Any:
         raise DataError(f"{path} cannot be read, so it is damaged or cut short: {error}") from error
 
 
-def packed_cells(path: Path, mistakes: Mistakes) -> list[Packed]:
+def packed_cells(path: Path, errors: ErrorCollector) -> list[Packed]:
     """The rows of a parquet file with `index` and `image` columns, as Hugging Face's `datasets` writes it."""
     file = _parquet(path)
     if missing := {"index", IMAGE} - set(file.schema_arrow.names):
@@ -188,7 +188,7 @@ def packed_cells(path: Path, mistakes: Mistakes) -> list[Packed]:
     for group in range(file.num_row_groups):
         for number, row in enumerate(parquet_rows(path, group)):
             place = CellPlace(path, group, number)
-            with mistakes.catch():
+            with errors.catch():
                 hashes = _hashes(embedded(row.pop(IMAGE), str(place)))
                 packed.append(Packed({**row, "index": str(row["index"])}, str(place), place, hashes))
     return packed

@@ -113,9 +113,9 @@ def read_points(path: Path) -> tuple[NDArray[Any], list[str]]:
 
 
 def _why(error: Exception) -> str:
-    """What is wrong with a file; what a library says of its own matters helps nobody."""
-    told = isinstance(error, DamagedError | MemoryError | RecursionError)
-    return reason(error) if told else "it is damaged, cut short or no such file"
+    """Why a file cannot be read, without messages about a library's internals."""
+    explained = isinstance(error, DamagedError | MemoryError | RecursionError)
+    return reason(error) if explained else "it is damaged, cut short or no such file"
 
 
 def _read(file: Path, suffix: str, place: int | None) -> tuple[NDArray[Any], list[str]]:

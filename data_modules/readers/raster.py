@@ -34,7 +34,7 @@ from data_modules.readers.bands import BLACK, CMYK, EMPTY, GREY, Driver
 from data_modules.readers.foreign import is_irregular, reason, require_file
 from data_modules.readers.formats import START, kind_of
 from data_modules.readers.ground import ground
-from data_modules.readers.sensors import AS_IT_IS, Look
+from data_modules.readers.sensors import AS_IT_IS, Rendering
 from data_modules.readers.upright import TURNED, of_png, of_tiff, orientation, upright
 from zoo.errors import UserError
 
@@ -85,7 +85,7 @@ def header(source: Path | bytes, where: str) -> Header:
 
 
 def read_picture(
-    source: Path | bytes, where: str, *, max_side: int | None = None, look: Look = AS_IT_IS
+    source: Path | bytes, where: str, *, max_side: int | None = None, rendering: Rendering = AS_IT_IS
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """uint8 [H, W, 3] RGB and notes.
 
@@ -93,7 +93,7 @@ def read_picture(
         source: file, or its bytes.
         where: for messages.
         max_side: a longer side is shrunk to it, areas being averaged; None keeps all pixels.
-        look: which bands are shown, and which range of their values.
+        rendering: which bands are shown, and which range of their values.
 
     Raises:
         DataError: no picture, a damaged, empty or too large one, or one whose bands make no colours.
@@ -102,7 +102,9 @@ def read_picture(
         if kind in DRIVERS:
             with bands.opened(source, DRIVERS[kind]) as raster:
                 _require_size(raster.height, raster.width, kind, name)
-                image, notes = bands.pixels(raster, size_as_read(raster.height, raster.width, max_side), name, look)
+                image, notes = bands.pixels(
+                    raster, size_as_read(raster.height, raster.width, max_side), name, rendering
+                )
                 notes += ground(raster)[1]
         else:
             with _image(source, kind, name) as opened:

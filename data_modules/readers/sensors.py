@@ -1,4 +1,4 @@
-"""Bands and values of common sensors, and what a user may say of them: `bands=` and `stretch=`.
+"""Bands and value ranges of common sensors, and the settings `bands=` and `stretch=`.
 
     bands=sentinel-2-l2a   the sensor's red, green and blue, by the names of the file's bands or by their number, shown
                            in one range of reflectance for all pictures
@@ -10,7 +10,7 @@
 Stored numbers become values by the scale and offset that the file gives its bands. Where it gives none, a sensor's own
 hold for whole numbers, and for real ones that are too large to be reflectances. Sentinel-2 files of baseline 04.00 and
 later (2022) are stored 1000 higher; one that does not say so in its offset is shown lighter, unless
-`stretch=1000..3750` is told.
+`stretch=1000..3750` is given.
 
 Ranges: 0 to 0.275 of reflectance for Sentinel-2, as the authors of EuroSAT made its RGB version, 0 to 0.3 for the
 others. Sentinel-1 is shown as VV, VH and their ratio in decibels.
@@ -112,14 +112,14 @@ SENSORS |= {name.replace("-8-", "-9-"): SENSORS[name] for name in ("landsat-8-l1
 
 
 @dataclass(frozen=True)
-class Look:
-    """Which bands of a picture are shown, and how.
+class Rendering:
+    """Which bands of a picture to show, and in which range of values.
 
     Attributes:
-        bands: numbers from 1, or names in the file, of one or three; of a sensor's where that is told.
+        bands: one or three, by number from 1 or by name in the file; empty if a sensor is named.
         sensor: name of one of `SENSORS`.
-        stretch: `percentile`, or the ranges that are shown, one or three; None is the sensor's own, else 8 bits as they
-            are and percentiles of more, with a note.
+        stretch: `percentile`, or one or three ranges; None takes the sensor's own, else leaves 8 bits as they are and
+            stretches others by percentiles, with a note.
     """
 
     bands: tuple[int | str, ...] = ()
@@ -128,18 +128,18 @@ class Look:
 
     @property
     def key(self) -> str:
-        """Part of the key of what is read; empty where nothing is told."""
+        """Part of a picture's cache key; empty for the default."""
         return "" if self == AS_IT_IS else f" {self.bands} {self.sensor} {self.stretch}"
 
 
-AS_IT_IS = Look()
+AS_IT_IS = Rendering()
 
 
-def parse(bands: str | None, stretch: str | None) -> Look:
-    """What `bands=` and `stretch=` say.
+def parse(bands: str | None, stretch: str | None) -> Rendering:
+    """The rendering that `bands=` and `stretch=` ask for.
 
     Raises:
-        DataError: none of the forms above.
+        DataError: a value has none of the forms above.
     """
     words = [word.strip() for word in (bands or "").split(",")] if bands else []
     sensor = words[0].lower() if len(words) == 1 and words[0].lower() in SENSORS else ""
@@ -148,7 +148,7 @@ def parse(bands: str | None, stretch: str | None) -> Look:
         raise DataError(f"bands: got {bands!r}; expected {FORMS}")
     if len(chosen) == 1 and not sensor and get_close_matches(words[0].lower(), SENSORS):
         raise DataError(f"bands: no sensor is called {bands!r}; expected {FORMS}")
-    return Look(chosen, sensor, None if stretch is None else _ranges(stretch))
+    return Rendering(chosen, sensor, None if stretch is None else _ranges(stretch))
 
 
 FORMS = f"one of {', '.join(SENSORS)}, or one or three bands by number or name, like 3,2,1"
@@ -170,8 +170,8 @@ def _ranges(stretch: str) -> tuple[Range, ...] | str:
 def by_name(wanted: Sequence[str], names: Sequence[str | None]) -> list[int]:
     """Numbers, from 1, of the bands that are called so; empty where one is missing or stands twice."""
     plain = [_plain(name) for name in names]
-    asked = [_plain(name) for name in wanted]
-    return [plain.index(name) + 1 for name in asked] if all(plain.count(name) == 1 for name in asked) else []
+    sought = [_plain(name) for name in wanted]
+    return [plain.index(name) + 1 for name in sought] if all(plain.count(name) == 1 for name in sought) else []
 
 
 def of_sensor(name: str, count: int, names: Sequence[str | None], where: str) -> list[int]:

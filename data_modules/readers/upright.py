@@ -21,8 +21,8 @@ def of_png(source: Path | bytes) -> int:
     """1 to 8; a chunk that stands behind the pixels is not looked for."""
     with PngImagePlugin.PngImageFile(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         exif = Image.Exif()
-        if said := image.info.get("exif"):
-            exif.load(said)
+        if exif_bytes := image.info.get("exif"):
+            exif.load(exif_bytes)
         return _valid(exif.get(TAG))
 
 

@@ -13,7 +13,7 @@ VERSION = 1
 SPLITS = ("train", "val", "test")
 
 RAW = 2048
-"""Points of a raw cloud, unless more are asked for."""
+"""Points of a raw cloud, unless more are requested."""
 
 
 class GeneratedClouds(CloudSet):

@@ -1,7 +1,7 @@
 """What tells the scale in the synthetic aerial scenes: lanes, bays, cars, roofs and boats, with sizes in metres.
 
 Everything is drawn by coverage: a pixel takes the share of a box that lies in it, so that edges are smooth at any angle
-and lines thinner than a pixel fade as a camera's would. Nothing here is as bright as the rectangles that are asked for.
+and lines thinner than a pixel fade as a camera's would. Nothing here is as bright as the rectangles in the questions.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 What tells the scale lies on one side of a straight border and is given in metres (`synthetic_scene_cues`); the bright
 rectangles lie on the other side and are given in pixels. Nothing but them is bright. The ground's grain follows the
-scale a little where there are such cues, and not at all elsewhere: then nothing but the rectangles depends on it.
+scale a little in pictures with such cues, and not at all in others: then nothing but the rectangles depends on it.
 """
 
 import math
@@ -32,7 +32,7 @@ ASPECT = (0.5, 0.62)
 """Width of a bright rectangle by its length: the same for all, for it must not tell what the rectangle is."""
 
 SLACK = 16
-"""Most pixels behind the border beyond the room that is asked for."""
+"""Most pixels behind the border beyond the requested room."""
 
 Ground = Literal["field", "forest", "water", "bare", "urban"]
 
@@ -62,8 +62,8 @@ class Scene:
     cars: int | None = None
 
     @property
-    def told(self) -> "Scene":
-        """The scene with its lengths to nine digits, as it enters a key."""
+    def rounded(self) -> "Scene":
+        """The scene with lengths rounded to nine digits, for cache keys."""
         return replace(self, gsd=nine_digits(self.gsd), marks=tuple(map(nine_digits, self.marks)))
 
 

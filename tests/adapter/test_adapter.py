@@ -20,7 +20,7 @@ from zoo.methods.lora import LoRA
 from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import count_parameters
 from zoo.records import run_places
-from zoo.training.checkpoints import WholeCheckpoints
+from zoo.training.checkpoints import AtomicCheckpointIO
 from zoo.training.module import NonFiniteLossError, TrainingModule
 from zoo.training.trainer import build_trainer
 
@@ -67,14 +67,14 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.ckpt"
-    WholeCheckpoints().save_checkpoint({"state_dict": {"a": torch.ones(3)}}, path)
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {"a": torch.ones(3)}}, path)
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left.*last\.ckpt"):
-        WholeCheckpoints().save_checkpoint({"state_dict": {"a": torch.zeros(3)}}, path)
+        AtomicCheckpointIO().save_checkpoint({"state_dict": {"a": torch.zeros(3)}}, path)
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
     assert torch.equal(torch.load(path, weights_only=True)["state_dict"]["a"], torch.ones(3))
 

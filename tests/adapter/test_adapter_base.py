@@ -187,7 +187,7 @@ def test_a_shared_copy_tells_no_folder_and_answers_equally(folder: Path, tmp_pat
     )
     (folder / "metrics.json").write_text(json.dumps(metrics))
     sign(folder)
-    shared = sharing.share(folder, tmp_path / "shared", card=card.for_adapter)
+    shared = sharing.copy_for_sharing(folder, tmp_path / "shared", card=card.for_adapter)
     assert not any(b"/home" in (shared / name).read_bytes() for name in FILES)
     command = json.loads((shared / "metrics.json").read_text())["manifest"]["command"]
     assert command == "python -m zoo.train recipe=mantis data.root=DIR seed=1"
@@ -252,8 +252,8 @@ def test_a_verdict_needs_the_same_data_and_the_stored_interval() -> None:
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'tb_ava-grid'"):
-        places.resolve("tb_ava_grid")
+        places.find_adapter("tb_ava_grid")
     with pytest.raises(UserError, match="does not exist"):
-        places.resolve("no/such/folder")
-    assert places.resolve("tb_ava-grid").name == "tb_ava-grid"
+        places.find_adapter("no/such/folder")
+    assert places.find_adapter("tb_ava-grid").name == "tb_ava-grid"
     assert replace(Fingerprint("a"), settings="b") == Fingerprint("a", "b")

@@ -168,7 +168,7 @@ def test_what_does_not_fit_the_memory_is_one_line(capsys: pytest.CaptureFixture[
             torch.empty(2**60)
 
     line = told(capsys, work)
-    assert re.search(r"the memory is too small for what is asked \(\d+ bytes\)", line)
+    assert re.search(r"the memory is too small for these settings \(\d+ bytes\)", line)
 
 
 # --- places to write to -----------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_a_place_that_cannot_be_written_is_one_line(
 
     def written() -> int:
         with command_line.user_errors():
-            answers = job._answers({"output": place}, copied(tmp_path / "mine"))
+            answers = job.open_output({"output": place}, copied(tmp_path / "mine"))
             assert answers is not None
             answers.begin([])
         return 0
@@ -229,6 +229,16 @@ def test_a_list_of_questions_with_an_endless_cell_or_depth_is_told(tmp_path: Pat
     for name in ("a.csv", "b.jsonl"):
         with pytest.raises(InputError, match=f"{name}"):
             find_questions(str(tmp_path / name), str(tmp_path), Data(), {})  # type: ignore[arg-type]
+
+
+def test_a_list_of_questions_may_be_separated_by_semicolons(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path;question\na.png;Is it a field, or water?\n")
+
+    class Data:
+        settings = ("question",)
+
+    (item,) = find_questions(str(tmp_path / "a.csv"), str(tmp_path), Data(), {}).items  # type: ignore[arg-type]
+    assert (item.path, item.settings) == (tmp_path / "a.png", {"question": "Is it a field, or water?"})
 
 
 # --- headers and metrics of adapters ----------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def test_an_adapter_that_is_saved_keeps_its_anchors_and_a_rewritten_one_keeps_th
     torch.testing.assert_close(made, shipped)
     told = json.loads(directory.read(new)[0]["anchors"])
     assert told == {"backbone": "text", "of": json.loads(directory.read(places.bundled()[SHIPPED])[0]["anchors"])["of"]}
-    directory.rewrite(new, {}, card=lambda _: "# card\n", beside={"familiarity.x": torch.zeros(1)})
+    directory.replace(new, {}, card=lambda _: "# card\n", beside={"familiarity.x": torch.zeros(1)})
     assert torch.equal(kept_anchors.stored(new / "adapter.safetensors")["text.anchors"], made["text.anchors"])
 
 

@@ -24,7 +24,7 @@ def value(folder: Path) -> int:
 
 
 def rewrite(folder: Path, number: int) -> None:
-    directory.rewrite(folder, {"n": number}, card=lambda _: f"# card {number}\n")
+    directory.replace(folder, {"n": number}, card=lambda _: f"# card {number}\n")
 
 
 def steps_of_a_rewrite(folder: Path) -> int:
@@ -82,7 +82,7 @@ def test_a_kill_at_any_step_loses_nothing_and_the_next_rewrite_clears_up(tmp_pat
         aside += not folder.exists()
         left += len(list(tmp_path.iterdir())) > 1
         # The next command finds it, whatever its name was at that moment.
-        assert places.resolve(str(folder)) == folder
+        assert places.find_adapter(str(folder)) == folder
         assert value(folder) in {before, 1 + number}
         rewrite(folder, 1 + number)
         assert [path.name for path in tmp_path.iterdir()] == ["adapter"], number
@@ -164,7 +164,7 @@ def test_an_installed_adapter_is_there_until_the_other_is_in_its_place(
         with pytest.raises(OSError, match="Permission denied"):
             put(2)
     # It could not even be put back: it is found again all the same.
-    assert places.resolve("mine") == target
+    assert places.find_adapter("mine") == target
     assert value(target) == 1
     put(3)
     assert value(target) == 3

@@ -78,7 +78,7 @@ def found(text: str) -> list[str]:
 
 
 def shared(folder: Path) -> str:
-    return content(sharing.share(folder, folder.with_name("shared"), card=card.for_adapter))
+    return content(sharing.copy_for_sharing(folder, folder.with_name("shared"), card=card.for_adapter))
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -182,7 +182,7 @@ def test_a_card_that_somebody_wrote_on_goes_with_a_public_front(tmp_path: Path) 
     (folder / "README.md").write_text(page.replace("Mine alone.", f"Made from {NAME}/x."))
     seal(folder)
     with pytest.raises(ShareError, match="which was left out elsewhere"):
-        sharing.share(folder, tmp_path / "again", card=card.for_adapter)
+        sharing.copy_for_sharing(folder, tmp_path / "again", card=card.for_adapter)
 
 
 def own(folder: Path) -> Path:

@@ -137,7 +137,7 @@ def test_anything_but_one_adapter_is_refused(name: str, message: str, folder: Pa
 def test_a_missing_file_two_places_and_many_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "less.zip", "w") as out:
         out.write(folder / "README.md", "README.md")
-    refuse(tmp_path / "less.zip", "holds no adapter: it lacks adapter.safetensors, recipe.yaml")
+    refuse(tmp_path / "less.zip", "holds no adapter: missing adapter.safetensors, recipe.yaml")
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as out:
         for name in NAMES:
             out.write(folder / name, name if name == "README.md" else f"mine/{name}")

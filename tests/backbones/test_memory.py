@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoo import memory
-from zoo.command_line import told
+from zoo.command_line import message_of
 from zoo.memory import Bounded
 
 MIB = 1 << 20
@@ -23,7 +23,9 @@ def test_layers_that_fit_one_by_one_are_refused_when_they_do_not_fit_together() 
         build()
     assert 1 <= len(layers) <= 4
     assert memory.held() < before + 256 * MIB
-    assert re.match(r"the memory is too small for what is asked \(0.1 GiB beside the .* held\)", told(refused.value))
+    assert re.match(
+        r"the memory is too small for these settings \(0.1 GiB beside the .* held\)", message_of(refused.value)
+    )
 
 
 def test_one_tensor_beyond_the_memory_is_refused_before_a_byte_of_it_is_used() -> None:

@@ -262,7 +262,7 @@ def test_a_forged_number_an_unnamed_source_and_a_missing_heading_are_found(tmp_p
     assert any("differs from its evidence" in problem for problem in found)
     own = sound.front["zoo"]
     front = {**sound.front, "zoo": {**own, "reported": [{**own["reported"][0], "source": None}]}}
-    assert any("lacks source" in problem for problem in card.validate(Card(front, sound.body)))
+    assert any("has no source" in problem for problem in card.validate(Card(front, sound.body)))
 
 
 def test_compare_trains_each_variant_once_and_takes_up_where_it_stopped(

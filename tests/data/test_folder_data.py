@@ -285,7 +285,7 @@ def test_what_a_data_set_is_asked_for_is_answered(tmp_path: Path, kind: type[Own
     assert not data.synthetic
     assert data.deterministic
     side = {"side": 16} if isinstance(data, PictureFolder) else {}
-    assert data.settled() == {"classes": data.classes} | side
+    assert data.resolved_settings() == {"classes": data.classes} | side
     assert len(data.fingerprint()) == 64
     assert set(data.plan) == {"rule", "files"}
     assert data.check()[-1].startswith("classes: ")

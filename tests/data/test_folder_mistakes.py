@@ -163,11 +163,11 @@ MISTAKES: dict[str, tuple[Make, str]] = {
     "no UTF-8": (of_clouds(latin), r"manifest.csv, line 2: byte 0xfc is no UTF-8"),
     "an unknown column": (
         of_clouds(listed("ball/0.xyz,ball", header="path,lable")),
-        r"unknown column 'lable'; did you mean 'label'\?",
+        r"unknown column 'lable'. Did you mean 'label'\?",
     ),
     "clips given as clouds": (
         of_clouds(listed("a.mp4,0,1,dog", header="path,start,end,label")),
-        r"unknown column 'start'; a list of point clouds has the columns path, label, split, group",
+        r"unknown column 'start'. A list of point clouds has the columns path, label, split, group",
     ),
     "pictures given as clouds": (
         lambda root: CloudFolder(root=str(own_files.pictures(root))),
@@ -194,7 +194,7 @@ MISTAKES: dict[str, tuple[Make, str]] = {
     ),
     "a file listed twice": (
         of_clouds(listed("ball/0.xyz,ball", "ball/0.xyz,stick")),
-        r"line 3: ball/0.xyz stands also in .*line 2",
+        r"line 3: ball/0.xyz is listed also in .*line 2",
     ),
     "an unknown split": (
         of_clouds(listed("ball/0.xyz,ball,dev", header="path,label,split")),

@@ -16,7 +16,7 @@ from zoo.pairing import Pairing
 from zoo.recipe.build import build_pairing
 from zoo.recipe.compose import RecipeError, available, compose, find, to_yaml
 from zoo.train import main
-from zoo.training.initialise import differing, initialise, starting_point, told
+from zoo.training.initialise import changed_settings, initialise, starting_point, summary
 
 CLIPS, CLOUDS, PICTURES = (f"data_modules.folder_{kind}" for kind in ("clips", "clouds", "pictures"))
 READERS = {
@@ -104,7 +104,7 @@ def test_all_tensors_are_taken_where_classes_are_the_same(trained: Path) -> None
     assert all(torch.equal(tensor, stored[name]) for name, tensor in pairing.trainable_state().items())
     assert (record["taken"], record["fresh"], record["settings"]) == (len(stored), [], [])
     assert record["sha256"] == directory.checksums(trained)["adapter.safetensors"]
-    assert told(record) == f"init known: {len(stored)} tensors taken"
+    assert summary(record) == f"init known: {len(stored)} tensors taken"
 
 
 def test_other_classes_get_a_new_head_and_it_is_said(trained: Path) -> None:
@@ -115,24 +115,24 @@ def test_other_classes_get_a_new_head_and_it_is_said(trained: Path) -> None:
     for name, tensor in pairing.trainable_state().items():
         assert torch.equal(tensor, stored[name] if name.startswith("method.") else before[name]), name
     assert set(record["fresh"]) == {name for name in before if name.startswith("task.")}
-    assert "a new head" in told(record)
-    assert told(record).endswith("as its 3 classes are not these 2")
+    assert "a new head" in summary(record)
+    assert summary(record).endswith("as its 3 classes are not these 2")
 
 
 def test_the_same_classes_in_another_order_get_a_new_head_and_a_hint(trained: Path) -> None:
     config, pairing = built(classes=CLASSES[::-1])
-    assert "data.classes=[ball,plate,stick] is the adapter's" in told(initialise(pairing, config, trained))
+    assert "data.classes=[ball,plate,stick] is the adapter's" in summary(initialise(pairing, config, trained))
 
 
 def test_another_head_is_begun_anew_although_classes_are_the_same(trained: Path) -> None:
     config, pairing = built("task.hidden=[8]")
-    assert "a new head" in told(record := initialise(pairing, config, trained))
+    assert "a new head" in summary(record := initialise(pairing, config, trained))
     assert "hidden=[128], here [8]" in record["why_fresh"]
 
 
 def test_settings_that_change_no_tensor_are_said(trained: Path) -> None:
     config, pairing = built("method.drop_path=0.5")
-    assert told(initialise(pairing, config, trained)).endswith("other settings (drop_path=0.0, here 0.5)")
+    assert summary(initialise(pairing, config, trained)).endswith("other settings (drop_path=0.0, here 0.5)")
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,11 @@ def test_an_altered_or_unknown_adapter_is_refused_before_its_recipe_is_read(trai
 
 def test_defaults_count_where_settings_are_compared() -> None:
     block = {"_target_": "zoo.methods.mantis.Mantis"}
-    assert differing(block, {**block, "drop_path": 0.1}) == []
-    assert differing(block, {**block, "drop_path": 0.2}) == ["drop_path=0.2, here 0.1"]
-    assert differing(block, {"_target_": "zoo.methods.frozen.Frozen"})[0].startswith("zoo.methods.frozen.Frozen, here")
+    assert changed_settings(block, {**block, "drop_path": 0.1}) == []
+    assert changed_settings(block, {**block, "drop_path": 0.2}) == ["drop_path=0.2, here 0.1"]
+    assert changed_settings(block, {"_target_": "zoo.methods.frozen.Frozen"})[0].startswith(
+        "zoo.methods.frozen.Frozen, here"
+    )
 
 
 def test_a_training_without_a_recipe_goes_by_the_adapters_own(trained: Path, tmp_path: Path) -> None:

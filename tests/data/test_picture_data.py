@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from data_modules.errors import DataError
-from data_modules.kinds.picture_set import PictureSet, Shot, resample, view
+from data_modules.kinds.picture_set import PictureRecord, PictureSet, resample, view
 from data_modules.kinds.pictures import PictureDataModule, split
 from data_modules.kinds.probes import probes
 from data_modules.readers.raster import read_picture
@@ -23,13 +23,13 @@ RGB = picture_files.picture(0, 3, 48)
 ASKED = Question("What is it?", ("field", "forest"), "A")
 
 
-def shots(folder: Path, gsds: list[float | None], **settings: object) -> list[Shot]:
+def shots(folder: Path, gsds: list[float | None], **settings: object) -> list[PictureRecord]:
     """Pictures a0, a1, ... told these ground sampling distances."""
     found = []
     for number, gsd in enumerate(gsds):
         path = folder / f"a{number}.png"
         picture_files.save(path, picture_files.picture(number, number % 4))
-        found.append(Shot(path.stem, (path,), gsd=gsd, **settings))
+        found.append(PictureRecord(path.stem, (path,), gsd=gsd, **settings))
     return found
 
 
@@ -42,7 +42,7 @@ def test_a_shrunk_picture_has_a_larger_gsd(tmp_path: Path) -> None:
     for told, own in ((None, 0.5), (2.0, 2.0)):
         for max_side, factor in ((None, 1.0), (60, 1.0), (100, 1.0), (15, 4.0), (7, 60 / 7)):
             for times in (0.5, 1.0, 2.0):
-                shot = view(Shot("a", (path,), gsd=told), times)
+                shot = view(PictureRecord("a", (path,), gsd=told), times)
                 samples = PictureSet([shot], max_side=max_side)
                 picture = samples[0]
                 assert gsd_of(samples) == pytest.approx(own * factor * times)
@@ -54,7 +54,7 @@ def test_a_shrunk_picture_has_a_larger_gsd(tmp_path: Path) -> None:
 def test_the_gsd_of_pictures_that_tell_none_is_nan(tmp_path: Path) -> None:
     picture_files.save(tmp_path / "a.jpg", RGB)
     for max_side in (None, 16):
-        samples = PictureSet([view(Shot("a", (tmp_path / "a.jpg",)), 2.0)], max_side=max_side)
+        samples = PictureSet([view(PictureRecord("a", (tmp_path / "a.jpg",)), 2.0)], max_side=max_side)
         assert math.isnan(gsd_of(samples))
         assert math.isnan(samples[0].conditions["gsd"])
 
@@ -73,26 +73,26 @@ def test_an_implausible_gsd_names_the_file(bad: float, tmp_path: Path) -> None:
 
 def test_the_bounds_of_a_gsd_can_be_set_and_hold_for_geotiffs(tmp_path: Path) -> None:
     path = geotiff(tmp_path / "a.tif", RGB.transpose(2, 0, 1), crs=UTM, pixel=30.0)
-    samples = PictureSet([Shot("a", (path,))], bounds=(0.1, 10.0))
+    samples = PictureSet([PictureRecord("a", (path,))], bounds=(0.1, 10.0))
     with pytest.raises(DataError, match=r"a\.tif: gsd = 30; expected metres per pixel from 0\.1 to 10 \(centimet"):
         samples.conditions(0)
     # A view of a plausible picture may leave the bounds.
-    assert gsd_of(PictureSet([view(Shot("a", (path,)), 100.0)])) == 3000.0
+    assert gsd_of(PictureSet([view(PictureRecord("a", (path,)), 100.0)])) == 3000.0
 
 
 def test_a_key_changes_with_content_factor_and_size_and_not_with_question_or_name(tmp_path: Path) -> None:
     first, other = shots(tmp_path, [1.0, 1.0])
     key = PictureSet([first]).key(0)
     assert PictureSet([first]).key(0) == key
-    assert PictureSet([Shot("b", first.sources, gsd=2.0, question=ASKED, label=1)]).key(0) == key
-    assert PictureSet([Shot("b", (first.sources[0].read_bytes(),))]).key(0) == key
+    assert PictureSet([PictureRecord("b", first.sources, gsd=2.0, question=ASKED, label=1)]).key(0) == key
+    assert PictureSet([PictureRecord("b", (first.sources[0].read_bytes(),))]).key(0) == key
     changed = [
         PictureSet([other]),
         PictureSet([view(first, 2.0)]),
         PictureSet([view(first, 0.5)]),
         PictureSet([first], max_side=20),
-        PictureSet([Shot("a", (*first.sources, *other.sources))]),
-        PictureSet([Shot("a", (*other.sources, *first.sources))]),
+        PictureSet([PictureRecord("a", (*first.sources, *other.sources))]),
+        PictureSet([PictureRecord("a", (*other.sources, *first.sources))]),
     ]
     assert len({key, *(samples.key(0) for samples in changed)}) == 7
     picture_files.save(first.sources[0], RGB)
@@ -221,7 +221,7 @@ def test_wrong_settings_of_a_users_picture_are_clear_errors(
 def test_pictures_that_needed_mending_are_counted_in_the_report(tmp_path: Path) -> None:
     data = PictureDataModule()
     Image.fromarray(RGB).convert("L").save(tmp_path / "a.png")
-    samples = data.pictures([Shot("a", (tmp_path / "a.png",), gsd=1.0), *shots(tmp_path, [1.0])])
+    samples = data.pictures([PictureRecord("a", (tmp_path / "a.png",), gsd=1.0), *shots(tmp_path, [1.0])])
     for index in range(len(samples)):
         samples[index]
     assert data.report()["remarks"] == {"grey pictures, whose one band is repeated": 1}
@@ -231,7 +231,7 @@ def test_loader_workers_read_the_same_after_their_parent_has_read(tmp_path: Path
     paths = [
         geotiff(tmp_path / f"{k}.tif", np.roll(RGB, k).transpose(2, 0, 1), crs=UTM, pixel=1.0 + k) for k in range(6)
     ]
-    samples = PictureSet([Shot(path.stem, (path,)) for path in paths])
+    samples = PictureSet([PictureRecord(path.stem, (path,)) for path in paths])
     expected = [read_picture(path, "")[0] for path in paths]
     loader = DataLoader(samples, batch_size=None, num_workers=2)
     for index, picture in enumerate(loader):

@@ -12,7 +12,7 @@ from data_modules.readers.cloud_preparation import normalise
 from data_modules.synthetic import solids
 from data_modules.synthetic.furniture import FURNITURE
 from data_modules.synthetic.solids import Part, Points, scan, turned, visible
-from data_modules.synthetic_scans import CLASSES, ScanSet, SyntheticScans, sensed
+from data_modules.synthetic_scans import CLASSES, ScanSet, SyntheticScans, simulate_scan
 from data_modules.synthetic_shapes import ARRANGEMENTS, ShapeSet, SyntheticShapes
 
 SCANOBJECTNN = [
@@ -256,7 +256,7 @@ def test_scans_stand_upright_and_are_turned_about_the_up_axis() -> None:
     board = [Part(solids.box(1, 2, 0.02), (0, 1, 0))]
     angles = []
     for seed in range(60):
-        points = sensed(np.random.default_rng(seed), board, 1024)
+        points = simulate_scan(np.random.default_rng(seed), board, 1024)
         # Most points are the board's; the rest is clutter, so robust measures are taken.
         flat = points[:, [0, 2]] - np.median(points[:, [0, 2]], axis=0)
         near = flat[np.linalg.norm(flat, axis=1) < 0.4]
@@ -270,7 +270,7 @@ def test_a_scan_lacks_what_is_hidden_and_has_something_around_it() -> None:
     ball = [Part(solids.ellipsoid(1, 1, 1), (0, 1, 0))]
     hidden, around = [], []
     for seed in range(30):
-        points = sensed(np.random.default_rng(seed), ball, 2048)
+        points = simulate_scan(np.random.default_rng(seed), ball, 2048)
         # A ball's bounding box has a diagonal of 2 * sqrt(3) radii, and half a diagonal is scaled to 1.
         offset = points - [0, 1 / np.sqrt(3), 0]
         on = np.abs(np.linalg.norm(offset, axis=1) * np.sqrt(3) - 1) < 0.12

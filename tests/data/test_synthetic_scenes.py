@@ -10,11 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from data_modules.synthetic.scene_cues import LAYOUTS, Layout, Site, street
-from data_modules.synthetic.scene_pictures import BRIGHT, SIDE, Scene, draw, place
-from data_modules.synthetic_scenes import (
-    BINS,
+from data_modules.synthetic.scene_deal import (
     CUE_FREE,
-    HOUSES,
     JITTER,
     KINDS,
     LEVELS,
@@ -23,19 +20,18 @@ from data_modules.synthetic_scenes import (
     QUESTIONS,
     SCALED,
     Kind,
-    Record,
-    SceneSet,
-    SyntheticScenes,
     possible,
 )
+from data_modules.synthetic.scene_pictures import BRIGHT, SIDE, Scene, draw, place
+from data_modules.synthetic_scenes import BINS, HOUSES, Record, SceneSet, SyntheticScenes
 from zoo.errors import SettingError
 from zoo.recipe import annotations, schema
 
 
 def scenes(
-    split: str = "test", size: int = 400, kinds: tuple[Kind, ...] = KINDS, told: float = 1.0, seed: int = 0
+    split: str = "test", size: int = 400, kinds: tuple[Kind, ...] = KINDS, metadata: float = 1.0, seed: int = 0
 ) -> SceneSet:
-    return SceneSet(split, size, kinds=kinds, scale_share=0.7, told=told, seed=seed)
+    return SceneSet(split, size, kinds=kinds, scale_share=0.7, metadata=metadata, seed=seed)
 
 
 def records(samples: SceneSet) -> list[Record]:
@@ -243,7 +239,7 @@ def test_metadata_is_told_for_a_share_of_the_training_pictures_only() -> None:
     assert 0.64 < np.mean(untold) < 0.76
     for split in ("val", "test"):
         assert not any(torch.isnan(data.sets[split].conditions(i)["gsd"]) for i in range(30))
-    told, untold_set = scenes("train"), scenes("train", told=0.0)
+    told, untold_set = scenes("train"), scenes("train", metadata=0.0)
     assert told.key(0) == untold_set.key(0)
     assert torch.isnan(untold_set[0].conditions["gsd"])
 

@@ -13,7 +13,7 @@ from steps import at_step
 
 from zoo import locks
 from zoo.inference.contents import Content, content, glance
-from zoo.inference.output import Answers, AnswersError
+from zoo.inference.output import OutputError, PredictionsFile
 
 OURS, OTHER = {"adapter": "a" * 64}, {"adapter": "b" * 64}
 
@@ -27,7 +27,7 @@ def old(path: Path, text: str, when: float = 1e9) -> Path:
 
 def answer(path: Path, run: dict[str, Any], files: list[Path], *, restart: bool = False) -> list[str]:
     """Answer what has no answer; the names of what was asked."""
-    with Answers(path, run, restart=restart) as answers:
+    with PredictionsFile(path, run, restart=restart) as answers:
         asked = [file for file in files if not answers.has(str(file), file)]
         if asked:
             answers.begin([str(file) for file in asked])
@@ -87,12 +87,12 @@ def test_two_predictions_do_not_write_one_output(tmp_path: Path) -> None:
     file, out = old(tmp_path / "a", "one"), tmp_path / "out.jsonl"
     reader, writer = os.pipe()
     if not (child := os.fork()):
-        Answers(out, OURS)
+        PredictionsFile(out, OURS)
         os.write(writer, b"x")
         signal.pause()
     os.read(reader, 1)
-    with pytest.raises(AnswersError, match=r"out\.jsonl is being written by another prediction"):
-        Answers(out, OURS)
+    with pytest.raises(OutputError, match=r"out\.jsonl is being written by another prediction"):
+        PredictionsFile(out, OURS)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert answer(out, OURS, [file]) == ["a"]
@@ -131,7 +131,7 @@ def test_a_kill_at_any_step_leaves_what_the_same_command_goes_on_with(tmp_path: 
         assert os.waitpid(child, 0)[1] == signal.SIGKILL
         try:
             answer(out, OURS, files)
-        except AnswersError:
+        except OutputError:
             if before != "another run":  # which is still as it was
                 raise
             command(out)

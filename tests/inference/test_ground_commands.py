@@ -107,8 +107,8 @@ def test_a_training_states_its_side_and_one_that_starts_from_it_keeps_it(
 @pytest.mark.parametrize(
     ("name", "scale"),
     [
-        ("scale_earth-rsscn7", f"in {RATIO}; told for pictures whose shorter side has 256 pixels, converted"),
-        ("scale_earth-scenes", "in m; told for pictures whose shorter side has 112 pixels, converted"),
+        ("scale_earth-rsscn7", f"in {RATIO}; for pictures whose shorter side has 256 pixels, converted"),
+        ("scale_earth-scenes", "in m; for pictures whose shorter side has 112 pixels, converted"),
         ("mantis-furniture", ""),
     ],
 )

@@ -178,7 +178,7 @@ def test_ctrl_c_keeps_what_is_answered_and_the_same_command_goes_on(tmp_path: Pa
         ("clouds", ["input=nothing", "gsd=1"], "gsd= means nothing to synthetic furniture"),
         ("clouds", ["input=nothing", "batch_size=0"], "batch_size: expected a number above 0, got '0'"),
         ("clouds", ["input=nothing", "--restart"], "--restart: there is no output="),
-        ("clouds", ["input=nothing", "inptu=x"], "unknown word 'inptu=x'. Did you mean"),
+        ("clouds", ["input=nothing", "inptu=x"], "unknown argument 'inptu=x'. Did you mean"),
         ("clips", ["input=nothing", "missing_audio=maybe"], "missing_audio: expected error or silence, got 'maybe'"),
         ("pictures", ["input=nothing"], 'this adapter answers questions: say question="..."'),
         ("pictures", ["input=nothing", "question=What?"], 'say choices="one|two|three"'),
@@ -260,7 +260,7 @@ def test_a_list_of_questions_asks_each_its_own(
     assert same(alone, found[1])
     (tmp_path / "q.csv").write_text("path,question,choises\n0.png,What?,a|b\n")
     assert run(*words, f"questions={tmp_path / 'q.csv'}") == 2
-    assert "q.csv, line 2: unknown column 'choises'. Did you mean 'choices'?" in capsys.readouterr().err
+    assert "q.csv: unknown column 'choises'. Did you mean 'choices'?" in capsys.readouterr().err
     (tmp_path / "q.csv").write_text("path,question\n0.png,What?\n")
     assert run(*words, f"questions={tmp_path / 'q.csv'}") == 2
     assert 'say choices="one|two|three"' in capsys.readouterr().err

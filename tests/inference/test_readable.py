@@ -13,7 +13,7 @@ from rich.console import Console
 from zoo.files import json_text
 from zoo.inference.contents import Content
 from zoo.inference.job import Run
-from zoo.inference.output import Answers
+from zoo.inference.output import PredictionsFile
 
 NAMES = {"id": "Müller/Größe 東京.mp4", "label": "Fußgänger"}
 
@@ -35,7 +35,7 @@ def test_what_an_encoding_cannot_hold_is_escaped(value: dict[str, str], encoding
 
 def test_answers_on_the_disk_are_readable(tmp_path: Path) -> None:
     run: dict[str, Any] = {"adapter": "a", "settings": {}}
-    with Answers(tmp_path / "out.jsonl", run, restart=False) as answers:
+    with PredictionsFile(tmp_path / "out.jsonl", run, restart=False) as answers:
         answers.begin([NAMES["id"]])
         answers.write([NAMES], [Content("", "")])
         answers.close()

@@ -23,7 +23,7 @@ from zoo.adapter.learnt import learnt
 from zoo.batch import Clip, Cloud, Picture
 from zoo.catalog import card
 from zoo.familiarity import CONFIDENCE, DIRECTIONS, LEAST, SHARE, UNLIKE, Familiarity, Stream, described, limit
-from zoo.inference.predictor import answered
+from zoo.inference.predictor import predict_batch
 from zoo.methods.scale_estimate import DEFAULT, ESTIMATE, METADATA, resolve
 from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import Pairing
@@ -136,10 +136,10 @@ def test_training_learns_it_and_the_adapter_answers_as_the_pairing_did(tmp_path:
     _, model = directory.load(folder)
     _, again = directory.load(folder)
     clips = [tiny.clip(k) for k in (3, 130, 131)]
-    one, two = (answered(each, clips) for each in (model, again))
+    one, two = (predict_batch(each, clips) for each in (model, again))
     assert [a.record for a in one] == [b.record for b in two]
     assert all(a.record["unlike_training"] > 0 for a in one)
-    (odd,) = answered(model, [replace(clips[0], audio=clips[0].audio * 20)])
+    (odd,) = predict_batch(model, [replace(clips[0], audio=clips[0].audio * 20)])
     assert odd.record["unlike_training"] > 1
     assert UNLIKE in odd.record["notes"]
     assert "notes" not in one[0].record
@@ -158,7 +158,7 @@ def test_an_adapter_without_it_answers_as_ever_and_can_learn_it_later(tmp_path: 
     recipe = (folder / "recipe.yaml").read_text()
     bare = directory.save(model, tmp_path / "bare", recipe=recipe, metrics=metrics, card=card.for_adapter)
     _, plain = directory.load(bare)
-    (said,) = answered(plain, [tiny.clip(0)])
+    (said,) = predict_batch(plain, [tiny.clip(0)])
     assert "unlike_training" not in said.record
 
     before = directory.read(bare)
@@ -166,7 +166,7 @@ def test_an_adapter_without_it_answers_as_ever_and_can_learn_it_later(tmp_path: 
     data.setup("fit")
     found = foreign.measure(Loaders(data, plain), [])
     assert found["fires"] == metrics["familiarity"]["fires"]
-    directory.rewrite(bare, metrics, card=card.for_adapter, beside=learnt(plain))
+    directory.replace(bare, metrics, card=card.for_adapter, beside=learnt(plain))
     after = directory.read(bare)
     assert before[0] == after[0]
     assert all(torch.equal(tensor, after[1][name]) for name, tensor in before[1].items())
@@ -210,7 +210,8 @@ def test_the_default_stands_in_for_the_estimate_and_the_answer_says_so() -> None
     told = replace(blank, id="told", conditions={"gsd": torch.tensor(2.0)})
     unknown = {"gsd": torch.tensor(float("nan"))}
     near, odd, known = (
-        answered(model, [replace(one, conditions=unknown | one.conditions)])[0].record for one in (seen[0], blank, told)
+        predict_batch(model, [replace(one, conditions=unknown | one.conditions)])[0].record
+        for one in (seen[0], blank, told)
     )
     assert near["gsd_from"] == "estimated"
     assert odd["gsd_from"] == "default"
@@ -227,13 +228,13 @@ def test_what_a_program_drew_is_said_in_every_answer(tmp_path: Path) -> None:
         )
         model = tiny.pairing(TBAVA(rank=4)).eval()
         model.caveats = directory.caveats.of_adapter(tmp_path)
-        notes = answered(model, [tiny.clip(0)])[0].record.get("notes", [])
+        notes = predict_batch(model, [tiny.clip(0)])[0].record.get("notes", [])
         assert [("drawings" in note and "synthetic scenes" in note) for note in notes] == [True] * synthetic
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_adapters_tell_what_is_unlike_their_training(name: str) -> None:
-    folder = places.resolve(name)
+    folder = places.find_adapter(name)
     kept = {n: t for n, t in load_file(folder / "adapter.safetensors").items() if n.startswith("familiarity.")}
     assert 0 < sum(tensor.numel() * tensor.element_size() for tensor in kept.values()) < 2**18
     record = json.loads((folder / "metrics.json").read_text())["familiarity"]
@@ -249,12 +250,12 @@ def test_shipped_adapters_of_drawings_say_so() -> None:
 
 
 def test_a_shipped_adapter_knows_its_own_scans_from_a_ball_of_noise() -> None:
-    _, model = directory.load(places.resolve("mantis-furniture"))
+    _, model = directory.load(places.find_adapter("mantis-furniture"))
     rng = np.random.default_rng(0)
     points = rng.normal(size=(2048, 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     ball = Cloud("ball", (points * rng.random((2048, 1)) ** (1 / 3)).astype(np.float32), {})
-    (said,) = answered(model, [ball])
+    (said,) = predict_batch(model, [ball])
     assert said.record["unlike_training"] > 1
     assert any("drawings" in note for note in said.record["notes"])
 

@@ -88,7 +88,7 @@ def test_training_and_prediction_tell_a_method_the_same_scale(tmp_path: Path) ->
     data = PictureFolder(root=str(tmp_path))
     data.setup("fit")
     assert data.ground == GroundScale("m", 32), "the upper median of 16, 24, 32 and 40"
-    assert data.settled() == {"classes": ["field", "water"], "side": 32}
+    assert data.resolved_settings() == {"classes": ["field", "water"], "side": 32}
     pairing = encoder(estimate=False)
     measure_in(pairing, data.ground)
     loaders = Loaders(data, pairing)
@@ -134,7 +134,7 @@ def test_an_adapters_recipe_says_what_its_scale_is_measured_in() -> None:
     assert of_recipe(OmegaConf.create(block | {"side": 300})) == GroundScale("m", 300)
     assert of_recipe(compose("mantis", []).data) == GroundScale()
     for name, recipe_name in (("scale_earth-rsscn7", "scale_earth_rsscn7"), ("scale_earth-scenes", "scale_earth")):
-        shipped = compose(str(places.resolve(name) / "recipe.yaml"), [])
+        shipped = compose(str(places.find_adapter(name) / "recipe.yaml"), [])
         assert of_recipe(shipped.data) == said[recipe_name]
 
 
@@ -224,7 +224,7 @@ def test_real_pictures_enlarged_to_400_pixels_and_told_honestly_answer_as_before
 ) -> None:
     if not (shared_data / "rsscn7" / "labels.csv").is_file():
         pytest.skip(f"no RSSCN7 in {shared_data}")
-    _, pairing = directory.load(places.resolve("scale_earth-rsscn7"))
+    _, pairing = directory.load(places.find_adapter("scale_earth-rsscn7"))
     data = RSSCN7(root=str(shared_data / "rsscn7"))
     shots = [shot for shot, _ in data.shots()][::10]
     right = {"file": 0, "large": 0}

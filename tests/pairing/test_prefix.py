@@ -86,13 +86,13 @@ def test_a_cache_tells_what_computed_the_tokens_that_were_used(tmp_path: Path, m
 
     here = origin(torch.device("cpu"))
     assert re.fullmatch(r"torch [\w.+]+, [\w ]+, \d+ threads?", here)
-    assert through(PrefixCache(folder=str(tmp_path)), [0, 1]).told() == [here]
+    assert through(PrefixCache(folder=str(tmp_path)), [0, 1]).origins() == [here]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     there = origin(torch.device("cpu"))
     assert there.endswith("77 threads")
     read = through(PrefixCache(folder=str(tmp_path)), [0, 1])
-    assert read.told() == [here]  # who reads is not who computed
-    assert through(read, [2, 3]).told() == sorted([here, there])
+    assert read.origins() == [here]  # who reads is not who computed
+    assert through(read, [2, 3]).origins() == sorted([here, there])
 
 
 def test_entries_of_caches_that_did_not_tell_are_read_and_said_to_be_such(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_entries_of_caches_that_did_not_tell_are_read_and_said_to_be_such(tmp_pa
 def test_samples_that_are_drawn_anew_are_refused_a_cache(tmp_path: Path) -> None:
     data = SyntheticEvents(train_clips=1, val_clips=1, test_clips=1)
     data.deterministic = False
-    with pytest.raises(SettingError, match="draws its samples anew each time, so frozen features cannot be kept"):
+    with pytest.raises(SettingError, match="draws its samples again each time, so frozen features cannot be kept"):
         Loaders(data, pairing(TBAVA(rank=4), cache=PrefixCache(folder=str(tmp_path))))
 
 

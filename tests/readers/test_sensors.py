@@ -11,7 +11,7 @@ from rasterio.control import GroundControlPoint
 from data_modules.errors import DataError
 from data_modules.readers.bands import BLACK, FIRST_THREE, RADAR
 from data_modules.readers.raster import header, read_picture
-from data_modules.readers.sensors import SENSORS, Look, parse
+from data_modules.readers.sensors import SENSORS, Rendering, parse
 
 SIDE = 16
 
@@ -26,7 +26,7 @@ def stack(count: int, kind: str, colours: dict[int, float], other: float) -> np.
 
 def shown(path: Path, **told: str) -> tuple[list[int], list[str]]:
     """Colour of the first pixel, and notes."""
-    image, notes = read_picture(path, str(path), look=parse(told.get("bands"), told.get("stretch")))
+    image, notes = read_picture(path, str(path), rendering=parse(told.get("bands"), told.get("stretch")))
     return image[0, 0].tolist(), [note for note in notes if note != "pictures of one colour throughout"]
 
 
@@ -69,8 +69,8 @@ def test_two_tiles_of_a_scene_have_the_same_greys(tmp_path: Path) -> None:
     for name, start in (("water", 200), ("sand", 2000)):
         geotiff(tmp_path / f"{name}.tif", np.stack([ramp + start] * 4), photometric="MINISBLACK")
     for told in ({"bands": "sentinel-2-l2a"}, {"bands": "3,2,1", "stretch": "0..3000"}):
-        look = parse(told.get("bands"), told.get("stretch"))
-        water, sand = (read_picture(tmp_path / f"{name}.tif", "", look=look)[0] for name in ("water", "sand"))
+        rendering = parse(told.get("bands"), told.get("stretch"))
+        water, sand = (read_picture(tmp_path / f"{name}.tif", "", rendering=rendering)[0] for name in ("water", "sand"))
         assert water.max() < sand.min()
 
 
@@ -157,18 +157,18 @@ def test_percentiles_of_a_picture_are_taken_by_request_or_with_a_note(tmp_path: 
     path = geotiff(tmp_path / "a.tif", np.repeat(ramp, 3, 0))
     silent, notes = read_picture(path, "")
     assert len(notes) == 1
-    asked, notes = read_picture(path, "", look=parse(None, "percentile"))
+    asked, notes = read_picture(path, "", rendering=parse(None, "percentile"))
     assert (asked == silent).all()
     assert notes == []
-    fixed, notes = read_picture(path, "", look=parse(None, "0..510"))
+    fixed, notes = read_picture(path, "", rendering=parse(None, "0..510"))
     assert fixed.max() == 128
     assert notes == []
-    each, _ = read_picture(path, "", look=parse(None, "0..510,0..255,0..1020"))
+    each, _ = read_picture(path, "", rendering=parse(None, "0..510,0..255,0..1020"))
     assert each.max((0, 1)).tolist() == [128, 255, 64]
     Image.fromarray(ramp[0]).save(tmp_path / "a.png")  # 16 bits
-    assert read_picture(tmp_path / "a.png", "", look=parse(None, "0..510"))[0].max() == 128
+    assert read_picture(tmp_path / "a.png", "", rendering=parse(None, "0..510"))[0].max() == 128
     eight = geotiff(tmp_path / "b.tif", np.repeat(ramp, 3, 0).astype(np.uint8))
-    assert read_picture(eight, "", look=parse(None, "0..51"))[0].max() == 255
+    assert read_picture(eight, "", rendering=parse(None, "0..51"))[0].max() == 255
 
 
 def test_the_same_tissue_of_two_slices_is_the_same_grey_whatever_else_is_in_them(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_the_same_tissue_of_two_slices_is_the_same_grey_whatever_else_is_in_them
         values = np.full((1, SIDE, SIDE), -1000, np.int16)
         values[:, 4:12, 4:12], values[:, 12:, 12:] = 40, most
         path = geotiff(tmp_path / f"{name}.tif", values)
-        greys.append(read_picture(path, "", look=parse(None, "-160..240"))[0][6, 6].tolist())
+        greys.append(read_picture(path, "", rendering=parse(None, "-160..240"))[0][6, 6].tolist())
     assert greys[0] == greys[1] == [grey(40, -160, 240)] * 3
 
 
@@ -205,7 +205,7 @@ def test_the_nodata_of_a_sensor_is_known_where_the_file_names_none(tmp_path: Pat
     with pytest.raises(DataError, match="no pixel holds data"):
         shown(path, bands="hls")
     values[:, 4:] = 500
-    image, notes = read_picture(geotiff(tmp_path / "b.tif", values), "", look=parse("hls", None))
+    image, notes = read_picture(geotiff(tmp_path / "b.tif", values), "", rendering=parse("hls", None))
     assert image[:4].max() == 0
     assert image[4:].min() > 0
     assert BLACK in notes
@@ -243,7 +243,7 @@ def test_bands_that_the_file_lacks_are_named(tmp_path: Path) -> None:
 def test_every_sensor_shows_three_of_its_own_bands() -> None:
     for sensor in SENSORS.values():
         assert all(set(sensor.colours) <= set(layout) for layout in sensor.layouts)
-    assert Look().key == ""
+    assert Rendering().key == ""
     assert parse("naip", None).key != parse("hls", None).key != ""
 
 

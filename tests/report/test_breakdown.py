@@ -15,7 +15,7 @@ from drawn import HISTORY, counted
 from rich.console import Console
 from torch import Tensor
 
-from data_modules.kinds.picture_set import Shot
+from data_modules.kinds.picture_set import PictureRecord
 from data_modules.kinds.pictures import PictureDataModule
 from zoo import predict
 from zoo.adapter import directory
@@ -100,7 +100,7 @@ class Places(PictureDataModule):
             if not path.exists():
                 picture_files.save(path, picture_files.picture(i, i % 3))
             question = Question("What?", tuple(LAND), "ABC"[i % 3], ("land", "use")[i % 2]) if self.asks else None
-            shots.append(Shot(path.stem, (path,), i % 3, (0.5, 2.0, 8.0)[i // 8], question))
+            shots.append(PictureRecord(path.stem, (path,), i % 3, (0.5, 2.0, 8.0)[i // 8], question))
         return dict.fromkeys(("train", "val", "test"), self.pictures(shots))
 
 

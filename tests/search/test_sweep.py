@@ -105,7 +105,7 @@ def test_every_mistake_of_every_value_is_named_before_the_first_trial(
         ([], "nothing to search"),
         (["search.method.rank=[8]", "samples=3"], "nothing is drawn"),
         (["search.method.rank=[8]", "seeds=3"], "seeds: expected whole numbers"),
-        (["search.method.rank=[8]", "seed=3"], r"told seeds=\[3\]"),
+        (["search.method.rank=[8]", "seed=3"], r"takes seeds=\[3\]"),
         (["search.method.rank=[8]", "parallel=0"], "parallel: expected a whole number"),
         (["search.method.rank=[8]", "trainer.num_nodes=2"], "runs on one machine"),
         (["search.method.rank=[8]", "resume=true"], "no sweep"),
@@ -180,7 +180,7 @@ def test_a_killed_trial_is_worth_another_attempt_from_its_checkpoint(
     with pytest.raises(KilledError, match="killed by signal 9"):
         trial.attempt(tmp_path, "tb_ava", where=tmp_path)
     assert "resume=false" in calls[-1]
-    assert trial.said(tmp_path) == "killed by signal 9"
+    assert trial.last_error(tmp_path) == "killed by signal 9"
     trainer("touch run.json && exit 143", monkeypatch)
     with pytest.raises(KilledError):  # the run has begun, with or without a checkpoint
         trial.attempt(tmp_path, "tb_ava", where=tmp_path)

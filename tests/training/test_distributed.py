@@ -137,7 +137,7 @@ def failing(folder: Path, how: str) -> None:
 
     TrainingModule.training_step = broken  # type: ignore[method-assign]
     try:
-        with training_processes.none_lost():
+        with training_processes.guard_lost_rank():
             fit(folder, "clips", 2, {"strategy": "ddp", "devices": 2})
     except training_processes.LostProcessError as error:
         (folder / "said").write_text(str(error))
@@ -156,8 +156,8 @@ def counted_apart(folder: Path) -> None:
     model = pairing_of("clouds").eval()
     rank = distributed.get_rank()
     mine = [point_tiny.batch(*rows) for rows in ([[0, 1], [2]] if rank == 0 else [[3, 4]])]
-    kept = [training_processes.kept(model.predict(batch), batch) for batch in mine]
-    together = training_processes.together(kept)
+    kept = [training_processes.to_cpu(model.predict(batch), batch) for batch in mine]
+    together = training_processes.all_gather_objects(kept)
     assert [batch.ids for _, batch in together] == [["cloud0", "cloud1"], ["cloud2"], ["cloud3", "cloud4"]]
     assert not any(batch.inputs for _, batch in together)
 

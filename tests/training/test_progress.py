@@ -10,7 +10,7 @@ from run_tiny import as_it_was, command
 
 from zoo.training import measure, trainer
 from zoo.training.module import TrainingModule
-from zoo.training.progress import EVERY, Lines
+from zoo.training.progress import EVERY, EpochLines
 
 __all__ = ["as_it_was"]  # a fixture of every test here
 
@@ -41,9 +41,9 @@ def clock(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Cl
     for hook in ("training_step", "validation_step", "test_step"):
         monkeypatch.setattr(TrainingModule, hook, slowed(getattr(TrainingModule, hook)))
     for module in (trainer, measure):
-        monkeypatch.setattr(module, "Lines", partial(Lines, clock))
-    say = Lines._say
-    monkeypatch.setattr(Lines, "_say", lambda self, *args: (clock.told.append(clock.now), say(self, *args)))
+        monkeypatch.setattr(module, "EpochLines", partial(EpochLines, clock))
+    say = EpochLines._say
+    monkeypatch.setattr(EpochLines, "_say", lambda self, *args: (clock.told.append(clock.now), say(self, *args)))
     return clock
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
+from lightning.pytorch.trainer.call import _call_callbacks_load_state_dict
 from run_tiny import STEPS, Own, as_it_was, close_result, command, contents, cut, tensors
 from tiny_data import Some
 
@@ -17,6 +19,7 @@ from zoo import compare
 from zoo.adapter import directory
 from zoo.records import run_changes
 from zoo.training.module import TrainingModule
+from zoo.training.trainer import CostMonitor, MetricHistory
 
 __all__ = ["as_it_was"]  # a fixture of every test here
 
@@ -180,3 +183,11 @@ def test_without_a_cache_there_is_nothing_to_go_on_from(tmp_path: Path, capsys: 
     assert not [line for line in lines if "rank" in line]
     assert command(f"into={folder}", "resume=true") == 0
     assert f"this {again}" in capsys.readouterr().out
+
+
+def test_cost_and_history_are_read_from_checkpoints_of_their_former_names() -> None:
+    cost, history = CostMonitor(), MetricHistory()
+    trainer = L.Trainer(callbacks=[cost, history], logger=False, enable_checkpointing=False, accelerator="cpu")
+    stored = {"Cost": {"steps": [0.5], "epochs": [2.0]}, "History": {"rows": [{"epoch": 0.0}]}}
+    _call_callbacks_load_state_dict(trainer, {"callbacks": stored})
+    assert (cost.steps, cost.epochs, history.rows) == ([0.5], [2.0], [{"epoch": 0.0}])

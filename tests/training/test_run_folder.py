@@ -15,7 +15,7 @@ from run_tiny import Own, as_it_was, command, contents, crash, cut, falling, sam
 from steps import at_step
 
 from zoo import compare, locks
-from zoo.training.checkpoints import WholeCheckpoints
+from zoo.training.checkpoints import AtomicCheckpointIO
 from zoo.training.module import TrainingModule
 
 __all__ = ["as_it_was"]  # a fixture of every test here
@@ -112,7 +112,7 @@ def test_a_run_goes_on_to_the_same_result_wherever_its_folder_lies(
 def test_a_kill_between_the_two_checkpoints_of_an_epoch_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true, saves = WholeCheckpoints.save_checkpoint, []
+    true, saves = AtomicCheckpointIO.save_checkpoint, []
 
     def save(self: Any, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         saves.append((Path(path).stem, checkpoint["epoch"]))
@@ -128,7 +128,7 @@ def test_a_kill_between_the_two_checkpoints_of_an_epoch_changes_nothing(
     monkeypatch.setattr(TrainingModule, "log", rising)
     assert command(f"into={tmp_path / 'whole'}") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(WholeCheckpoints, "save_checkpoint", save)
+        patch.setattr(AtomicCheckpointIO, "save_checkpoint", save)
         with pytest.raises(ZeroDivisionError):
             command(f"into={tmp_path / 'cut'}")
     assert ("best", 1) in saves

@@ -1,4 +1,4 @@
-"""What every answer of an adapter says, whatever it is asked."""
+"""Caveats that every prediction of an adapter carries."""
 
 import json
 from pathlib import Path

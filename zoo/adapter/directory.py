@@ -47,7 +47,7 @@ FILES = ("adapter.safetensors", "recipe.yaml", "metrics.json", "README.md")
 
 
 class AdapterError(UserError):
-    """An adapter directory is incomplete, altered, or does not fit; the message says which file or tensor."""
+    """An adapter directory is incomplete, altered, or does not fit; the message names the file or tensor."""
 
 
 def save(
@@ -66,14 +66,14 @@ def save(
 
     from zoo.adapter.learnt import learnt
 
-    told, anchors = kept_anchors.kept(pairing, yaml.safe_load(recipe))
+    anchor_header, anchors = kept_anchors.kept(pairing, yaml.safe_load(recipe))
     header = {
         "format": str(FORMAT),
         "classes": json.dumps(pairing.classes),
         "fingerprints": json.dumps({name: asdict(f) for name, f in sorted(pairing.fingerprints.items())}),
         "structure": structure(yaml.safe_load(recipe), pairing),
         "preparation": pairing.preparation or "",
-        **told,
+        **anchor_header,
     }
     kept = pairing.trainable_state() | learnt(pairing) | anchors
     tensors = {name: tensor.cpu().contiguous() for name, tensor in kept.items()}
@@ -83,30 +83,30 @@ def save(
     return folder
 
 
-def remeasured(folder: Path, evaluation: dict[str, Any], *, card: Callable[[Path], str]) -> None:
-    """Add a later measurement to metrics.json and card; it takes the place of an earlier one of the same data.
+def add_evaluation(folder: Path, evaluation: dict[str, Any], *, card: Callable[[Path], str]) -> None:
+    """Add a later evaluation to metrics.json and card; it replaces an earlier one of the same data.
 
     Args:
         folder: an adapter directory.
-        evaluation: what was measured, with its manifest.
+        evaluation: metrics with their manifest.
         card: as in `save`.
     """
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     data = evaluation["manifest"]["data"]["fingerprint"]
     others = [e for e in metrics.get("evaluations", []) if e["manifest"]["data"]["fingerprint"] != data]
-    rewrite(folder, metrics | {"evaluations": [*others, evaluation]}, card=card)
+    replace(folder, metrics | {"evaluations": [*others, evaluation]}, card=card)
 
 
-def rewrite(
+def replace(
     folder: Path, metrics: dict[str, Any], *, card: Callable[[Path], str], beside: dict[str, "Tensor"] | None = None
 ) -> None:
-    """Put an adapter directory with these metrics, and a card made anew, in the place of the one that is there.
+    """Replace an adapter directory by one with these metrics and a regenerated card.
 
     Args:
         folder: an adapter directory.
         metrics: becomes metrics.json.
         card: as in `save`.
-        beside: tensors to put beside the trained ones, which stay as they are.
+        beside: tensors to add; the trained ones are kept.
 
     Raises:
         AdapterError: the directory is incomplete or altered.
@@ -124,7 +124,7 @@ def rewrite(
 
 
 def complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable[[Path], str]) -> None:
-    """Everything beside the tensors."""
+    """Write every file except the tensors."""
     write_whole(folder / "recipe.yaml", recipe)
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     write_whole(folder / "README.md", card(folder))
@@ -133,13 +133,13 @@ def complete(folder: Path, recipe: str, metrics: dict[str, Any], card: Callable[
 
 @as_it_stands
 def verify(folder: Path) -> None:
-    """Check that every file is there and has the listed checksum, and that the recipe names no code but the zoo's.
+    """Check that every file exists with its listed checksum, and that the recipe names only the zoo's own code.
     Does not import torch.
 
     Raises:
         AdapterError: naming the missing or altered file.
-        TrustError: naming what its recipe may not.
-        SoundnessError: what the header of its tensors says is not of the kind it should be.
+        TrustError: its recipe names code or settings that it must not.
+        SoundnessError: the header of its tensors is malformed.
     """
     for name, digest in checksums(folder).items():
         path = folder / name
@@ -152,10 +152,10 @@ def verify(folder: Path) -> None:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """What SHA256SUMS lists of an adapter's files, by name.
+    """Checksums of an adapter's files by name, as SHA256SUMS lists them.
 
     Raises:
-        AdapterError: there is no such file, it is none, or it lacks a name.
+        AdapterError: the file is missing or malformed, or does not list a required name.
     """
     if not (listing := folder / "SHA256SUMS").is_file():
         raise AdapterError(
@@ -175,7 +175,7 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
     Args:
         folder: an adapter directory.
         cached: keep the recipe's prefix cache.
-        force: load onto other backbones or another structure all the same; `pairing.forced` then says what differs.
+        force: load even onto other backbones or another structure; `pairing.forced` then lists the differences.
 
     Raises:
         AdapterError: altered files, an unknown format, other backbone weights, settings or structure, or tensors that
@@ -204,7 +204,7 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
         found.append("the structure of method or task is another one than was trained")
     if found and not force:
         raise AdapterError(
-            f"{folder} does not fit: {'; '.join(found)}. --force loads it all the same, and every result says so"
+            f"{folder} does not fit: {'; '.join(found)}. --force loads it nevertheless, and every result says so"
         )
     try:
         pairing.load_trainable(tensors, source=str(folder / "adapter.safetensors"))

@@ -1,7 +1,7 @@
 """Fetch one file over HTTP: resumable, bounded, and checked before anyone sees it under its own name.
 
 What has arrived lies in the cache's `downloads/` as `*.part`, with the server's validator (ETag or date) beside it. The
-next attempt asks for the rest with `Range` and `If-Range`, so a file that changed on the server starts anew, as it does
+next attempt asks for the rest with `Range` and `If-Range`, so a file that changed on the server starts over, as it does
 where the server ignores ranges. Plain `http://` is refused except on this machine or where a sha256 is given: then it
 does not matter who carried the bytes. A redirect never leads from https to anything else.
 """
@@ -77,7 +77,7 @@ def fetch(url: str, target: Path, *, limit: int, sha256: str | None = None) -> s
             if sha256 and found != sha256:
                 _forget(part)
                 raise DownloadError(
-                    f"{shown(url)} has sha256 {found}, expected {sha256}: another file than the one asked for, or "
+                    f"{shown(url)} has sha256 {found}, expected {sha256}: another file than the requested one, or "
                     "damaged on its way; it was deleted and nothing was installed"
                 )
             os.replace(part, target)
@@ -88,7 +88,7 @@ def fetch(url: str, target: Path, *, limit: int, sha256: str | None = None) -> s
 
 
 def part_file(url: str) -> Path:
-    """Where the bytes of a file wait until it is whole."""
+    """Path of a partial download."""
     name = re.sub(r"[^\w.\-]", "_", unquote(urlsplit(url).path).rpartition("/")[2]) or "file"
     return cache_dir() / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name[-80:]}.part"
 
@@ -162,7 +162,7 @@ def _open(url: str, headers: dict[str, str], pinned: bool) -> http.client.HTTPRe
     ):
         opener.add_handler(handler)
     agent = {"User-Agent": f"multimodal-peft-zoo/{__version__}", "Accept-Encoding": "identity"}
-    asked = url
+    requested = url
     for _ in range(REDIRECTS + 1):
         check_address(url, pinned=pinned)
         try:
@@ -176,12 +176,12 @@ def _open(url: str, headers: dict[str, str], pinned: bool) -> http.client.HTTPRe
                 raise
             error.close()
             if wrong := _malformed(url, place):
-                raise DownloadError(f"{shown(asked)} redirects to what is no address: {wrong}") from None
+                raise DownloadError(f"{shown(requested)} redirects to what is no address: {wrong}") from None
             there = urljoin(url, place)
             if urlsplit(url).scheme == "https" and urlsplit(there).scheme != "https":
-                raise DownloadError(f"{shown(asked)} redirects from https to {shown(there)}: refused") from None
+                raise DownloadError(f"{shown(requested)} redirects from https to {shown(there)}: refused") from None
             url = there
-    raise DownloadError(f"{shown(asked)} redirects more than {REDIRECTS} times")
+    raise DownloadError(f"{shown(requested)} redirects more than {REDIRECTS} times")
 
 
 def check_address(url: str, *, pinned: bool) -> None:
@@ -207,10 +207,10 @@ def check_address(url: str, *, pinned: bool) -> None:
 
 
 def _malformed(url: str, place: str = "") -> str:
-    """What keeps a text, or a place relative to it, from being an address; empty where nothing does."""
+    """Why a text, or a path relative to it, is no valid address; empty if it is one."""
     try:
         whole = urljoin(url, place) if place else url
-        _ = urlsplit(whole).port  # nothing looks at it before it is asked for
+        _ = urlsplit(whole).port  # parsed lazily; an invalid port raises here
     except ValueError as error:
         return str(error)
     return "" if whole.isascii() and whole.isprintable() and " " not in whole else "letters beyond ASCII stand as %XX"
@@ -221,11 +221,11 @@ def _check_continues(response: http.client.HTTPResponse, part: Path, start: int,
     begins = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     if begins is None or int(begins[1]) != start or (_validator(response) or known) != known:
         _forget(part)
-        raise _PassingError("the file changed on the server, so it starts anew")
+        raise _PassingError("the file changed on the server, so the download starts over")
 
 
 def _validator(response: http.client.HTTPResponse) -> str:
-    """What tells one version of a file from another; a weak ETag does not, byte for byte."""
+    """Strong validator of a file's version; a weak ETag does not guarantee equal bytes."""
     tag = str(response.headers.get("ETag", ""))
     return tag if tag and not tag.startswith("W/") else str(response.headers.get("Last-Modified", ""))
 
@@ -237,7 +237,7 @@ def _refused(error: HTTPError, url: str, part: Path, start: int) -> None:
         if error.headers.get("Content-Range", "") == f"bytes */{start}":
             return
         _forget(part)
-        raise _PassingError("the file changed on the server, so it starts anew") from None
+        raise _PassingError("the file changed on the server, so the download starts over") from None
     if error.code in (401, 403):
         why = "the server does not give it to everyone; download it by hand and pull the file"
     elif error.code in (404, 410):

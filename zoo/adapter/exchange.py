@@ -41,7 +41,7 @@ def exchanged(folder: Path) -> Iterator[Path]:
             readable(new)
             if old.exists():  # of a process that was killed when the new one was in place
                 os.rename(old, space / "older")
-            next_holder = locks.take(new)  # whoever comes now waits for the last step as well
+            next_holder = locks.take(new)  # later processes wait for the last step as well
             assert next_holder is not None
             try:
                 os.rename(folder, old)
@@ -74,7 +74,7 @@ def recover(folder: Path) -> None:
 
 
 def as_it_stands(look: Callable[[Path], Result]) -> Callable[[Path], Result]:
-    """Make a look at a folder begin anew where another process exchanges the folder under its eyes."""
+    """Retry a reading of a folder if another process exchanges the folder meanwhile."""
 
     @functools.wraps(look)
     def again(folder: Path) -> Result:
@@ -92,7 +92,7 @@ def as_it_stands(look: Callable[[Path], Result]) -> Callable[[Path], Result]:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Of what a path leads to; a rename changes it."""
+    """Identity of the file at a path; a rename changes it."""
     try:
         stat = folder.stat()
     except OSError:

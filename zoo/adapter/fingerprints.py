@@ -1,4 +1,4 @@
-"""What an adapter was trained on, and whether this machine has it: hashes of backbones and of the structure."""
+"""Hashes of the backbones and the structure that an adapter was trained on, and their comparison."""
 
 import hashlib
 import json
@@ -18,17 +18,17 @@ def structure(config: Any, pairing: "Pairing") -> str:
         config: a recipe as plain values.
         pairing: built from it.
     """
-    told = {
+    content = {
         "method": config.get("method"),
         "task": config.get("task"),
         "versions": [pairing.method.version, pairing.task.version],
         "tensors": {name: [str(t.dtype), list(t.shape)] for name, t in pairing.trainable_state().items()},
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def differences(header: dict[str, str], fingerprints: Mapping[str, "Fingerprint"]) -> list[str]:
-    """What this machine's backbones differ in from those that the adapter was trained on."""
+    """Differences of this machine's backbones from those that the adapter was trained on."""
     found: list[str] = []
     stored = json.loads(header["fingerprints"])
     for name in sorted(stored.keys() | fingerprints.keys()):

@@ -28,7 +28,7 @@ UNITS = (
 
 
 def fingerprints(recipe: Path, format_number: int) -> dict[str, "Fingerprint"]:
-    """Of every backbone of a resolved recipe, as adapters of a format keep them, computed by this process."""
+    """Fingerprints of every backbone of a resolved recipe in an adapter format, computed by this process."""
     from zoo.backbones.base import fingerprints_of_format
 
     with fingerprints_of_format(format_number):
@@ -53,15 +53,15 @@ def known_elsewhere(recipe: Path, header: dict[str, str]) -> bool:
             text=True,
             check=False,
         )
-        told = json.loads(done.stdout) if done.returncode == 0 else {}
-        if told and not differences(header, {name: Fingerprint(**known) for name, known in told.items()}):
+        stored = json.loads(done.stdout) if done.returncode == 0 else {}
+        if stored and not differences(header, {name: Fingerprint(**known) for name, known in stored.items()}):
             return True
     return False
 
 
 def restated(recipe: Path, header: dict[str, str]) -> dict[str, str]:
     """The header of an adapter of format 2 with today's fingerprints of its base, where nothing but the last bits of
-    resampled positions differ; the header itself for another base, and for random weights, which are drawn anew."""
+    resampled positions differ; the header itself for another base, and for random weights, which are drawn again."""
     from zoo.adapter.fingerprints import differences
 
     blocks = [block for block in compose(str(recipe)).backbones.values() if block is not None]

@@ -1,4 +1,4 @@
-"""Get an adapter from elsewhere: a URL, a folder, a hub; checked before it has a name here."""
+"""Fetch an adapter from a URL, a folder or a hub; it is verified before it is installed."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from zoo.recipe.compose import compose
 
 
 class PullError(UserError):
-    """An adapter cannot be had from where it was asked for."""
+    """An adapter cannot be fetched from the given source."""
 
 
 def pull(word: str, *, name: str = "", sha256: str | None = None, replace: bool = False) -> str:
@@ -34,7 +34,7 @@ def pull(word: str, *, name: str = "", sha256: str | None = None, replace: bool 
         The name to use it by.
 
     Raises:
-        UserError: unreachable, not what was asked for, not sound, or its name is taken.
+        UserError: the source is unreachable, another file, or not sound, or the name is taken.
     """
     known = places.bundled() | places.installed()
     if word in known:
@@ -78,7 +78,7 @@ def _fetch(word: str, staged: Path, archive: Path, sha256: str | None) -> str:
         _pinned(path, sha256, word)
         unpack(path, staged)
         return file_hash(path)
-    return _copied(places.resolve(word), staged, sha256, word)
+    return _copied(places.find_adapter(word), staged, sha256, word)
 
 
 def _fetch_directory(url: str, staged: Path, sha256: str | None) -> str:
@@ -91,7 +91,7 @@ def _fetch_directory(url: str, staged: Path, sha256: str | None) -> str:
     listing = staged / "SHA256SUMS"
     digest = download.fetch(f"{base}SHA256SUMS", listing, limit=LIMITS["SHA256SUMS"], sha256=sha256)
     for name, expected in directory.checksums(staged).items():
-        # A download of another version of a file ends here; it is never asked of the server twice.
+        # A download of another version of a file ends here; it is never requested twice.
         download.fetch(f"{base}{name}", staged / name, limit=LIMITS[name], sha256=expected)
     return digest
 
@@ -108,7 +108,7 @@ def _pinned(file: Path, sha256: str | None, word: str) -> None:
 
 
 def _last(word: str) -> str:
-    """What an address or a path ends in, without the suffix of an archive."""
+    """Last part of an address or path, without the suffix of an archive."""
     path = unquote(urlsplit(word).path) if "://" in word and not word.startswith("hf://") else word.partition("@")[0]
     name = Path(path).expanduser().resolve().name if "://" not in word else path.rstrip("/").rpartition("/")[2]
     name = next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
@@ -125,7 +125,9 @@ def fetch_weights(folder: Path) -> list[str]:
     """
     config = compose(str(folder / "recipe.yaml"))
     problems = []
-    named = [source for block in config.backbones.values() if block for source in sources.of(block).values()]
+    named = [
+        source for block in config.backbones.values() if block for source in sources.weight_sources(block).values()
+    ]
     for source in dict.fromkeys(named):
         kind = weights.parse(source).kind
         if kind in ("timm", "open_clip"):

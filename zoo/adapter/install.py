@@ -1,4 +1,4 @@
-"""From files that came from anywhere to an adapter in the cache: checked as a whole, then renamed into place."""
+"""Installs untrusted files as an adapter in the cache: verified as a whole, then renamed into place."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ NAME = re.compile(r"[A-Za-z0-9_][\w.\-]*", re.ASCII)
 
 
 class InstallError(UserError):
-    """What came is no sound adapter, or its name is taken."""
+    """The files are no sound adapter, or the name is taken."""
 
 
 def staging() -> contextlib.AbstractContextManager[Path]:

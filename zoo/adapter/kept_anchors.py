@@ -30,7 +30,7 @@ KEPT = "zoo.backbones.kept_text.KeptText"
 
 
 def kept(pairing: "Pairing", config: Any) -> tuple[dict[str, str], dict[str, "Tensor"]]:
-    """What an adapter's header and tensors have of a pairing's anchors; nothing of a method without text.
+    """Header entries and tensors of a pairing's text anchors; empty for a method without text.
 
     Args:
         pairing: built from it.
@@ -56,12 +56,12 @@ def without_tower(config: DictConfig, file: Path, header: Mapping[str, str]) -> 
         file: its adapter.safetensors.
         header: of that.
     """
-    told = json.loads(header.get(HEADER, "{}"))
+    stored_header = json.loads(header.get(HEADER, "{}"))
     plain = OmegaConf.to_container(config, resolve=True)
-    name = told.get("backbone") if header["format"] != "1" else None
+    name = stored_header.get("backbone") if header["format"] != "1" else None
     if not isinstance(plain, dict) or name is None or name not in plain["backbones"]:
         return config
-    if told.get("of") != _of(plain, name, json.loads(header["classes"])):
+    if stored_header.get("of") != _of(plain, name, json.loads(header["classes"])):
         return config
     block = {TARGET: KEPT, "file": str(file)}
     return OmegaConf.create({**plain, "backbones": {**plain["backbones"], name: block}})
@@ -74,7 +74,7 @@ def _of(config: Any, name: str, classes: list[str]) -> str:
 
 
 def _tower(config: Any) -> str | None:
-    """Which of a recipe's backbones is the text tower; their modules are loaded."""
+    """Name of a recipe's backbone that is the text tower; loads the backbones' modules."""
     from zoo.backbones.base import TextEncoder
 
     blocks = (config.get("backbones") or {}) if isinstance(config, dict) else {}

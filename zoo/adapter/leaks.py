@@ -1,4 +1,4 @@
-"""What in a text tells of the machine or the person it comes from: places, addresses with a user, tokens, names."""
+"""Finds text that identifies a machine or person: paths, addresses with a user, tokens, names."""
 
 import contextlib
 import getpass
@@ -28,7 +28,7 @@ COMMON = {"root", "user", "users", "admin", "ubuntu", "debian", "runner", "home"
 
 
 def leaks(text: str) -> list[str]:
-    """What a text tells, in words; empty where it tells nothing that can be recognised."""
+    """Descriptions of identifying parts of a text; empty if none are recognised."""
     return [what for what, pattern in (PLACES | _names()).items() if pattern.search(text)]
 
 
@@ -41,7 +41,10 @@ def lines(text: str, further: frozenset[str] = frozenset()) -> list[str]:
     """
     found = []
     for number, line in enumerate(text.splitlines(), 1):
-        what = [*leaks(line), *(f"{word!r}, which was left out elsewhere" for word in sorted(further) if word in line)]
+        what = [
+            *leaks(line),
+            *(f"{word!r}, which was left out in another place" for word in sorted(further) if word in line),
+        ]
         found += [f"line {number}: {what[0]}"] if what else []
     return found
 

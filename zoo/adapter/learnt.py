@@ -1,4 +1,4 @@
-"""What tells samples unlike an adapter's training, beside its trained tensors in one file: see `zoo.familiarity`."""
+"""Stores the familiarity statistics beside an adapter's trained tensors: see `zoo.familiarity`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from zoo.pairing import Pairing
 
 
 def learnt(pairing: Pairing) -> dict[str, Tensor]:
-    """What a pairing has learnt of its training's features, as an adapter keeps it."""
+    """A pairing's familiarity statistics as an adapter stores them."""
     state = {} if pairing.familiarity is None else pairing.familiarity.state_dict()
     return {f"{FAMILIARITY}{name}": tensor.cpu().contiguous() for name, tensor in state.items()}
 

@@ -1,4 +1,4 @@
-"""Files of a folder from elsewhere are copied as they lie there: no link is followed, no pipe is waited for."""
+"""Copies regular files of an untrusted folder: links are not followed, and pipes not opened."""
 
 import os
 import stat
@@ -8,13 +8,13 @@ from zoo.errors import UserError
 
 
 class LinkError(UserError):
-    """A file that should lie in a folder itself leads elsewhere, or is no file."""
+    """A file of a folder is a link, or no regular file."""
 
 
 def copy_plain(source: Path, target: Path, *, most: int, cache: Path | None = None) -> None:
     """Copy a file that lies where it says, never what a link or a pipe of that name would give.
 
-    What a folder from elsewhere calls README.md may lead to any file that its reader may read.
+    A README.md in an untrusted folder could link to any file that its reader may read.
 
     Args:
         source: the file.

@@ -1,4 +1,4 @@
-"""From the name of an adapter to its directory: bundled with the package, installed, or a folder."""
+"""Finds an adapter's directory by name: bundled with the package, installed, or a folder."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ from zoo.files import PACKAGE, cache_dir
 
 
 class CatalogError(UserError):
-    """There is no adapter of that name, or a file of the catalogue cannot be read; the message names it."""
+    """An adapter does not exist, or a file of the catalogue cannot be read; the message names it."""
 
 
 def places() -> dict[str, Path]:
-    """Folders that hold adapters, by what those in them are."""
+    """Folders that hold bundled and installed adapters."""
     return {"bundled": PACKAGE / "pretrained", "installed": cache_dir() / "adapters"}
 
 
@@ -24,7 +24,7 @@ def bundled() -> dict[str, Path]:
 
 
 def installed() -> dict[str, Path]:
-    """Adapters that were fetched, by name."""
+    """Installed adapters, by name."""
     return _directories(places()["installed"])
 
 
@@ -33,13 +33,13 @@ def _directories(folder: Path) -> dict[str, Path]:
     return {path.parent.name: path.parent for path in found}
 
 
-def resolve(word: str) -> Path:
-    """Directory of an adapter that is named, or given as a path.
+def find_adapter(word: str) -> Path:
+    """Directory of an adapter by name or path.
 
-    An installed adapter goes before a bundled one of the same name: whoever fetched it wanted it.
+    An installed adapter takes precedence over a bundled one of the same name, because the user chose to install it.
 
     Raises:
-        CatalogError: neither; the nearest name is suggested.
+        CatalogError: there is none; the nearest name is suggested.
     """
     for place in (Path(word).expanduser(), cache_dir() / "adapters" / word):
         recover(place)
@@ -55,7 +55,7 @@ def resolve(word: str) -> Path:
 
 
 def recipe_name(recipe: str) -> str:
-    """Name of a recipe as a command has it; of the one in an adapter directory, that by which it was trained."""
+    """Name of a recipe; for the recipe.yaml of an adapter, the name of the recipe it was trained by."""
     metrics = Path(recipe).with_name("metrics.json")
     if Path(recipe).name == "recipe.yaml" and metrics.is_file():
         return str(json.loads(metrics.read_text(encoding="utf-8"))["manifest"]["recipe"])

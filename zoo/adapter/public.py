@@ -1,4 +1,4 @@
-"""What of an adapter may leave this machine: an allow-list, not a search for secrets.
+"""The parts of an adapter that may be published: an allow-list, not a search for secrets.
 
 A value goes only if the zoo itself gave it out: numbers, words that stand in its own recipes, choices and defaults of
 its classes, names of its data, and the adapter's own classes. Whatever else somebody typed (folders in any spelling,
@@ -78,7 +78,7 @@ class Public:
         )
 
     def parameter(self, key: str) -> Parameter | None:
-        """What is known of `block.setting` or `backbones.name.setting`."""
+        """The rule for `block.setting` or `backbones.name.setting`."""
         *path, name = key.split(".")
         block: Any = self.config
         for part in path:
@@ -173,7 +173,7 @@ def _kept(value: Any, where: str, public: Public) -> Any:
 def command(text: str, public: Public) -> str:
     """A command as its reader would type it, with DIR or TEXT in place of what only its writer has."""
     typed = str(text).split(" ")
-    told = dict(word.partition("=")[::2] for word in typed)
+    options = dict(word.partition("=")[::2] for word in typed)
     shown = []
     for place, word in enumerate(typed):
         key, equals, value = word.partition("=")
@@ -181,7 +181,7 @@ def command(text: str, public: Public) -> str:
             module = re.fullmatch(r"(zoo|data_modules)(\.[a-z_0-9]+)*|python|pytest", word) or word in FLAGS
             shown += [word] if module else ["SCRIPT"] if place == 2 else []
         elif key == "recipe":
-            name = told.get("card") or value.rpartition("/")[2]
+            name = options.get("card") or value.rpartition("/")[2]
             shown.append(f"recipe={name if name.removesuffix('.yaml') in compose.available() else 'own.yaml'}")
         elif key in ("adapter", "init"):
             shown.append(f"{key}={value if value in bundled() else PLACE}")

@@ -35,7 +35,7 @@ def record(metrics: Mapping[str, Any], config: Mapping[str, Any] | None = None, 
         classes: of the adapter.
 
     Raises:
-        ShareError: it lacks what every metrics.json has.
+        ShareError: it has not the values of every metrics.json.
     """
     try:
         manifest, values = metrics["manifest"], metrics["metrics"]
@@ -43,7 +43,7 @@ def record(metrics: Mapping[str, Any], config: Mapping[str, Any] | None = None, 
             name = str(manifest["recipe"])
             config = compose.read(compose.find(name), []) if name in compose.available() else {}
         public = Public(config, classes)
-        told: dict[str, Callable[[Any], Any]] = {
+        description: dict[str, Callable[[Any], Any]] = {
             "split": lambda value: _one_of(value, SPLITS, "test"),
             "unit": lambda value: _one_of(value, UNITS, "fraction"),
             "task": lambda value: _attribute(config, "task", "kind", value),
@@ -57,12 +57,12 @@ def record(metrics: Mapping[str, Any], config: Mapping[str, Any] | None = None, 
         }
         numbers = ("n", "metrics", "intervals", "baselines", "probes", "by", "method", "branches")
         return {
-            key: told[key](value) if key in told else _numbers(value)
+            key: description[key](value) if key in description else _numbers(value)
             for key, value in metrics.items()
-            if key in told or key in numbers
+            if key in description or key in numbers
         }
     except (KeyError, TypeError, AttributeError) as error:
-        raise ShareError(f"metrics.json lacks a value, or has another kind of it than expected: {error}") from None
+        raise ShareError(f"metrics.json has a missing value, or one of an unexpected type: {error}") from None
 
 
 def _numbers(value: Any) -> Any:
@@ -139,15 +139,15 @@ def _data(data: Mapping[str, Any], public: Public) -> dict[str, Any]:
         ),
     }
     numbers = ("synthetic", *SPLITS)
-    told = {
+    description = {
         key: texts[key](value) if key in texts else _numbers(value)
         for key, value in data.items()
         if key in texts or key in numbers
     }
     # A later measurement may be of another set than the recipe's, whose name is no known word here.
-    if told.get("synthetic") and "synthetic" not in told["name"].lower():
-        told["name"] = f"synthetic ({told['name']})"
-    return told
+    if description.get("synthetic") and "synthetic" not in description["name"].lower():
+        description["name"] = f"synthetic ({description['name']})"
+    return description
 
 
 def _start(init: Mapping[str, Any], public: Public) -> dict[str, Any]:

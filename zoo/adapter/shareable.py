@@ -19,7 +19,7 @@ RESULTS = ("<!-- results:begin -->", "<!-- results:end -->")
 
 
 def contents(folder: Path, card_of: Callable[[Path], str]) -> tuple[dict[str, Any], Any, "Written"]:
-    """What is public of an adapter directory's recipe and metrics.json, and its card as somebody wrote it.
+    """The public parts of an adapter directory's recipe and metrics.json, and its hand-written card.
 
     Args:
         folder: an adapter directory that was verified.
@@ -32,15 +32,15 @@ def contents(folder: Path, card_of: Callable[[Path], str]) -> tuple[dict[str, An
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     classes = header(folder).get("classes", "[]")
     known = json.loads(classes)
-    told, public = settings(config, known), record(metrics, config, known)
+    recipe, public = settings(config, known), record(metrics, config, known)
     if sets := public.get("familiarity", {}).get("foreign"):
         numbered = enumerate(sets.items(), 1)
         public["familiarity"]["foreign"] = {
             name if name in _public_sets() else f"foreign set {k}": one for k, (name, one) in numbered
         }
     page, made = (folder / "README.md").read_text(encoding="utf-8"), card_of(folder)
-    hidden = _withheld(config, told) | _withheld(metrics, public)
-    return told, public, Written("" if page == made else page, _results(made), hidden)
+    hidden = _withheld(config, recipe) | _withheld(metrics, public)
+    return recipe, public, Written("" if page == made else page, _results(made), hidden)
 
 
 def _public_sets() -> set[str]:
@@ -57,7 +57,7 @@ class Written:
     Attributes:
         page: the card; empty where it is as it was made.
         results: the section between its markers, as it was made.
-        hidden: texts that were left out elsewhere.
+        hidden: texts that were left out of recipe and metrics.
     """
 
     page: str
@@ -71,9 +71,9 @@ def _withheld(before: Any, after: Any) -> frozenset[str]:
     gone = set(leaves(before)) - kept
     commands = {word for text in gone if text.startswith("python ") for word in text.split(" ")}
     names = {text[len(OWN) + 2 : -1] for text in gone if text.startswith(f"{OWN} (")}
-    told = {part for text in kept for word in text.split(" ") for part in (word, word.partition("=")[2])}
+    public_words = {part for text in kept for word in text.split(" ") for part in (word, word.partition("=")[2])}
     hidden = gone | names | {word.partition("=")[2] or word for word in commands}
-    return frozenset(text for text in hidden - told - words() if len(text) > 3)
+    return frozenset(text for text in hidden - public_words - words() if len(text) > 3)
 
 
 def card(written: Written, made: str) -> str:

@@ -11,7 +11,7 @@ from zoo.errors import UserError
 from zoo.files import whole_folder
 
 
-def share(folder: Path, out: Path, *, card: Callable[[Path], str]) -> Path:
+def copy_for_sharing(folder: Path, out: Path, *, card: Callable[[Path], str]) -> Path:
     """A copy of an adapter directory that holds only what is public: see `zoo.adapter.shareable`.
 
     Args:
@@ -30,7 +30,7 @@ def share(folder: Path, out: Path, *, card: Callable[[Path], str]) -> Path:
     with whole_folder(out) as temporary:
         for name, most in LIMITS.items():
             if not (folder / name).is_symlink() and not (folder / name).exists():
-                verify(folder)  # says what it lacks
+                verify(folder)  # raises, naming the missing file
             copy_plain(folder / name, temporary / name, most=most)
         try:
             verify(temporary)

@@ -39,25 +39,25 @@ def require_header(path: Path) -> None:
         raise SoundnessError(f"{path} is no safetensors file: its header claims {length:,} bytes")
     try:
         with safe_open(path, framework="np") as file:
-            said, tensors = file.metadata() or {}, list(file.keys())
+            header, tensors = file.metadata() or {}, list(file.keys())
     except (SafetensorError, ValueError, RecursionError) as error:
         raise SoundnessError(f"{path} is no safetensors file: {' '.join(str(error).split())}") from None
     if not tensors:
         raise SoundnessError(f"{path} holds no tensors")
-    # A format that this version does not know is told where it is read, with what to do.
-    if said.get("format") not in ("1", "2", "3"):
+    # `directory.read` reports a format that this version does not know.
+    if header.get("format") not in ("1", "2", "3"):
         return
-    wrong = _wrong_classes(_json(said, "classes")) or _wrong_prints(_json(said, "fingerprints"), said["format"])
-    if not wrong and said["format"] != "1" and not _is_digest(said.get("structure")):
+    wrong = _wrong_classes(_json(header, "classes")) or _wrong_prints(_json(header, "fingerprints"), header["format"])
+    if not wrong and header["format"] != "1" and not _is_digest(header.get("structure")):
         wrong = "structure: expected a sha256"
-    wrong = wrong or _wrong_anchors(said, tensors)
+    wrong = wrong or _wrong_anchors(header, tensors)
     if wrong:
         raise SoundnessError(f"{path}: its header is damaged or not the zoo's: {wrong}")
 
 
-def _json(said: Mapping[str, str], key: str) -> Any:
+def _json(header: Mapping[str, str], key: str) -> Any:
     try:
-        return json.loads(said[key])
+        return json.loads(header[key])
     except (KeyError, ValueError, RecursionError):
         return None
 
@@ -82,13 +82,13 @@ def _wrong_prints(prints: Any, form: str) -> str:
     return ""
 
 
-def _wrong_anchors(said: Mapping[str, str], tensors: Sequence[str]) -> str:
-    if "anchors" not in said:
+def _wrong_anchors(header: Mapping[str, str], tensors: Sequence[str]) -> str:
+    if "anchors" not in header:
         return ""
-    told = _json(said, "anchors")
-    if not isinstance(told, dict) or not isinstance(told.get("backbone"), str) or not _is_digest(told.get("of")):
+    anchor = _json(header, "anchors")
+    if not isinstance(anchor, dict) or not isinstance(anchor.get("backbone"), str) or not _is_digest(anchor.get("of")):
         return "anchors: expected the name of a backbone, and a sha256"
-    if "text.anchors" not in tensors or "text" not in json.loads(said["fingerprints"]):
+    if "text.anchors" not in tensors or "text" not in json.loads(header["fingerprints"]):
         return "anchors: there is no tensor text.anchors, or no fingerprint of the text backbone"
     return ""
 
@@ -131,7 +131,7 @@ def _is_flag(value: Any) -> bool:
 
 
 def _or_unknown(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """What a wheel outside of a checkout does not know, as its commit."""
+    """Value of the fields that a wheel outside a checkout does not know, such as the commit."""
     return lambda value: value is None or fits(value)
 
 
@@ -159,7 +159,7 @@ MEASURED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "manifest.data.synthetic": (_is_flag, "true or false"),
     "manifest.data.fingerprint": (_is_text, "a text"),
 }
-"""Of every measurement."""
+"""Required keys of every measurement."""
 
 TRAINED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "manifest.epochs": (_is_count, "a count"),

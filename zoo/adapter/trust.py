@@ -1,4 +1,4 @@
-"""What the recipe of an adapter may name, so that using an adapter from elsewhere runs no code of its maker's choice.
+"""Names that the recipe of an adapter may use, so that an untrusted adapter runs no code of its maker's choice.
 
 A recipe's `_target_` is imported and called; `subprocess.run` would be as welcome there as a method. So an adapter may
 name classes that the zoo's own rooms define, and nothing else: no function, nothing that a module merely imports. Two
@@ -48,7 +48,7 @@ def check(folder: Path, *, pulled: bool | None = None) -> None:
 
     Args:
         folder: an adapter directory.
-        pulled: whether it came from elsewhere; by default, whether it lies in the cache.
+        pulled: whether it was fetched; by default, whether it is in the cache.
 
     Raises:
         TrustError: naming what it names, or that it is no resolved recipe.
@@ -71,7 +71,7 @@ def check(folder: Path, *, pulled: bool | None = None) -> None:
     for key, value in _walk(values, path, set()):
         if isinstance(value, str) and "${" in value:
             raise TrustError(f"{path}: {value!r} is an interpolation; an adapter's recipe is resolved")
-        # Widths and ranks are what memory is asked for; only a seed may be any number.
+        # Widths and ranks determine memory; only a seed may be any number.
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER and "seed" not in str(key):
             raise TrustError(f"{path}: {key or 'a list'} holds {value:,}; expected numbers up to {LARGEST_NUMBER:,}")
         if key == TARGET and not (_defined_here(value) or _allowed(value) or (not pulled and _own(value, folder))):

@@ -1,4 +1,4 @@
-"""Take an adapter out of an archive that nobody vouches for: .zip, .tar or .tar.gz.
+"""Extract an adapter from an untrusted archive: .zip, .tar or .tar.gz.
 
 An archive may hold the files of one adapter directory, at its top or in one folder, and nothing else: no other name, no
 link, no device, no name twice, no absolute or upward path, no more bytes than an adapter's files may have. Each name is
@@ -149,7 +149,7 @@ def _write(entries: Iterator[_Entry], folder: Path, label: str, room: int) -> No
     if len(parents) > 1:
         raise ArchiveError(f"{label}: its files lie in several folders; an archive holds one adapter")
     if missing := [name for name in (*FILES, "SHA256SUMS") if name not in files]:
-        raise ArchiveError(f"{label} holds no adapter: it lacks {', '.join(missing)}")
+        raise ArchiveError(f"{label} holds no adapter: missing {', '.join(missing)}")
     for name, entry in files.items():
         _copy(entry, folder / name, label)
 

@@ -1,1 +1,1 @@
-"""What the zoo holds: recipes and adapters, their cards and the evidence behind them, and what can run here."""
+"""The catalogue of recipes and adapters, their cards and evidence, and which of them can run here."""

@@ -72,7 +72,7 @@ def read(path: Path) -> Card:
     Raises:
         CardError: no front matter, or no results markers.
     """
-    front, body = _parts(path, lambda told: told)
+    front, body = _parts(path, lambda text: text)
     return Card(front, body, catalog_evidence.read(path))
 
 
@@ -82,7 +82,7 @@ def facts(path: Path) -> dict[str, Any]:
     Raises:
         CardError: no front matter, or no results markers.
     """
-    return _parts(path, lambda told: re.sub(r"(?m)^model-index:.*\n(?:[ \-#].*\n|\n)*", "", told))[0]
+    return _parts(path, lambda text: re.sub(r"(?m)^model-index:.*\n(?:[ \-#].*\n|\n)*", "", text))[0]
 
 
 def _parts(path: Path, of: Callable[[str], str]) -> tuple[dict[str, Any], str]:
@@ -95,7 +95,7 @@ def _parts(path: Path, of: Callable[[str], str]) -> tuple[dict[str, Any], str]:
     except yaml.YAMLError as error:
         raise CardError(f"{path}: its front matter is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(front, dict) or BEGIN not in parts[2] or END not in parts[2]:
-        raise CardError(f"{path} lacks front matter or the markers {BEGIN} and {END}")
+        raise CardError(f"{path} has no front matter or no markers {BEGIN} and {END}")
     return front, parts[2]
 
 
@@ -108,7 +108,7 @@ class PlainDumper(yaml.SafeDumper):
 
 
 def text(card: Card) -> str:
-    """The card as a file, its results section generated anew."""
+    """The card as a file, its results section regenerated."""
     before, _, rest = card.body.partition(BEGIN)
     after = rest.partition(END)[2]
     front = yaml.dump(
@@ -130,7 +130,7 @@ def validate(card: Card) -> list[str]:
     problems += [f"heading {h!r} is missing" for h in HEADINGS if h not in card.body]
     for r in card.front.get("zoo", {}).get("reported") or []:
         problems += [
-            f"reported entry {r.get('method')} lacks {key}"
+            f"reported entry {r.get('method')} has no {key}"
             for key in ("source", "tier", "dataset", "metric")
             if not r.get(key)
         ]
@@ -139,16 +139,16 @@ def validate(card: Card) -> list[str]:
             for m in result["metrics"]:
                 args = m.get("args", {})
                 needed = ("n", "seeds", "commit", "hardware", "date", "selected_on", "command")
-                problems += [f"measured {m['name']} lacks {key}" for key in needed if not args.get(key)]
+                problems += [f"measured {m['name']} has no {key}" for key in needed if not args.get(key)]
                 if args.get("dirty"):
                     problems.append(f"measured {m['name']} comes from a dirty tree")
             if result["dataset"].get("synthetic") and "synthetic" not in result["dataset"]["name"].lower():
                 problems.append("a synthetic set is not called synthetic")
     own = card.front.get("zoo", {}).get("recipe", "")
     if (card.front.get("model-index") or []) != catalog_evidence.index(own, card.evidence):
-        problems.append("model-index differs from the runs that it should come from; write the card anew")
+        problems.append("model-index differs from the runs that it should come from; regenerate the card")
     if text(card).split("---\n", 2)[2] != card.body:
-        problems.append("the results section differs from its evidence; write the card anew")
+        problems.append("the results section differs from its evidence; regenerate the card")
     return problems
 
 
@@ -174,7 +174,7 @@ def publish(path: Path, record: Mapping[str, Any], runs: Sequence[Mapping[str, A
 
 
 def write(path: Path, card: Card) -> None:
-    """A recipe's card and its evidence, everything that is generated made anew."""
+    """A recipe's card and its evidence, with all generated parts regenerated."""
     file = catalog_evidence.file_of(path)
     if card.evidence["runs"] or card.evidence["comparisons"]:
         file.parent.mkdir(exist_ok=True)
@@ -230,7 +230,7 @@ def for_adapter(directory: Path) -> str:
 
 
 def _familiarity(record: Mapping[str, Any]) -> dict[str, Any]:
-    """How often the signal for what is unlike training fires, on the test split and on foreign sets."""
+    """Shares of samples flagged as unlike training, on the test split and on foreign sets."""
     found = record.get("familiarity", {})
     about = found.get("manifest", record["manifest"])
     if not found or not catalog_evidence.publishable({"manifest": about}):
@@ -247,7 +247,7 @@ def _familiarity(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts(directory: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a card says of one adapter: its file, its data, its run."""
+    """The card's section about one adapter: its file, data and run."""
     from safetensors import safe_open
 
     manifest = record["manifest"]
@@ -265,8 +265,8 @@ def _facts(directory: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "backbones": {
             name: {
-                "source": list(sources.of(block).values()),
-                "license": dict(sources.names(block)),
+                "source": list(sources.weight_sources(block).values()),
+                "license": dict(sources.licences(block)),
                 "fingerprint": base.get(name),
                 "frozen": True,
             }
@@ -280,7 +280,7 @@ def _facts(directory: Path, record: Mapping[str, Any]) -> dict[str, Any]:
             "trainable_pct": round(100 * manifest["parameters"]["trainable"] / total, 2),
             "dtype": ", ".join(kinds),
             **({"restated": json.loads(header["restated"])} if "restated" in header else {}),
-            **({"anchors": told} if (told := json.loads(header.get("anchors", "{}")).get("added")) else {}),
+            **({"anchors": text} if (text := json.loads(header.get("anchors", "{}")).get("added")) else {}),
         },
         **({"familiarity": found} if (found := _familiarity(record)) else {}),
         "data": {

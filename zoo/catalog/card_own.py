@@ -83,7 +83,7 @@ def made(directory: Path, record: Mapping[str, Any], of_recipe: "Card | None") -
     config = yaml.load((directory / "recipe.yaml").read_text(encoding="utf-8"), Loader=FastLoader)
     with safe_open(directory / "adapter.safetensors", framework="np") as file:
         classes = json.loads(file.metadata()["classes"])
-    named = [pair for block in config["backbones"].values() if block for pair in sources.names(block)]
+    named = [pair for block in config["backbones"].values() if block for pair in sources.licences(block)]
     method = str(config["method"][TARGET]).rpartition(".")[2]
     if of_recipe:
         method = of_recipe.front.get("zoo", {}).get("method") or method
@@ -130,7 +130,7 @@ def made(directory: Path, record: Mapping[str, Any], of_recipe: "Card | None") -
 def _start(init: Mapping[str, Any] | None) -> str:
     if not init:
         return "Its tensors began fresh."
-    fresh = f"; the head began anew, as {init['why_fresh']}" if init["fresh"] else ""
+    fresh = f"; the head was newly initialised, as {init['why_fresh']}" if init["fresh"] else ""
     return (
         f"It began from the adapter `{init['adapter']}` (`init=`; sha256 {init['sha256'][:12]}), of which "
         f"{init['taken']} tensors were taken{fresh}."

@@ -8,7 +8,7 @@ STATUSES = ("trained here", "reported only", "not measured")
 
 @dataclass(frozen=True)
 class Measured:
-    """What this code measured on the test split, of the metric that selects the checkpoint.
+    """A result measured by this code on the test split, of the metric that selects the checkpoint.
 
     Attributes:
         metric: its name.
@@ -53,13 +53,13 @@ class Control:
 
     @property
     def verdict(self) -> str:
-        """What the interval says of the control beside the recipe."""
+        """Comparison of the control with the recipe, by the interval."""
         return "worse" if self.gap[0] > 0 else "better" if self.gap[1] < 0 else "no clear difference"
 
 
 @dataclass(frozen=True)
 class Licences:
-    """Of the adapter that a recipe makes, of each backbone by name, and of the data."""
+    """Licences of a recipe's adapter, of each backbone by name, and of the data."""
 
     adapter: str
     backbones: dict[str, str]
@@ -83,7 +83,7 @@ class Entry:
         targets: classes of method, task, data and backbones, by key.
         data: name of the data set.
         hardware: what the recipe is made for, or what the adapter was trained on.
-        takes: how long that is said to take, or took.
+        takes: reported or measured duration.
         trainable: parameters; None where it was never trained here.
         bytes: of the adapter's file; None for a recipe.
         licences: of adapter, backbones and data.
@@ -123,12 +123,12 @@ class Entry:
         return asdict(self)
 
     def own_reported(self) -> list[dict[str, Any]]:
-        """Of the reported numbers those of this very method."""
+        """The reported numbers of this method itself."""
         return [r for r in self.reported if str(r["method"]).startswith(self.method.partition(" (")[0])]
 
 
 @dataclass(frozen=True)
-class Holdings:
+class Catalog:
     """All entries, and what could not be read, one line each."""
 
     recipes: list[Entry]

@@ -1,4 +1,4 @@
-"""What the measured numbers of a model card come from, and the `model-index` that they make.
+"""The evidence behind a model card's measured numbers, and the `model-index` built from it.
 
 Evidence is `runs`, the metrics.json of trainings of the same recipe, one a seed or fold, and `comparisons` with
 controls by name. That of a recipe's card lies beside it in `evidence/NAME.json`; that of an adapter's is its
@@ -15,7 +15,7 @@ from zoo.records import comparison
 
 
 def file_of(path: Path) -> Path:
-    """Where the numbers of a card come from."""
+    """Sources of a card's numbers."""
     return (
         path.with_name("metrics.json") if path.name == "README.md" else path.parent / "evidence" / f"{path.stem}.json"
     )

@@ -1,4 +1,4 @@
-"""What the zoo holds: the facts of every recipe and adapter, read where they already stand.
+"""The facts of every recipe and adapter, read from their own files.
 
 That is in recipes (header and blocks), the classes that they name, model cards, and the files of adapter directories:
 bundled ones are part of the package, in `zoo/pretrained/`; those that `zoo.pull` fetched lie in the cache. Nothing
@@ -17,7 +17,7 @@ import yaml
 from zoo.adapter.places import CatalogError, bundled, installed, places
 from zoo.catalog import card
 from zoo.catalog.card import Card, CardError
-from zoo.catalog.entries import Control, Entry, Holdings, Licences, Measured
+from zoo.catalog.entries import Catalog, Control, Entry, Licences, Measured
 from zoo.errors import UserError
 from zoo.metrics import names
 from zoo.recipe import compose, schema, sources
@@ -27,7 +27,7 @@ from zoo.recipe.strict_yaml import StrictLoader
 from zoo.records import comparison
 
 
-def holdings() -> Holdings:
+def read_catalog() -> Catalog:
     """Read everything."""
     recipes: list[Entry] = []
     adapters: list[Entry] = []
@@ -43,12 +43,12 @@ def holdings() -> Holdings:
             adapters.append(of_adapter(folder, recipes))
         except CatalogError as error:
             problems.append(str(error))
-    return Holdings(recipes, adapters, problems)
+    return Catalog(recipes, adapters, problems)
 
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Whatever is wrong with somebody's file becomes one line that names it."""
+    """Turn any error of a user's file into one line that names it."""
     try:
         yield
     except (UserError, SchemaError, SyntaxError, yaml.YAMLError, OSError) as error:
@@ -156,12 +156,12 @@ def _where(folder: Path) -> str:
 
 
 def _pairing(config: Mapping[str, Any], front: Mapping[str, Any], method: str | None) -> dict[str, Any]:
-    """What recipe and adapter have in common: the pairing and its licences."""
+    """Facts shared by recipe and adapter: the pairing and its licences."""
     blocks = {f"backbones.{key}": block for key, block in config["backbones"].items() if block}
     targets = {key: config[key][TARGET] for key in ("method", "task", "data")}
     data, task = schema.attributes(targets["data"]), schema.attributes(targets["task"])
     variant = config["data"].get("variant")
-    backbones = dict(named for block in blocks.values() for named in sources.names(block))
+    backbones = dict(named for block in blocks.values() for named in sources.licences(block))
     other = front.get("license") == "other"
     return {
         "method": method or targets["method"].rpartition(".")[2],
@@ -199,7 +199,7 @@ def _published(page: Card) -> Measured | None:
 
 
 def _best_control(page: Card) -> Control | None:
-    """Of the card's main comparison: the variant with the highest value of the metric that selects."""
+    """The control of the card's main comparison with the highest value of the selecting metric."""
     main = page.evidence["comparisons"].get("main")
     rows = [row for row in main["rows"] if row["gap"]] if main else []
     if not rows:

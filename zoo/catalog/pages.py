@@ -12,7 +12,7 @@ from zoo import wording
 from zoo.adapter import directory
 from zoo.adapter.directory import AdapterError
 from zoo.catalog import tables
-from zoo.catalog.entries import Entry, Holdings
+from zoo.catalog.entries import Catalog, Entry
 from zoo.recipe import annotations, compose, schema
 from zoo.recipe.keys import blocks
 from zoo.recipe.schema import TARGET
@@ -29,7 +29,7 @@ def keys(name: str) -> dict[str, Any]:
     """
     found = {}
     for key, (block, parameters) in blocks(name).items():
-        told = {
+        settings = {
             known.name: {
                 "value": block.get(known.name, known.value),
                 "default": known.value,
@@ -39,12 +39,12 @@ def keys(name: str) -> dict[str, Any]:
             }
             for known in parameters.values()
         }
-        found[key] = {"target": block[TARGET], "keys": told}
+        found[key] = {"target": block[TARGET], "keys": settings}
     return {"header": compose.header(compose.find(name)), "blocks": found, "variants": compose.variants(name)}
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What an adapter directory holds beside the facts of its entry: header of its file, checksums, resolved recipe.
+    """Contents of an adapter directory beside the facts of its entry: header, checksums, resolved recipe.
 
     Raises:
         AdapterError: a file is missing, altered, or no safetensors file of ours.
@@ -53,7 +53,7 @@ def contents(folder: Path) -> dict[str, Any]:
     try:
         with safe_open(folder / "adapter.safetensors", framework="np") as file:
             header = file.metadata()
-        told = {
+        details = {
             "format": int(header["format"]),
             "classes": json.loads(header["classes"]),
             "fingerprints": json.loads(header["fingerprints"]),
@@ -62,42 +62,43 @@ def contents(folder: Path) -> dict[str, Any]:
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise AdapterError(f"{folder}/adapter.safetensors is no adapter of ours: {error}") from error
     resolved = (folder / "recipe.yaml").read_text(encoding="utf-8")
-    return {**told, "checksums": directory.checksums(folder), "resolved": resolved}
+    return {**details, "checksums": directory.checksums(folder), "resolved": resolved}
 
 
-def recipe_summary(entry: Entry, holdings: Holdings) -> dict[str, str]:
+def recipe_summary(entry: Entry, catalog: Catalog) -> dict[str, str]:
     """Facts of a recipe, in short; they stand below its keys."""
     commands = [line.removeprefix("Command: ") for line in compose.header(Path(entry.path)) if "Command: " in line]
     word = entry.name if entry.name in compose.available() else entry.path
     return {
         **_pairing(entry),
-        "made for": "; ".join(part for part in (entry.hardware, entry.takes) if part) or "not said",
+        "made for": "; ".join(part for part in (entry.hardware, entry.takes) if part) or "not stated",
         "reported": "\n".join(_reported(number) for number in entry.reported) or "nothing",
         **_result(entry),
-        "adapters": ", ".join(made.name for made in holdings.adapters if made.recipe == entry.name) or "none here",
+        "adapters": ", ".join(made.name for made in catalog.adapters if made.recipe == entry.name) or "none here",
         "run it": "\n".join(commands) or f"python -m zoo.train recipe={word}",
         "can it run here?": f"python -m zoo.doctor recipe={word}",
     }
 
 
-def adapter_summary(entry: Entry, told: Mapping[str, Any]) -> dict[str, str]:
+def adapter_summary(entry: Entry, details: Mapping[str, Any]) -> dict[str, str]:
     """Facts of an adapter, in short; they stand below its resolved recipe."""
     example = next((file for key, file in INPUTS.items() if key in entry.targets), "picture.tif")
     question = ' question="..." choices="one|two"' if entry.task == "visual-question-answering" else ""
     word = entry.name if entry.where else entry.path
     root = " data.root=DIR" if "root" in schema.signature(entry.targets["data"]) else ""
-    classes = told["classes"]
+    classes = details["classes"]
     return {
         "recipe": f"{entry.recipe}: {entry.about}",
         **_pairing(entry),
-        **_scale(entry.targets["data"], told["resolved"]),
+        **_scale(entry.targets["data"], details["resolved"]),
         "classes": f"{len(classes)}: {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}",
         "size": f"{wording.size(entry.bytes or 0)}, {entry.trainable:,} trainable parameters",
         "trained": f"{entry.takes} on {entry.hardware}",
         **_result(entry),
-        "base": "\n".join(f"{name}: {_base(base)}" for name, base in told["fingerprints"].items()),
-        "structure": told["structure"] or "not kept by this format",
-        "checksums": "\n".join(f"{digest}  {name}" for name, digest in told["checksums"].items()) + "\nall files match",
+        "base": "\n".join(f"{name}: {_base(base)}" for name, base in details["fingerprints"].items()),
+        "structure": details["structure"] or "not kept by this format",
+        "checksums": "\n".join(f"{digest}  {name}" for name, digest in details["checksums"].items())
+        + "\nall files match",
         "folder": entry.path,
         "use it": f"python -m zoo.predict adapter={word} input={example}{question}\n"
         f"python -m zoo.evaluate adapter={word}{root}\n"
@@ -115,27 +116,27 @@ def _pairing(entry: Entry) -> dict[str, str]:
 
 
 def _scale(data: str, resolved: str) -> dict[str, str]:
-    """What ground sampling distances mean to an adapter, where its data have any."""
-    said = schema.attributes(data)
+    """Unit and reference size of an adapter's ground sampling distances, if its data have any."""
+    attributes = schema.attributes(data)
     block = OmegaConf.create(resolved).data
-    unit, side = block.get("gsd_unit") or said.get("gsd_unit"), block.get("side") or said.get("side")
+    unit, side = block.get("gsd_unit") or attributes.get("gsd_unit"), block.get("side") or attributes.get("side")
     if unit is None:
         return {}
-    of = f"; told for pictures whose shorter side has {side} pixels, converted for others" if side else ""
+    of = f"; for pictures whose shorter side has {side} pixels, converted for others" if side else ""
     return {"scale": f"ground sampling distance in {unit}{of}"}
 
 
 def _result(entry: Entry) -> dict[str, str]:
-    told = "not measured"
+    measured = "not measured"
     if found := entry.measured:
-        told = (
+        measured = (
             f"{tables.exactly(entry)} on {found.data}, test (n = {found.n}, seeds {found.seeds}); "
             f"commit {(found.commit or 'unknown')[:8]}, {found.hardware}, {found.date}"
         )
     own = entry.licences
     licences = {"adapter": own.adapter, **own.backbones, "data": own.data}
     return {
-        "measured": told,
+        "measured": measured,
         "status": entry.status,
         "licences": "\n".join(f"{what}: {licence}" for what, licence in licences.items()),
     }

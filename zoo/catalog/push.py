@@ -1,4 +1,4 @@
-"""What is uploaded of an adapter and its evaluations to a hub, and the upload."""
+"""Uploads an adapter and its evaluations to a hub."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from zoo.errors import UserError
 
 
 class PushError(UserError):
-    """An adapter is not fit to be shared, or the hub does not take it."""
+    """An adapter cannot be shared, or the hub refuses it."""
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """What goes to the hub: a path in the repository and its bytes."""
+class Upload:
+    """A file to upload: its path in the repository and its bytes."""
 
     path: str
     content: bytes
 
 
-def parcels(folder: Path, benchmark: str = "") -> list[Parcel]:
-    """Verify an adapter directory and gather what is shared of it.
+def uploads(folder: Path, benchmark: str = "") -> list[Upload]:
+    """Verify an adapter directory and collect the files to upload.
 
     Args:
         folder: an adapter directory.
@@ -42,10 +42,10 @@ def parcels(folder: Path, benchmark: str = "") -> list[Parcel]:
     page = card.read(folder / "README.md")
     if problems := card.validate(page):
         raise PushError(f"{folder / 'README.md'} is no sound model card: {'; '.join(problems)}")
-    found = [Parcel(name, (folder / name).read_bytes()) for name in (*FILES, "SHA256SUMS")]
+    found = [Upload(name, (folder / name).read_bytes()) for name in (*FILES, "SHA256SUMS")]
     if benchmark:
         text = yaml.safe_dump(evaluations(page, benchmark), sort_keys=False, allow_unicode=True)
-        found.append(Parcel(f".eval_results/{benchmark.rpartition('/')[2]}.yaml", text.encode()))
+        found.append(Upload(f".eval_results/{benchmark.rpartition('/')[2]}.yaml", text.encode()))
     return found
 
 
@@ -79,7 +79,7 @@ def evaluations(page: Card, benchmark: str) -> list[dict[str, Any]]:
     )
 
 
-def send(repo: str, content: list[Parcel], *, private: bool, message: str) -> str:
+def send(repo: str, content: list[Upload], *, private: bool, message: str) -> str:
     """Create the repository where there is none, and commit.
 
     Returns:
@@ -112,7 +112,7 @@ def send(repo: str, content: list[Parcel], *, private: bool, message: str) -> st
     return done.commit_url
 
 
-def listing(content: list[Parcel]) -> str:
-    """A line a file: bytes, sha256, path; and their sum."""
+def file_list(content: list[Upload]) -> str:
+    """One line per file with bytes, sha256 and path; then the total."""
     lines = [f"  {len(p.content):>13,}  {hashlib.sha256(p.content).hexdigest()}  {p.path}" for p in content]
     return "\n".join([*lines, f"  {sum(len(p.content) for p in content):>13,}  bytes in {len(content)} files"])

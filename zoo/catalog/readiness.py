@@ -1,4 +1,4 @@
-"""Which recipes can run on this machine, and what the others lack."""
+"""Which recipes can run on this machine, and what is missing for the others."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ class Verdict:
 
 
 def examine(entry: Entry, config: Mapping[str, Any], here: Machine) -> Verdict:
-    """What a recipe needs beside what this machine has.
+    """The requirements of a recipe that this machine does not meet.
 
     Args:
         entry: of the recipe.
@@ -78,14 +78,14 @@ def examine(entry: Entry, config: Mapping[str, Any], here: Machine) -> Verdict:
         verdict.missing.append("packages (see above)")
     _data(entry, config["data"], verdict)
     for key, block in config["backbones"].items():
-        for setting, source in sources.of(block).items() if block else ():
+        for setting, source in sources.weight_sources(block).items() if block else ():
             _weights(f"backbones.{key}.{setting}", source, here, verdict)
         if block and block.get("quantize") == "4bit":
-            lacking = [] if here.cuda else ["a CUDA device"]
+            missing_parts = [] if here.cuda else ["a CUDA device"]
             if machine.version("bitsandbytes") is None:
-                lacking.append("bitsandbytes")
+                missing_parts.append("bitsandbytes")
                 verdict.get["bitsandbytes"] = "pip install 'multimodal-peft-zoo[cuda]', on a machine with CUDA"
-            verdict.missing += [f"{what} (4-bit weights)" for what in lacking]
+            verdict.missing += [f"{what} (4-bit weights)" for what in missing_parts]
     if "GPU" in entry.hardware and not here.cuda:
         verdict.made_for = entry.hardware
     return verdict
@@ -96,10 +96,10 @@ def _data(entry: Entry, block: Mapping[str, Any], verdict: Verdict) -> None:
     module = target.rpartition(".")[0]
     for key, known in schema.signature(target).items():
         value = block.get(key)
-        asked = key in data_roots.unset(block)
-        if key not in ROOTS or value is None or (not asked and Path(value).expanduser().is_dir()):
+        unset = key in data_roots.unset(block)
+        if key not in ROOTS or value is None or (not unset and Path(value).expanduser().is_dir()):
             continue
-        verdict.missing.append(f"data.{key}=DIR" if asked else f"data.{key} (there is no folder {value})")
+        verdict.missing.append(f"data.{key}=DIR" if unset else f"data.{key} (there is no folder {value})")
         words = (data_roots.distributor(block, key) if key == "root" else known.meaning.rstrip(".")) + "\n"
         name = f"{entry.data.partition(' (')[0]}, data.{key}"
         verdict.get[name] = f"{words}layout and check: python -m {module} --check DIR".lstrip()
@@ -134,10 +134,10 @@ def composed(name: str, words: Sequence[str]) -> dict[str, Any]:
     try:
         config = compose(name, words)
     except RecipeError as error:
-        asked = [re.match(r"missing value '(data\.(?:root|train_root))'", problem) for problem in error.problems]
-        missing = [found[1] for found in asked if found]
+        matches = [re.match(r"missing value '(data\.(?:root|train_root))'", problem) for problem in error.problems]
+        missing = [found[1] for found in matches if found]
         if len(missing) < len(error.problems):
-            raise RecipeError([p for p, found in zip(error.problems, asked, strict=True) if not found]) from None
+            raise RecipeError([p for p, found in zip(error.problems, matches, strict=True) if not found]) from None
         config = compose(name, [*words, *(f"{key}=DIR" for key in missing)])
         for key in missing:
             config.data[key.removeprefix("data.")] = MISSING
@@ -166,7 +166,7 @@ def facts(here: Machine) -> dict[str, str]:
 
 
 def _without_card(here: Machine) -> str:
-    """That CUDA's part of torch lies idle, and how to do without."""
+    """Hint that a CUDA build of torch is not needed here, and how to replace it."""
     if not here.torch_cuda or here.gpus:
         return ""
     return (

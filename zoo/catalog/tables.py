@@ -60,7 +60,7 @@ def method(entry: Entry) -> str:
 
 
 def reported(entry: Entry) -> str:
-    """What the method's own source reports, in per cent: one number, or the lowest and the highest."""
+    """The number that the method's own source reports, in per cent, or the lowest and the highest."""
     values = sorted({float(r["value"]) for r in entry.own_reported()})
     return "-".join(f"{value:g}" for value in dict.fromkeys(values[:1] + values[-1:])) + (" %" if values else "")
 
@@ -91,12 +91,12 @@ def control(entry: Entry) -> str:
 
 
 def licences(entry: Entry) -> str:
-    """Of adapter and backbones, each once, then of the data; without what they say in brackets."""
+    """Licences of adapter and backbones, each once, then of the data; without text in brackets."""
     own = entry.licences
     *weights, data = (re.split(r" \(|;| as ", text)[0] for text in (own.adapter, *own.backbones.values(), own.data))
     spelled = {text.lower().replace("-", " "): text for text in weights if text != "none needed"}
-    told = ", ".join(text.replace("apache", "Apache") for text in spelled.values())
-    return told if data == "none needed" else f"{told}; data: {data}"
+    listed = ", ".join(text.replace("apache", "Apache") for text in spelled.values())
+    return listed if data == "none needed" else f"{listed}; data: {data}"
 
 
 PAIRING = (

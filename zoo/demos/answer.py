@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.inference.predictor import answered
+from zoo.inference.predictor import predict_batch
 from zoo.pairing import Pairing
 from zoo.report import figures
 
@@ -59,7 +59,7 @@ def ask(pairing: Pairing, sample: Any) -> Answer:
         SettingError: there is no question where one is needed, or no choices.
     """
     start = time.perf_counter()
-    (found,) = answered(pairing, [sample])
+    (found,) = predict_batch(pairing, [sample])
     seconds = time.perf_counter() - start
     return Answer(sample, found.record, _arrays(found.prediction), _arrays(found.observed), seconds)
 

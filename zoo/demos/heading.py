@@ -80,7 +80,7 @@ def metrics(folder: Path) -> dict[str, Any]:
 def _frozen(block: Any) -> list[str]:
     """What a backbone's weights are called; the class's name where nobody knows that."""
     try:
-        return [name for name, _ in sources.names(block)] or [_class(block)]
+        return [name for name, _ in sources.licences(block)] or [_class(block)]
     except SchemaError:
         return [_class(block)]
 

@@ -78,7 +78,7 @@ def retold(picture: Picture, data: "DataModule", settings: dict[str, str]) -> Pi
     module, before = cast("PictureDataModule", data), filled(picture)
     if reads := [name for name in ("bands", "stretch") if settings.get(name)]:
         raise DataError(f"{' and '.join(reads)}: this sample is read already; expected a file of your own beside them")
-    told = module.told(settings)
+    told = module.provided(settings)
     if ("" if told.gsd is None else f"{told.gsd:.4g}") != before[GSD]:
         gsd = math.nan if told.gsd is None else plausible(told.gsd, GSD, module.bounds, module.gsd_unit)
         given = {**picture.conditions, GSD: torch.tensor(gsd, dtype=torch.float32)}

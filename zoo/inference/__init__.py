@@ -1,1 +1,1 @@
-"""From a user's files to predictions: inputs, predictor, a resumable job, the output file."""
+"""Predictions for a user's files: inputs, predictor, a resumable job, the output file."""

@@ -1,4 +1,4 @@
-"""What an input's files held when they were read: whether an answer is still one about them."""
+"""Hashes of an input's files, by which a resumed run knows whether a prediction is still valid."""
 
 import hashlib
 import os
@@ -10,16 +10,16 @@ from typing import NamedTuple
 from zoo.files import file_hash
 
 FRESH = 2_000_000_000
-"""Nanoseconds for which a change may leave a file's times as they are."""
+"""Nanoseconds within which a change may leave a file's times unchanged."""
 
 
 class Content(NamedTuple):
-    """Of one input.
+    """Hashes of one input's files.
 
     Attributes:
-        sha256: over its files; empty where they are no files, or changed while they were read.
-        seen: hash of their sizes, times and places; while that is the same, nothing needs to be read. Empty where they
-            were too new to rely on it.
+        sha256: of their contents; empty if they are not regular files or changed while they were read.
+        seen: hash of their sizes, times and paths; while it is the same, nothing needs to be read again. Empty if the
+            files are too new to rely on it.
     """
 
     sha256: str
@@ -27,7 +27,7 @@ class Content(NamedTuple):
 
 
 def content(file: Path) -> Content:
-    """Of a file and, where there is a folder of its name without the suffix (frames of a sound), of what lies in it.
+    """The hashes of a file and of the folder named like it without the suffix (frames of a sound), if there is one.
 
     Raises:
         OSError: a file is gone, or may not be read.
@@ -43,13 +43,13 @@ def content(file: Path) -> Content:
 
 
 def glance(file: Path) -> tuple[str, int]:
-    """What of the files can be seen without reading them, hashed, and when the newest changed, in nanoseconds."""
-    told, newest = [], 0
+    """Hash of the files' metadata, without reading them, and the newest change in nanoseconds."""
+    stats, newest = [], 0
     for path in _files(file):
         found = path.stat()
-        told.append((str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+        stats.append((str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
         newest = max(newest, found.st_mtime_ns, found.st_ctime_ns)
-    return hashlib.sha256(repr(told).encode(errors="surrogateescape")).hexdigest(), newest
+    return hashlib.sha256(repr(stats).encode(errors="surrogateescape")).hexdigest(), newest
 
 
 def _files(file: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""How unlike its training an adapter finds the files of a folder."""
+"""Distances of a folder's files from an adapter's training data."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ BATCH = 8
 
 
 def distances(pairing: Pairing, data: "DataModule", folder: Path) -> Iterator[Tensor]:
-    """As `Batch.unlike`, of the files of a folder, batch by batch; one that cannot be read is named and passed over."""
+    """`Batch.unlike` of a folder's files, batch by batch; unreadable files are named and skipped."""
     samples = []
     for item in inputs.find(str(folder), data, {}).items:
         one = inputs.read(data, item)

@@ -1,15 +1,13 @@
-"""Which inputs a word of the command means, and their reading: one file, all files of a folder, those that a pattern
-matches, or the rows of a list of questions.
+"""Finds and reads the inputs of a prediction: one file, all files of a folder, the files that a pattern matches, or the
+rows of a list of questions.
 
-Folders are searched at any depth, in the order of their paths; hidden files and what lies in hidden folders are passed
-over. What counts is a file's suffix: others are no inputs, and are counted. A file that is named alone is always one.
+Folders are searched at any depth, in the order of their paths, without hidden files and folders. Inputs are recognised
+by their suffix; other files are counted. A file that is named alone is always an input.
 """
 
-import csv
-import json
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from glob import glob, has_magic
@@ -17,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_modules.errors import DataError
-from data_modules.readers.foreign import is_irregular, read_text, reason, require_file
+from data_modules.readers.foreign import is_irregular, reason, require_file
+from data_modules.readers.lines import ErrorCollector
+from data_modules.readers.manifest import ManifestRow, manifest_rows
 from zoo import wording
 from zoo.errors import UserError
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 class InputError(UserError):
-    """Nothing there to predict, or a list that cannot be read."""
+    """There is nothing to predict, or a list cannot be read."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """One sample to be answered.
+    """One sample to predict.
 
     Attributes:
-        id: its path as given, unique; with #k where a file holds several samples, or is asked several questions.
+        id: its path as given, unique; with #k where a file holds several samples, or has several questions.
         path: what the data module reads.
         file: on the disk.
         name: path below the folder that was searched, for what is written about it.
-        settings: said about it.
+        settings: settings of this input.
     """
 
     id: str
@@ -50,7 +50,7 @@ class Input:
 
 @dataclass
 class Inputs:
-    """All inputs in order, and how many files were none, by suffix."""
+    """All inputs in order, and the numbers of other files by suffix."""
 
     items: list[Input] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
@@ -79,7 +79,7 @@ def find(word: str, data: "DataModule", settings: Mapping[str, str]) -> Inputs:
     found = Inputs()
     for file in files:
         if file.suffix.lower() in (*data.readable, *data.refused):
-            # What is no file is not opened to be counted: it may never end. Reading it says what it is.
+            # A pipe or device is not opened here, because it may never end; reading it raises an error.
             parts = [file] if is_irregular(file) else data.samples_in(file, settings)
             found.items += [Input(str(p), p, file, p.relative_to(root), settings) for p in parts]
         elif file.is_file():
@@ -91,27 +91,25 @@ def find(word: str, data: "DataModule", settings: Mapping[str, str]) -> Inputs:
 
 
 def find_questions(word: str, root: str, data: "DataModule", settings: Mapping[str, str]) -> Inputs:
-    """The rows of a list: a table (.csv) or JSON lines (.jsonl) of `path`, below the folder `root`, and settings.
+    """The rows of a list (.csv or .jsonl) with the columns `path`, relative to the folder `root`, and settings.
 
     Raises:
-        InputError: naming the row and what is wrong with it.
+        InputError: naming the rows and their errors.
     """
     file, folder = Path(word).expanduser(), Path(root).expanduser()
     if not folder.is_dir():
         raise InputError(f"input={root}: beside questions=, expected the folder that its paths start from")
-    rows = list(_rows(file))
-    times = Counter(row["path"] for _, row in rows)
+    rows = _rows(file, data.settings)
+    times = Counter(row.values["path"] for row in rows)
     seen: Counter[str] = Counter()
     found = Inputs()
-    for where, row in rows:
-        name = row.pop("path")
-        if unknown := [f"{key!r}.{wording.nearest(key, data.settings)}" for key in row if key not in data.settings]:
-            raise InputError(f"{where}: unknown column {unknown[0]} Columns are path, {', '.join(data.settings)}")
+    for row in rows:
+        name = row.values["path"]
         mark = f"#{seen[name]}" if times[name] > 1 else ""
         seen[name] += 1
         path = folder / name
-        said = {**settings, **{key: value for key, value in row.items() if value}}
-        found.items.append(Input(f"{path}{mark}", path, path, Path(f"{name}{mark}"), said))
+        own = {key: value for key, value in row.values.items() if value and key != "path"}
+        found.items.append(Input(f"{path}{mark}", path, path, Path(f"{name}{mark}"), {**settings, **own}))
     if not found.items:
         raise InputError(f"questions={word}: it holds no row")
     return found
@@ -119,7 +117,7 @@ def find_questions(word: str, root: str, data: "DataModule", settings: Mapping[s
 
 @dataclass(frozen=True)
 class Read:
-    """An input as it was read: its sample and notes, or what is wrong with it."""
+    """A read input: its sample and notes, or an error."""
 
     item: Input
     sample: Any = None
@@ -128,7 +126,7 @@ class Read:
 
 
 def ahead(data: "DataModule", items: Iterable[Input], pool: ThreadPoolExecutor, most: int) -> Iterator[Read]:
-    """Read inputs in order, at most so many before they are asked for."""
+    """Read inputs in order, at most `most` ahead of their use."""
     waiting: deque[Future[Read]] = deque()
     for item in items:
         waiting.append(pool.submit(read, data, item))
@@ -139,7 +137,7 @@ def ahead(data: "DataModule", items: Iterable[Input], pool: ThreadPoolExecutor, 
 
 
 def read(data: "DataModule", item: Input) -> Read:
-    """Read one input; what is wrong with it is told, not raised: one file that a decoder trips over costs no other."""
+    """Read one input; errors are returned, not raised, so that one bad file does not stop the others."""
     try:
         require_file(item.file)
         sample, notes = data.read(item.path, dict(item.settings))
@@ -153,12 +151,12 @@ def read(data: "DataModule", item: Input) -> Read:
 
 
 def passed_over(found: Inputs) -> str:
-    """A sentence about files that are no inputs; empty where there are none."""
+    """A sentence about files that are no inputs; empty if there are none."""
     return f"passed over by their names: {_counted(found.others)}" if found.others else ""
 
 
 def _walk(folder: Path) -> list[Path]:
-    """Files and folders below a folder in order: a folder called like a picture is a mistake to be told."""
+    """Files and folders below a folder in order: a folder named like a picture is reported as an error."""
     found: list[Path] = []
     for here, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -172,39 +170,30 @@ def _fixed(pattern: Path) -> Path:
     return Path(*parts)
 
 
-def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where a row stands, and what it says."""
-    try:
-        text = read_text(file)
-    except DataError as error:
-        raise InputError(f"questions={error}") from None
+def _rows(file: Path, settings: Sequence[str]) -> list[ManifestRow]:
+    """The rows of a list of questions.
+
+    Raises:
+        InputError: all errors of the list.
+    """
     if file.suffix.lower() not in (".csv", ".jsonl"):
         raise InputError(f"questions={file}: expected a .csv or .jsonl file")
-    if file.suffix.lower() == ".csv":
-        reader = csv.DictReader(text.splitlines())
-        lines: Iterator[tuple[str, Any]] = ((f"{file}, line {reader.line_num}", row) for row in reader)
-    else:
-        lines = ((f"{file}, line {n}", _object(line)) for n, line in enumerate(text.splitlines(), 1) if line.strip())
-    for where, row in _told(file, lines):
-        if not isinstance(row, dict) or not row.get("path") or None in row or None in row.values():
-            raise InputError(f"{where}: expected path and, where it applies, question, choices, gsd")
-        choices = row.get("choices")
-        row["choices"] = "|".join(map(str, choices)) if isinstance(choices, list) else choices or ""
-        yield where, {key: str(value) for key, value in row.items() if value != ""}
 
+    def check(where: str, columns: Sequence[str]) -> None:
+        known = f"Columns are path, {', '.join(settings)}"
+        if unknown := [name for name in columns if name not in ("path", *settings)]:
+            raise DataError(f"{where}: unknown column {unknown[0]!r}.{wording.close(unknown[0], settings)} {known}")
+        if "path" not in columns:
+            raise DataError(f"{where}: no column path. {known}")
 
-def _told(file: Path, lines: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    errors = ErrorCollector()
     try:
-        yield from lines
-    except csv.Error as error:
-        raise InputError(f"questions={file}: no CSV ({error})") from None
-
-
-def _object(line: str) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+        rows = list(manifest_rows(file, errors, header=check, keys=check))
+        errors.messages += [f"{row.where}: path is empty" for row in rows if not row.values["path"]]
+        errors.raise_all()
+    except DataError as error:
+        raise InputError(f"questions={error}") from None
+    return rows
 
 
 def _counted(others: Counter[str]) -> str:

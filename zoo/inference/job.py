@@ -19,8 +19,8 @@ from zoo.adapter import directory
 from zoo.files import json_text
 from zoo.inference.contents import Content, content
 from zoo.inference.inputs import Input, Inputs, Read, ahead
-from zoo.inference.output import Answers
-from zoo.inference.predictor import LONGEST, Answered, answered
+from zoo.inference.output import PredictionsFile
+from zoo.inference.predictor import LONGEST, Prediction, predict_batch
 from zoo.inference.settings import SETTINGS
 from zoo.pairing import Pairing
 from zoo.tasks.language import LanguageTask
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 
 @dataclass
 class Run:
-    """A pass over inputs: what it needs, and what it counts.
+    """A pass over inputs, with its settings and counts.
 
     Attributes:
-        pairing: answers.
-        data: reads.
+        pairing: predicts.
+        data: reads the inputs.
         answers: the output file; None prints.
-        pictures: folder of drawings, if wanted.
-        batch_size: inputs answered together.
-        progress: shown on standard error, where that is a terminal.
-        done: inputs that are through.
-        failed: of them, those that could not be answered.
-        notes: by their words, the inputs they hold for.
+        pictures: folder of drawings, or None.
+        batch_size: inputs predicted together.
+        progress: shown on standard error if that is a terminal.
+        done: number of inputs processed.
+        failed: number of these that could not be predicted.
+        notes: ids of inputs by the note they share.
     """
 
     pairing: Pairing
     data: "DataModule"
-    answers: Answers | None
+    answers: PredictionsFile | None
     pictures: Path | None
     batch_size: int
     progress: Progress
@@ -57,20 +57,20 @@ class Run:
     _contents: dict[str, Future[Content]] = field(default_factory=dict)
 
     def over(self, items: Sequence[Input]) -> None:
-        """Answer inputs, a batch at a time."""
+        """Predict inputs, a batch at a time."""
         bar = self.progress.add_task("predict", total=len(items))
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
             reads = ahead(self.data, self._noting(items, pool), pool, most=self.batch_size)
             while group := list(islice(reads, self.batch_size)):
-                self._write([self._record(one) for one in self._answered(group)])
+                self._write([self._record(one) for one in self._predicted(group)])
                 self.done += len(group)
                 self.progress.update(bar, advance=len(group))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _noting(self, items: Sequence[Input], pool: ThreadPoolExecutor) -> Iterator[Input]:
-        """The inputs; what each holds is looked at before it is read, where answers are kept."""
+        """The inputs; with an output file, the contents of each are hashed before it is read."""
         for item in items:
             if self.answers:
                 self._contents[item.id] = pool.submit(content, item.file)
@@ -79,37 +79,38 @@ class Run:
     def _content(self, name: str) -> Content:
         try:
             return self._contents.pop(name).result()
-        except OSError:  # that it cannot be read is told where it is read
+        except OSError:  # reading the input reports it
             return Content("", "")
 
-    def _answered(self, group: Sequence[Read]) -> Iterator[tuple[Read, Answered | None]]:
-        found = iter(answered(self.pairing, [one.sample for one in group if not one.error]))
-        return ((one, None if one.error else next(found)) for one in group)
+    def _predicted(self, group: Sequence[Read]) -> Iterator[tuple[Read, Prediction | None]]:
+        predictions = iter(predict_batch(self.pairing, [one.sample for one in group if not one.error]))
+        return ((one, None if one.error else next(predictions)) for one in group)
 
-    def _record(self, pair: tuple[Read, Answered | None]) -> dict[str, Any]:
-        """One line of the output; its picture is drawn first."""
-        one, said = pair
-        error = one.error or ("" if said and _finite(said.record) else f"{one.item.id}: its answer is not a number")
-        if said is None or error:
+    def _record(self, pair: tuple[Read, Prediction | None]) -> dict[str, Any]:
+        """One record of the output; its picture is drawn first."""
+        one, prediction = pair
+        finite = prediction is not None and _finite(prediction.record)
+        error = one.error or ("" if finite else f"{one.item.id}: its answer is not a number")
+        if prediction is None or error:
             self.failed += 1
             if self.answers or not sys.stdout.isatty():  # a terminal shows the record, which says the same
                 self.say(f"error: {error}")
             return {"id": one.item.id, "error": error}
-        notes = [*one.notes, *said.record.get("notes", [])]
+        notes = [*one.notes, *prediction.record.get("notes", [])]
         for note in notes:
             self.notes.setdefault(note, []).append(one.item.id)
         if self.pictures is not None:
-            self._draw(said, picture_of(one.item, self.pictures))
-        return said.record | ({"notes": notes} if notes else {})
+            self._draw(prediction, picture_of(one.item, self.pictures))
+        return prediction.record | ({"notes": notes} if notes else {})
 
-    def _draw(self, said: Answered, path: Path) -> None:
+    def _draw(self, prediction: Prediction, path: Path) -> None:
         from zoo.report.run import One
         from zoo.report.run_pictures import picture
 
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}")
-        prediction, observed = _arrays(said.prediction), _arrays(said.observed)
-        picture(part, One(said.sample, said.record, prediction, observed, self.data, self.pairing.task))
+        values, observed = _arrays(prediction.prediction), _arrays(prediction.observed)
+        picture(part, One(prediction.sample, prediction.record, values, observed, self.data, self.pairing.task))
         part.replace(path)
 
     def _write(self, records: Sequence[dict[str, Any]]) -> None:
@@ -125,7 +126,7 @@ class Run:
 
 
 def picture_of(item: Input, folder: Path) -> Path:
-    """Where the drawing of an input lies."""
+    """Path of an input's drawing."""
     name, end = os.fsencode(item.name.name), ".png"
     if len(name) > LONGEST:
         end = f"-{hashlib.sha256(name).hexdigest()[:12]}.png"
@@ -149,37 +150,39 @@ def _finite(record: Mapping[str, Any]) -> bool:
 SOME_FAILED, STOPPED = 3, 130
 
 
-def open_output(words: Mapping[str, str], folder: Path) -> Answers | None:
-    """The output file, if one is wanted."""
-    if not (output := words.get("output")):
+def open_output(arguments: Mapping[str, str], folder: Path) -> PredictionsFile | None:
+    """The output file named by `output=`, if any."""
+    if not (output := arguments.get("output")):
         return None
     sums = directory.checksums(folder)
     run = {
         "adapter": _sha256(f"{sums['adapter.safetensors']} {sums['recipe.yaml']}".encode()),
-        "forced": "--force" in words,
-        "settings": {key: words[key] for key in SETTINGS if key in words},
-        "questions": _sha256(Path(words["questions"]).expanduser().read_bytes()) if "questions" in words else None,
+        "forced": "--force" in arguments,
+        "settings": {key: arguments[key] for key in SETTINGS if key in arguments},
+        "questions": _sha256(Path(arguments["questions"]).expanduser().read_bytes())
+        if "questions" in arguments
+        else None,
     }
-    return Answers(Path(output).expanduser(), run, restart="--restart" in words)
+    return PredictionsFile(Path(output).expanduser(), run, restart="--restart" in arguments)
 
 
-def is_done(item: Input, answers: Answers | None, pictures: Path | None) -> bool:
-    """Whether an input has its answer in the output and, where they are wanted, its drawing."""
+def is_done(item: Input, answers: PredictionsFile | None, pictures: Path | None) -> bool:
+    """Whether an input has its prediction in the output and, if pictures are requested, its drawing."""
     drawn = pictures is None or picture_of(item, pictures).exists()
     return answers is not None and drawn and answers.has(item.id, item.file)
 
 
-def run_through(run: Run, asked: Sequence[Input], order: Sequence[str]) -> bool:
-    """Answer inputs; whether that was stopped on the way."""
+def run_through(run: Run, pending: Sequence[Input], order: Sequence[str]) -> bool:
+    """Predict inputs; returns whether the run was stopped early."""
     if run.answers:
-        run.answers.begin([item.id for item in asked])
+        run.answers.begin([item.id for item in pending])
     try:
-        run.over(asked)
+        run.over(pending)
     except KeyboardInterrupt:
         again = "; the same command goes on" if run.answers else ""
-        run.say(f"stopped: {run.done} of {counted(asked)} are through{again}")
+        run.say(f"stopped: {run.done} of {counted(pending)} are through{again}")
         return True
-    except BrokenPipeError:  # who reads standard output has read enough
+    except BrokenPipeError:  # the reader of standard output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     finally:
@@ -190,22 +193,22 @@ def run_through(run: Run, asked: Sequence[Input], order: Sequence[str]) -> bool:
     return False
 
 
-def summarise(words: Mapping[str, str], found: Inputs, asked: Sequence[Input], run: Run, seconds: float) -> None:
-    """What a run should say at its end, on standard error: notes and, of several inputs, how it went."""
-    told = {"gsd": "gsd" in run.pairing.method.conditions, "question": isinstance(run.pairing.task, LanguageTask)}
-    for key, used in told.items():
-        if key in words and not used:
+def summarise(arguments: Mapping[str, str], found: Inputs, pending: Sequence[Input], run: Run, seconds: float) -> None:
+    """Print notes and, for several inputs, a summary on standard error."""
+    uses = {"gsd": "gsd" in run.pairing.method.conditions, "question": isinstance(run.pairing.task, LanguageTask)}
+    for key, used in uses.items():
+        if key in arguments and not used:
             print(f"note: this adapter makes no use of {key}=", file=sys.stderr)
     for note, ids in run.notes.items():
         where = ids[0] if len(ids) == 1 else f"{len(ids)} inputs, {ids[0]} the first"
         print(f"note: {where}: {note}", file=sys.stderr)
     if len(found.items) == 1:
         return
-    earlier = len(found.items) - len(asked)
+    earlier = len(found.items) - len(pending)
     counts = f"{len(found.items) - run.failed} answered{f' ({earlier} of them earlier)' if earlier else ''}"
     failed = f", {run.failed} could not be" if run.failed else ""
-    where = f"; {words['output']}" if words.get("output") else ""
-    speed = f"{seconds:.1f} s, {len(asked) / seconds:.3g} a second"
+    where = f"; {arguments['output']}" if arguments.get("output") else ""
+    speed = f"{seconds:.1f} s, {len(pending) / seconds:.3g} a second"
     print(f"{counted(found.items)}: {counts}{failed}; {speed}{where}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Ask a pairing: decoded samples in a batch, or a whole list of inputs, read ahead and answered a batch at a time."""
+"""Predict a batch of decoded samples, with the tensors behind each prediction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from zoo.tasks.base import Task
 
 LONGEST = 240
-"""Bytes of a name, which together with those of a temporary one are what file systems take."""
+"""Longest file name in bytes that leaves room for the suffix of a temporary one."""
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A sample and its answer.
+class Prediction:
+    """A sample and its prediction.
 
     Attributes:
-        sample: as it was asked about, prepared.
-        record: `id` and the answer in plain values.
+        sample: the prepared sample.
+        record: `id` and the prediction in plain values.
         prediction: the task's decoded output, without the batch dimension.
-        observed: what the method shows of it, one row a segment.
+        observed: the method's diagnostics, one row a segment.
     """
 
     sample: Any
@@ -38,11 +38,11 @@ class Answered:
     observed: dict[str, Tensor]
 
 
-def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
-    """Answer decoded samples in one batch, with the tensors that answers come from.
+def predict_batch(pairing: Pairing, samples: Sequence[Any]) -> list[Prediction]:
+    """Predict decoded samples in one batch, with the tensors behind each prediction.
 
     Raises:
-        SettingError: there is no question where one is needed, or no choices.
+        SettingError: a required question or its choices are missing.
     """
     if not samples:
         return []
@@ -53,7 +53,7 @@ def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
     with torch.no_grad():
         output = pairing.predict(pairing.batch(samples))
     observed = pairing.method.observations()
-    found = []
+    predictions = []
     for row, (sample, question) in enumerate(zip(samples, questions, strict=True)):
         prediction = {name: value[row] for name, value in output.items()}
         own = {name: value.unflatten(0, (len(samples), -1))[row] for name, value in observed.items()}
@@ -68,12 +68,12 @@ def answered(pairing: Pairing, samples: Sequence[Any]) -> list[Answered]:
             notes += _foreign(record)
         record |= {"notes": notes} if notes else {}
         record |= {"forced": pairing.forced} if pairing.forced else {}
-        found.append(Answered(sample, record, prediction, own))
-    return found
+        predictions.append(Prediction(sample, record, prediction, own))
+    return predictions
 
 
 def _foreign(record: Mapping[str, Any]) -> list[str]:
-    """What an answer says where its sample is unlike training."""
+    """Notes for a sample that is unlike training."""
     if record["unlike_training"] <= 1:
         return []
     default = record.get("gsd_from") == "default" and "gsd_estimate" in record
@@ -81,19 +81,19 @@ def _foreign(record: Mapping[str, Any]) -> list[str]:
 
 
 def require_question(task: "Task", question: Question | None) -> None:
-    """Whether a task can answer about a sample.
+    """Refuse a sample without the question or choices that its task needs.
 
     Raises:
-        SettingError: it needs a question, or choices.
+        SettingError: naming what is missing.
     """
-    if isinstance(task, LanguageTask) and (lacking := task.lacks(question)):
-        raise SettingError(f"this adapter answers questions: say {' and '.join(lacking)}")
+    if isinstance(task, LanguageTask) and (missing := task.lacks(question)):
+        raise SettingError(f"this adapter answers questions: say {' and '.join(missing)}")
 
 
 def predict(pairing: Pairing, samples: Sequence[Any]) -> list[dict[str, Any]]:
-    """Answer decoded samples in one batch, one dictionary each; raw ones are prepared as the adapter's data are.
+    """Predict decoded samples in one batch, one dictionary each; raw samples are prepared like the adapter's data.
 
     Raises:
-        SettingError: there is no question where one is needed, or no choices.
+        SettingError: a required question or its choices are missing.
     """
-    return [one.record for one in answered(pairing, samples)]
+    return [one.record for one in predict_batch(pairing, samples)]

@@ -20,7 +20,7 @@ from zoo.tasks.classification import Classification
 from zoo.tasks.part_segmentation import PartSegmentation
 
 DECODER = ("MAE_decoder.", "mask_token", "decoder_pos_embed.", "increase_dim.")
-"""What Point-MAE trains beside the encoder."""
+"""Modules that Point-MAE trains beside the encoder."""
 
 MIXER, PROPAGATION = r"blocks.blocks.\1.mixer.", "seg_feature_propagation.mlp_"
 
@@ -44,7 +44,7 @@ RULES = (
     *((rf"task\.head\.{layer}\.", f"seg_{name}.") for layer, name in SEGMENTER.items()),
     (r"task\.head\.", "cls_head_finetune."),
 )
-"""How our names begin, and the authors' for it: the first that fits; other names are the same."""
+"""Our prefixes of names and the authors'; the first that fits applies, other names are equal."""
 
 CONVOLUTION = r"(encoder\.\w+_conv\.[03]|.*\.share_mlp|seg_label_conv\.0|seg_conv\d|.*\.mlp_convs\.\d+)\.weight"
 """The authors' names of weights with a last dimension of length 1: their linear layers on points are convolutions."""
@@ -246,6 +246,6 @@ def packed(tensors: Mapping[str, Tensor], dtype: torch.dtype, settings: Settings
 
 
 def kinds(names: Iterable[str]) -> str:
-    """How many, and of what: `300 tensors (blocks 264, ...)`."""
+    """A count by kind: `300 tensors (blocks 264, ...)`."""
     counts = Counter(name.partition(".")[0] for name in sorted(names))
     return f"{counts.total()} tensors" + (f" ({', '.join(f'{k} {n}' for k, n in counts.items())})" if counts else "")

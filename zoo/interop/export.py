@@ -31,14 +31,14 @@ from zoo.tasks.language import LanguageTask
 from zoo.training.build import build_data
 
 SIZES = (1, 2, 4)
-"""Of the batches that are compared."""
+"""Sizes of the batches that are compared."""
 
 PACKAGES = {"peft": ("peft",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is exported.
+    """A pairing to export, with batches to compare.
 
     Attributes:
         config: the adapter's recipe.
@@ -55,7 +55,7 @@ class Job:
     gsd: float | None
 
     def expected(self, pairing: Pairing | None = None) -> list[Tensors]:
-        """What a pairing, the adapter by default, makes of the batches: features, and decoded output if not words."""
+        """Outputs of a pairing, by default the adapter: features, and decoded output unless it is text."""
         pairing = pairing or self.pairing
         found: list[Tensors] = []
         with torch.no_grad():
@@ -110,7 +110,7 @@ def _graph(job: Job, name: str) -> tuple[Parity, dict[str, Any]]:
     inputs = [graph.inputs(batch) for batch in job.batches]
     with torch.no_grad():
         expected = [graph(each) for each in inputs]
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "file": name,
         "inputs": interop_graph.described(inputs[-1], graph.free),
         "outputs": interop_graph.described(expected[-1], {}),
@@ -118,11 +118,11 @@ def _graph(job: Job, name: str) -> tuple[Parity, dict[str, Any]]:
     }
     if name.endswith(".pt2"):
         interop_graph.to_torch(graph, inputs[-1], file)
-        told["use"] = f"torch.export.load('{name}').module()({{NAME: TENSOR}})"
-        return interop_graph.compare(expected, interop_graph.run_torch(file, inputs)), told
+        description["use"] = f"torch.export.load('{name}').module()({{NAME: TENSOR}})"
+        return interop_graph.compare(expected, interop_graph.run_torch(file, inputs)), description
     interop_graph.to_onnx(graph, inputs[-1], list(expected[-1]), file)
-    told["use"] = f"onnxruntime.InferenceSession('{name}').run(None, {{NAME: ARRAY}})"
-    return interop_graph.compare(expected, interop_graph.run_onnx(file, inputs)), told
+    description["use"] = f"onnxruntime.InferenceSession('{name}').run(None, {{NAME: ARRAY}})"
+    return interop_graph.compare(expected, interop_graph.run_onnx(file, inputs)), description
 
 
 FORMATS: dict[str, tuple[str, Callable[[Job], tuple[Parity, dict[str, Any]]]]] = {
@@ -173,7 +173,7 @@ def export(
         about["gsd"] = gsd
     key, write = FORMATS[form]
     with whole_folder(out) as folder:
-        parity, told = write(Job(config, pairing, batches, folder, gsd))
+        parity, description = write(Job(config, pairing, batches, folder, gsd))
         if not parity.max_abs <= tolerance:
             raise ExportError(
                 f"what was exported differs from the adapter by {parity.max_abs:.2g} ({parity.decisions} labels), more "
@@ -182,7 +182,7 @@ def export(
         record = {
             "format": form,
             **about,
-            **told,
+            **description,
             # Whoever runs the export converts the GSD of pictures of another size himself.
             **({"gsd_of": asdict(pairing.ground)} if "gsd" in pairing.method.conditions else {}),
             "classes": pairing.classes,

@@ -27,12 +27,12 @@ Tensors = dict[str, Tensor]
 
 
 class ExportError(UserError):
-    """An adapter cannot be exported as asked, or what was exported differs from it; nothing is left behind."""
+    """An adapter cannot be exported, or the exported graph differs from it; no file is left behind."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an export lies from the pairing.
+    """Largest differences between an export and the pairing.
 
     Attributes:
         max_abs: largest absolute difference of any number; infinite where one of the two is not a number, or where
@@ -66,7 +66,7 @@ class Graph(nn.Module):
         return dict.fromkeys([*self.streams, *self.conditions], ("batch",))
 
     def inputs(self, batch: Batch) -> Tensors:
-        """What `forward` takes of a collated batch."""
+        """The inputs of `forward` from a collated batch."""
         inputs: Tensors = {name: batch.inputs[name] for name in self.streams}
         return inputs | {name: batch.conditions[condition] for name, condition in self.conditions.items()}
 
@@ -126,7 +126,7 @@ def _traced(graph: Graph, inputs: Tensors) -> torch.export.ExportedProgram:
 
 
 def run_torch(file: Path, inputs: Sequence[Tensors]) -> list[Tensors]:
-    """What a `.pt2` file makes of several batches."""
+    """Outputs of a `.pt2` file for several batches."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         module = torch.export.load(file).module()
@@ -134,7 +134,7 @@ def run_torch(file: Path, inputs: Sequence[Tensors]) -> list[Tensors]:
 
 
 def run_onnx(file: Path, inputs: Sequence[Tensors]) -> list[Tensors]:
-    """What ONNX Runtime makes of several batches, on the CPU."""
+    """Outputs of ONNX Runtime for several batches, on the CPU."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -167,7 +167,7 @@ def compare(expected: Sequence[Tensors], found: Sequence[Tensors]) -> Parity:
 
 
 def described(tensors: Mapping[str, Tensor], free: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """Type and shape by name, with names for the sizes that are free; the first one where nothing is said."""
+    """Type and shape by name, with names for the free sizes; by default the first one."""
     found = {}
     for name, tensor in tensors.items():
         open_ = free.get(name, ("batch",))

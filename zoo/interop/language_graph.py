@@ -1,6 +1,6 @@
 """A vision-language pairing as one graph: a picture and a prompt's tokens to the token that follows.
 
-Tokenising stays outside, and so does writing: whoever runs the graph appends the token to the prompt, and runs it again
+Tokenising stays outside, and so does generation: the caller appends the token to the prompt and runs the graph again
 until one of the model's stops. An answer that is one letter is there after one run.
 """
 
@@ -52,12 +52,12 @@ class NextToken(Graph):
         """-> `token`, the likeliest one, int64 [B], and `probabilities` of all, float32 [B, V]."""
         conditions = {condition: inputs[name] for name, condition in self.conditions.items()}
         batch = Batch(ids=[], inputs={self.name: inputs[self.name]}, target={}, conditions=conditions)
-        asked: Mapping[str, Any] = {self.name: _Asked(self._model, inputs["tokens"], inputs["mask"])}
-        probabilities = self.pairing.method(asked, self.pairing.prefix(batch), batch)[self.name]
+        backbones: Mapping[str, Any] = {self.name: _Asked(self._model, inputs["tokens"], inputs["mask"])}
+        probabilities = self.pairing.method(backbones, self.pairing.prefix(batch), batch)[self.name]
         return {"token": probabilities.argmax(-1), "probabilities": probabilities}
 
     def chat(self) -> dict[str, Any]:
-        """What a caller needs to know of the tokens."""
+        """Facts about the tokens that a caller needs."""
         chat = self._model.chat
         return {"picture": chat.image, "stops": sorted(chat.stops), "template": chat.settings}
 
@@ -74,7 +74,7 @@ def graph_of(pairing: Pairing) -> Graph:
 
 
 class _Asked(VisionLanguage):
-    """What a method sees in the place of its model: one whose features are what follows prompts given as tokens."""
+    """Replaces a method's model: its features are those after prompts given as tokens."""
 
     def __init__(self, model: HFVisionLanguage, tokens: Tensor, mask: Tensor) -> None:
         super().__init__()

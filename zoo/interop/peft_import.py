@@ -21,7 +21,7 @@ from zoo.recipe.instantiate import instantiate
 from zoo.records import provenance
 from zoo.training.build import build_data, build_loaders
 from zoo.training.measure import described, measure, single_trainer
-from zoo.training.trainer import Cost
+from zoo.training.trainer import CostMonitor
 
 LORA = "zoo.methods.lora.LoRA"
 
@@ -54,7 +54,9 @@ def convert(
     pairing = build_pairing(config, data.classes, cached=False)
     own = {name: asdict(known) for name, known in pairing.fingerprints.items()}
     if base is None:
-        notes += [f"trained on {each.base!r}, its files say; nobody can check that" for each in loaded.values()]
+        notes += [
+            f"trained on {each.base!r} according to its files, which cannot be verified" for each in loaded.values()
+        ]
     elif other := [name for name in own if base.get(name) != own[name]]:
         raise PeftError(f"{folder} was trained on another {' and '.join(other)} than the recipe's: weights or settings")
     if (folder / HEAD).is_file():
@@ -78,7 +80,7 @@ def convert(
         data=described(data),
         backbones=own,
         parameters={"trainable": trainable, "total": total},
-        cost=Cost().summary(),
+        cost=CostMonitor().summary(),
         notes=notes,
     )
     return config, pairing, {**measured, "manifest": manifest}, notes
@@ -146,7 +148,7 @@ def _targets(paths: Mapping[str, Any], stream: str, backbone: Backbone) -> dict[
     names = {module: path for path, module in backbone.named_modules()}
     left, out = set(paths), {}
     for own, blocks in backbone.towers.items():
-        # A block may be wrapped anew at each access; what it wraps is the backbone's own.
+        # A block may be wrapped again at each access; the wrapped module is the backbone's own.
         inside = [next(names[module] for module in block.modules() if module in names) for block in blocks]
         per_block = [{p.removeprefix(f"{block}.") for p in paths if p.startswith(f"{block}.")} for block in inside]
         if not any(per_block):

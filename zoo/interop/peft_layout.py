@@ -61,7 +61,7 @@ class Loaded:
         rank: r.
         alpha: updates are scaled by alpha / r.
         layers: `lora_A` and `lora_B` by path of the layer in its base model.
-        base: what the configuration says of the base model; nobody has checked it.
+        base: the base model according to the configuration; not verified.
     """
 
     rank: int

@@ -1,4 +1,4 @@
-"""From a checked configuration to a live pairing."""
+"""Builds a pairing from a checked configuration."""
 
 import random
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def build_pairing(
 
 
 def of_recipe(data: DictConfig | None) -> GroundScale:
-    """What a recipe's data are measured in: its own setting, else what their class says."""
+    """Unit of a recipe's GSDs: its own setting, else that of its data module."""
     if data is None:
         return GroundScale()
     says = schema.attributes(str(data[TARGET]))

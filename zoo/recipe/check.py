@@ -57,7 +57,7 @@ def check(config: Mapping[str, Any], problems: list[str], name: str) -> DictConf
 
 
 def unknown(config: Mapping[str, Any], key: str) -> str:
-    """What is said of a key at the top of a recipe, or on the command line, that no recipe has."""
+    """Message about an unknown top-level key of a recipe or of the command line."""
     top = key.partition(".")[0]
     return f"unknown key '{key}'.{elsewhere(config, key) or wording.nearest(top, KEYS[1:-2])}"
 
@@ -70,7 +70,7 @@ def elsewhere(config: Mapping[str, Any], key: str) -> str:
         try:
             known = schema.signature(block[TARGET]) if isinstance(block, Mapping) else {}
         except (SchemaError, SyntaxError, KeyError, TypeError, AttributeError):
-            continue  # that is said of its own block
+            continue  # the check of its own block reports it
         found += [f"'{path}.{last}'"] if last in known else []
     return f"{MEANT}{' or '.join(found)}?" if found else ""
 
@@ -124,11 +124,11 @@ class _Checker:
                 self.problems.append(f"{path}.{key}: {wrong}{hint}")
         for name, parameter in known.items():
             if block.get(name, MISSING) == MISSING and (name in block or parameter.default is None):
-                told = f"missing value '{path}.{name}' ({annotations.readable(parameter.annotation)})"
+                problem = f"missing value '{path}.{name}' ({annotations.readable(parameter.annotation)})"
                 if path == "data" and name in ROOTS:
-                    self.problems.append(f"{told}: {data_roots.told(block, name, self.name)}")
+                    self.problems.append(f"{problem}: {data_roots.hint(block, name, self.name)}")
                 else:
-                    self.problems.append(f"{told}: {parameter.meaning}" if parameter.meaning else told)
+                    self.problems.append(f"{problem}: {parameter.meaning}" if parameter.meaning else problem)
 
     def _hint(self, block: Mapping[str, Any], path: str, key: str, known: Mapping[str, Parameter]) -> str:
         if path == "data" and key in own_data.settings(block):

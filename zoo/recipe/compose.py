@@ -1,7 +1,7 @@
 """Find, compose, check and instantiate a recipe.
 
 A recipe is one YAML file. `include:` names shared pieces (below `recipes/`, or beside the file), merged in order before
-the file itself. Layers follow: the `smoke:` block when asked for, one of `variants:`, and the command line's
+the file itself. Layers follow: the `smoke:` block if requested, one of `variants:`, and the command line's
 `key=value`. A layer that gives a block another `_target_` starts that block afresh, for its old keys belonged to the
 old class. All mistakes are reported at once, before torch is imported.
 """
@@ -204,7 +204,7 @@ def _words(config: dict[str, Any], overrides: Sequence[str], problems: list[str]
             config = own_data.substitute(config, problems)
         elif key == "data" and not isinstance(_value(config, path, pairs[key]), dict):
             problems.append(f"data={pairs[key]}: no such data. Did you mean data=folder, your own files?")
-            config = own_data.substitute(config, [])  # so that what else is said of them is checked
+            config = own_data.substitute(config, [])  # so that their other settings are checked
         else:
             config = _put(config, path, _value(config, path, pairs[key]))
     return config

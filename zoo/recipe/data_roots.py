@@ -13,7 +13,7 @@ ROOTS = ("root", "train_root")
 """Keys of a data block that name a folder to obtain."""
 
 PLACE = "DIR"
-"""What stands for a folder of the writer's machine in a recipe that is public."""
+"""Placeholder for a local folder in a public recipe."""
 
 
 def unset(block: Mapping[str, Any]) -> list[str]:
@@ -36,8 +36,8 @@ def distributor(block: Mapping[str, Any], key: str) -> str:
     return str(found[block["variant"]] if isinstance(found, dict) else found)
 
 
-def told(block: Mapping[str, Any], key: str, recipe: str) -> str:
-    """What to give, where it is obtained, and which command says more.
+def hint(block: Mapping[str, Any], key: str, recipe: str) -> str:
+    """Hint on the value to give, where to obtain the data, and which command explains more.
 
     Args:
         block: of the data.

@@ -1,4 +1,4 @@
-"""What recipes, adapters and runs of earlier versions call by other names: applied once, where YAML is read.
+"""Former names in recipes, adapters and runs of earlier versions, replaced once, when YAML is read.
 
 Classes of methods and tasks never move, for an adapter's fingerprint of its structure holds their dotted paths.
 """
@@ -38,8 +38,8 @@ def today(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("smoke", "variants"):
         layers = {"": found[name]} if name == "smoke" and name in found else found.get(name)
         if isinstance(layers, dict):
-            told = {label: today(layer) if isinstance(layer, dict) else layer for label, layer in layers.items()}
-            found[name] = told[""] if name == "smoke" else told
+            renamed = {label: today(layer) if isinstance(layer, dict) else layer for label, layer in layers.items()}
+            found[name] = renamed[""] if name == "smoke" else renamed
     return found
 
 

@@ -1,4 +1,4 @@
-"""From a block of a recipe to the object that its `_target_` makes."""
+"""Makes the object that a recipe's block names in `_target_`."""
 
 import importlib
 from typing import Any

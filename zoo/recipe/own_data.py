@@ -1,6 +1,6 @@
 """`data=folder`: a user's own files in place of a recipe's data.
 
-Which class reads them is said by the recipe's own data module, in its attribute `own_files`: clips for clips, clouds
+The recipe's own data module names the class that reads them in its attribute `own_files`: clips for clips, clouds
 for clouds, questions for questions. It is read from the source, as is the whole schema of a recipe.
 """
 
@@ -27,8 +27,8 @@ def substitute(config: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     block = config.get("data") or {}
     target = str(block.get(TARGET, ""))
     try:
-        given = schema.attributes(target)
-        own = given.get("own_files")
+        attributes = schema.attributes(target)
+        own = attributes.get("own_files")
         known = schema.signature(own) if own else {}
     except SchemaError as error:
         problems.append(f"data=folder: the recipe's own data: {error}")
@@ -36,8 +36,9 @@ def substitute(config: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     if not own:
         problems.append(f"data=folder: {target} has no attribute own_files, which names the class to read them")
         return config
-    told = {key: given[key] for key in ("up",) if key in given} | block  # what the class itself says of its data
-    kept = {key: told[key] for key in known if key in told and key not in OF_ONE_FOLDER}
+    defaults = {key: attributes[key] for key in ("up",) if key in attributes}  # of the class itself
+    settings = defaults | block
+    kept = {key: settings[key] for key in known if key in settings and key not in OF_ONE_FOLDER}
     return {**config, "data": {TARGET: own, "root": MISSING, **kept}}
 
 

@@ -222,7 +222,7 @@ def _imported(tree: ast.Module, name: str) -> str | None:
 
 
 def _constant(tree: ast.Module, name: str) -> ast.expr | None:
-    """What a module assigns to a name, also where the name is imported from another of our modules."""
+    """The value that a module assigns to a name, or imports from another of our modules."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return node.value

@@ -9,7 +9,7 @@ from zoo.recipe import schema
 from zoo.recipe.schema import TARGET
 
 
-def of(block: Mapping[str, Any]) -> dict[str, str]:
+def weight_sources(block: Mapping[str, Any]) -> dict[str, str]:
     """The weights that a backbone's block names, or leaves at their default, by key.
 
     Raises:
@@ -19,11 +19,11 @@ def of(block: Mapping[str, Any]) -> dict[str, str]:
     return {key: value for key, value in values.items() if isinstance(value, str) and weights.is_source(value)}
 
 
-def names(block: Mapping[str, Any]) -> list[tuple[str, str]]:
+def licences(block: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and licence of every weights source of a backbone's block."""
     kind = block[TARGET].rpartition(".")[2]
     found = []
-    for key, source in of(block).items():
+    for key, source in weight_sources(block).items():
         known = weights.origin(source)
         if known:
             found.append((known.name + (", 4-bit" if block.get("quantize") == "4bit" else ""), known.license))

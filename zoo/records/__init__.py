@@ -1,1 +1,1 @@
-"""What a run leaves as plain data: its folder, its manifest, comparisons of several runs; no torch."""
+"""The plain data of runs: run folders, manifests, comparisons of several runs; no torch."""

@@ -60,7 +60,7 @@ def _read(run: Path) -> dict[str, Any]:
 
 
 def scale(record: Mapping[str, Any]) -> float:
-    """What turns a run's numbers into per cent."""
+    """Factor that turns a run's numbers into per cent."""
     return 100 if record["unit"] == "fraction" else 1
 
 
@@ -157,7 +157,7 @@ def _plus_minus(value: Mapping[str, float | None] | None) -> str:
 
 
 BRANCH = "branch_"
-"""What a method calls a branch's share among its numbers; the table of branches says it."""
+"""Names of branch shares among a method's diagnostics; the table of branches shows them."""
 
 
 def method_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

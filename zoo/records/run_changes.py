@@ -1,4 +1,4 @@
-"""What differs between a run as it began and a command to go on with it: settings and samples, in words."""
+"""Differences between a run and the command that resumes it: settings and samples, as text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,14 +17,14 @@ def differing(then: Any, now: Any, at: str = "") -> dict[str, tuple[Any, Any]]:
 
 
 def differing_settings(changed: Mapping[str, tuple[Any, Any]]) -> str:
-    """What `differing` found, as a message says it."""
-    told = [f"{key}: {there} there, {here} here" for key, (there, here) in list(changed.items())[:SHOWN]]
-    return "; ".join(told) + (f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else "")
+    """The differences that `differing` found, as text."""
+    differences = [f"{key}: {there} there, {here} here" for key, (there, here) in list(changed.items())[:SHOWN]]
+    return "; ".join(differences) + (f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else "")
 
 
 def differing_samples(then: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> str:
-    """What changed between two readings of data, by split; empty where nothing did."""
-    told = []
+    """Changes between two readings of the data, by split; empty if there are none."""
+    differences = []
     for split in dict.fromkeys((*then, *now)):
         old, new = then.get(split, {}), now.get(split, {})
         kinds = {
@@ -33,8 +33,8 @@ def differing_samples(then: Mapping[str, Mapping[str, str]], now: Mapping[str, M
             "new": [name for name in new if name not in old],
         }
         parts = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names]
-        told += [f"{split}: {', '.join(parts)}"] if parts else []
-    return "; ".join(told)
+        differences += [f"{split}: {', '.join(parts)}"] if parts else []
+    return "; ".join(differences)
 
 
 def _some(names: list[str]) -> str:

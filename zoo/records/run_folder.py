@@ -35,7 +35,7 @@ RECORD, SAMPLES, RECIPE, FITTED, EARLIER = "run.json", "samples.json", "recipe.y
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 
 RESULT = ("adapter", "metrics.json", "per_sample.json", "report", FITTED)
-"""What a finished run leaves; the adapter, by which it is known to have finished, is written last and moved first."""
+"""Results of a finished run; the adapter marks it as finished, so it is written last and moved first."""
 
 PARTS = (RECORD, SAMPLES, RECIPE, "splits.json", "checkpoints", "logs", EARLIER, *RESULT)
 
@@ -60,7 +60,7 @@ class RunFolder:
 
     @property
     def id(self) -> str:
-        """Of the run, as its checkpoints carry it."""
+        """Id of the run, which its checkpoints carry."""
         return str(self.record.get("id", ""))
 
     def check_data(self, digests: Mapping[str, Mapping[str, str]]) -> None:
@@ -72,9 +72,9 @@ class RunFolder:
         Raises:
             RecipeError: naming the samples that differ, by split.
         """
-        if self.begun and (told := differing_samples(_read(self.folder / SAMPLES), digests)):
+        if self.begun and (differences := differing_samples(_read(self.folder / SAMPLES), digests)):
             raise RecipeError(
-                [f"resume=true: {self.folder} began with other data: {told}. Restore them, or begin a new run"]
+                [f"resume=true: {self.folder} began with other data: {differences}. Restore them, or begin a new run"]
             )
 
     def check_start(self, backbones: Mapping[str, Any], init: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -117,8 +117,8 @@ class RunFolder:
                 files.write_json(self.folder / RECORD, self.record)
         write_whole(self.folder / RECIPE, compose.to_yaml(config))
 
-    def told(self) -> list[str]:
-        """What a run that goes on says at its start."""
+    def changes(self) -> list[str]:
+        """Lines that a resumed run prints at its start."""
         if self.begun and self.longer:
             then, now = self.longer
             kept = self.folder / EARLIER / f"{then}_epochs"
@@ -241,8 +241,10 @@ def resumed(folder: Path, config: DictConfig) -> RunFolder:
     if (then, now) != (None, None) and not longer:
         raise RecipeError([f"resume=true: {LENGTH}={then} in {folder}, {now} here: it can be made larger only"])
     if changed:
-        told = differing_settings(changed)
-        raise RecipeError([f"resume=true: this command differs from the one of {folder} ({told}): see its {RECIPE}"])
+        differences = differing_settings(changed)
+        raise RecipeError(
+            [f"resume=true: this command differs from the one of {folder} ({differences}): see its {RECIPE}"]
+        )
     finished = (folder / "adapter").exists()
     if finished and not longer:
         raise RecipeError(

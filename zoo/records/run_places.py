@@ -1,4 +1,4 @@
-"""Where run folders lie: a new one, the newest of a recipe, and the one that further processes are told."""
+"""Paths of run folders: a new one, the newest of a recipe, and the one shared with further processes."""
 
 import contextlib
 import datetime
@@ -13,7 +13,7 @@ FOLDER = "ZOO_RUN_FOLDER"
 """Environment variable through which the processes of a distributed run share one run folder."""
 
 
-def create(root: Path, name: str) -> Path:
+def new_run(root: Path, name: str) -> Path:
     """A fresh folder `root/name/<UTC time>`, never one that exists."""
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     for attempt in range(100):
@@ -27,10 +27,10 @@ def create(root: Path, name: str) -> Path:
 
 
 def shared_folder() -> Path | None:
-    """The run folder of a process that a launcher started: on one machine it inherits it, else the user tells all.
+    """The run folder of a process started by a launcher: inherited on one machine, else set by the user for all.
 
     Raises:
-        FileNotFoundError: a launcher such as torchrun started this process without telling where.
+        FileNotFoundError: a launcher such as torchrun started this process without a run folder.
     """
     if not {"RANK", "LOCAL_RANK", "NODE_RANK"} & os.environ.keys():
         return None
@@ -39,7 +39,7 @@ def shared_folder() -> Path | None:
     return Path(os.environ[FOLDER])
 
 
-def newest(root: Path, name: str) -> Path:
+def latest_run(root: Path, name: str) -> Path:
     """The newest run folder of a recipe.
 
     Raises:
@@ -53,7 +53,7 @@ def newest(root: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def not_left_empty(folders: list[Path]) -> Iterator[None]:
-    """Remove folders, in this order, where what they were made for fails before anything was written."""
+    """Remove folders, in this order, if their purpose fails before anything was written."""
     try:
         yield
     except BaseException:

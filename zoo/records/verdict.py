@@ -7,7 +7,7 @@ from zoo.metrics import names
 from zoo.wording import number
 
 EXACT = 1e-6
-"""Fractions nearer than this are the same number: sums are taken in another order elsewhere."""
+"""Fractions nearer than this are the same number: other machines sum in another order."""
 
 
 def verdict(now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,10 +19,10 @@ def verdict(now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]
     """
     metric, unit = stored["monitor"], stored["unit"]
     name, value, was = names.named(metric), now["metrics"][metric], stored["metrics"][metric]
-    said = f"{name} {number(value, unit)} now, {number(was, unit)} in the card"
+    line = f"{name} {number(value, unit)} now, {number(was, unit)} in the card"
     then, found = (record["manifest"]["data"]["fingerprint"] for record in (stored, now))
     if then != found:
-        line = f"{said}: other data than the card's (fingerprint {found[:12]}, there {then[:12]}), nothing to reproduce"
+        line = f"{line}: other data than the card's (fingerprint {found[:12]}, there {then[:12]}), nothing to reproduce"
         return {"reproduces": None, "exact": False, "line": line}
     both = [(v, stored["metrics"][m]) for m, v in now["metrics"].items() if m in stored["metrics"]]
     exact = all(abs(a - b) < EXACT for a, b in both if b == b)
@@ -32,5 +32,5 @@ def verdict(now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]
     else:
         within = interval[0] - EXACT <= value <= interval[1] + EXACT
         bounds = f"95 % interval {number(interval[0], unit)} to {number(interval[1], unit)}"
-    line = f"{'reproduces' if within else 'DOES NOT reproduce'}: {said} ({bounds})"
+    line = f"{'reproduces' if within else 'DOES NOT reproduce'}: {line} ({bounds})"
     return {"reproduces": within, "exact": exact, "line": line + ("; every metric is the same" if exact else "")}

@@ -49,7 +49,7 @@ class Run:
 
     def array(self, part: Mapping[str, list[Tensor]], name: str) -> NDArray[Any]:
         """Batches of one name joined; one at a time, as the probabilities of points fill a gigabyte."""
-        values: NDArray[Any] = self.predictions.gathered({name: part[name]})[name].numpy()
+        values: NDArray[Any] = self.predictions.concatenated({name: part[name]})[name].numpy()
         return values
 
     def pair(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -128,7 +128,7 @@ def examples(run: Run, number: int, *, shuffled: bool = False) -> list[Example]:
         shuffled: where sets are in order of class or scale, and all mistakes shown would be of the first one.
     """
     task, predictions = run.pairing.task, run.predictions
-    said, known = predictions.gathered(predictions.prediction), predictions.gathered(predictions.target)
+    said, known = predictions.concatenated(predictions.prediction), predictions.concatenated(predictions.target)
     likely = said.get("probabilities")
     found = []
     for i in range(len(predictions.ids)):

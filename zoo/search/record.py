@@ -23,7 +23,7 @@ SELECTED = "val/selected"
 
 
 def name(point: int, seed: int) -> str:
-    """Of a trial, and of its folder."""
+    """Name of a trial and of its folder."""
     return f"{point:03d}-seed{seed}"
 
 
@@ -34,7 +34,7 @@ def start(
     record = provenance.manifest(
         recipe=recipe,
         selected_on="val",
-        space={axis.key: axis.told for axis in space},
+        space={axis.key: axis.record for axis in space},
         seeds=list(seeds),
         points=[
             {"values": point, "trials": [{"trial": name(i, seed), "seed": seed} for seed in seeds]}
@@ -63,10 +63,10 @@ def gather(folder: Path, record: Record) -> Record:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What a trial's folder says: best validation metric (null where it has none), its epoch, seconds, attempts."""
+    """Result of a trial from its folder: best validation metric (or null), its epoch, seconds, attempts."""
     attempts = trial.attempts(folder)
     if not (folder / FITTED).exists():
-        return {"val": None, "attempts": attempts, "error": trial.said(folder)}
+        return {"val": None, "attempts": attempts, "error": trial.last_error(folder)}
     fitted = json.loads((folder / FITTED).read_text(encoding="utf-8"))
     best = max(fitted["history"], key=lambda row: row[SELECTED])
     return {
@@ -81,10 +81,10 @@ def outcome(folder: Path) -> dict[str, Any]:
 def line(folder: Path, one: str, trials: int) -> str:
     """A trial that has ended, for the reader."""
     found = outcome(folder / "trials" / one)
-    told = f"val {wording.number(found['val'], found['unit'])}" if found["val"] is not None else found["error"]
-    told = shorten(told, 90)
+    result = f"val {wording.number(found['val'], found['unit'])}" if found["val"] is not None else found["error"]
+    result = shorten(result, 90)
     again = f", {found['attempts']} attempts" if found["attempts"] > 1 else ""
-    return f"{one} of {trials} trials: {told}{again}"
+    return f"{one} of {trials} trials: {result}{again}"
 
 
 def tested(folder: Path, record: Record) -> Record:

@@ -34,15 +34,15 @@ EXTRA = {
 }
 
 AGAIN = 2
-"""How often a killed trial is attempted again."""
+"""Largest number of further attempts at a killed trial."""
 
 
 def configurations(
     request: Request, space: Sequence[search_space.Axis], points: Sequence[dict[str, Any]], seeds: Sequence[int]
 ) -> dict[str, str]:
     """The resolved recipe of every trial, by the trial's name."""
-    if given := [word for word in request.overrides if word.startswith("seed=")]:
-        raise RecipeError([f"{given[0]}: a sweep is told seeds=[{given[0].removeprefix('seed=')}]"])
+    if supplied := [word for word in request.overrides if word.startswith("seed=")]:
+        raise RecipeError([f"{supplied[0]}: a sweep takes seeds=[{supplied[0].removeprefix('seed=')}]"])
     found = {}
     for i, config in enumerate(
         search_space.compose(request.recipe, request.overrides, space, points, smoke=request.smoke)
@@ -67,7 +67,7 @@ def sweep_folder(request: Request, name: str, configs: dict[str, str]) -> Path:
         if stored != configs:
             raise RecipeError([f"resume=true: this command differs from the one of {folder}: see its {RECORD}"])
         return folder.resolve()
-    folder = Path(into) if into else run_places.create(root, name)
+    folder = Path(into) if into else run_places.new_run(root, name)
     if (folder / "trials").exists():
         raise RecipeError([f"into: {folder} holds a sweep already; resume=true goes on with it"])
     for one, config in configs.items():
@@ -134,7 +134,7 @@ def run_trials(folder: Path, name: str, trials: list[str], parallel: int, resour
         try:
             search_trial.attempt(folder / "trials" / config["trial"], name, where=where)
         except search_trial.TrialError as error:
-            print(error)  # attempted again it would end so again: its folder says what it said
+            print(error)  # it would fail again in the same way; its folder holds the error
 
     ended: set[str] = set()
 

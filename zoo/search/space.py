@@ -45,8 +45,8 @@ class Axis:
     values: tuple[Any, ...]
 
     @property
-    def told(self) -> Any:
-        """As the command line has it: the list, or `loguniform(0.0001,0.01)`."""
+    def record(self) -> Any:
+        """The axis as on the command line: the list, or `loguniform(0.0001,0.01)`."""
         return list(self.values) if self.kind == "list" else f"{self.kind}({self.values[0]},{self.values[1]})"
 
     def draw(self, rng: np.random.Generator) -> Any:

@@ -68,18 +68,18 @@ def attempt(folder: Path, card: str, *, where: Path, test: bool = False) -> dict
                     print(f"killed by signal {number}", file=log)
                     raise KilledError(f"{folder.name}: killed by signal {number}")
             if code:
-                raise TrialError(said(folder))
+                raise TrialError(last_error(folder))
     read: dict[str, Any] = json.loads(outcome.read_text(encoding="utf-8"))
     return read
 
 
 def attempts(folder: Path) -> int:
-    """How many times a training was started in a trial's folder."""
+    """Number of trainings started in a trial's folder."""
     log = folder / LOG
     return log.read_text(encoding="utf-8", errors="replace").count(ATTEMPT) if log.exists() else 0
 
 
-def said(folder: Path) -> str:
+def last_error(folder: Path) -> str:
     """The last line of a trial's log."""
     lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n") if attempts(folder) else []
     return next((line for line in reversed(lines) if line.strip()), "not started")

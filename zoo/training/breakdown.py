@@ -34,11 +34,11 @@ def breakdown(predictions: "Predictions", task: "Task", classes: Sequence[str]) 
     right = task.per_sample()
     found: dict[str, Parts] = {}
     if gsd := predictions.conditions.get("gsd"):
-        scales = accuracy_by_gsd(predictions.gathered({"gsd": gsd})["gsd"].numpy(), right.numpy())
+        scales = accuracy_by_gsd(predictions.concatenated({"gsd": gsd})["gsd"].numpy(), right.numpy())
         found["gsd"] = {scale.name: {"accuracy": scale.accuracy, "n": scale.n} for scale in scales}
     # Where questions are asked, classes are their kinds, whatever labels the pictures have.
     if "label" in predictions.prediction and (label := predictions.target.get("label")):
-        names = [classes[int(k)] for k in predictions.gathered({"label": label})["label"]]
+        names = [classes[int(k)] for k in predictions.concatenated({"label": label})["label"]]
         # In label order, as the confusion matrix has them.
         found["class"] = dict(sorted(_grouped(names, right).items(), key=lambda part: classes.index(part[0])))
     if predictions.questions:

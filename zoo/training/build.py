@@ -1,4 +1,4 @@
-"""From a checked configuration to what trains: data, the pairing in its module, loaders, trainer."""
+"""Builds everything for a training from a checked configuration: data, module, loaders, trainer."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -56,7 +56,7 @@ def build_trained(config: DictConfig, data: "DataModule", run_dir: Path) -> tupl
     loaders = build_loaders(config, data, pairing)
     least, size = pairing.task.least_batch, len(data.sets["train"])
     if min(size, loaders.batch_size) < least:
-        lacking = f"loader.batch_size = {loaders.batch_size}" if size >= least else f"{size} training sample"
-        raise SettingError(f"{lacking}: the head has batch norm, which trains on {least} samples a batch or more")
+        available = f"loader.batch_size = {loaders.batch_size}" if size >= least else f"{size} training sample"
+        raise SettingError(f"{available}: the head has batch norm, which trains on {least} samples a batch or more")
     module = TrainingModule(pairing, optimizer=instantiate(config.optimizer), seed=config.seed)
     return module, loaders, instantiate(config.trainer, run_dir)

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: whole or not at all, under fixed names, and known by the run's own record.
+"""Checkpoints of a run: written atomically, under fixed names, and verified by the run's own record.
 
-`last.ckpt` is where a run goes on; `best.ckpt` is what is tested and shipped. Every checkpoint carries the run's id,
-and the last one the score and sha256 of the best. Paths are no part of that, so a run folder may be moved or copied;
-what lies in it and is another run's, or another file than was recorded, is refused.
+A run resumes from `last.ckpt`; `best.ckpt` is tested and becomes the adapter. Every checkpoint carries the run's id,
+and the last one the score and sha256 of the best. Paths are not recorded, so a run folder may be moved or copied; a
+checkpoint of another run, or another file than the recorded one, is refused.
 """
 
 import io
@@ -21,14 +21,14 @@ from zoo.training import processes
 
 
 class CheckpointError(UserError):
-    """A checkpoint is missing, or is not the one that the run recorded; the message says which."""
+    """A checkpoint is missing or is not the recorded one; the message names it."""
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints appear whole or not at all.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints atomically.
 
-    Lightning's own writer goes through the folder for temporary files; where that is another file system, a full disk
-    or a kill leaves a broken file in the place of the last good one.
+    Lightning's own writer goes through the folder for temporary files. If that is on another file system, a full disk
+    or a kill leaves a broken file in place of the last good one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -40,22 +40,22 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class Last(ModelCheckpoint):
-    """Where a run goes on: written after every epoch, after `Best`, whose record it carries."""
+    """The checkpoint to resume from, written after every epoch and after `Best`, whose record it includes."""
 
     def __init__(self, run_dir: Path) -> None:
         path = run_dir / LAST
         super().__init__(path.parent, filename=path.stem, enable_version_counter=False, every_n_epochs=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: its name says all."""
+        """Empty: its file name is fixed."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing."""
+        """Ignored."""
 
 
 class Best(ModelCheckpoint):
-    """The checkpoint of the epoch with the best validation metric, the earliest where several are equal."""
+    """The checkpoint of the epoch with the best validation metric; of equal ones, the earliest."""
 
     run = ""
     """Id of the run that trains."""
@@ -68,7 +68,7 @@ class Best(ModelCheckpoint):
         )
 
     def sha256(self) -> str:
-        """Of the file as it lies there; empty where there is none."""
+        """sha256 of the file; empty if there is none."""
         if not self.path.exists():
             return ""
         stat = self.path.stat()
@@ -80,7 +80,7 @@ class Best(ModelCheckpoint):
     def state_dict(self) -> dict[str, Any]:
         """The run, its best score and the file's sha256; only the first process writes, so the others need not read."""
         score = None if self.best_model_score is None else self.best_model_score.detach().cpu()
-        return {"run": self.run, "score": score, "sha256": "" if processes.further() else self.sha256()}
+        return {"run": self.run, "score": score, "sha256": "" if processes.is_further_rank() else self.sha256()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Everything is taken up by `on_load_checkpoint`."""

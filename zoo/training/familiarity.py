@@ -32,7 +32,7 @@ def features(loaders: Loaders, split: str, trainer: L.Trainer) -> dict[str, Tens
 
 
 def false_alarms(loaders: Loaders, trainer: L.Trainer) -> dict[str, float]:
-    """How often the signal fires on the test split; a pairing that lacks it learns it before.
+    """Share of flagged samples on the test split; a pairing without it learns it first.
 
     Raises:
         AdapterError: the validation split is too small, or the method leaves no frozen features of one shape.

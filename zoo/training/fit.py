@@ -31,11 +31,11 @@ from zoo.report import run_pictures
 from zoo.training import familiarity, processes
 from zoo.training.build import build_data, build_loaders, build_trained
 from zoo.training.checkpoints import Best
-from zoo.training.initialise import initialise, told
+from zoo.training.initialise import initialise, summary
 from zoo.training.loaders import Loaders, lone
 from zoo.training.measure import described, measure, single_trainer
 from zoo.training.module import TrainingModule
-from zoo.training.trainer import Cost, History
+from zoo.training.trainer import CostMonitor, MetricHistory
 
 
 @dataclass
@@ -133,7 +133,7 @@ def prepare(config: DictConfig, run: RunFolder, *, name: str, init: Path | None)
 
 
 def announcement(training: Training) -> list[str]:
-    """What a run says at its start: what trains, where it writes, and what is unusual about it."""
+    """Lines printed at the start of a run: what trains, where it writes, and anything unusual."""
     pairing, loaders, trainer = training.module.pairing, training.loaders, training.trainer
     trainable, total = count_parameters(pairing)
     facts = [f"{trainable:,} of {total:,} parameters train", pairing.method.describe()]
@@ -142,8 +142,8 @@ def announcement(training: Training) -> list[str]:
     if loaders.joins and trainer.world_size == 1 and lone(len(loaders.data.sets["train"]), loaders.batch_size):
         facts.append(f"the last batch has {loaders.batch_size + 1} samples, as one alone has no batch statistics")
     lines = [f"{training.name}: {'; '.join(filter(None, facts))}"]
-    lines += [told(training.init)] if training.init else []
-    lines += training.run.told()
+    lines += [summary(training.init)] if training.init else []
+    lines += training.run.changes()
     return [*lines, f"this {_again(loaders)}"] if training.run.starts_again else lines
 
 
@@ -159,7 +159,7 @@ def fit(training: Training) -> dict[str, Any]:
     best.run = run.id
     onwards = str(last) if run.begun and last.exists() else None
     try:
-        with processes.none_lost():
+        with processes.guard_lost_rank():
             trainer.fit(
                 training.module,
                 datamodule=training.loaders,
@@ -178,8 +178,8 @@ def fit(training: Training) -> dict[str, Any]:
                 file=sys.stderr,
             )
         sys.exit(143 if terminated else 130)  # Lightning would exit with 0 and 1
-    history = next(c for c in trainer.callbacks if isinstance(c, History)).rows  # type: ignore[attr-defined]
-    cost = next(c for c in trainer.callbacks if isinstance(c, Cost)).summary()  # type: ignore[attr-defined]
+    history = next(c for c in trainer.callbacks if isinstance(c, MetricHistory)).rows  # type: ignore[attr-defined]
+    cost = next(c for c in trainer.callbacks if isinstance(c, CostMonitor)).summary()  # type: ignore[attr-defined]
     seconds, unit = time.perf_counter() - training.since, training.module.pairing.task.unit
     outcome = {"history": history, "cost": cost, "seconds": seconds, "unit": unit}
     if trainer.is_global_zero:
@@ -230,7 +230,7 @@ def measure_best(training: Training, fitted: dict[str, Any]) -> tuple[dict[str, 
         parameters={"trainable": trainable, "total": total},
         precision=str(training.trainer.precision),
         cost={**fitted["cost"], "checkpoint_bytes": best.stat().st_size},
-        **({"features": pairing.cache.told()} if pairing.cache else {}),
+        **({"features": pairing.cache.origins()} if pairing.cache else {}),
         **({"init": training.init} if training.init else {}),
         **({"extended": extended} if extended else {}),
     )
@@ -245,7 +245,7 @@ def write(training: Training, fitted: dict[str, Any], record: dict[str, Any], pr
     files.write_json(folder / "per_sample.json", scores)
     run_pictures.pictures(folder / "report", fitted["history"], predictions, data, pairing)
     # What the files settled, an adapter must know without them.
-    resolved = OmegaConf.create({**training.config, "data": {**training.config.data, **data.settled()}})
+    resolved = OmegaConf.create({**training.config, "data": {**training.config.data, **data.resolved_settings()}})
     text = compose.to_yaml(resolved)
     directory.save(pairing, folder / "adapter", recipe=text, metrics=record, card=card.for_adapter)
 
@@ -269,7 +269,7 @@ def _unwinding() -> Iterator[None]:
 
 
 def _again(loaders: Loaders) -> str:
-    """What becomes of a training that was stopped before its first checkpoint."""
+    """How a training continues that was stopped before its first checkpoint."""
     known = [loaders.samples(loaders.data.sets[split]) for split in ("train", "val")]
     if not (cached := sum(samples.cached() for samples in known)):
         return "starts again: there is no checkpoint yet"

@@ -1,7 +1,8 @@
 """`init=ADAPTER`: start a training from the tensors of an adapter in place of fresh ones.
 
 The method's tensors must fit exactly: the same backbones, by fingerprint, and the same structure. The head's are taken
-where its classes are the same in the same order; with other classes it begins anew, which is said and recorded.
+if the classes and their order are the same. With other classes the head is newly initialised, which is printed and
+recorded.
 """
 
 import json
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo.adapter import directory, fingerprints, former, places
 from zoo.adapter.directory import AdapterError
+from zoo.ops.tensors import mismatches
 from zoo.recipe import schema
 from zoo.recipe.compose import compose
 from zoo.recipe.schema import TARGET
@@ -24,19 +26,19 @@ if TYPE_CHECKING:
 METHOD = "method."
 
 
-def starting_point(words: list[str]) -> tuple[list[str], Path | None]:
-    """The words of a training and the adapter that `init=` names; its own recipe is trained where none is given.
+def starting_point(arguments: list[str]) -> tuple[list[str], Path | None]:
+    """The arguments of a training and the adapter named by `init=`; without `recipe=` the adapter's own is trained.
 
     Raises:
         CatalogError: no such adapter.
         AdapterError: it is incomplete or altered.
     """
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    if not given.get("init") or asks_help(words):
-        return words, None
-    folder = places.resolve(given["init"])
+    provided = dict(word.split("=", 1) for word in arguments if "=" in word)
+    if not provided.get("init") or asks_help(arguments):
+        return arguments, None
+    folder = places.find_adapter(provided["init"])
     directory.verify(folder)
-    return (words if "recipe" in given else [f"recipe={folder / 'recipe.yaml'}", *words]), folder
+    return (arguments if "recipe" in provided else [f"recipe={folder / 'recipe.yaml'}", *arguments]), folder
 
 
 def initialise(pairing: "Pairing", config: DictConfig, folder: Path) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def initialise(pairing: "Pairing", config: DictConfig, folder: Path) -> dict[str
         folder: an adapter directory.
 
     Returns:
-        What the manifest says of it: the adapter, its sha256, how many tensors were taken, which began anew and why.
+        The record for the manifest: the adapter, its sha256, the number of tensors taken, which ones are new and why.
 
     Raises:
         AdapterError: the directory is altered, its backbones are others, or the method's tensors do not fit; the
@@ -58,15 +60,15 @@ def initialise(pairing: "Pairing", config: DictConfig, folder: Path) -> dict[str
     header, stored = directory.read(folder)
     now, then = plain(config), plain(compose(str(folder / "recipe.yaml")))
     own = pairing.trainable_state()
-    changed = {block: differing(now[block], then[block]) for block in ("method", "task")}
+    changed = {block: changed_settings(now[block], then[block]) for block in ("method", "task")}
     how = f"; leave recipe= out to train by the adapter's own recipe, which python -m zoo.show {folder} shows"
     if header["format"] == "1":
-        raise AdapterError(f"init={folder}: it was written in format 1, which no training starts from; train it anew")
+        raise AdapterError(f"init={folder}: it was written in format 1, which no training starts from; train it again")
     if header["format"] == "2" and fingerprints.differences(header, pairing.fingerprints):
         header = former.restated(folder / "recipe.yaml", header)
     if other := fingerprints.differences(header, pairing.fingerprints):
         raise AdapterError(f"init={folder}: {'; '.join(other)}; its tensors mean nothing here{how}")
-    misfits = [name for name in sorted(own.keys() | stored.keys()) if misfit(name, own, stored)]
+    misfits = sorted(mismatches(own, stored))
     wrong = [name for name in misfits if name.startswith(METHOD)]
     if wrong:
         settings = ", ".join(changed["method"]) or "no setting differs"
@@ -75,7 +77,7 @@ def initialise(pairing: "Pairing", config: DictConfig, folder: Path) -> dict[str
         )
     _take_scale(pairing, config, folder)
     fresh = [name for name in own if not name.startswith(METHOD)]
-    why = reason(json.loads(header["classes"]), pairing.classes)
+    why = why_new_head(json.loads(header["classes"]), pairing.classes)
     if not why and misfits:
         why = f"the task differs ({', '.join(changed['task']) or 'another class'})"
     taken = {name: stored[name] for name in own if not why or name.startswith(METHOD)}
@@ -91,10 +93,10 @@ def initialise(pairing: "Pairing", config: DictConfig, folder: Path) -> dict[str
 
 
 def _take_scale(pairing: "Pairing", config: DictConfig, folder: Path) -> None:
-    """Ground sampling distances go on meaning what they meant to the adapter, unless the recipe names another side.
+    """Use the adapter's unit and reference side of ground sampling distances, unless the recipe names another side.
 
     Raises:
-        AdapterError: the data's are in another unit.
+        AdapterError: the data's GSDs are in another unit.
     """
     from zoo.ground import GSD, measure_in
     from zoo.recipe.build import of_recipe
@@ -105,14 +107,14 @@ def _take_scale(pairing: "Pairing", config: DictConfig, folder: Path) -> None:
     if then.unit != pairing.ground.unit:
         raise AdapterError(
             f"init={folder}: its ground sampling distances are in {then.unit!r}, those of the data in "
-            f"{pairing.ground.unit!r}, so that its gates would open at other scales; train without init=, or tell "
+            f"{pairing.ground.unit!r}, so that its gates would open at other scales; train without init=, or give "
             f"those of own files in its unit: data.gsd_unit='{then.unit}'"
         )
     if then.side and not config.data.get("side"):
         measure_in(pairing, then)
 
 
-def told(record: dict[str, Any]) -> str:
+def summary(record: dict[str, Any]) -> str:
     """One line about an initialisation."""
     line = f"init {record['adapter']}: {record['taken']} tensors taken"
     if record["fresh"]:
@@ -122,13 +124,8 @@ def told(record: dict[str, Any]) -> str:
     return line
 
 
-def misfit(name: str, own: dict[str, Any], stored: dict[str, Any]) -> bool:
-    """Whether a tensor is missing on one side, or has another shape."""
-    return name not in own or name not in stored or own[name].shape != stored[name].shape
-
-
-def reason(then: list[str], now: list[str]) -> str:
-    """Why a head for other classes is of no use; empty where they are the same."""
+def why_new_head(then: list[str], now: list[str]) -> str:
+    """Why the head must be new; empty if the classes are the same."""
     if then == now:
         return ""
     if sorted(then) == sorted(now):
@@ -143,8 +140,8 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def differing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
-    """Settings in which two blocks of a recipe differ, defaults counted: `rank=32, here 16`."""
+def changed_settings(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    """Settings that differ between two blocks of a recipe, including defaults: `rank=32, here 16`."""
     if now[TARGET] != then[TARGET]:
         return [f"{then[TARGET]}, here {now[TARGET]}"]
     known = schema.signature(str(now[TARGET])).values()

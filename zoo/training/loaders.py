@@ -86,14 +86,14 @@ class Loaders(L.LightningDataModule):
 
     Args:
         data: read where it has not been yet, when a trainer asks.
-        pairing: whose backbones take the samples, and whose cache is asked; from now on it prepares raw samples as
+        pairing: with backbones and a cache for the samples; from now on it prepares raw samples as
             these data do.
         seed: of the run: orders of training, and augmentation.
         batch_size: samples in a batch of one process.
         num_workers: processes that read ahead.
 
     Raises:
-        SettingError: a cache was asked for although the data's samples are not deterministic, or the data lack a side
+        SettingError: a cache was requested although the data's samples are not deterministic, or the data have no side
             input that the method uses.
     """
 
@@ -114,7 +114,7 @@ class Loaders(L.LightningDataModule):
             )
         if pairing.cache is not None and not data.deterministic:
             raise SettingError(
-                f"cache: {data.name} draws its samples anew each time, so frozen features cannot be kept; "
+                f"cache: {data.name} draws its samples again each time, so frozen features cannot be kept; "
                 "set cache=null"
             )
         self.data, self.pairing, self.seed = data, pairing, seed

@@ -22,7 +22,7 @@ from zoo.training.breakdown import branches, breakdown
 from zoo.training.build import build_data, build_loaders
 from zoo.training.loaders import Loaders
 from zoo.training.module import TrainingModule
-from zoo.training.progress import Lines
+from zoo.training.progress import EpochLines
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -60,8 +60,8 @@ def measure(loaders: Loaders, trainer: L.Trainer, *, probed: bool = True) -> tup
 
 
 def _measured(pairing: Pairing, predictions: Predictions) -> dict[str, Any]:
-    """What a split and a probe of it have in common."""
-    observed = predictions.gathered(predictions.observed)
+    """Metrics of a split or of an intervention on it."""
+    observed = predictions.concatenated(predictions.observed)
     return {
         "n": len(predictions.ids),
         "metrics": pairing.task.compute(),
@@ -105,7 +105,7 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
         adapter=file_hash(folder / "adapter.safetensors"),
         data=described(data),
         backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
-        **({"features": pairing.cache.told()} if pairing.cache else {}),
+        **({"features": pairing.cache.origins()} if pairing.cache else {}),
     )
     return measured | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
 
@@ -113,7 +113,7 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
 def single_trainer(accelerator: str) -> L.Trainer:
     """A Trainer of one process and device that measures and writes nothing; off a terminal it says how far it is."""
     return L.Trainer(
-        callbacks=[] if sys.stderr.isatty() else [Lines()],
+        callbacks=[] if sys.stderr.isatty() else [EpochLines()],
         accelerator=accelerator,
         devices=1,
         logger=False,

@@ -23,7 +23,7 @@ from zoo.training.optimizer import Optimizer
 from zoo.training.processes import Counted
 
 OWN = "pairing."
-"""What Lightning puts before the names of a pairing's tensors; checkpoints have them without it, as adapters do."""
+"""Prefix of a pairing's tensor names in Lightning; checkpoints and adapters store them without it."""
 
 
 class NonFiniteLossError(UserError):
@@ -113,22 +113,22 @@ class TrainingModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
         self.pairing.task.reset()
-        processes.hold(self.pairing, whole=True)
+        processes.set_unsharded(self.pairing, whole=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one validation batch, or keep it until all processes count together."""
         prediction, batch = self._evaluate(batch)
-        if processes.several():
-            self._counted.append(processes.kept(prediction, batch))
+        if processes.is_distributed():
+            self._counted.append(processes.to_cpu(prediction, batch))
         else:
             self.pairing.task.update(prediction, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics; `task.monitor` selects the checkpoint."""
         task = self.pairing.task
-        processes.hold(self.pairing, whole=False)
-        if processes.several():
-            for prediction, batch in move_data_to_device(processes.together(self._counted), self.device):
+        processes.set_unsharded(self.pairing, whole=False)
+        if processes.is_distributed():
+            for prediction, batch in move_data_to_device(processes.all_gather_objects(self._counted), self.device):
                 task.update(prediction, batch)
             self._counted = []
         self._log_loss("val")
@@ -166,7 +166,7 @@ class TrainingModule(L.LightningModule):
 
     def _log_loss(self, split: str) -> None:
         """Mean over samples: Lightning's own synchronised mean is wrong where processes have different numbers."""
-        if losses := processes.together(self._losses):
+        if losses := processes.all_gather_objects(self._losses):
             self.log(f"{split}/loss", torch.cat(losses).double().mean().float())
         self._losses = []
 

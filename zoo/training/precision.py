@@ -1,7 +1,7 @@
-"""Which arithmetic a training takes where a recipe leaves it to the machine (`trainer.precision: auto`).
+"""Chooses the precision of a training with `trainer.precision: auto`.
 
 bfloat16 halves what a GPU computes and moves. A processor gains by it where it multiplies matrices of it (Intel's AMX)
-and pays for it elsewhere: on one processor a training step of `scale_earth` took 0.65 of float32's time with AMX and
+and pays for it on others: on one processor a training step of `scale_earth` took 0.65 of float32's time with AMX and
 1.6 with it switched off (`ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16`), and its AVX512_BF16 was there both times. So AMX is
 what is asked for. A trial of the product itself was tried instead: beside other busy processes it came out either way,
 and a run that was interrupted must go on in the arithmetic that it began in.
@@ -16,15 +16,15 @@ Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 Asked = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 
 
-def choose(asked: Asked, accelerator: str) -> tuple[Precision, str]:
+def choose(requested: Asked, accelerator: str) -> tuple[Precision, str]:
     """The precision to train in, and one line on how it was chosen, empty where the recipe names it.
 
     Args:
-        asked: `trainer.precision`.
+        requested: `trainer.precision`.
         accelerator: `trainer.accelerator`.
     """
-    if asked != "auto":
-        return asked, ""
+    if requested != "auto":
+        return requested, ""
     if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
         able = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
         why = "the GPU computes in bfloat16" if able else "the GPU does not compute in bfloat16"

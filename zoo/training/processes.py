@@ -1,8 +1,8 @@
-"""What the processes of one run do together: count the validation split once, and under `fsdp` hold weights in shares.
+"""Collective operations of a distributed run: gather validation predictions, and shard weights under `fsdp`.
 
 Every process takes its rows of the training and validation splits (`data_modules.base`). A metric is rarely a mean
-over processes, so what they predicted is brought together and each of them counts the whole split, every sample once;
-all then agree on which checkpoint is best. Under `fsdp` (PyTorch's fully_shard, for Lightning's own FSDP runs on GPUs
+over processes, so predictions are gathered and every process computes the metrics of the whole split, each sample
+once; all then agree on the best checkpoint. Under `fsdp` (PyTorch's fully_shard, for Lightning's own FSDP runs on GPUs
 alone) a process holds its share of every tensor, and gathers a block's weights while the block runs.
 """
 
@@ -25,17 +25,17 @@ from zoo.errors import UserError
 Item = TypeVar("Item")
 
 Counted = tuple[dict[str, Tensor], Batch]
-"""One batch's predictions and what they are counted against."""
+"""Predictions of a batch, and the batch with its targets."""
 
 
-def several() -> bool:
-    """Whether this process is one of a run's several."""
+def is_distributed() -> bool:
+    """Whether the run has several processes."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
-def further() -> bool:
-    """Whether this process is not the first of its run."""
-    return several() and distributed.get_rank() > 0
+def is_further_rank() -> bool:
+    """Whether this process is not rank 0."""
+    return is_distributed() and distributed.get_rank() > 0
 
 
 class LostProcessError(UserError):
@@ -46,8 +46,8 @@ LOST = re.compile("closed by peer|reset by peer|broken pipe|connection refused|c
 
 
 @contextlib.contextmanager
-def none_lost() -> Iterator[None]:
-    """What a collective says when another process is gone, in one line: the cause stands in that process's output.
+def guard_lost_rank() -> Iterator[None]:
+    """Turn a collective's error about a lost process into one line; the cause is in that process's own output.
 
     Raises:
         LostProcessError: another process has stopped.
@@ -55,7 +55,7 @@ def none_lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not (several() and (isinstance(error, distributed.DistError) or LOST.search(str(error)))):
+        if not (is_distributed() and (isinstance(error, distributed.DistError) or LOST.search(str(error)))):
             raise
         place = f"process {distributed.get_rank()} of {distributed.get_world_size()} (from 0)"
         raise LostProcessError(
@@ -64,8 +64,8 @@ def none_lost() -> Iterator[None]:
         ) from error
 
 
-def kept(prediction: dict[str, Tensor], batch: Batch) -> Counted:
-    """What counting needs of a batch, on the CPU, without the media."""
+def to_cpu(prediction: dict[str, Tensor], batch: Batch) -> Counted:
+    """Predictions, targets and conditions of a batch on the CPU, without its inputs."""
 
     def down(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.cpu() for name, tensor in tensors.items()}
@@ -74,9 +74,9 @@ def kept(prediction: dict[str, Tensor], batch: Batch) -> Counted:
     return down(prediction), slim
 
 
-def together(items: list[Item]) -> list[Item]:
-    """The items of every process, in the order of the processes; the same list in each of them."""
-    if not several():
+def all_gather_objects(items: list[Item]) -> list[Item]:
+    """The items of all processes in rank order; every process gets the same list."""
+    if not is_distributed():
         return items
     gathered: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(gathered, items)
@@ -87,10 +87,10 @@ def together(items: list[Item]) -> list[Item]:
 
 
 def shard(pairing: nn.Module, backbones: Iterable[Backbone], mesh: DeviceMesh) -> None:
-    """Share every parameter out within a machine; machines hold replicas.
+    """Shard every parameter within a machine; machines hold replicas.
 
-    A block of a backbone is gathered and let go as one, and all else, with method and head, as one. Names of parameters
-    do not change.
+    Each block of a backbone is gathered and freed as one unit, and all the rest, with method and head, as another.
+    Names of parameters do not change.
 
     Args:
         pairing: the whole module.
@@ -107,10 +107,10 @@ def shard(pairing: nn.Module, backbones: Iterable[Backbone], mesh: DeviceMesh) -
 
 
 class Sharded(ModelParallelStrategy):
-    """Lightning's strategy for `fsdp`, which reads a checkpoint's tensors by the names that a pairing has for them."""
+    """Lightning's strategy for `fsdp`, reading a checkpoint's tensors by the pairing's own names."""
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """As Lightning does it, into the pairing rather than into what trains it."""
+        """Load as Lightning does, into the pairing instead of the training module."""
         whole: Any = self.model
         self.model = whole.pairing
         try:
@@ -119,11 +119,11 @@ class Sharded(ModelParallelStrategy):
             self.model = whole
 
 
-def hold(pairing: nn.Module, *, whole: bool) -> None:
-    """Gather all weights and keep them, or go back to shares.
+def set_unsharded(pairing: nn.Module, *, whole: bool) -> None:
+    """Gather all weights and keep them, or shard them again.
 
-    Processes that evaluate differ in how many batches they have and how many words they write, so none may wait for
-    another within a forward pass.
+    Processes that evaluate differ in their numbers of batches and of generated tokens, so none may wait for another
+    within a forward pass.
     """
     for module in pairing.modules():
         if isinstance(module, FSDPModule):

@@ -1,4 +1,4 @@
-"""How far a run has come: Lightning's bar on a terminal, lines elsewhere."""
+"""Progress of a run: Lightning's bar on a terminal, lines otherwise."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,26 +11,26 @@ from zoo.metrics.names import logged
 from zoo.report.tables import duration
 
 EVERY = 30.0
-"""Seconds within which a line is printed where there is no bar."""
+"""Longest time in seconds between two lines."""
 
 
-class Lines(Callback):
-    """A line an epoch, and within epochs and tests one at least every half minute, where no bar is shown.
+class EpochLines(Callback):
+    """Prints one line per epoch, and one at least every half minute within epochs and tests, if no bar is shown.
 
-    A line is printed early where the next step would end too late for it; a step that is longer has a line of its own.
+    A line is printed early if the next step would end too late for it; a longer step has its own line.
 
     Args:
-        clock: seconds, from whatever beginning.
+        clock: seconds since an arbitrary start.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._epoch = self._since = self._said = clock()
+        self._epoch = self._since = self._printed = clock()
         self._stored = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """From here on half minutes count."""
-        self._said = self.clock()
+        """Start the half-minute clock."""
+        self._printed = self.clock()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time."""
@@ -90,7 +90,7 @@ class Lines(Callback):
     def _step(self, trainer: L.Trainer, pl_module: L.LightningModule, what: str, done: int, total: int | float) -> None:
         now = self.clock()
         pace = (now - self._since) / done
-        if now + pace - self._said < EVERY or (done >= total and what != "training"):  # another line follows at once
+        if now + pace - self._printed < EVERY or (done >= total and what != "training"):  # another line follows at once
             return
         place = "" if what == "test" else f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, "
         computed = _stored(pl_module) - self._stored
@@ -99,7 +99,7 @@ class Lines(Callback):
         self._say(trainer, f"{place}{what}: step {done} of {total}{left}{features}")
 
     def _say(self, trainer: L.Trainer, line: str) -> None:
-        self._said = self.clock()
+        self._printed = self.clock()
         if trainer.is_global_zero:
             print(line, flush=True)
 
@@ -119,8 +119,8 @@ def _monitor(pl_module: L.LightningModule) -> str:
     return str(getattr(task, "monitor", "metric that selects"))
 
 
-class Bar(RichProgressBar):
-    """Lightning's rich bar without the loggers' version, which says nothing here."""
+class ProgressBar(RichProgressBar):
+    """Lightning's rich bar without the loggers' version."""
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """Losses and the selecting metric."""

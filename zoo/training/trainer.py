@@ -1,4 +1,4 @@
-"""Lightning does the loop: this file makes its Trainer from a recipe's `trainer` block."""
+"""Lightning's Trainer, built from a recipe's `trainer` block, and callbacks for cost and history."""
 
 import importlib.metadata
 import os
@@ -15,17 +15,20 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from zoo.errors import SettingError
-from zoo.training.checkpoints import Best, Last, WholeCheckpoints
+from zoo.training.checkpoints import AtomicCheckpointIO, Best, Last
 from zoo.training.precision import choose
 from zoo.training.processes import Sharded
-from zoo.training.progress import Bar, Lines
+from zoo.training.progress import EpochLines, ProgressBar
 
 KEPT = 1000
-"""Steps whose seconds a checkpoint carries: enough for a median."""
+"""Number of step times that a checkpoint keeps: enough for a median."""
 
 
-class Cost(Callback):
-    """Seconds per training step and per epoch, and peak memory: what a run costs beside its parameters."""
+class CostMonitor(Callback):
+    """Measures seconds per training step and per epoch, and peak memory."""
+
+    state_key = "Cost"
+    """Its name in checkpoints, of runs begun under the former class name as well."""
 
     def __init__(self) -> None:
         self.steps: list[float] = []
@@ -37,7 +40,7 @@ class Cost(Callback):
         self._epoch = self._last = time.perf_counter()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """A step is measured from the end of the one before it, so loading is part of it."""
+        """Measure a step from the end of the one before it, so that it includes loading."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
@@ -45,15 +48,15 @@ class Cost(Callback):
         self._last = now
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Close the epoch; validation, which runs before this hook, is not part of it."""
+        """Close the epoch, without validation, which runs before this hook."""
         self.epochs.append(self._last - self._epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Travels in the checkpoint: a run may be cut off when it has trained, and before that is written down."""
+        """Saved in the checkpoint: a run may be interrupted after its training and before the cost is written."""
         return {"steps": self.steps[-KEPT:], "epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what the interrupted run had taken."""
+        """Continue from the interrupted run's measurements."""
         self.steps, self.epochs = list(state_dict["steps"]), list(state_dict["epochs"])
 
     def summary(self) -> dict[str, float | None]:
@@ -82,23 +85,26 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-class History(Callback):
-    """Metrics of every epoch, kept for the curves."""
+class MetricHistory(Callback):
+    """Collects the metrics of every epoch for the learning curves."""
+
+    state_key = "History"
+    """Its name in checkpoints, of runs begun under the former class name as well."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Copy what was logged."""
+        """Copy the logged metrics."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows.append({"epoch": trainer.current_epoch, **metrics})
 
     def state_dict(self) -> dict[str, Any]:
-        """Travels in the checkpoint, so that a resumed run draws whole curves."""
+        """Saved in the checkpoint, so that a resumed run draws whole curves."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the interrupted run's rows."""
+        """Continue from the interrupted run's rows."""
         self.rows = list(state_dict["rows"])
 
 
@@ -122,8 +128,8 @@ def build_trainer(
 
     Args:
         run_dir: the run folder.
-        max_epochs: training length, over which the schedule of the learning rate is spread. A run that is told more of
-            them with resume=true goes on under the schedule of the longer training, from the epoch it has reached.
+        max_epochs: training length, over which the learning-rate schedule is spread. A run resumed with more epochs
+            continues under the schedule of the longer training, from the epoch it has reached.
         accelerator: where to run.
         devices: how many devices of each machine, or "auto".
         num_nodes: machines.
@@ -138,14 +144,14 @@ def build_trainer(
         progress: show a progress bar where the output is a terminal.
 
     Raises:
-        SettingError: this machine or Lightning does not have what is asked for.
+        SettingError: this machine or Lightning does not support a setting.
     """
-    callbacks: list[Callback] = [Best(run_dir), Last(run_dir), Cost(), History()]
+    callbacks: list[Callback] = [Best(run_dir), Last(run_dir), CostMonitor(), MetricHistory()]
     if patience is not None:
         callbacks.append(EarlyStopping("val/selected", mode="max", patience=patience))
     chosen, why = choose(precision, accelerator)
     bar = progress and sys.stderr.isatty()
-    callbacks.append(Bar() if bar else Lines())
+    callbacks.append(ProgressBar() if bar else EpochLines())
     try:
         trainer = L.Trainer(
             default_root_dir=run_dir,
@@ -162,7 +168,7 @@ def build_trainer(
             deterministic="warn" if deterministic else False,
             callbacks=callbacks,
             logger=loggers(run_dir),
-            plugins=[WholeCheckpoints()],
+            plugins=[AtomicCheckpointIO()],
             log_every_n_steps=1,
             num_sanity_val_steps=0,
             enable_progress_bar=bar,
@@ -191,7 +197,7 @@ def loggers(run_dir: Path) -> list[Logger]:
         CSVLogger(run_dir, name="logs", version=f"csv-{earlier + 1}" if earlier else "csv"),
         TensorBoardLogger(run_dir, name="logs", version="tensorboard"),
     ]
-    # Asked of the package's metadata: W&B's own `wandb/` folder in the working directory imports as a package too.
+    # By the package's metadata: W&B's own `wandb/` folder in the working directory imports as a package too.
     if any(importlib.metadata.distributions(name="wandb")):
         from lightning.pytorch.loggers import WandbLogger
 

@@ -40,7 +40,7 @@ def asked(run: Run) -> None:
     # Shuffled, as sets are often in order of scale, and all mistakes shown would be of the first one.
     order = np.random.default_rng(0).permutation(len(of))
     rows = order[select(of[order], np.flatnonzero(~right[order]), ASKED)].tolist()
-    written = run.predictions.gathered({"written": run.predictions.prediction["written"]})["written"]
+    written = run.predictions.concatenated({"written": run.predictions.prediction["written"]})["written"]
     words = [
         {"truth": questions[i].answer, "said": said, "right": bool(right[i]), "question": questions[i]}
         for i, said in zip(rows, decode(written[rows]), strict=True)
@@ -88,7 +88,7 @@ def _unit(run: Run) -> str:
 def _scale(run: Run, row: int) -> Scale | None:
     """What the method's remarks say of the scale of one sample, where they do."""
     part = {name: values for name, values in run.predictions.observed.items() if name.startswith("gsd/")}
-    seen = {name: value[row : row + 1] for name, value in run.predictions.gathered(part).items()}
+    seen = {name: value[row : row + 1] for name, value in run.predictions.concatenated(part).items()}
     remarks = run.pairing.method.remarks(seen) if seen else {}
     if "gsd" not in remarks:
         return None
