@@ -31,7 +31,7 @@ def test_a_clips_page_shows_events_pictures_probabilities_and_gates() -> None:
     assert np.array(heat.z).shape == (len(names), tiny.T)
     film = clips.filmstrip(answered, names, 0.5)
     assert film.count('<img src="data:image/jpeg;base64,') == tiny.T
-    shown = ["" if name == "background" else name for name in answered.said["segments"]]
+    shown = ["" if name == "background" else name for name in answered.record["segments"]]
     assert re.findall("s<br>([^<]*)<", film) == shown
     assert figure.layout.yaxis.ticktext == ("prediction", "truth")
     gates = {name: value for name, value in answered.observed.items() if name.startswith("gate/")}
@@ -40,7 +40,7 @@ def test_a_clips_page_shows_events_pictures_probabilities_and_gates() -> None:
     assert {np.array(one.z).shape for one in maps} == {(4, tiny.T)}
     rows = clips.table(answered, names, 0.5)
     assert [row[0] for row in rows] == ["0 to 0.5", "0.5 to 1", "1 to 1.5", "1.5 to 2"]
-    assert [row[1] for row in rows] == answered.said["segments"]
+    assert [row[1] for row in rows] == answered.record["segments"]
 
 
 def test_stretches_of_equal_labels_are_one_event() -> None:
@@ -82,7 +82,7 @@ def test_every_part_of_a_cloud_has_a_colour_and_a_name() -> None:
     asked = replace(sample, conditions={"category": torch.tensor(1), "points": torch.from_numpy(sample.points)})
     answered = ask(pairing, asked)
     figure = clouds.cloud(answered, point_tiny.PARTS, "z")
-    assert {trace.name for trace in figure.data} == set(answered.said["parts"]) <= {"Table/0", "Table/1", "Table/2"}
+    assert {trace.name for trace in figure.data} == set(answered.record["parts"]) <= {"Table/0", "Table/1", "Table/2"}
     assert sum(len(trace.x) for trace in figure.data) == len(sample.points)
     assert len({trace.marker.color for trace in figure.data}) == len(figure.data)
 
@@ -112,13 +112,13 @@ def test_the_gates_are_drawn_over_the_scale_with_the_estimates_interval() -> Non
     figure = pictures.scale_figure(answered, curve, "m")
     assert sum(trace.x[0] is not None for trace in figure.data) == 7  # six gates and their mean
     band, line = figure.layout.shapes
-    estimate = answered.said["gsd_estimate"]
-    assert (band.x0, band.x1, line.x0) == (estimate["low"], estimate["high"], answered.said["gsd"])
+    estimate = answered.record["gsd_estimate"]
+    assert (band.x0, band.x1, line.x0) == (estimate["low"], estimate["high"], answered.record["gsd"])
 
 
 def test_what_a_model_writes_and_what_was_asked_cannot_be_markup() -> None:
     answered = ask(look(), picture())
-    answered.said["written"] = "<script>alert(1)</script>"
+    answered.record["written"] = "<script>alert(1)</script>"
     html = pictures.headline(answered, look())
     assert "<script>" not in html
     assert "How many &lt;cars&gt;?" in html

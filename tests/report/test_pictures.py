@@ -32,7 +32,7 @@ def points(count: int = 200) -> np.ndarray:
 
 
 def cloud(said: str) -> CloudExample:
-    return CloudExample("a", points(), truth="cube", said=said, probability=0.93)
+    return CloudExample("a", points(), truth="cube", predicted=said, probability=0.93)
 
 
 @pytest.mark.parametrize(("said", "right"), [("cube", True), ("ball", False)])
@@ -146,7 +146,7 @@ def test_classification_of_clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "clouds.png",
     }
     assert [cloud.id for cloud in shown[:2]] == ["c6", "c8"]
-    assert [cloud.said == cloud.truth for cloud in shown] == [False] * 2 + [True] * 8
+    assert [cloud.predicted == cloud.truth for cloud in shown] == [False] * 2 + [True] * 8
     assert shown[0].probability == pytest.approx(said["probabilities"][6].max().item())
 
 

@@ -143,7 +143,7 @@ def test_a_run_of_classified_pictures(tmp_path: Path, monkeypatch: pytest.Monkey
     names = drawn(tmp_path / "all", collect, task, Gated(), samples)
     every = {"curves.png", "confusion.png", "openness.png", "calibration.png", "accuracy_by_gsd.png", "examples.png"}
     assert names == every
-    assert [(e.id, e.truth, e.said, e.right) for e in shown[:1]] == [("p4", "water", "forest", False)]
+    assert [(e.id, e.truth, e.predicted, e.right) for e in shown[:1]] == [("p4", "water", "forest", False)]
     assert len(shown) == 9
     assert shown[0].probability == pytest.approx(0.8)
     low, high = (10 ** (-1 + 8 / 11 + 0.1 + k * 0.2 * 1.6448536) for k in (-1, 1))

@@ -163,7 +163,7 @@ def test_clips_and_pictures_of_a_new_task_are_drawn_and_shown_as_well(tmp_path: 
     assert shown[2] is None, "there is nothing over time"
     run_pictures.picture(
         tmp_path / "clip.png",
-        One(answered.sample, answered.said, answered.output, answered.observed, Clips(), heard.task),
+        One(answered.sample, answered.record, answered.output, answered.observed, Clips(), heard.task),
     )
 
     image = Picture("p", (np.zeros((8, 8, 3), np.uint8),))

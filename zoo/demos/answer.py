@@ -22,14 +22,14 @@ class Answer:
 
     Attributes:
         sample: a Clip, a Cloud or a Picture, as it was asked about.
-        said: plain values, the line that `zoo.predict` prints.
+        record: plain values, the line that `zoo.predict` prints.
         output: the task's decoded output, without the batch dimension.
         observed: what the method shows of it, one row a segment.
         seconds: that it took.
     """
 
     sample: Any
-    said: dict[str, Any]
+    record: dict[str, Any]
     output: Arrays
     observed: Arrays
     seconds: float
@@ -37,14 +37,14 @@ class Answer:
     @property
     def footer(self) -> str:
         """How long it took, and how far the sample lies from training, where the adapter can tell."""
-        far = self.said.get("unlike_training")
+        far = self.record.get("unlike_training")
         told = "" if far is None else f" Distance from training: {far:g} of the limit."
         return f"Answered in {self.seconds:.2f} s.{told}"
 
     @property
     def plain(self) -> str:
         """The prediction in plain values, as HTML, for a task that names no picture that the page knows."""
-        return "<br>".join(escape(line) for line, *_ in figures.plain(self.said))
+        return "<br>".join(escape(line) for line, *_ in figures.plain(self.record))
 
     def truth(self, name: str) -> NDArray[Any] | None:
         """The sample's label of that name, where it is known."""

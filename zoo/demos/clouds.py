@@ -101,8 +101,8 @@ def headline(answered: Answer, pairing: Pairing) -> str:
     elif pairing.task.wants("parts"):
         counts = Counter(pairing.classes[k] for k in output["parts"].tolist())
         said = ", ".join(f"{escape(name)} <small>{number}</small>" for name, number in counts.most_common())
-    elif "explained" in answered.said:
-        said = f"{answered.said['explained']:.0%} of the hidden groups' shape is reconstructed"
+    elif "explained" in answered.record:
+        said = f"{answered.record['explained']:.0%} of the hidden groups' shape is reconstructed"
     else:
         said = answered.plain
     judged = ""

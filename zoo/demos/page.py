@@ -85,7 +85,7 @@ class Answerer:
         answered = ask(self.pairing, sample)
         shown: list[Any] = self.kind.show(answered, self.data, self.pairing)
         # What every answer says stands above them all.
-        said_of_it = [note for note in answered.said.get("notes", []) if note not in self.pairing.caveats]
+        said_of_it = [note for note in answered.record.get("notes", []) if note not in self.pairing.caveats]
         # A command is told by words; here fields are filled in.
         notes = [re.sub(r"\w+=[A-Z]+ tells it", "the field tells it", note) for note in [*notes, *said_of_it]]
         notes = [*notes, *(f"forced: {line}" for line in self.pairing.forced)]

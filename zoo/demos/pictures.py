@@ -101,19 +101,19 @@ def outputs() -> list[gr.components.Component]:
                 show_label=False, interactive=False, height=SIDE, buttons=["fullscreen"], elem_id="picture"
             )
         with gr.Column(scale=3, min_width=300):
-            said = gr.HTML(padding=False)
+            answer = gr.HTML(padding=False)
             likely = gr.Label(show_label=False, show_heading=False, num_top_classes=5)
     with gr.Column(visible=False) as scaled:
         caption("Ground sampling distance")
         distance = gr.HTML(padding=False)
         gates = gr.Plot(show_label=False, elem_id="gsd")
-    return [picture, said, likely, scaled, distance, gates]
+    return [picture, answer, likely, scaled, distance, gates]
 
 
 def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
     """Picture, answer, probabilities, scale and gates of one answer."""
     likely = answered.output.get("probabilities")
-    scaled = "gsd" in answered.said
+    scaled = "gsd" in answered.record
     curve = pairing.method.curves().get("openness")
     arrays = None if curve is None else (curve[0].cpu().numpy(), curve[1].cpu().numpy())
     return [
@@ -128,7 +128,7 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
 
 def headline(answered: Answer, pairing: Pairing) -> str:
     """The class, or what was written, as HTML; with what is right, where that is known."""
-    said, asked, truth = answered.said, answered.sample.question, answered.truth("label")
+    record, asked, truth = answered.record, answered.sample.question, answered.truth("label")
     if "label" not in answered.output and not pairing.task.wants("answers"):
         return f'<p class="zoo-said">{answered.plain}</p>{_footer("", answered)}'
     if asked is None:
@@ -137,8 +137,8 @@ def headline(answered: Answer, pairing: Pairing) -> str:
         shown = f"{escape(words(name))} <small>p = {answered.output['probabilities'].max():.2f}</small>"
         judged = "" if true is None else verdict(name == true, f"it is: {words(true)}")
         return f'<p class="zoo-said">{shown}</p>{_footer(judged, answered)}'
-    written = said["written"].strip()
-    letters = (said.get("letter") or "").split()
+    written = record["written"].strip()
+    letters = (record.get("letter") or "").split()
     right = bool(asked.answer) and " ".join(letters) == asked.answer if asked.choices else written == asked.answer
     judged = verdict(right, f"right is {asked.answer}") if asked.answer else ""
     shown = ", ".join(asked.choices[LETTERS.index(letter)] for letter in letters) or written or "nothing was written"
@@ -151,13 +151,13 @@ def headline(answered: Answer, pairing: Pairing) -> str:
 
 def scale(answered: Answer, unit: str) -> str:
     """Which GSD was used, where it came from, and the estimate with its interval, as HTML."""
-    said, unit = answered.said, escape(unit)
+    record, unit = answered.record, escape(unit)
     lines = [
-        f'<p class="zoo-said">{said["gsd"]:.3g} {unit} <small>a pixel, {FROM[said["gsd_from"]]}</small></p>',
+        f'<p class="zoo-said">{record["gsd"]:.3g} {unit} <small>a pixel, {FROM[record["gsd_from"]]}</small></p>',
     ]
-    estimate = said.get("gsd_estimate")
-    if said.get("gsd_clamped"):
-        found = estimate["middle"] if estimate and said["gsd_from"] == "estimated" else _known(answered.sample)
+    estimate = record.get("gsd_estimate")
+    if record.get("gsd_clamped"):
+        found = estimate["middle"] if estimate and record["gsd_from"] == "estimated" else _known(answered.sample)
         lines.append(f'<p class="zoo-line">Moved from {found:.3g} {unit} to the border of what training saw.</p>')
     if estimate:
         low, middle, high = (f"{estimate[end]:.3g}" for end in ("low", "middle", "high"))
@@ -176,10 +176,10 @@ def scale_figure(answered: Answer, curve: tuple[NDArray[Any], NDArray[Any]] | No
         curve: log10(GSD) [N] and openness [N, r], where the method has gates; of the GSD that the encoder sees.
         unit: of the GSD.
     """
-    figure, said = go.Figure(), answered.said
+    figure, record = go.Figure(), answered.record
     if curve is not None:
         # Over the GSD of this picture's own pixels, as everything else here.
-        times = said["gsd"] / 10 ** float(answered.observed["gsd/used"].item())
+        times = record["gsd"] / 10 ** float(answered.observed["gsd/used"].item())
         metres, gates = 10 ** curve[0] * times, curve[1]
         for rank, values in enumerate(gates.T):
             style = {"color": BLUE if values[0] >= values[-1] else ORANGE, "width": 1}
@@ -188,11 +188,11 @@ def scale_figure(answered: Answer, curve: tuple[NDArray[Any], NDArray[Any]] | No
         for name, colour in (("open to fine scales", BLUE), ("open to coarse scales", ORANGE)):
             figure.add_scatter(x=[None], y=[None], mode="lines", line={"color": colour}, name=name)
         figure.add_scatter(x=metres, y=gates.mean(1), line={"color": GREY, "dash": "dash", "width": 2}, name="mean")
-    if estimate := said.get("gsd_estimate"):
+    if estimate := record.get("gsd_estimate"):
         figure.add_vrect(x0=estimate["low"], x1=estimate["high"], fillcolor=GREY, opacity=0.16, line_width=0)
         bar = {"mode": "markers", "marker": {"symbol": "square", "size": 12, "color": GREY, "opacity": 0.35}}
         figure.add_scatter(x=[None], y=[None], name="90 % interval of the estimate", **bar)
-    figure.add_vline(x=said["gsd"], line={"color": "#be123c", "width": 2.5})
+    figure.add_vline(x=record["gsd"], line={"color": "#be123c", "width": 2.5})
     figure.add_scatter(x=[None], y=[None], mode="lines", line={"color": "#be123c", "width": 2.5}, name="used")
     figure.update_xaxes(type="log", title=f"ground sampling distance<br>({escape(unit)})", showgrid=False)
     figure.update_xaxes(tickvals=TICKS, ticktext=[f"{tick:g}" for tick in TICKS])
@@ -219,7 +219,7 @@ def _asked(picture: Picture) -> tuple[str, tuple[str, ...]] | None:
 
 def _beside(answered: Answer) -> str:
     """Whether the interval holds what is told."""
-    told, estimate = _known(answered.sample), answered.said["gsd_estimate"]
+    told, estimate = _known(answered.sample), answered.record["gsd_estimate"]
     if told is None:
         return ""
     return (

@@ -43,8 +43,8 @@ class SceneExample:
         id: of the sample.
         image: uint8 [H, W, 3].
         truth: the right class, or the right answer in the benchmark's words (letters, where there are choices).
-        said: the class, or what was written.
-        right: whether that counts as right; None where no target is said.
+        predicted: the class, or what was written.
+        right: whether that counts as right; None without a target.
         probability: of the class.
         question: where one was asked.
         scale: where a method used one.
@@ -54,7 +54,7 @@ class SceneExample:
     id: str
     image: NDArray[np.uint8]
     truth: str
-    said: str
+    predicted: str
     right: bool | None
     probability: float | None = None
     question: Question | None = None
@@ -122,11 +122,11 @@ def _lines(example: SceneExample, wide: int, unit: str) -> list[_Line]:
             found += [_Line(mark + first, colour), *(_Line(f"     {line}", colour) for line in rest)]
         if not question.choices:
             found += [_Line(line, RIGHT) for line in wrapped(f"right: {example.truth}", wide, SAID)]
-        said = f"wrote: {example.said.strip() or '(nothing)'}"
-        found += [_Line(line, answer, bold=True) for line in wrapped(said, wide - 4, SAID)]
+        predicted = f"wrote: {example.predicted.strip() or '(nothing)'}"
+        found += [_Line(line, answer, bold=True) for line in wrapped(predicted, wide - 4, SAID)]
     else:
         target = [_Line(line, bold=True) for line in wrapped(example.truth, wide - 4, SAID)] if example.truth else []
-        prediction = wrapped(f"said: {example.said}{probability}", wide, SAID)
+        prediction = wrapped(f"predicted: {example.predicted}{probability}", wide, SAID)
         found += [*target, *(_Line(line, answer) for line in prediction)]
     if scale := example.scale:
         found += [_Line(""), _Line(f"GSD {scale.used:.3g} {unit}, {scale.branch}", "0.25", 8)]

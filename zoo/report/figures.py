@@ -146,8 +146,8 @@ def write(axes: Axes, lines: list[tuple[str, str, bool]]) -> None:
 
 def plain(record: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """Lines for `write` that say a prediction no picture is made for: its keys with their values."""
-    said = (f"{key}: {value}" for key, value in record.items() if key not in BESIDE and not key.startswith("gsd"))
-    return [(line, "black", True) for text in said for line in wrapped(text, WIDE - 4, 6)]
+    predicted = (f"{key}: {value}" for key, value in record.items() if key not in BESIDE and not key.startswith("gsd"))
+    return [(line, "black", True) for text in predicted for line in wrapped(text, WIDE - 4, 6)]
 
 
 def short(name: str, most: int = 40) -> str:

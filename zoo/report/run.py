@@ -109,7 +109,7 @@ class Example:
 
     @property
     def right(self) -> bool | None:
-        """Whether both are the same; None where no target is said."""
+        """Whether both are the same; None without a target."""
         return self.target == self.prediction if self.target else None
 
 
@@ -128,11 +128,11 @@ def examples(run: Run, number: int, *, shuffled: bool = False) -> list[Example]:
         shuffled: where sets are in order of class or scale, and all mistakes shown would be of the first one.
     """
     task, predictions = run.pairing.task, run.predictions
-    said, known = predictions.concatenated(predictions.prediction), predictions.concatenated(predictions.target)
-    likely = said.get("probabilities")
+    predicted, known = predictions.concatenated(predictions.prediction), predictions.concatenated(predictions.target)
+    likely = predicted.get("probabilities")
     found = []
     for i in range(len(predictions.ids)):
-        words = [task.words({name: value[i] for name, value in part.items()}) for part in (said, known)]
+        words = [task.words({name: value[i] for name, value in part.items()}) for part in (predicted, known)]
         probability = None if likely is None or likely.ndim != 2 else float(likely[i].max())
         found.append(Example(i, target=words[1], prediction=words[0], probability=probability))
     order = np.random.default_rng(0).permutation(len(found)) if shuffled else np.arange(len(found))

@@ -93,20 +93,20 @@ class Classification(Task):
     def reset(self) -> None:
         """Forget what was counted."""
         self.truth: list[Tensor] = []
-        self.said: list[Tensor] = []
+        self.predicted: list[Tensor] = []
 
     def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
         """Count a batch of [B] predictions."""
         self.truth.append(batch.target["label"].cpu())
-        self.said.append(prediction["label"].cpu())
+        self.predicted.append(prediction["label"].cpu())
 
     def compute(self) -> dict[str, float]:
         """`accuracy` and `mean_class_accuracy`."""
-        return accuracies(torch.cat(self.said), torch.cat(self.truth))
+        return accuracies(torch.cat(self.predicted), torch.cat(self.truth))
 
     def per_sample(self) -> Tensor:
         """Right or wrong, [N]."""
-        return (torch.cat(self.said) == torch.cat(self.truth)).double()
+        return (torch.cat(self.predicted) == torch.cat(self.truth)).double()
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """The commonest class everywhere."""

@@ -49,7 +49,7 @@ class EventLocalization(Task):
         self.head = Head(feature_dims, len(classes) + 1, hidden=self.hidden)
         self.metrics = EventLocalizationMetrics(background=self.background)
         self.truth: list[Tensor] = []
-        self.said: list[Tensor] = []
+        self.predicted: list[Tensor] = []
 
     def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """[B, T, K + 1]."""
@@ -79,14 +79,14 @@ class EventLocalization(Task):
     def reset(self) -> None:
         """Forget what was counted."""
         self.metrics.reset()
-        self.truth, self.said = [], []
+        self.truth, self.predicted = [], []
 
     def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
         """Count a batch of [B, T] predictions."""
         truth = batch.target["segments"]
         self.metrics.update(prediction["segments"], truth)
         self.truth.append(truth.cpu())
-        self.said.append(prediction["segments"].cpu())
+        self.predicted.append(prediction["segments"].cpu())
 
     def compute(self) -> dict[str, float]:
         """The metrics of `EventLocalizationMetrics`, in [0, 1]."""
@@ -94,10 +94,10 @@ class EventLocalization(Task):
 
     def per_sample(self) -> Tensor:
         """The monitored metric of every video, [N]."""
-        said, truth = torch.cat(self.said), torch.cat(self.truth)
+        predicted, truth = torch.cat(self.predicted), torch.cat(self.truth)
         if self.monitor == "balanced_accuracy":
-            return balanced_accuracy(said, truth, self.background)
-        return (said == truth).double().mean(-1)
+            return balanced_accuracy(predicted, truth, self.background)
+        return (predicted == truth).double().mean(-1)
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Background everywhere, and the true class on every segment."""

@@ -29,8 +29,8 @@ class OpenVQA(Written):
 
     def right(self) -> list[bool]:
         """Whether each text comes to the class of the right answer, N of them."""
-        said = [canonical(text, buckets=self.buckets) for text in self.texts]
-        return [a == b for a, b in zip(said, self.truth(), strict=True)]
+        predicted = [canonical(text, buckets=self.buckets) for text in self.texts]
+        return [a == b for a, b in zip(predicted, self.truth(), strict=True)]
 
     def compute(self) -> dict[str, float]:
         """`accuracy` over questions, `average_accuracy` over types, and of every type that was asked about."""

@@ -123,11 +123,11 @@ class PartSegmentation(Task):
 
     def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
         """Count a batch of [B, P] predictions."""
-        for said, truth, category in zip(
+        for predicted, truth, category in zip(
             prediction["parts"].cpu(), batch.target["parts"].cpu(), batch.conditions["category"].tolist(), strict=True
         ):
             parts = self.parts[category]
-            self.ious.append(shape_iou(said, truth, parts))
+            self.ious.append(shape_iou(predicted, truth, parts))
             self.trivial.append(shape_iou(torch.full_like(truth, parts[0]), truth, parts))
             self.seen.append(category)
 

@@ -11,9 +11,9 @@ from zoo.errors import SettingError
 from zoo.tasks.base import Task
 
 
-def chamfer(said: Tensor, truth: Tensor) -> Tensor:
+def chamfer(predicted: Tensor, truth: Tensor) -> Tensor:
     """Squared Chamfer distance of point sets [..., K, 3]: mean nearest squared distance, both ways added, [...]."""
-    squared = (said[..., :, None, :] - truth[..., None, :, :]).square().sum(-1)
+    squared = (predicted[..., :, None, :] - truth[..., None, :, :]).square().sum(-1)
     return squared.amin(-1).mean(-1) + squared.amin(-2).mean(-1)
 
 
@@ -45,9 +45,9 @@ class Reconstruction(Task):
 
     def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """`distance` and `trivial`, float32 [B]."""
-        said, truth = features["prediction"].float(), features["truth"].float()
+        predicted, truth = features["prediction"].float(), features["truth"].float()
         return {
-            "distance": chamfer(said, truth).mean((1, 2)),
+            "distance": chamfer(predicted, truth).mean((1, 2)),
             "trivial": chamfer(torch.zeros_like(truth), truth).mean((1, 2)),
         }
 

@@ -64,7 +64,7 @@ class VideoParsing(Task):
         self.stream_attention = nn.Linear(self.hidden, len(classes))
         self.metrics = VideoParsingMetrics()
         self.truth: list[tuple[Tensor, Tensor]] = []
-        self.said: list[tuple[Tensor, Tensor]] = []
+        self.predicted: list[tuple[Tensor, Tensor]] = []
 
     def _probabilities(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """-> segments [B, 2, T, K], branches [B, 2, K], video [B, K], all in [0, 1]."""
@@ -108,14 +108,14 @@ class VideoParsing(Task):
     def reset(self) -> None:
         """Forget what was counted."""
         self.metrics.reset()
-        self.truth, self.said = [], []
+        self.truth, self.predicted = [], []
 
     def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
         """Count a batch of [B, T, K] predictions."""
         audio, visual = batch.target["audio"].bool(), batch.target["visual"].bool()
         self.metrics.update(prediction["audio"], prediction["visual"], audio, visual)
         self.truth.append((audio.cpu(), visual.cpu()))
-        self.said.append((prediction["audio"].cpu(), prediction["visual"].cpu()))
+        self.predicted.append((prediction["audio"].cpu(), prediction["visual"].cpu()))
 
     def compute(self) -> dict[str, float]:
         """The ten official F-scores, times 100."""
@@ -124,7 +124,9 @@ class VideoParsing(Task):
     def per_sample(self) -> Tensor:
         """Segment-level Type@AV of every video times 100, [N]."""
         parts = [
-            torch.cat(part).transpose(1, 2) for pairs in (self.said, self.truth) for part in zip(*pairs, strict=True)
+            torch.cat(part).transpose(1, 2)
+            for pairs in (self.predicted, self.truth)
+            for part in zip(*pairs, strict=True)
         ]
         return 100 * scores(*parts)[:, LEVELS.index("segment"), KINDS.index("Type@AV")]
 

@@ -165,10 +165,10 @@ def parsed(clips: Sequence[Example], names: Sequence[str], path: Path) -> None:
         film = figure.add_subplot(grid[3 * row])
         draw_film(film, clip.frames)
         film.set_title(clip.id, fontsize=10, loc="left")
-        said = np.logical_or(clip.truth, clip.prediction).max(1)  # [2, K]
+        predicted = np.logical_or(clip.truth, clip.prediction).max(1)  # [2, K]
         for m, modality in enumerate(MODALITIES):
             likely = np.lexsort((-clip.probabilities[m].max(0), ~clip.truth[m].any(0)))  # true classes first
-            wanted = [k for k in likely if said[m, k]][:6] or likely[:2]
+            wanted = [k for k in likely if predicted[m, k]][:6] or likely[:2]
             heat = figure.add_subplot(grid[3 * row + 1 + m])
             draw_heat(heat, clip.probabilities[m][:, wanted], [names[k] for k in wanted], clip.segment_seconds)
             for t, y in itertools.product(range(len(clip.frames)), range(len(wanted))):
@@ -254,8 +254,8 @@ def _over_time(one: One, data: "ClipDataModule") -> Figure:
             )
         if by_modality:
             axes.set_ylabel(modality, fontsize=9)
-            said = prediction[modality][:, wanted]
-            segments, places = np.nonzero(said)
+            predicted = prediction[modality][:, wanted]
+            segments, places = np.nonzero(predicted)
             axes.plot(segments + 0.12, places + 0.2, "o", color="#17becf", ms=5)
     if gates:
         _gates(rows.pop(0), gates, seconds, sample.start)

@@ -46,7 +46,7 @@ def clouds(run: Run) -> None:
             id=run.predictions.ids[example.index],
             points=run.samples[example.index].points,
             truth=example.target,
-            said=example.prediction,
+            predicted=example.prediction,
             probability=example.probability,
         )
         for example in examples(run, CLOUDS)
@@ -56,10 +56,10 @@ def clouds(run: Run) -> None:
 
 def parts(run: Run) -> None:
     """`parts`: one part a point, of classes called Category/part, of targets and predictions `parts` [N, P]."""
-    truth, said = run.pair("parts")
+    truth, predicted = run.pair("parts")
     of = [name.partition("/")[0] for name in run.classes]
     own = [[k for k, category in enumerate(of) if category == of[row[0]]] for row in truth]
-    pairs = zip(torch.from_numpy(said), torch.from_numpy(truth), own, strict=True)
+    pairs = zip(torch.from_numpy(predicted), torch.from_numpy(truth), own, strict=True)
     ious = np.array([shape_iou(a, b, labels) for a, b, labels in pairs])
     poorest = np.argsort(ious, kind="stable")[: PARTS // 3]
     shown = [
@@ -69,7 +69,7 @@ def parts(run: Run) -> None:
             iou=float(ious[i]),
             points=run.samples[i].points,
             truth=np.searchsorted(own[i], truth[i]),
-            said=np.searchsorted(own[i], said[i]),
+            predicted=np.searchsorted(own[i], predicted[i]),
         )
         for i in select(np.array([labels[0] for labels in own]), poorest, PARTS)
     ]
@@ -111,12 +111,12 @@ def one(one: One) -> Figure:
 
 @dataclass(frozen=True)
 class CloudExample:
-    """One cloud [N, 3] beside what it is, what it was said to be, and how probable that was."""
+    """One cloud [N, 3] beside what it is, what it was predicted to be, and how probable that was."""
 
     id: str
     points: NDArray[np.float32]
     truth: str
-    said: str
+    predicted: str
     probability: float | None
 
 
@@ -129,11 +129,11 @@ class PartsExample:
     iou: float
     points: NDArray[np.float32]
     truth: NDArray[np.int64]
-    said: NDArray[np.int64]
+    predicted: NDArray[np.int64]
 
 
 def draw_clouds(examples: Sequence[CloudExample], path: Path, *, up: Up = "y") -> None:
-    """A grid of clouds, coloured by height, each under its truth and what was said: green if right, red if wrong."""
+    """A grid of clouds, coloured by height, each under its class and the prediction: green if right, red if wrong."""
     rows = -(-len(examples) // COLUMNS)
     figure = Figure(figsize=(2.9 * COLUMNS, 3.4 * rows), layout="constrained")
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
@@ -141,10 +141,12 @@ def draw_clouds(examples: Sequence[CloudExample], path: Path, *, up: Up = "y") -
         height = cloud.points[:, AXES.index(up)]
         share = (height - height.min()) / (np.ptp(height) or 1.0)
         draw(axes, cloud.points, matplotlib.colormaps["viridis"](0.88 * share), up)  # the last yellow is too pale
-        colour = (RIGHT if cloud.said == cloud.truth else WRONG) if cloud.truth else "black"
+        colour = (RIGHT if cloud.predicted == cloud.truth else WRONG) if cloud.truth else "black"
         axes.set_title(f"{cloud.truth}\n", fontsize=10, color="black")
-        said = f"said: {cloud.said}" + ("" if cloud.probability is None else f"  p={cloud.probability:.2f}")
-        axes.text(0.5, 1.025, said, transform=axes.transAxes, ha="center", fontsize=9, color=colour)
+        predicted = f"predicted: {cloud.predicted}" + (
+            "" if cloud.probability is None else f"  p={cloud.probability:.2f}"
+        )
+        axes.text(0.5, 1.025, predicted, transform=axes.transAxes, ha="center", fontsize=9, color=colour)
         axes.text(0.5, -0.02, short(cloud.id), transform=axes.transAxes, ha="center", va="top", fontsize=6, color="0.5")
     for axes in panels[len(examples) :]:
         axes.axis("off")
@@ -156,7 +158,7 @@ def draw_parts(examples: Sequence[PartsExample], path: Path, *, up: Up = "y") ->
     figure = Figure(figsize=(2.5 * len(examples) + 0.4, 5.8), layout="constrained")
     panels = figure.subplots(2, len(examples), squeeze=False)
     for column, cloud in enumerate(examples):
-        for axes, labels in zip(panels[:, column], (cloud.truth, cloud.said), strict=True):
+        for axes, labels in zip(panels[:, column], (cloud.truth, cloud.predicted), strict=True):
             draw(axes, cloud.points, matplotlib.colormaps["tab10"](labels % 10), up)
         panels[0, column].set_title(f"{cloud.category}\nIoU {cloud.iou:.2f}", fontsize=10)
         place = {"transform": panels[1, column].transAxes, "ha": "center", "va": "top"}

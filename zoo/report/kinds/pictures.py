@@ -23,7 +23,7 @@ def labelled(run: Run) -> None:
     words = [
         {
             "truth": example.target,
-            "said": example.prediction,
+            "predicted": example.prediction,
             "right": example.right,
             "probability": example.probability,
         }
@@ -42,8 +42,8 @@ def asked(run: Run) -> None:
     rows = order[select(of[order], np.flatnonzero(~right[order]), ASKED)].tolist()
     written = run.predictions.concatenated({"written": run.predictions.prediction["written"]})["written"]
     words = [
-        {"truth": questions[i].answer, "said": said, "right": bool(right[i]), "question": questions[i]}
-        for i, said in zip(rows, decode(written[rows]), strict=True)
+        {"truth": questions[i].answer, "predicted": predicted, "right": bool(right[i]), "question": questions[i]}
+        for i, predicted in zip(rows, decode(written[rows]), strict=True)
     ]
     _sheet(run, rows, words)
 
@@ -72,10 +72,10 @@ def observed(run: Run) -> None:
 def _sheet(run: Run, rows: list[int], words: list[dict[str, Any]]) -> None:
     """Some test pictures, each beside its words and the scale that the method used."""
     shown = []
-    for i, said in zip(rows, words, strict=True):
+    for i, line in zip(rows, words, strict=True):
         sample = run.samples[i]
         further = len(sample.images) - 1
-        shown.append(SceneExample(id=sample.id, image=sample.images[0], scale=_scale(run, i), further=further, **said))
+        shown.append(SceneExample(id=sample.id, image=sample.images[0], scale=_scale(run, i), further=further, **line))
     answers.answers(shown, run.folder / "examples.png", unit=_unit(run))
 
 
@@ -123,8 +123,8 @@ def one(one: One) -> Figure:
                 (("● " if chosen else "   ") + first, colour, chosen),
                 *((f"     {r}", colour, chosen) for r in rest),
             ]
-        said = wrapped(f"wrote: {record['written'].strip() or '(nothing)'}", WIDE - 4, 6)
-        lines += [("", "black", False), *((line, ACCENT, True) for line in said)]
+        predicted = wrapped(f"wrote: {record['written'].strip() or '(nothing)'}", WIDE - 4, 6)
+        lines += [("", "black", False), *((line, ACCENT, True) for line in predicted)]
     write(side, [*lines, ("", "black", False), *((line, NOTE, False) for line in scale_lines(record))])
     return figure
 
