@@ -198,6 +198,9 @@ class Batch:
         write: tokens that a language model shall write for every sample; 0 asks for the likelihood of the answers.
         unlike: how far from training an adapter finds every sample, [B], above 1 where it is foreign; None where it
             cannot tell (`zoo.familiarity`).
+        read: hidden states of questions and right answers after the first `read_blocks` blocks of the language model,
+            float32 [B, L, D], padded with zeros on the left; None where it is to read them from the start.
+        read_blocks: see `read`.
     """
 
     ids: list[str]
@@ -210,6 +213,8 @@ class Batch:
     questions: list[Question] = field(default_factory=list)
     write: int = 0
     unlike: Tensor | None = None
+    read: Tensor | None = None
+    read_blocks: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,6 +1,7 @@
 """Frozen backbones, one method and one task as one plain module.
 
 prefix   = frozen blocks before the first trainable site     (no_grad, from the cache where it has them)
+           and a language model's own, while training        (`zoo.read_ahead`)
 features = method(backbones, prefix, batch)
 loss     = sum(task.loss(features, batch)) + sum(method.losses(head))
 """
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.base import Backbone, TextEncoder
+from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch, GroundScale, stack
 from zoo.familiarity import Familiarity
 from zoo.ground import told_to
 from zoo.methods.base import Method, attach
 from zoo.ops.tensors import mismatches
 from zoo.prefix import PrefixCache
+from zoo.read_ahead import read_ahead
 from zoo.tasks.base import Task
 
 CHUNK = 10
@@ -126,6 +129,10 @@ class Pairing(nn.Module):
         if self.familiarity is not None:
             self.unlike = self.familiarity(prefix)
             batch = replace(batch, unlike=self.unlike)
+        ahead = self.method.ahead
+        if ahead is not None and self.cache is not None and batch.keys and not batch.write:
+            model = cast(VisionLanguage, self.backbones[ahead.stream])
+            batch = read_ahead(model, ahead.blocks, prefix[ahead.stream], batch, self.cache)
         features: dict[str, Tensor] = self.method(self.backbones, prefix, batch)
         return features
 

@@ -124,7 +124,7 @@ class PrefixCache:
         return tokens.to(DTYPES[self.dtype]).float()
 
     def write(self, key: str, tokens: Tensor) -> None:
-        """Store tokens [T, L, D] unless that would pass the limit or the disk refuses; training goes on either way.
+        """Store tokens [..., L, D] unless that would pass the limit or the disk refuses; training goes on either way.
 
         They must have been computed on the device where they are, by this process.
         """

@@ -43,7 +43,14 @@ FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpo
         "data base": ["data_modules/base.py", "data_modules/check.py", "data_modules/__init__.py"],
     },
     {
-        "zoo pairing": ["zoo/pairing.py", "zoo/prefix.py", "zoo/predictions.py", "zoo/familiarity.py", "zoo/ground.py"],
+        "zoo pairing": [
+            "zoo/pairing.py",
+            "zoo/prefix.py",
+            "zoo/read_ahead.py",
+            "zoo/predictions.py",
+            "zoo/familiarity.py",
+            "zoo/ground.py",
+        ],
         "data kinds": ["data_modules/kinds/*"],
     },
     {

@@ -174,12 +174,19 @@ class HFVisionLanguage(VisionLanguage):
 
     def likelihood(self, seen: Any, questions: Sequence[Question]) -> Tensor:
         """Log-likelihood of every token of the right answers and of the end of turn, float32 [B, A], NaN as padding."""
+        return self._of_answers(self._read(self._prompt(self._words(seen, questions), seen), seen), questions)
+
+    def _words(self, seen: Any, questions: Sequence[Question]) -> list[list[int]]:
+        """Tokens of the prompts and of the right answers, but for the end of turn."""
+        answers = (self.chat.answer(question.answer)[:-1] for question in questions)
+        return [[*p, *a] for p, a in zip(self._prompts(seen, questions), answers, strict=True)]
+
+    def _of_answers(self, states: Tensor, questions: Sequence[Question]) -> Tensor:
+        """Likelihoods as `likelihood` gives them from the last hidden states [B, L, D] of `_words`."""
         answers = [self.chat.answer(question.answer) for question in questions]
-        prompts = [[*p, *a[:-1]] for p, a in zip(self._prompts(seen, questions), answers, strict=True)]
-        prompt = self._prompt(prompts, seen)
-        lengths = torch.tensor([len(answer) for answer in answers], device=prompt.embeds.device)
+        lengths = torch.tensor([len(answer) for answer in answers], device=states.device)
         places = torch.arange(int(lengths.max()), device=lengths.device)
-        last = self._read(prompt, seen)[:, -len(places) :]
+        last = states[:, -len(places) :]
         rows = last[places >= len(places) - lengths[:, None]]
         logits = self.net.get_output_embeddings()(rows).float()
         right = torch.tensor([token for answer in answers for token in answer], device=logits.device)
@@ -211,7 +218,7 @@ class HFVisionLanguage(VisionLanguage):
 
     def prompts(self, seen: Any, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
         """Questions as tokens padded on the left, int64 [B, L], and the mask, 0 where padded."""
-        return _padded(self._prompts(seen, questions), seen["features"].device)
+        return padded(self._prompts(seen, questions), seen["features"].device)
 
     def next_token(self, seen: Any, tokens: Tensor, mask: Tensor) -> Tensor:
         """Probabilities of the token after each prompt of `prompts`, float32 [B, V]."""
@@ -239,7 +246,7 @@ class HFVisionLanguage(VisionLanguage):
         ]
 
     def _prompt(self, rows: Sequence[Sequence[int]], seen: Any) -> Prompt:
-        return self._shown(*_padded(rows, seen["features"].device), seen)
+        return self._shown(*padded(rows, seen["features"].device), seen)
 
     def _shown(self, tokens: Tensor, mask: Tensor, seen: Any) -> Prompt:
         """Padded prompts [B, L] with the pictures' features in their places."""
@@ -248,10 +255,11 @@ class HFVisionLanguage(VisionLanguage):
         embeds = embeds.masked_scatter(pictures[..., None], seen["features"].to(embeds.dtype))
         return Prompt(embeds, mask, self.positions(tokens, mask, seen), pictures)
 
-    def _read(self, prompt: Prompt, seen: Any, cache: Any = None) -> Tensor:
-        """Last hidden states [B, L, D] of what the cache does not yet hold."""
+    def _read(self, prompt: Prompt, seen: Any, cache: Any = None, part: Any = None) -> Tensor:
+        """Last hidden states [B, L, D] of what the cache does not yet hold, by the language model or a part of it."""
         start = 0 if cache is None else cache.get_seq_length()
-        out: Tensor = self._language(
+        language = self._language if part is None else part
+        out: Tensor = language(
             inputs_embeds=prompt.embeds[:, start:],
             attention_mask=prompt.mask,
             position_ids=prompt.positions[..., start:],
@@ -267,7 +275,7 @@ def means(tokens: Tensor, counts: Tensor) -> Tensor:
     return torch.stack([share.float().mean(0) for share in tokens.split(counts.tolist())])
 
 
-def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Rows of tokens padded on the left, int64 [B, L], and the mask, 0 where padded."""
     length = max(map(len, rows))
     tokens = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=device)

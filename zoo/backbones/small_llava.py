@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from zoo.backbones import hashes, weights
 from zoo.backbones.base import fingerprint
-from zoo.backbones.chat import ByteChat, Chat
+from zoo.backbones.chat import ByteChat, Chat, Prompt
 from zoo.backbones.dinov2 import EMBEDDED as VISION
 from zoo.backbones.dinov2 import DINOv2
 from zoo.backbones.draws import initialising
-from zoo.backbones.hf_vision_language import HFVisionLanguage
+from zoo.backbones.hf_vision_language import HFVisionLanguage, padded
+from zoo.backbones.language_part import part
 from zoo.backbones.vision_language import ask
 from zoo.batch import Framed, Question
 from zoo.files import cache_dir
@@ -171,6 +172,10 @@ class SmallLLaVA(HFVisionLanguage):
         """0 where the vision tower is left as it is: its tokens can be kept."""
         return None if "vision" in first else 0
 
+    def blocks_ahead(self, first: Mapping[str, int]) -> int:
+        """Blocks of the language model before the first adapted one; none where the vision tower is adapted."""
+        return 0 if "vision" in first else first.get("language", 0)
+
     @property
     def blocks(self) -> Sequence[nn.Module]:
         """None that a pairing would step through: the language model reads and writes as a whole."""
@@ -209,10 +214,30 @@ class SmallLLaVA(HFVisionLanguage):
         """Probabilities of the token after each prompt of `prompts`, float32 [B, V]."""
         return super().next_token(self._projected(seen), tokens, mask)
 
+    def words(self, seen: Any, questions: Sequence[Question]) -> list[list[int]]:
+        """Tokens of the prompts and of the right answers, but for the end of turn."""
+        return self._words(self._counted(seen), questions)
+
+    def read(self, seen: Any, questions: Sequence[Question], blocks: int) -> Tensor:
+        """Hidden states of what `likelihood` reads after so many blocks, [B, L, D], padded on the left."""
+        shown = self._projected(seen)
+        first = part(self._language, slice(blocks), last=False)
+        return self._read(self._prompt(self._words(shown, questions), shown), shown, part=first)
+
+    def likelihood_from(self, read: Tensor, blocks: int, seen: Any, questions: Sequence[Question]) -> Tensor:
+        """As `likelihood`, from what `read` gives."""
+        counted = self._counted(seen)
+        tokens, mask = padded(self._words(counted, questions), read.device)
+        prompt = Prompt(read, mask, self.positions(tokens, mask, counted), tokens == self.chat.image)
+        later = part(self._language, slice(blocks, None), last=True)
+        return self._of_answers(self._read(prompt, counted, part=later), questions)
+
     def _projected(self, seen: Tensor) -> dict[str, Tensor]:
+        return {"features": self.projector(seen.flatten(0, 2)), **self._counted(seen)}
+
+    def _counted(self, seen: Tensor) -> dict[str, Tensor]:
         counts = torch.ones(seen.shape[0], dtype=torch.long)
-        features = self.projector(seen.flatten(0, 2))
-        return {"features": features, "tokens": counts * seen.shape[2], "images": counts}
+        return {"tokens": counts * seen.shape[2], "images": counts}
 
 
 def smollm2(source: str) -> tuple[Any, Chat, list[Path]]:

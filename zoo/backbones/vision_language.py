@@ -74,9 +74,32 @@ class VisionLanguage(Backbone):
         """Greedy answers of at most so many tokens, B of them."""
         raise NotImplementedError
 
+    # --- reading ahead: blocks of the language model that precede every trainable part need to run only once ----------
+
+    def blocks_ahead(self, first: Mapping[str, int]) -> int:
+        """Blocks of the language model whose outputs may be kept, `first` as in `prefix_depth`; 0 where none may.
+
+        Where there are some, `words`, `read` and `likelihood_from` are there as well.
+        """
+        return 0
+
+    def words(self, seen: Any, questions: Sequence[Question]) -> list[list[int]]:
+        """Tokens that `likelihood` reads of every sample: what `read` depends on beside `seen`."""
+        raise NotImplementedError
+
+    def read(self, seen: Any, questions: Sequence[Question], blocks: int) -> Tensor:
+        """Hidden states of what `likelihood` reads after so many blocks, [B, L, D], padded on the left."""
+        raise NotImplementedError
+
+    def likelihood_from(self, read: Tensor, blocks: int, seen: Any, questions: Sequence[Question]) -> Tensor:
+        """As `likelihood`, from what `read` gives."""
+        raise NotImplementedError
+
     def rest(self, tokens: Any, depth: int | None, batch: Batch) -> Tensor:
         """Log-likelihoods [B, A], or written answers as bytes [B, WIDTH] where the batch asks for them."""
         seen = self.look(tokens) if depth is None else tokens
+        if batch.read is not None and not batch.write:
+            return self.likelihood_from(batch.read, batch.read_blocks, seen, batch.questions)
         if not batch.write:
             return self.likelihood(seen, batch.questions)
         return encode(self.write(seen, batch.questions, batch.write)).to(seen_device(seen))

@@ -45,6 +45,18 @@ class Branches(NamedTuple):
     names: tuple[str, ...]
 
 
+class Ahead(NamedTuple):
+    """Blocks of a language model that make the same of a question at every step, so that they need to run once.
+
+    Attributes:
+        stream: of the language model.
+        blocks: how many.
+    """
+
+    stream: str
+    blocks: int
+
+
 class Method(nn.Module):
     """Adapters inside or between the blocks of frozen backbones.
 
@@ -67,6 +79,8 @@ class Method(nn.Module):
     """Width of each stream that `forward` returns; known after `attach`."""
     depths: dict[str, int | None]
     """Blocks before the first trainable part by stream, as `prefix_depths` returns them; known after `attach`."""
+    ahead: Ahead | None = None
+    """Where a language model precedes every trainable part with some of its blocks; known after `attach`."""
 
     def attach(self, backbones: Backbones) -> None:
         """Create the trainable parts for these backbones. Called once, before weights are loaded into the method.

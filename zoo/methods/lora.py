@@ -7,7 +7,7 @@ or that would never be called, and keeps the blocks before the first wrapped one
 from typing import Annotated, Any
 
 from zoo.methods.base import Backbones, LowRank, Method
-from zoo.methods.sites import describe, find, first_blocks
+from zoo.methods.sites import ahead, describe, find, first_blocks
 
 NAME = "default"
 """What `peft` calls the one adapter of a layer."""
@@ -55,6 +55,7 @@ class LoRA(Method):
                     parameter.data = parameter.data.float()
         first = first_blocks(sites, backbones)
         self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
+        self.ahead = ahead(first, backbones)
 
     def describe(self) -> str:
         """Which layers are wrapped."""

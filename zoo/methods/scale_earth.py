@@ -30,7 +30,7 @@ from zoo.methods.base import Backbones, Branches, Features, LowRank, Method
 from zoo.methods.condition import Condition
 from zoo.methods.scale_estimate import BRANCHES, METADATA, MOVED, ScaleEstimate, logarithm, observe, resolve
 from zoo.methods.scale_gate import GatedUpdates
-from zoo.methods.sites import describe, find, first_blocks
+from zoo.methods.sites import ahead, describe, find, first_blocks
 
 GSD = "gsd"
 
@@ -119,9 +119,12 @@ class ScaleEarth(Method):
             slope=self.slope if self.scale == "gate" else None,
         )
         self.feature_dims = {self.name: backbone.dim}
-        first = first_blocks(sites, backbones)[self.name]
-        self.depth = backbone.prefix_depth(first)
-        self.sees = isinstance(backbone, VisionLanguage) and "vision" in first
+        first = first_blocks(sites, backbones)
+        self.depth = backbone.prefix_depth(first[self.name])
+        self.depths, self.ahead = {self.name: self.depth}, ahead(first, backbones)
+        if self.ahead and self.scale == "token":  # what a question says changes with the batch's scales
+            self.ahead, self.matched = None, f"{self.matched}; all language blocks run at every step"
+        self.sees = isinstance(backbone, VisionLanguage) and "vision" in first[self.name]
         if isinstance(backbone, VisionLanguage):
             backbone.recompute = self.condition.contexts
         self._attach_token(backbone)
@@ -148,10 +151,6 @@ class ScaleEarth(Method):
     def describe(self) -> str:
         """Which layers are adapted."""
         return self.matched
-
-    def prefix_depths(self) -> dict[str, int | None]:
-        """Blocks before the first hooked one."""
-        return {self.name: self.depth}
 
     # --- running --------------------------------------------------------------------------------------------------
 
@@ -197,9 +196,7 @@ class ScaleEarth(Method):
         )
         mean = log_variance = None
         if self.estimating:
-            with torch.no_grad():
-                pooled = self._pooled(backbone, tokens)
-            mean, log_variance = self.estimate(pooled)
+            mean, log_variance = self.estimate(self._pooled(backbone, tokens))
         shown, default = torch.where(withheld, math.nan, told), self._default()
         z, branch = resolve(shown, mean, log_variance, trust=self.trust, default=default, unlike=batch.unlike)
         if not self.training:
@@ -208,6 +205,7 @@ class ScaleEarth(Method):
         self._observed = observe(told, z, branch, mean, log_variance)
         return z
 
+    @torch.no_grad()
     def _pooled(self, backbone: Backbone, tokens: Any) -> Tensor:
         """Frozen vision features of every sample, [B, W]: no adapter acts outside of the condition."""
         if isinstance(backbone, VisionLanguage):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from zoo.backbones.vision_language import VisionLanguage
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones
+from zoo.methods.base import Ahead, Backbones
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ def first_blocks(sites: Sequence[Site], backbones: Backbones) -> dict[str, dict[
     for site in sites:
         first[site.backbone].setdefault(site.tower, site.index)
     return first
+
+
+def ahead(first: Mapping[str, Mapping[str, int]], backbones: Backbones) -> Ahead | None:
+    """The language model's blocks before the first adapted one, `first` from `first_blocks`; None without any."""
+    for name, backbone in backbones.items():
+        if isinstance(backbone, VisionLanguage) and (blocks := backbone.blocks_ahead(first[name])):
+            return Ahead(name, blocks)
+    return None
 
 
 def describe(sites: Sequence[Site]) -> str:

@@ -138,6 +138,8 @@ def announcement(training: Training) -> list[str]:
     trainable, total = count_parameters(pairing)
     facts = [f"{trainable:,} of {total:,} parameters train", pairing.method.describe()]
     facts += [backbone.describe(trainer.strategy.root_device) for backbone in pairing.backbones.values()]
+    if pairing.method.ahead and pairing.cache:
+        facts.append(f"its first {pairing.method.ahead.blocks} language blocks read each question once")
     facts.append(f"writing {training.run.folder}")
     if loaders.joins and trainer.world_size == 1 and lone(len(loaders.data.sets["train"]), loaders.batch_size):
         facts.append(f"the last batch has {loaders.batch_size + 1} samples, as one alone has no batch statistics")
