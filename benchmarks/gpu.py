@@ -24,7 +24,7 @@ from zoo.records.provenance import git_state, hardware
 HERE = Path(__file__).parent
 LIMITS = {"tests": 170, "scan": 90, "steps": 160, "cache": 40}
 """Seconds."""
-TESTS = ("test_scan_triton.py", "test_points.py", "test_gpu_runs.py")
+TESTS = ("ops/test_scan_triton.py", "ops/test_points.py", "training/test_gpu_runs.py")
 
 
 def command(name: str, folder: Path, *, tiny: bool) -> list[str]:

@@ -13,7 +13,9 @@ from pathlib import Path
 import torch
 from measuring import DEVICE, Record, loss_of, wait
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose helpers write small files in the true layouts
+sys.path.insert(
+    0, str(Path(__file__).parents[1] / "tests" / "helpers")
+)  # whose helpers write small files in the true layouts
 
 import picture_files  # type: ignore[import-not-found]
 

@@ -18,7 +18,9 @@ import torch
 from measuring import CUDA, DEVICE, Record, loss_of, matmul_flops_per_s, peak_mib, precision, timed
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose helpers write small files in the true layouts
+sys.path.insert(
+    0, str(Path(__file__).parents[1] / "tests" / "helpers")
+)  # whose helpers write small files in the true layouts
 
 from zoo.backbones.base import fingerprints_of_format
 from zoo.batch import Batch
