@@ -110,7 +110,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(
     def read_only(root: Path, name: str) -> Path:
         raise OSError(30, "Read-only file system", str(root))
 
-    monkeypatch.setattr(run_places, "create", read_only)
+    monkeypatch.setattr(run_places, "new_run", read_only)
     with pytest.raises(SystemExit) as end:
         train.main(["recipe=tb_ava", "runs=/somewhere"])
     assert end.value.code == 1

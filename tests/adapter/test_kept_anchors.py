@@ -105,7 +105,8 @@ def test_the_text_tower_is_not_built_to_predict(folder: Path) -> None:
 
 def test_a_fresh_process_predicts_without_loading_a_language_model() -> None:
     code = (
-        "import sys; sys.path.insert(0, 'tests'); import torch, zoo; from test_kept_anchors import clip\n"
+        "import sys; sys.path[:0] = ['tests/adapter', 'tests/helpers']\n"
+        "import torch, zoo; from test_kept_anchors import clip\n"
         "for name in ('zoo.backbones.minilm', 'transformers'): sys.modules.pop(name, None)\n"
         f"pairing = zoo.load('{SHIPPED}')\n"
         "with torch.no_grad(): pairing.predict(pairing.batch([clip()]))\n"

@@ -181,7 +181,7 @@ def test_a_card_that_somebody_wrote_on_goes_with_a_public_front(tmp_path: Path) 
     assert "Mine alone." in text
     (folder / "README.md").write_text(page.replace("Mine alone.", f"Made from {NAME}/x."))
     seal(folder)
-    with pytest.raises(ShareError, match="which was left out elsewhere"):
+    with pytest.raises(ShareError, match="which was left out in another place"):
         sharing.copy_for_sharing(folder, tmp_path / "again", card=card.for_adapter)
 
 
