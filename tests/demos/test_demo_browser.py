@@ -170,7 +170,7 @@ def test_a_clip_gets_its_timeline_gates_and_table(browser: Any, tmp_path: Path) 
         assert "of its segments are right" in press(page)
         assert page.locator("#film img").count() == 10
         assert page.locator("#timeline .heatmaplayer image").count() == 1
-        assert page.locator("#gates .heatmaplayer image").count() == 4
+        assert page.locator("#gates .heatmaplayer image").count() == 2  # one site a stream
         assert page.locator("#result table").get_by_text("9 to 10").count() > 0
         drawn(page, "#timeline")
         assert "bad.mp4 cannot be decoded" in refused(page, bad)

@@ -84,7 +84,7 @@ def own() -> dict[str, str]:
 def elsewhere(units: str, threads: int) -> dict[str, str]:
     """The same, from a process that uses other vector units and so many threads."""
     root = Path(__file__).parents[2]
-    paths = {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests"), *filter(None, sys.path)])}
+    paths = {"PYTHONPATH": os.pathsep.join([str(root), str(Path(__file__).parent), *filter(None, sys.path)])}
     done = subprocess.run(
         [sys.executable, __file__],
         env=os.environ | paths | UNITS[units] | {"OMP_NUM_THREADS": str(threads)},

@@ -232,3 +232,12 @@ def test_no_meaning_of_a_key_points_at_a_place_that_the_reader_does_not_see(name
     meanings = [parameter.meaning for _, known in blocks(name).values() for parameter in known.values()]
     assert meanings
     assert not [text for text in meanings if " above" in text]
+
+
+@pytest.mark.parametrize("loader", ["[1]", "fast", "3"])
+def test_a_loader_that_is_no_block_is_said_to_be_none(tmp_path: Path, loader: str) -> None:
+    """With a former key beside it, too."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"include: [mantis]\nloader: {loader}\ndata: {{batch_size: 3}}\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match="loader: expected a block with _target_, got"):
+        compose(str(path))

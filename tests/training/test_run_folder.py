@@ -4,17 +4,20 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import forked
 import pytest
+import ranks
 import torch
-from run_tiny import Own, as_it_was, command, contents, crash, cut, falling, same_result, tensors
+from run_tiny import Own, as_it_was, command, contents, crash, cut, falling, no_pictures, same_result, tensors
 from steps import at_step
 
 from zoo import compare, locks
+from zoo.report import run_pictures
 from zoo.training.checkpoints import AtomicCheckpointIO
 from zoo.training.module import TrainingModule
 
@@ -173,6 +176,33 @@ def test_a_best_checkpoint_that_was_exchanged_after_training_is_neither_tested_n
     tensors(folder)
 
 
+def quickly(*words: str) -> None:
+    """The command without its pictures, in a process of its own."""
+    os.environ["ZOO_TRUST"] = "tiny,run_tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_pictures, "pictures", no_pictures)
+        sys.exit(command(*words))
+
+
+def faulty(folder: Path, number: int, names: tuple[str, ...], fault: str) -> None:
+    """A training that ends at one of its steps."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(ZeroDivisionError):
+        at_step(number, kill if fault == "a kill" else crash, patch, names)
+        quickly(f"into={folder}")
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def apart(work: Callable[..., None], *args: Any) -> int | None:
+    """Exit code of a function in a process that has trained nothing before: autograd does not survive a fork."""
+    process = ranks.context.Process(target=work, args=args)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["a kill", "an exception"])
 def test_a_fault_at_any_step_of_a_training_is_resumed_to_the_same_result(tmp_path: Path, fault: str) -> None:
@@ -182,36 +212,17 @@ def test_a_fault_at_any_step_of_a_training_is_resumed_to_the_same_result(tmp_pat
         steps = at_step(0, lambda: None, patch, names)
         assert command(f"into={whole}") == 0
 
-    def kill() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def apart(work: Callable[[], int | None]) -> int:
-        """In a process of its own; how that ended."""
-        if not (child := os.fork()):
-            os._exit(work() or 0)
-        return os.waitpid(child, 0)[1]
-
     outcomes: dict[str, int] = {}
     for number in range(1, len(steps) + 1):
         folder = tmp_path / str(number)
 
-        def faulty(folder: Path = folder, number: int = number) -> int:
-            with pytest.MonkeyPatch.context() as patch:
-                at_step(number, kill if fault == "a kill" else crash, patch, names)
-                with contextlib.suppress(ZeroDivisionError):
-                    command(f"into={folder}")
-            return 0
-
-        apart(faulty)
+        apart(faulty, folder, number, names, fault)
         if (folder / "adapter").exists():
             how = "had finished"
         else:
             resume = (folder / "run.json").exists()
             how = "resumed" if resume else "begun anew"
-            assert (
-                apart(lambda folder=folder, resume=resume: command(f"into={folder}", f"resume={str(resume).lower()}"))
-                == 0
-            )
+            assert apart(quickly, f"into={folder}", f"resume={str(resume).lower()}") == 0
         outcomes[how] = outcomes.get(how, 0) + 1
         assert same_result(whole, folder), (number, steps[number - 1])
         assert [path for path in folder.rglob(".*") if path.name.endswith((".tmp", ".old"))] == [], number

@@ -118,7 +118,8 @@ def stored(path: Path) -> dict[str, Any]:
 
 def _with_loader(values: dict[str, Any]) -> dict[str, Any]:
     """A recipe whose block `loader` names what it is; nothing else makes loaders, so recipes need not."""
-    return {**values, "loader": {TARGET: LOADERS, **(values.get("loader") or {})}}
+    block = values.get("loader") or {}
+    return {**values, "loader": {TARGET: LOADERS, **block} if isinstance(block, dict) else block}
 
 
 # --- composing --------------------------------------------------------------------------------------------------------

@@ -46,9 +46,9 @@ def today(values: Mapping[str, Any]) -> dict[str, Any]:
 def _put(values: dict[str, Any], path: str, value: Any) -> None:
     """Set a dotted key, where nothing says it yet."""
     block, _, key = path.partition(".")
-    if path not in values:
-        own = values.get(block)
-        values[block] = {key: value, **(own if isinstance(own, dict) else {})}
+    own = values.get(block) or {}
+    if path not in values and isinstance(own, dict):  # else the mistake is told of the block itself
+        values[block] = {key: value, **own}
 
 
 def _targets(value: Any) -> Any:
