@@ -54,9 +54,9 @@ def forking_ends() -> Iterator[None]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """As many processes as there are cores, and as the memory has room for: one grows to 3.4 GiB."""
-    from zoo import machine
+    from zoo.files import machine_memory
 
-    return max(1, min(len(os.sched_getaffinity(0)), machine.memory() // (4 << 30)))
+    return max(1, min(len(os.sched_getaffinity(0)), machine_memory() // (4 << 30)))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -197,7 +197,7 @@ class Batch:
         questions: one a sample, or empty.
         write: tokens that a language model shall write for every sample; 0 asks for the likelihood of the answers.
         unlike: how far from training an adapter finds every sample, [B], above 1 where it is foreign; None where it
-            cannot tell (`zoo.familiarity`).
+            cannot tell (`zoo.ops.familiarity`).
         read: hidden states of questions and right answers after the first `read_blocks` blocks of the language model,
             float32 [B, L, D], padded with zeros on the left; None where it is to read them from the start.
         read_blocks: see `read`.

@@ -11,13 +11,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from zoo import machine
 from zoo.catalog import holdings as catalog_holdings
 from zoo.catalog.readiness import composed, examine, page
 from zoo.command_line import parse_arguments, user_errors
 from zoo.files import json_text
 from zoo.recipe import compose
 from zoo.recipe.compose import RecipeError
+from zoo.records import machine
 from zoo.report import tables
 
 

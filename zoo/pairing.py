@@ -1,7 +1,7 @@
 """Frozen backbones, one method and one task as one plain module.
 
 prefix   = frozen blocks before the first trainable site     (no_grad, from the cache where it has them)
-           and a language model's own, while training        (`zoo.read_ahead`)
+           and a language model's own, while training        (`zoo.backbones.read_ahead`)
 features = method(backbones, prefix, batch)
 loss     = sum(task.loss(features, batch)) + sum(method.losses(head))
 """
@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.base import Backbone, TextEncoder
+from zoo.backbones.read_ahead import read_ahead
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch, GroundScale, stack
-from zoo.familiarity import Familiarity
-from zoo.ground import told_to
 from zoo.methods.base import Method, attach
+from zoo.methods.ground import told_to
+from zoo.ops.familiarity import Familiarity
 from zoo.ops.tensors import mismatches
 from zoo.prefix import PrefixCache
-from zoo.read_ahead import read_ahead
 from zoo.tasks.base import Task
 
 CHUNK = 10

@@ -27,11 +27,11 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from zoo import locks
+from zoo import files
 from zoo.backbones.base import Backbone, Fingerprint
 from zoo.batch import Batch, GroundScale, SampleSet, stack
 from zoo.files import cache_dir
-from zoo.ground import seen
+from zoo.methods.ground import seen
 
 FORMAT = 1
 
@@ -164,13 +164,13 @@ class PrefixCache:
         """The file in which the bytes of all entries are counted, for this process alone."""
         path = self.folder / "bytes"
         path.touch()
-        descriptor = locks.take(path, wait=True)
+        descriptor = files.lock(path, wait=True)
         assert descriptor is not None
         try:
             with path.open("r+b") as file:
                 yield file
         finally:
-            locks.release(descriptor)
+            files.unlock(descriptor)
 
     def _size(self, counter: BinaryIO) -> int:
         """Bytes of all entries: looked at once, then as counted by all processes; again if the count has been removed.

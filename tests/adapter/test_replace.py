@@ -13,7 +13,7 @@ import pytest
 from saving import saved
 from steps import at_step
 
-from zoo import files, locks
+from zoo import files
 from zoo.adapter import directory, install, places
 
 
@@ -128,8 +128,8 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_holds_stays(tmp_p
     (tmp_path / "unpack-abcdefgh.tmp").mkdir()
     (tmp_path / "unpack-abcdefgh.tmp" / "adapter.safetensors").write_bytes(b"0" * 99)
     (tmp_path / "unpack-by-hand").mkdir()
-    with locks.scratch(tmp_path, "unpack-") as living:
-        with locks.scratch(tmp_path, "unpack-") as other:
+    with files.scratch(tmp_path, "unpack-") as living:
+        with files.scratch(tmp_path, "unpack-") as other:
             assert living.exists()
             assert other != living
         files.write_whole(tmp_path / "note.txt", "whole")

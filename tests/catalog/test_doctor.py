@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from zoo import doctor, machine
+from zoo import doctor
 from zoo.backbones import weights, wheels
 from zoo.catalog import holdings, readiness
 from zoo.catalog.readiness import Verdict, composed, examine
-from zoo.machine import Machine
 from zoo.recipe import compose, sources
 from zoo.recipe.data_roots import ROOTS
+from zoo.records import machine
+from zoo.records.machine import Machine
 
 GIB = 2**30
 

@@ -20,20 +20,9 @@ from pathlib import Path
 
 PACKAGES = ("zoo", "data_modules")
 
-BASE = ("errors", "files", "locks", "machine", "memory", "quiet", "version", "wording")
+BASE = ("errors", "files", "version", "wording", "quiet")
 FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpose stands in its __init__.py
-    {
-        "zoo base": [
-            "zoo/errors.py",
-            "zoo/files.py",
-            "zoo/version.py",
-            "zoo/wording.py",
-            "zoo/quiet.py",
-            "zoo/locks.py",
-            "zoo/machine.py",
-            "zoo/memory.py",
-        ]
-    },
+    {"zoo base": [f"zoo/{name}.py" for name in BASE]},
     {"zoo batch": ["zoo/batch.py"], "zoo ops": ["zoo/ops/*"]},
     {"zoo metrics": ["zoo/metrics/*"], "data errors": ["data_modules/errors.py"]},
     {"zoo backbones": ["zoo/backbones/*"], "data readers": ["data_modules/readers/*"]},
@@ -43,14 +32,7 @@ FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpo
         "data base": ["data_modules/base.py", "data_modules/check.py", "data_modules/__init__.py"],
     },
     {
-        "zoo pairing": [
-            "zoo/pairing.py",
-            "zoo/prefix.py",
-            "zoo/read_ahead.py",
-            "zoo/predictions.py",
-            "zoo/familiarity.py",
-            "zoo/ground.py",
-        ],
+        "zoo pairing": ["zoo/pairing.py", "zoo/prefix.py", "zoo/predictions.py"],
         "data kinds": ["data_modules/kinds/*"],
     },
     {
@@ -82,6 +64,13 @@ WITHOUT = {
     "zoo/import_peft.py": ("torch",),
     "zoo/demo.py": ("torch",),
     "zoo/predict.py": ("torch",),
+    "zoo/foreign.py": ("torch",),
+    "zoo/compare.py": ("torch",),
+    "zoo/sweep.py": ("torch",),
+    "zoo/pull.py": ("torch",),
+    "zoo/push.py": ("torch",),
+    "zoo/cards.py": ("torch",),
+    "zoo/reproduce.py": ("torch",),
     "zoo/inference/*": ("lightning", "torchmetrics"),
     "zoo/pairing.py": ("lightning", "torchmetrics"),
     "zoo/recipe/build.py": ("lightning", "torchmetrics"),

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from steps import at_step
 
-from zoo import locks
 from zoo.inference.contents import Content, content, glance
 from zoo.inference.output import OutputError, PredictionsFile
 
@@ -148,4 +147,4 @@ def test_half_a_line_of_what_inputs_held_is_no_mistake(tmp_path: Path) -> None:
     assert answer(out, OURS, files) == ["b"]
     inputs.unlink()  # as an earlier version left it
     assert answer(out, OURS, files) == ["a", "b"]
-    assert locks.take_new(tmp_path / ".out.jsonl.lock") is not None
+    assert lock_new(tmp_path / ".out.jsonl.lock") is not None

@@ -16,7 +16,7 @@ import torch
 from run_tiny import Own, as_it_was, command, contents, crash, cut, falling, no_pictures, same_result, tensors
 from steps import at_step
 
-from zoo import compare, locks
+from zoo import compare, files
 from zoo.report import run_pictures
 from zoo.training.checkpoints import AtomicCheckpointIO
 from zoo.training.module import TrainingModule
@@ -51,7 +51,7 @@ def test_two_trainings_at_once_do_not_share_a_folder(tmp_path: Path, capsys: pyt
     tmp_path.joinpath("run").mkdir()
     reader, writer = os.pipe()
     if not (child := os.fork()):
-        locks.take(tmp_path / "run")
+        files.lock(tmp_path / "run")
         os.write(writer, b"x")
         signal.pause()
     os.read(reader, 1)

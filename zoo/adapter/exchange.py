@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from zoo import locks
+from zoo import files
 from zoo.errors import UserError
 from zoo.files import readable
 
@@ -29,19 +29,19 @@ def exchanged(folder: Path) -> Iterator[Path]:
     while holder is None:
         recover(folder)
         try:
-            holder = locks.take(folder, wait=True)
+            holder = files.lock(folder, wait=True)
         except FileNotFoundError:
             if not _aside(folder).exists():
                 raise
     try:
-        with locks.scratch(folder.parent, f".{folder.name}-") as space:
+        with files.scratch(folder.parent, f".{folder.name}-") as space:
             new, old = space / "new", _aside(folder)
             new.mkdir()
             yield new
             readable(new)
             if old.exists():  # of a process that was killed when the new one was in place
                 os.rename(old, space / "older")
-            next_holder = locks.take(new)  # later processes wait for the last step as well
+            next_holder = files.lock(new)  # later processes wait for the last step as well
             assert next_holder is not None
             try:
                 os.rename(folder, old)
@@ -54,9 +54,9 @@ def exchanged(folder: Path) -> Iterator[Path]:
                     os.rename(old, folder)
                 raise
             finally:
-                locks.release(next_holder)
+                files.unlock(next_holder)
     finally:
-        locks.release(holder)
+        files.unlock(holder)
 
 
 def recover(folder: Path) -> None:
@@ -64,13 +64,13 @@ def recover(folder: Path) -> None:
     if not folder.name or folder.exists() or not (old := _aside(folder)).exists():
         return
     with contextlib.suppress(FileNotFoundError):
-        holder = locks.take(old, wait=True)
+        holder = files.lock(old, wait=True)
         assert holder is not None
         try:
             if not folder.exists():
                 os.rename(old, folder)
         finally:
-            locks.release(holder)
+            files.unlock(holder)
 
 
 def as_it_stands(look: Callable[[Path], Result]) -> Callable[[Path], Result]:

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from zoo import locks
+from zoo import files
 from zoo.adapter import directory, places, soundness
 from zoo.adapter.exchange import exchanged
 from zoo.adapter.links import copy_plain
@@ -25,7 +25,7 @@ def staging() -> contextlib.AbstractContextManager[Path]:
     """A folder on the cache's disk that vanishes, for files on their way to `install`; with it what killed processes
     left of theirs."""
     (cache_dir() / "downloads").mkdir(parents=True, exist_ok=True)
-    return locks.scratch(cache_dir() / "downloads", "unpack-")
+    return files.scratch(cache_dir() / "downloads", "unpack-")
 
 
 def copy(source: Path, target: Path, *, cache: Path | None = None) -> None:

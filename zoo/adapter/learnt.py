@@ -1,4 +1,4 @@
-"""Stores the familiarity statistics beside an adapter's trained tensors: see `zoo.familiarity`."""
+"""Stores the familiarity statistics beside an adapter's trained tensors: see `zoo.ops.familiarity`."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from zoo.adapter.directory import FAMILIARITY
-from zoo.familiarity import Familiarity, widths
+from zoo.ops.familiarity import Familiarity, widths
 from zoo.pairing import Pairing
 
 

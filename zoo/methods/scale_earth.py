@@ -1,6 +1,6 @@
 """ScaleEarth: one adapter for every resolution (Zhang et al. 2026, arXiv 2605.07562).
 
-    z = log10(GSD)                                      one a sample, in the unit and of the pixels of `zoo.ground`
+    z = log10(GSD)                                      one a sample, in the unit and pixels of `zoo.methods.ground`
     g_j = sigmoid(k_j (tau_j - z)),  j = 1..r           CS-HLoRA: rank dimensions opened and closed by scale
     y = W x + (alpha / r) B (g * A x)                   A drawn, B = 0: step 0 is the frozen model, exactly
     (mu, s) = MLP(pooled frozen vision features)        SSE-U: log10(GSD) with its log-variance

@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 
 from zoo.backbones.base import TextEncoder
 from zoo.batch import METRES, GroundScale
-from zoo.ground import measure_in
-from zoo.memory import Bounded
+from zoo.methods.ground import measure_in
 from zoo.pairing import Pairing
 from zoo.recipe import schema
 from zoo.recipe.instantiate import instantiate
+from zoo.recipe.memory import Bounded
 from zoo.recipe.schema import TARGET
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from zoo import files, locks
+from zoo import files
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
 from zoo.recipe import compose
@@ -185,7 +185,7 @@ def entered(folder: Path, config: DictConfig, *, resume: bool) -> Iterator[RunFo
     if resume and not (folder / RECORD).exists():
         raise RecipeError([f"resume=true: {folder} holds no run to go on with: it has no {RECORD}"])
     try:
-        holder = locks.take(folder)
+        holder = files.lock(folder)
     except OSError as error:
         raise UserError(f"{folder} cannot be locked ({error.strerror}): name a folder on another disk") from None
     if holder is None:
@@ -193,7 +193,7 @@ def entered(folder: Path, config: DictConfig, *, resume: bool) -> Iterator[RunFo
     try:
         yield resumed(folder, config) if resume else fresh(folder)
     finally:
-        locks.release(holder)
+        files.unlock(holder)
 
 
 def leads() -> bool:

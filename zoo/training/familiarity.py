@@ -1,4 +1,4 @@
-"""Let a trained pairing learn what its training looked like: see `zoo.familiarity`."""
+"""Let a trained pairing learn what its training looked like: see `zoo.ops.familiarity`."""
 
 import lightning as L
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from zoo.adapter.directory import AdapterError
 from zoo.batch import Batch
-from zoo.familiarity import LEAST, MOST, Familiarity, described, widths
+from zoo.ops.familiarity import LEAST, MOST, Familiarity, described, widths
 from zoo.pairing import Pairing
 from zoo.training.loaders import Loaders
 from zoo.training.measure import fires

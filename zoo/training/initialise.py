@@ -98,7 +98,7 @@ def _take_scale(pairing: "Pairing", config: DictConfig, folder: Path) -> None:
     Raises:
         AdapterError: the data's GSDs are in another unit.
     """
-    from zoo.ground import GSD, measure_in
+    from zoo.methods.ground import GSD, measure_in
     from zoo.recipe.build import of_recipe
 
     if GSD not in pairing.method.conditions:

@@ -17,7 +17,7 @@ from data_modules.base import DataModule
 from data_modules.errors import DataError
 from zoo.batch import Batch, SampleSet
 from zoo.errors import SettingError
-from zoo.ground import GSD
+from zoo.methods.ground import GSD
 from zoo.pairing import Pairing
 from zoo.prefix import PrefixDataset, whole
 

@@ -19,8 +19,8 @@ from data_modules.rsscn7 import RSSCN7
 from zoo.adapter import directory, places
 from zoo.backbones.square import unseen
 from zoo.batch import GroundScale
-from zoo.ground import measure_in, times
 from zoo.inference import predictor
+from zoo.methods.ground import measure_in, times
 from zoo.pairing import Pairing
 from zoo.recipe.build import of_recipe
 from zoo.recipe.compose import compose

@@ -22,10 +22,10 @@ from zoo.adapter import directory, places
 from zoo.adapter.learnt import learnt
 from zoo.batch import Clip, Cloud, Picture
 from zoo.catalog import card
-from zoo.familiarity import CONFIDENCE, DIRECTIONS, LEAST, SHARE, UNLIKE, Familiarity, Stream, described, limit
 from zoo.inference.predictor import predict_batch
 from zoo.methods.scale_estimate import DEFAULT, ESTIMATE, METADATA, resolve
 from zoo.methods.tb_ava import TBAVA
+from zoo.ops.familiarity import CONFIDENCE, DIRECTIONS, LEAST, SHARE, UNLIKE, Familiarity, Stream, described, limit
 from zoo.pairing import Pairing
 from zoo.training.loaders import Loaders
 

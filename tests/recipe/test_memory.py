@@ -5,9 +5,9 @@ import re
 import pytest
 import torch
 
-from zoo import memory
 from zoo.command_line import message_of
-from zoo.memory import Bounded
+from zoo.recipe import memory
+from zoo.recipe.memory import Bounded
 
 MIB = 1 << 20
 

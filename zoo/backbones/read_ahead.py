@@ -10,6 +10,7 @@ there. Answers that are written are read from the start, as their later words ne
 
 import hashlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,11 +18,13 @@ from torch.nn import functional as F
 
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch, Question
-from zoo.prefix import PrefixCache
+
+if TYPE_CHECKING:
+    from zoo.prefix import PrefixCache
 
 
 @torch.no_grad()
-def read_ahead(model: VisionLanguage, blocks: int, tokens: Tensor, batch: Batch, cache: PrefixCache) -> Batch:
+def read_ahead(model: VisionLanguage, blocks: int, tokens: Tensor, batch: Batch, cache: "PrefixCache") -> Batch:
     """The batch with what the first blocks make of its questions and right answers: kept, or read now and kept.
 
     Args:

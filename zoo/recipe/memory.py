@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zoo import machine
+from zoo.files import machine_memory
 
 WORTH_ASKING = 1 << 20
 """Bytes of a tensor below which the process's memory is not read: reading costs microseconds."""
@@ -28,7 +28,7 @@ class Bounded(TorchDispatchMode):
 
     def __init__(self, limit: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.limit = machine.memory() if limit is None else limit
+        self.limit = machine_memory() if limit is None else limit
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

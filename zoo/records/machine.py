@@ -13,7 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from zoo.files import cache_dir
+from zoo.files import cache_dir, machine_memory
 
 DISTRIBUTION = "multimodal-peft-zoo"
 
@@ -75,7 +75,7 @@ def look() -> Machine:
         extras=extras,
         gpus=_gpus(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory=memory(),
+        memory=machine_memory(),
         cache=str(cache_dir()),
         cache_writable=os.access(folder, os.W_OK),
         free=shutil.disk_usage(folder).free,
@@ -132,14 +132,6 @@ def _gpus() -> list[str]:
             return []
         return [line.strip() for line in done.stdout.splitlines() if line.strip()]
     return [f"{path} (no nvidia-smi to ask)" for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
-
-
-def memory() -> int:
-    """Bytes of memory, or the container's limit where that is lower."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text(encoding="utf-8").strip() if limit.is_file() else ""
-    return min(total, int(text)) if text.isdigit() else total
 
 
 def _hub() -> str:
