@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from steps import at_step
 
+from zoo.files import lock_new
 from zoo.inference.contents import Content, content, glance
 from zoo.inference.output import OutputError, PredictionsFile
 
