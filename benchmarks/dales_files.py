@@ -62,7 +62,7 @@ def batches(clouds: Sequence[Cloud]) -> list[Sequence[Cloud]]:
 
 def labels(pairing: Pairing, clouds: Sequence[Cloud]) -> NDArray[np.int64]:
     """What the pairing answers."""
-    said = [one.prediction["label"] for group in batches(clouds) for one in predict_batch(pairing, group)]
+    said = [one.output["label"] for group in batches(clouds) for one in predict_batch(pairing, group)]
     return torch.stack(said).numpy()
 
 

@@ -1,7 +1,9 @@
 """Errors of data modules; without heavy imports, so that commands can catch them before torch is loaded."""
 
+from zoo.errors import UserError
 
-class DataError(RuntimeError):
+
+class DataError(UserError, RuntimeError):
     """A data set is incomplete or malformed; the message names the file, what was expected, and what to do."""
 
 

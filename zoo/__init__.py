@@ -1,34 +1,66 @@
 """Parameter-efficient fine-tuning of frozen multimodal backbones: a recipe pairs backbones, one method and one task.
 
 import zoo
-zoo.list_adapters()                # what there is, without importing torch
-pairing = zoo.load("tb_ava-grid")  # a torch.nn.Module in eval mode, with the transforms of its backbones
+zoo.list_adapters()                      # what there is, without importing torch
+model = zoo.load("mantis-dales")         # a name, a folder or "hf://USER/REPO"
+model.predict("scan.laz").label          # a path, array, tensor, picture, list or folder
+run = zoo.train("mantis", smoke=True)    # as `python -m zoo.train recipe=mantis --smoke`
+
+`Pairing` and the samples `Picture`, `Cloud`, `Clip` are for loops of one's own.
 """
 
+import importlib
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from zoo.api.model import Model
+    from zoo.api.training import TrainedRun
+    from zoo.batch import Clip as Clip
+    from zoo.batch import Cloud as Cloud
+    from zoo.batch import Picture as Picture
+    from zoo.batch import Question as Question
     from zoo.catalog.entries import Entry
-    from zoo.pairing import Pairing
+    from zoo.pairing import Pairing as Pairing
+
+LATER = {"Pairing": "zoo.pairing", **dict.fromkeys(("Clip", "Cloud", "Picture", "Question"), "zoo.batch")}
+"""Names that are imported once they are asked for, as torch takes seconds."""
 
 
-def list_adapters() -> list["Entry"]:
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LATER})
+
+
+def list_adapters() -> "list[Entry]":
     """Facts of every bundled and installed adapter; `python -m zoo.list` names any that cannot be read."""
     from zoo.catalog.holdings import read_catalog
 
     return read_catalog().adapters
 
 
-def load(name: str | Path, *, force: bool = False) -> "Pairing":
-    """A trained pairing, ready for `pairing.batch(samples)` and `pairing.predict(batch)`.
+def list_recipes() -> "list[Entry]":
+    """Facts of every recipe."""
+    from zoo.catalog.holdings import read_catalog
+
+    return read_catalog().recipes
+
+
+def load(name: str | Path, *, device: str | None = None, force: bool = False) -> "Model":
+    """A trained model: `predict`, `evaluate`, `export`, `save`, `push`; its `pairing` is the `torch.nn.Module`.
 
     Args:
-        name: of a bundled or installed adapter, or its folder.
-        force: load onto other backbones than it was trained on; `pairing.forced` then says what differs.
+        name: of a bundled or installed adapter, its folder, or hf://USER/REPO, which is installed first.
+        device: to predict on; the first GPU by default, where there is one.
+        force: load onto other backbones than it was trained on; `model.pairing.forced` then says what differs.
 
     Warns:
         UserWarning: its data were prepared in another way than this version prepares them.
@@ -38,9 +70,21 @@ def load(name: str | Path, *, force: bool = False) -> "Pairing":
         AdapterError: it is altered, or does not fit these backbones.
         WeightsError: the weights of a backbone cannot be had.
     """
-    from zoo.adapter import directory, places
+    from zoo.adapter import get, places
+    from zoo.api.model import Model
 
-    pairing = directory.load(places.find_adapter(str(name)), force=force)[1]
-    for note in pairing.notes:
+    word = str(name)
+    model = Model(places.find_adapter(get.pull(word) if word.startswith("hf://") else word), device=device, force=force)
+    for note in model.pairing.notes:
         warnings.warn(note, stacklevel=2)
-    return pairing
+    return model
+
+
+def train(recipe: str | Path | None = None, **changes: Any) -> "TrainedRun":
+    """Train a recipe with changes, e.g. `zoo.train("mantis", trainer={"max_epochs": 3}, **{"method.rank": 8})`.
+
+    See `zoo.api.training.train` for `smoke`, `resume`, `init`, `runs`, `into` and `test`.
+    """
+    from zoo.api.training import train as run
+
+    return run(recipe, **changes)

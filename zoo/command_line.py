@@ -10,7 +10,6 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NoReturn
 
-from data_modules.errors import DataError
 from zoo import wording
 from zoo.errors import UserError
 from zoo.files import STORAGE
@@ -152,7 +151,7 @@ def user_errors() -> Iterator[None]:
             yield
     except RecipeError as error:
         fail(error.problems)
-    except (UserError, DataError) as error:
+    except UserError as error:
         message = str(error)
     except BrokenPipeError:  # the reader has closed the pipe, `| head` for instance
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

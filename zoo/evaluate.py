@@ -19,11 +19,9 @@ from zoo.catalog import card, evidence
 from zoo.catalog.card import CardError
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.quiet import quiet
-from zoo.recipe import data_roots, schema
+from zoo.recipe import data_roots
 from zoo.recipe.compose import compose
-from zoo.recipe.schema import TARGET
 from zoo.records import provenance
-from zoo.records.verdict import verdict
 from zoo.report import tables
 
 
@@ -57,11 +55,8 @@ def main(argv: list[str] | None = None) -> int:
 
         # With the cache, as in training: probes look at the same pictures, whose frozen part is then computed once.
         _, pairing = directory.load(folder, cached=True, force="--force" in named)
-        if config.data.get("classes") is None and "classes" in schema.signature(config.data[TARGET]):
-            config.data.classes = pairing.classes  # own files may lack some, and must have no other
         result = evaluate(folder, config, pairing, probed=named.get("probes") != "false")
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        result["verdict"] = verdict(result, stored)
         tables.show(tables.evaluation(result, stored))
         print(result["verdict"]["line"])
         if "familiarity" in result:

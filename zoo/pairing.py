@@ -137,7 +137,10 @@ class Pairing(nn.Module):
         return features
 
     def batch(self, samples: Sequence[Any]) -> Batch:
-        """Decoded samples (`Clip`, `Cloud`, `Picture`), raw or prepared, as the backbones take them, on this device."""
+        """Decoded samples (`Clip`, `Cloud`, `Picture`), raw or prepared, as the backbones take them, on this device.
+
+        With their labels, where all have labels of the same names and shapes.
+        """
         samples = [self.prepare(sample) for sample in samples]
         batch = Batch(
             ids=[sample.id for sample in samples],
@@ -145,11 +148,17 @@ class Pairing(nn.Module):
                 name: self.backbones[name].collate([self.backbones[name].transform(sample) for sample in samples])
                 for name in self.depths
             },
-            target={},
+            target=stack([sample.target for sample in samples]) if _alike(samples) else {},
             conditions=stack([told_to(self, sample) for sample in samples]),
             questions=[question for sample in samples if (question := getattr(sample, "question", None)) is not None],
         )
         return batch.to(self.device)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The scalars that training adds up: `task`, the mean of the task's loss over samples, and the method's own."""
+        features = self(batch)
+        terms = {"task": torch.stack([term.mean() for term in self.task.loss(features, batch).values()]).sum()}
+        return terms | self.method.losses(lambda adapted: self.task.logits(adapted, batch))
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """The task's decoded output for one batch."""
@@ -166,7 +175,7 @@ class Pairing(nn.Module):
         tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         return {name: tensors[name].detach() for name in self.trainable}
 
-    def load_trainable(self, state: Mapping[str, Tensor], *, source: str) -> None:
+    def load_trainable(self, state: Mapping[str, Tensor], *, source: str = "the state") -> None:
         """Copy tensors in; names and shapes must match exactly, and every number must be one.
 
         Raises:
@@ -192,6 +201,11 @@ class Pairing(nn.Module):
         problems += [f"{name} holds NaN" for name, tensor in state.items() if bool(tensor.isnan().any())]
         if problems:
             raise ValueError(f"{source} does not fit this pairing: " + "; ".join(problems))
+
+
+def _alike(samples: Sequence[Any]) -> bool:
+    """Whether samples have labels of the same names and shapes."""
+    return len({tuple((name, label.shape) for name, label in sample.target.items()) for sample in samples}) == 1
 
 
 def _as_it_is(sample: Any) -> Any:

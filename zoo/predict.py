@@ -42,7 +42,7 @@ Settings, if the adapter's data take them:
 Exit code 0: all inputs predicted. 3: some inputs could not be read. 1: none could, or the adapter failed. 2: an error
 in the command. 130: stopped by Ctrl-C, or because standard output was closed.
 
-In Python, `zoo.inference.predictor.predict(pairing, samples)` returns one dictionary a sample.
+In Python: `zoo.load(NAME).predict(PATH, ARRAY, PICTURE or LIST, SETTING=VALUE, ...)`.
 """
 
 import contextlib
@@ -52,12 +52,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_modules.errors import DataError
 from zoo.adapter import directory, places
 from zoo.command_line import fail, parse_arguments, user_errors
-from zoo.errors import SettingError
+from zoo.errors import UserError
 from zoo.inference import inputs
-from zoo.inference.inputs import InputError, Inputs
+from zoo.inference.inputs import Inputs
 from zoo.inference.settings import SETTINGS
 from zoo.quiet import quiet
 from zoo.recipe.compose import compose
@@ -134,7 +133,7 @@ def find(arguments: Mapping[str, str], data: "DataModule", task: "Task") -> Inpu
         for item in found.items if "questions" in arguments else ():
             data.require(item.settings)
             require_question(task, data.question_from(item.settings))
-    except (DataError, SettingError, InputError) as error:
+    except UserError as error:
         fail([str(error)])
     return found
 

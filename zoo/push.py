@@ -14,14 +14,10 @@ login` or $HF_TOKEN.
 
 import re
 import sys
-import tempfile
-from pathlib import Path
 
-from zoo.adapter import places, sharing
-from zoo.catalog import card
-from zoo.catalog.push import Upload, file_list, send, uploads
+from zoo.adapter import places
+from zoo.catalog.push import IDENTIFIER, PushError, Upload, file_list, prepared, repository, send
 from zoo.command_line import fail, parse_arguments, user_errors
-from zoo.errors import UserError
 
 
 def shown(content: list[Upload]) -> str:
@@ -48,12 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     repo, private = repo.removeprefix("hf://"), named.get("private") != "false"
     with user_errors():
         folder = places.find_adapter(named["adapter"])
-        with tempfile.TemporaryDirectory() as scratch:
-            shared = sharing.copy_for_sharing(folder, Path(scratch) / folder.name, card=card.for_adapter)
-            try:
-                content = uploads(shared, named.get("benchmark", ""))
-            except UserError as error:
-                raise type(error)(str(error).replace(str(shared), str(folder))) from None
+        content = prepared(folder, named.get("benchmark", ""))
         message = named.get("message") or f"Add {repo.rpartition('/')[2]}"
         print(f"hf://{repo}: {'private' if private else 'public'} if it is new; commit message {message!r}")
         print(file_list(content))
@@ -67,13 +58,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _mistakes(named: dict[str, str], repo: str) -> list[str]:
-    identifier = r"[\w.\-]+/[\w.\-]+"
     problems = [] if named.get("adapter") else ["what to push? The name of an adapter, or its directory"]
-    if not re.fullmatch(f"hf://{identifier}", repo):
-        problems.append(f"{repo!r}: where to? Expected hf://USER/REPO" if repo else "where to? Add hf://USER/REPO")
+    try:
+        repository(repo)
+    except PushError as error:
+        problems.append(str(error))
     if named.get("private", "true") not in ("true", "false"):
         problems.append(f"private={named['private']}: expected true or false")
-    if not re.fullmatch(identifier, named.get("benchmark", "a/b")):
+    if not re.fullmatch(IDENTIFIER, named.get("benchmark", "a/b")):
         problems.append(f"benchmark={named['benchmark']}: expected OWNER/NAME of a data set of the hub")
     return problems
 

@@ -10,13 +10,13 @@ the longer training from the reached epoch on, and may rise again, so the result
 length. Results of the shorter training move to `earlier/`.
 """
 
-import os
 import sys
+import types
 from pathlib import Path
+from typing import Any
 
 from zoo.adapter.places import recipe_name
 from zoo.command_line import parse_recipe_command, user_errors
-from zoo.errors import UserError
 from zoo.recipe.compose import RecipeError, compose
 from zoo.recipe.request import Request
 from zoo.records import run_places
@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     with user_errors():
         config = compose(request.recipe, request.overrides, smoke=request.smoke)
         resume, test = (_flag(request, "resume", "false"), _flag(request, "test", "true"))
-        run_dir, made = _run_folder(request, name, resume=resume)
+        runs, into = Path(request.extra.get("runs", "runs")), request.extra.get("into")
+        run_dir, made = run_places.run_folder(name, runs, into, resume=resume)
         with run_places.not_left_empty(made):
             from zoo.training.fit import train
 
@@ -60,29 +61,17 @@ def _flag(request: Request, key: str, default: str) -> bool:
     return supplied == "true"
 
 
-def _run_folder(request: Request, name: str, *, resume: bool) -> tuple[Path, list[Path]]:
-    """A run folder, passed to the processes that a strategy starts, and the folders made for it, inner first."""
-    root, into, made = Path(request.extra.get("runs", "runs")), request.extra.get("into"), list[Path]()
-    try:
-        shared = run_places.shared_folder()
-    except FileNotFoundError as error:
-        raise RecipeError([str(error)]) from None
-    if shared or into:
-        folder = shared or Path(str(into))
-        made = [place for place in (folder, *folder.parents) if not place.exists()]
-        if not resume:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(f"{error.filename or folder}: {error.strerror}; a run needs a folder") from None
-    elif resume:
-        folder = run_places.latest_run(root, name)
-    else:
-        folder = run_places.new_run(root, name)
-        made = [folder, folder.parent, folder.parent.parent]
-    os.environ[run_places.FOLDER] = str(folder)
-    return folder, made
+class _Called(types.ModuleType):
+    """So that `zoo.train(...)` trains, too, once something has imported this module, which then stands in its place."""
 
+    def __call__(self, *words: Any, **changes: Any) -> Any:
+        """See `zoo.api.training.train`."""
+        from zoo.api.training import train
+
+        return train(*words, **changes)
+
+
+sys.modules[__name__].__class__ = _Called
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -187,7 +187,7 @@ def _reading(source: Path | bytes, where: str) -> Iterator[tuple[str, str]]:
     kind = kind_of(start, name)
     try:
         yield kind, name
-    except (DataError, UserError):
+    except UserError:
         raise
     except Exception as error:  # of a decoder; rasterio says only "see previous exception"
         why = error.__cause__ if isinstance(error.__cause__, Exception) else error

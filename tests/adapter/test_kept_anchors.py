@@ -108,7 +108,7 @@ def test_a_fresh_process_predicts_without_loading_a_language_model() -> None:
         "import sys; sys.path[:0] = ['tests/adapter', 'tests/helpers']\n"
         "import torch, zoo; from test_kept_anchors import clip\n"
         "for name in ('zoo.backbones.minilm', 'transformers'): sys.modules.pop(name, None)\n"
-        f"pairing = zoo.load('{SHIPPED}')\n"
+        f"pairing = zoo.load('{SHIPPED}').pairing\n"
         "with torch.no_grad(): pairing.predict(pairing.batch([clip()]))\n"
         "assert 'zoo.backbones.minilm' not in sys.modules\n"
         "assert not [name for name in sys.modules if name.startswith('transformers.models.bert')]\n"

@@ -392,8 +392,8 @@ def test_the_listed_adapters_are_typed_entries() -> None:
 
 
 def test_a_loaded_adapter_answers_by_name_and_by_path() -> None:
-    by_name = zoo.load("mantis-furniture")
-    by_path = zoo.load(places.bundled()["mantis-furniture"])
+    by_name = zoo.load("mantis-furniture").pairing
+    by_path = zoo.load(places.bundled()["mantis-furniture"]).pairing
     assert not any(module.training for module in by_name.modules())
     points = np.random.default_rng(0).normal(size=(600, 3)).astype(np.float32)
     batch = by_name.batch([Cloud("one", points, {})])

@@ -45,9 +45,8 @@ def run(command: str, *argv: str, hub: FakeHub, home: Path, token: str = "secret
     setting |= {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "ZOO_CACHE": str(home / "zoo")}
     setting |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "no_proxy": "127.0.0.1"}
     setting |= {"HF_TOKEN": token} if token else {}
-    return subprocess.run(
-        [sys.executable, "-m", f"zoo.{command}", *argv], capture_output=True, text=True, check=False, env=setting
-    )
+    words = ["-c", *argv] if command == "python" else ["-m", f"zoo.{command}", *argv]
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, env=setting)
 
 
 def test_a_dry_run_lists_every_byte_and_opens_no_connection(
@@ -104,6 +103,21 @@ def test_one_commit_carries_the_adapter_and_pull_brings_it_back(folder: Path, hu
     assert {path.name: path.read_bytes() for path in installed.iterdir()} == files
     assert not any("evil.py" in call or "model.pkl" in call for call in hub.calls if "/resolve/" in call)
     assert not list((tmp_path / "other").rglob("*.p*l*"))
+
+
+def test_python_pushes_and_loads_from_the_hub(folder: Path, hub: FakeHub, tmp_path: Path) -> None:
+    hub.files |= {name: (folder / name).read_bytes() for name in NAMES}
+    script = (
+        f"import zoo; model = zoo.load('hf://me/mine@{COMMIT}'); assert model.name == 'mine'\n"
+        "sent = model.push('hf://me/other', private=False, message='By Python')\n"
+        "assert 'recipe.yaml' in [upload.path for upload in sent]"
+    )
+    done = run("python", script, hub=hub, home=tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    ((header, files),) = hub.commits
+    assert header["summary"] == "By Python"
+    assert files == {name: (folder / name).read_bytes() for name in NAMES}
+    assert hub.created[0]["visibility"] == "public"
 
 
 def test_public_is_said_and_asked_for(folder: Path, hub: FakeHub, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def trained(pairing: Pairing) -> list[torch.nn.Parameter]:
 
 
 def test_the_shipped_adapter_tells_what_pictures_show_and_not_what_a_grey_one_does(real: RSSCN7Questions) -> None:
-    pairing = zoo.load("small_llava-rsscn7")
+    pairing = zoo.load("small_llava-rsscn7").pairing
     test = real.sets["test"]
     rows = [row for row in range(len(test)) if (question := test.question(row)) and question.kind == "open"][::12]
     seen = [test[row] for row in rows]

@@ -46,6 +46,7 @@ FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpo
     {"zoo catalog": ["zoo/catalog/*"]},
     {"zoo training": ["zoo/training/*"], "zoo inference": ["zoo/inference/*"], "zoo search": ["zoo/search/*"]},
     {"zoo interop": ["zoo/interop/*"], "zoo demos": ["zoo/demos/*"]},
+    {"zoo api": ["zoo/api/*"]},
     {"zoo words": ["zoo/command_line.py"]},
     {"zoo commands": ["zoo/*.py"]},
 ]

@@ -191,7 +191,7 @@ def test_lora_reads_ahead_as_well(tmp_path: Path) -> None:
 def test_shipped_adapters_think_the_same_of_answers_with_and_without(
     name: str, blocks: int | None, tmp_path: Path
 ) -> None:
-    model = zoo.load(name)
+    model = zoo.load(name).pairing
     assert (model.method.ahead and model.method.ahead.blocks) == blocks
     (stream,) = model.depths
     rows = batch(model, [0, 1], (112, 112))

@@ -1,17 +1,22 @@
 """Uploads an adapter and its evaluations to a hub."""
 
 import hashlib
+import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from zoo.adapter import install, trust
+from zoo.adapter import install, sharing, trust
 from zoo.adapter.directory import FILES
 from zoo.catalog import card
 from zoo.catalog.card import Card
 from zoo.errors import UserError
+
+IDENTIFIER = r"[\w.\-]+/[\w.\-]+"
+"""OWNER/NAME on the hub."""
 
 
 class PushError(UserError):
@@ -47,6 +52,31 @@ def uploads(folder: Path, benchmark: str = "") -> list[Upload]:
         text = yaml.safe_dump(evaluations(page, benchmark), sort_keys=False, allow_unicode=True)
         found.append(Upload(f".eval_results/{benchmark.rpartition('/')[2]}.yaml", text.encode()))
     return found
+
+
+def prepared(folder: Path, benchmark: str = "") -> list[Upload]:
+    """What is uploaded of an adapter directory: its public parts.
+
+    Raises:
+        UserError: as `uploads`, and of what cannot be made public.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        shared = sharing.copy_for_sharing(folder, Path(scratch) / folder.name, card=card.for_adapter)
+        try:
+            return uploads(shared, benchmark)
+        except UserError as error:
+            raise type(error)(str(error).replace(str(shared), str(folder))) from None
+
+
+def repository(word: str) -> str:
+    """USER/REPO of hf://USER/REPO.
+
+    Raises:
+        PushError: it is none.
+    """
+    if not re.fullmatch(f"hf://{IDENTIFIER}", word):
+        raise PushError(f"{word!r}: where to? Expected hf://USER/REPO" if word else "where to? Add hf://USER/REPO")
+    return word.removeprefix("hf://")
 
 
 def evaluations(page: Card, benchmark: str) -> list[dict[str, Any]]:

@@ -61,7 +61,7 @@ def ask(pairing: Pairing, sample: Any) -> Answer:
     start = time.perf_counter()
     (found,) = predict_batch(pairing, [sample])
     seconds = time.perf_counter() - start
-    return Answer(sample, found.record, _arrays(found.prediction), _arrays(found.observed), seconds)
+    return Answer(sample, found.record, _arrays(found.output), _arrays(found.observed), seconds)
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> Arrays:

@@ -145,7 +145,7 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
             settings = {name: value for name, value in zip(fields, values, strict=True) if value and value.strip()}
             try:
                 shown = answerer.answer(index, path, settings)
-            except (UserError, DataError) as error:
+            except UserError as error:
                 kept = [gr.skip()] * (1 + len(outputs))
                 return [gr.update(value=refusal(error, path), visible=True), gr.update(visible=False), *kept]
             return [gr.update(visible=False), gr.update(visible=True), *shown]

@@ -141,7 +141,7 @@ def read(data: "DataModule", item: Input) -> Read:
     try:
         require_file(item.file)
         sample, notes = data.read(item.path, dict(item.settings))
-    except (DataError, UserError) as error:
+    except UserError as error:
         return Read(item, error=" ".join(str(error).split()))
     except FileNotFoundError:
         return Read(item, error=f"{item.path} does not exist")

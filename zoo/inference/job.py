@@ -20,13 +20,15 @@ from zoo.files import json_text
 from zoo.inference.contents import Content, content
 from zoo.inference.inputs import Input, Inputs, Read, ahead
 from zoo.inference.output import PredictionsFile
-from zoo.inference.predictor import LONGEST, Prediction, predict_batch
+from zoo.inference.predictor import LONGEST, predict_batch
 from zoo.inference.settings import SETTINGS
 from zoo.pairing import Pairing
 from zoo.tasks.language import LanguageTask
+from zoo.tasks.results import Prediction
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
+    from zoo.tasks.base import Task
 
 
 @dataclass
@@ -100,18 +102,8 @@ class Run:
         for note in notes:
             self.notes.setdefault(note, []).append(one.item.id)
         if self.pictures is not None:
-            self._draw(prediction, picture_of(one.item, self.pictures))
+            draw(prediction, picture_of(one.item, self.pictures), self.data, self.pairing.task)
         return prediction.record | ({"notes": notes} if notes else {})
-
-    def _draw(self, prediction: Prediction, path: Path) -> None:
-        from zoo.report.run import One
-        from zoo.report.run_pictures import picture
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}")
-        values, observed = _arrays(prediction.prediction), _arrays(prediction.observed)
-        picture(part, One(prediction.sample, prediction.record, values, observed, self.data, self.pairing.task))
-        part.replace(path)
 
     def _write(self, records: Sequence[dict[str, Any]]) -> None:
         if self.answers:
@@ -123,6 +115,18 @@ class Run:
     def say(self, line: str) -> None:
         """A line on standard error, above the bar."""
         self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def draw(prediction: Prediction, path: Path, data: "DataModule", task: "Task") -> None:
+    """Write a PNG of a prediction."""
+    from zoo.report.run import One
+    from zoo.report.run_pictures import picture
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}")
+    values, observed = _arrays(prediction.output), _arrays(prediction.observed)
+    picture(part, One(prediction.sample, prediction.record, values, observed, data, task))
+    part.replace(path)
 
 
 def picture_of(item: Input, folder: Path) -> Path:

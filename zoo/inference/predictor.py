@@ -1,11 +1,9 @@
 """Predict a batch of decoded samples, with the tensors behind each prediction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from zoo.batch import Clip, Question
 from zoo.errors import SettingError
@@ -13,29 +11,13 @@ from zoo.methods import ground
 from zoo.ops.familiarity import UNLIKE
 from zoo.pairing import Pairing
 from zoo.tasks.language import LanguageTask
+from zoo.tasks.results import Prediction
 
 if TYPE_CHECKING:
     from zoo.tasks.base import Task
 
 LONGEST = 240
 """Longest file name in bytes that leaves room for the suffix of a temporary one."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A sample and its prediction.
-
-    Attributes:
-        sample: the prepared sample.
-        record: `id` and the prediction in plain values.
-        prediction: the task's decoded output, without the batch dimension.
-        observed: the method's diagnostics, one row a segment.
-    """
-
-    sample: Any
-    record: dict[str, Any]
-    prediction: dict[str, Tensor]
-    observed: dict[str, Tensor]
 
 
 def predict_batch(pairing: Pairing, samples: Sequence[Any]) -> list[Prediction]:
@@ -55,12 +37,12 @@ def predict_batch(pairing: Pairing, samples: Sequence[Any]) -> list[Prediction]:
     observed = pairing.method.observations()
     predictions = []
     for row, (sample, question) in enumerate(zip(samples, questions, strict=True)):
-        prediction = {name: value[row] for name, value in output.items()}
+        decoded = {name: value[row] for name, value in output.items()}
         own = {name: value.unflatten(0, (len(samples), -1))[row] for name, value in observed.items()}
         place = {"start": round(sample.start, 6), "end": round(sample.end, 6)} if isinstance(sample, Clip) else {}
-        record = {"id": sample.id, **place, **pairing.task.answer(prediction)}
+        record = {"id": sample.id, **place, **pairing.task.answer(decoded)}
         if isinstance(pairing.task, LanguageTask) and question is not None:
-            record |= pairing.task.remarks(prediction, question)
+            record |= pairing.task.remarks(decoded, question)
         record |= ground.remarks(pairing, sample, own)
         notes = [*ground.unseen(pairing, sample), *pairing.caveats]
         if pairing.unlike is not None:
@@ -68,7 +50,7 @@ def predict_batch(pairing: Pairing, samples: Sequence[Any]) -> list[Prediction]:
             notes += _foreign(record)
         record |= {"notes": notes} if notes else {}
         record |= {"forced": pairing.forced} if pairing.forced else {}
-        predictions.append(Prediction(sample, record, prediction, own))
+        predictions.append(pairing.task.result(record, sample, decoded, own, getattr(pairing.task, "names", ())))
     return predictions
 
 

@@ -1,4 +1,19 @@
 """Names of the settings that a user may give beside an input; imports no torch."""
 
+from collections.abc import Mapping
+from typing import Any
+
 MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch")
 SETTINGS = (*MEDIA, *PICTURES, "category", "up", "question", "choices")
+
+JOINED = {"choices": "|", "stretch": "..", "bands": ","}
+"""Between the parts of a setting that Python may give as a list."""
+
+
+def as_text(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Python values as the command line has them: `choices=["one", "two"]` is `one|two`, `stretch=(0, 3000)` is
+    `0..3000`."""
+    return {
+        name: JOINED.get(name, ",").join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        for name, value in settings.items()
+    }

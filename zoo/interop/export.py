@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from data_modules.errors import DataError
 from zoo.adapter import public
 from zoo.adapter.public import Public
 from zoo.batch import Batch
@@ -224,7 +223,7 @@ def samples_for(config: DictConfig, words: dict[str, str]) -> tuple[list[Any], s
         return [sample], Path(file).name
     try:
         data = build_data(config, "test")
-    except (DataError, UserError) as error:
+    except UserError as error:
         raise ExportError(f"{error}; or compare on a sample of your own: input=FILE") from None
     test = data.sets["test"]
     return [test[i] for i in range(min(len(test), max(SIZES)))], f"{data.name} test"

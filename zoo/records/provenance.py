@@ -1,11 +1,13 @@
 """The run folder `runs/<recipe>/<time>/` and its manifest: what ran, on what, from which code and data."""
 
+import contextlib
 import datetime
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,22 @@ def manifest(**facts: Any) -> dict[str, Any]:
     }
 
 
+_standing_for: ContextVar[list[str] | None] = ContextVar("command that a call in Python does the same as", default=None)
+
+
+@contextlib.contextmanager
+def standing_for(words: list[str]) -> Iterator[None]:
+    """What happens inside is recorded as this command, which does the same; module and words."""
+    token = _standing_for.set(words)
+    try:
+        yield
+    finally:
+        _standing_for.reset(token)
+
+
 def command() -> list[str]:
     """The running command as a user would type it."""
+    if (words := _standing_for.get()) is not None:
+        return words
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return [spec.name if spec else Path(sys.argv[0]).name, *sys.argv[1:]]

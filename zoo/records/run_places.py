@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from zoo.errors import UserError
 from zoo.recipe.compose import RecipeError
 from zoo.records.run_folder import RECORD
 
@@ -49,6 +50,41 @@ def latest_run(root: Path, name: str) -> Path:
     if not runs:
         raise RecipeError([f"resume=true: there is no run below {root / name}"])
     return runs[-1]
+
+
+def run_folder(name: str, runs: Path, into: str | Path | None, *, resume: bool) -> tuple[Path, list[Path]]:
+    """A run folder, passed to the processes that a strategy starts, and the folders made for it, inner first.
+
+    Args:
+        name: of the recipe.
+        runs: where new run folders go.
+        into: a folder to use instead.
+        resume: take the newest run of the recipe, or the one in `into`.
+
+    Raises:
+        RecipeError: there is none to go on with, or a launcher's processes have none in common.
+        UserError: it cannot be made.
+    """
+    made: list[Path] = []
+    try:
+        shared = shared_folder()
+    except FileNotFoundError as error:
+        raise RecipeError([str(error)]) from None
+    if shared or into:
+        folder = shared or Path(str(into))
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
+        if not resume:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"{error.filename or folder}: {error.strerror}; a run needs a folder") from None
+    elif resume:
+        folder = latest_run(runs, name)
+    else:
+        folder = new_run(runs, name)
+        made = [folder, folder.parent, folder.parent.parent]
+    os.environ[FOLDER] = str(folder)
+    return folder, made
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from zoo.batch import Batch
 from zoo.metrics.bootstrap import mean_interval
+from zoo.tasks.results import Prediction
 
 
 class Task(nn.Module):
@@ -24,6 +25,7 @@ class Task(nn.Module):
         least_batch: samples that a training batch must have.
         pictures: that its runs want, by their names in `PICTURES` of `zoo/report/kinds/`: "confusion" for one class a
             sample, "examples" for samples beside its `words`. () wants none; with None a run says that it has none.
+        result: class of its predictions in Python.
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
@@ -33,6 +35,7 @@ class Task(nn.Module):
     conditions: tuple[str, ...] = ()
     least_batch: int = 1
     pictures: tuple[str, ...] | None = None
+    result: type[Prediction] = Prediction
     version: int = 1
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:

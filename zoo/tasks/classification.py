@@ -16,6 +16,7 @@ from zoo.batch import Batch
 from zoo.metrics.classification import accuracies
 from zoo.ops.batch_norm import BatchNorm1d
 from zoo.tasks.base import Head, Task
+from zoo.tasks.results import Label
 
 
 class Classification(Task):
@@ -31,6 +32,7 @@ class Classification(Task):
     """
 
     kind = "classification"
+    result = Label
     pictures = ("confusion", "examples")
 
     def __init__(

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from zoo.batch import Batch
 from zoo.metrics.ave import EventLocalizationMetrics, balanced_accuracy, trivial_baselines
 from zoo.tasks.base import Head, Task
+from zoo.tasks.results import Segments
 
 
 class EventLocalization(Task):
@@ -30,6 +31,7 @@ class EventLocalization(Task):
 
     kind = "audio-visual-event-localization"
     pictures = ("segments",)
+    result = Segments
 
     def __init__(
         self,

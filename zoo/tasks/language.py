@@ -10,6 +10,7 @@ from zoo.backbones.vision_language import decode
 from zoo.batch import Batch, Question
 from zoo.errors import SettingError
 from zoo.tasks.base import Task
+from zoo.tasks.results import Text
 
 
 class LanguageTask(Task):
@@ -22,6 +23,8 @@ class LanguageTask(Task):
     Args:
         max_new_tokens: at which a written answer is cut off.
     """
+
+    result = Text
 
     def __init__(self, *, max_new_tokens: Annotated[int, ">= 1"] = 8) -> None:
         super().__init__()

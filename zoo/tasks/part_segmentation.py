@@ -18,6 +18,7 @@ from zoo.metrics.part_segmentation import mean_ious, shape_iou
 from zoo.ops.batch_norm import BatchNorm1d
 from zoo.ops.points import interpolate
 from zoo.tasks.base import Task
+from zoo.tasks.results import Parts
 
 STREAM = "points"
 
@@ -41,6 +42,7 @@ class PartSegmentation(Task):
     monitor = "instance_miou"
     conditions = ("category", "points")
     pictures = ("parts",)
+    result = Parts
 
     def __init__(
         self,

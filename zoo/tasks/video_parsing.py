@@ -17,6 +17,7 @@ from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.metrics.llp import KINDS, LEVELS, VideoParsingMetrics, scores, trivial_baselines
 from zoo.tasks.base import Task
+from zoo.tasks.results import Streams
 
 STREAMS = ("audio", "vision")
 
@@ -37,6 +38,7 @@ class VideoParsing(Task):
     monitor = "segment/Type@AV"
     unit = "percent"
     pictures = ("modalities",)
+    result = Streams
 
     def __init__(
         self, *, hidden: Annotated[int, ">= 1"] = 512, threshold: float = 0.5, visual_smoothing: float = 0.9

@@ -17,7 +17,10 @@ from zoo.adapter.directory import AdapterError
 from zoo.files import file_hash
 from zoo.pairing import Pairing
 from zoo.predictions import Predictions
+from zoo.recipe import schema
+from zoo.recipe.schema import TARGET
 from zoo.records import provenance
+from zoo.records.verdict import verdict
 from zoo.training.breakdown import branches, breakdown
 from zoo.training.build import build_data, build_loaders
 from zoo.training.loaders import Loaders
@@ -87,8 +90,11 @@ def described(data: "DataModule") -> dict[str, Any]:
 
 
 def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool = True) -> dict[str, Any]:
-    """Measure a loaded adapter on the test split of `config.data`; with a manifest, as in training."""
+    """Measure a loaded adapter on the test split of `config.data`; with a manifest, as in training, and the verdict on
+    whether its card's number is reproduced."""
     start = time.perf_counter()
+    if config.data.get("classes") is None and "classes" in schema.signature(config.data[TARGET]):
+        config.data.classes = pairing.classes  # own files may lack some, and must have no other
     data = build_data(config, "test")
     if list(data.classes) != pairing.classes:
         raise AdapterError(
@@ -96,18 +102,17 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
             f"{len(data.classes)} ({', '.join(data.classes[:4])}, ...): they must be the same, in the same order"
         )
     measured, _ = measure(build_loaders(config, data, pairing), single_trainer("auto"), probed=probed)
-    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["manifest"]
+    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     manifest = provenance.manifest(
-        recipe=stored["recipe"],
-        seed=stored["seed"],
-        selected_on=stored["selected_on"],
+        **{key: stored["manifest"][key] for key in ("recipe", "seed", "selected_on")},
         seconds=round(time.perf_counter() - start, 1),
         adapter=file_hash(folder / "adapter.safetensors"),
         data=described(data),
         backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
         **({"features": pairing.cache.origins()} if pairing.cache else {}),
     )
-    return measured | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
+    result = measured | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
+    return result | {"verdict": verdict(result, stored)}
 
 
 def single_trainer(accelerator: str) -> L.Trainer:

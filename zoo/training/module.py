@@ -88,10 +88,9 @@ class TrainingModule(L.LightningModule):
         Raises:
             NonFiniteLossError: naming the batch's samples.
         """
-        method, task = self.pairing.method, self.pairing.task
-        terms = task.loss(self.pairing(batch), batch)
-        loss = torch.stack([term.mean() for term in terms.values()]).sum()
-        for name, value in method.losses(lambda features: task.logits(features, batch)).items():
+        terms = self.pairing.losses(batch)
+        loss = terms.pop("task")
+        for name, value in terms.items():
             loss = loss + value
             self._log_mean(f"train/{name}", value, batch)
         if not torch.isfinite(loss):

@@ -1,0 +1,36 @@
+"""What `docs/python.md` shows runs as it stands there, each block in an interpreter of its own."""
+
+import re
+from pathlib import Path
+
+import forked
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+
+PLACED = {"pretrained=True": "pretrained=False"}
+"""What needs the hub, and what stands in its place."""
+
+
+def blocks() -> dict[str, str]:
+    """The blocks of Python, by number and the heading that they stand under."""
+    found: dict[str, str] = {}
+    for section in re.split(r"\n## ", PAGE.read_text(encoding="utf-8"))[1:]:
+        title = section.partition("\n")[0]
+        for code in re.findall(r"```python\n(.*?)```", section, re.S):
+            found[f"{len(found) + 1} {title}"] = code
+    return found
+
+
+@pytest.mark.parametrize("name", blocks())
+def test_a_block_runs(name: str, tmp_path: Path) -> None:
+    code = blocks()[name]
+    for shown, placed in PLACED.items():
+        code = code.replace(shown, placed)
+    (tmp_path / "probe_block.py").write_text(code, encoding="utf-8")
+    done = forked.command("probe_block", [], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_there_are_ten_and_more() -> None:
+    assert len(blocks()) >= 10
