@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from zoo.api.model import Model
+    from zoo.api.model import Model as Model
     from zoo.api.training import TrainedRun
     from zoo.batch import Clip as Clip
     from zoo.batch import Cloud as Cloud
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from zoo.catalog.entries import Entry
     from zoo.pairing import Pairing as Pairing
 
-LATER = {"Pairing": "zoo.pairing", **dict.fromkeys(("Clip", "Cloud", "Picture", "Question"), "zoo.batch")}
+LATER = {
+    "Model": "zoo.api.model",
+    "Pairing": "zoo.pairing",
+    **dict.fromkeys(("Clip", "Cloud", "Picture", "Question"), "zoo.batch"),
+}
 """Names that are imported once they are asked for, as torch takes seconds."""
 
 

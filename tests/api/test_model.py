@@ -191,6 +191,25 @@ def test_changes_become_words() -> None:
 
 def test_what_there_is_is_listed_without_torch() -> None:
     assert {entry.name for entry in zoo.list_recipes()} >= {"tb_ava", "mantis", "scale_earth"}
+    (entry,) = (entry for entry in zoo.list_adapters() if entry.name == "mantis-dales")
+    assert repr(entry).startswith("<adapter mantis-dales: Mantis on small Mamba3D (shipped), classification")
     assert "Pairing" in dir(zoo)
     with pytest.raises(AttributeError, match="has no attribute 'pairing_of'"):
         _ = zoo.pairing_of
+
+
+def test_own_files_are_measured_and_the_preparation_stays_the_adapters(tmp_path: Path) -> None:
+    from data_modules.examples import main as made
+
+    assert made(["clouds", str(tmp_path / "own")]) == 0
+    model = zoo.load("mantis-furniture")
+    before = model.predict(SCAN)
+    result = model.evaluate(tmp_path / "own")
+    assert result["n"] > 5
+    assert 0 <= result["metrics"]["accuracy"] <= 1
+    assert result["manifest"]["command"].startswith("python -m zoo.evaluate adapter=")
+    assert model.predict(SCAN).record == before.record
+    with pytest.raises(UserError, match="nowhere"):
+        model.evaluate(tmp_path / "nowhere")
+    with pytest.raises(RecipeError, match=r"data\.rooot"):
+        model.evaluate(tmp_path / "own", rooot=3)

@@ -180,7 +180,7 @@ class Model:
         from zoo.training.measure import evaluate
 
         own = ["data=folder", *overrides({"data.root": str(data)})] if data is not None else []
-        changed = [*own, *overrides({"data": settings})]
+        changed = [*own, *overrides({f"data.{key}": value for key, value in settings.items()})]
         config = compose(str(self.folder / "recipe.yaml"), changed)
         data_roots.require(config.data)
         prepare = self.pairing.prepare

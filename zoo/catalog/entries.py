@@ -66,7 +66,7 @@ class Licences:
     data: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entry:
     """A recipe or an adapter.
 
@@ -117,6 +117,12 @@ class Entry:
     def __post_init__(self) -> None:
         status = STATUSES[0] if self.measured else STATUSES[1] if self.own_reported() else STATUSES[2]
         object.__setattr__(self, "status", status)
+
+    def __repr__(self) -> str:
+        """One line; `facts()` has all."""
+        measured = f"{self.measured.metric} {self.measured.value:.2f} %" if self.measured else self.status
+        what = f"{self.method} on {', '.join(self.backbones)}, {self.task}, {self.data}"
+        return f"<{self.kind} {self.name}: {what}; {measured}>"
 
     def facts(self) -> dict[str, Any]:
         """Plain values, for JSON."""
