@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from zoo.adapter import directory, install
+from zoo.api.facts import facts
 from zoo.catalog import push as catalog_push
 from zoo.catalog.push import Upload
 from zoo.errors import SettingError, UserError
@@ -20,7 +21,7 @@ from zoo.inference import given
 from zoo.inference.inputs import Read
 from zoo.inference.predictor import predict_batch
 from zoo.inference.settings import as_text
-from zoo.pairing import Pairing, count_parameters
+from zoo.pairing import Pairing
 from zoo.recipe import data_roots
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
@@ -281,26 +282,9 @@ class Model:
 
     # --- notebooks --------------------------------------------------------------------------------------------------
 
-    def _facts(self) -> dict[str, str]:
-        trained, total = count_parameters(self.pairing)
-        manifest, monitor = self.metrics["manifest"], self.metrics["monitor"]
-        value, shown = self.metrics["metrics"][monitor], self.classes[:8]
-        percent = value * (100 if self.metrics["unit"] == "fraction" else 1)
-        return {
-            "method": type(self.pairing.method).__name__,
-            "backbones": ", ".join(f"{n}: {type(b).__name__}" for n, b in self.pairing.backbones.items()),
-            "task": self.pairing.task.kind,
-            "classes": f"{len(self.classes)}: {', '.join(shown)}{', ...' if len(self.classes) > len(shown) else ''}",
-            "parameters": f"{trained:,} trained of {total:,}",
-            "measured": f"{monitor} {percent:.2f} % on {manifest['data']['name']} test (n = {self.metrics['n']})"
-            + (", a synthetic set" if manifest["data"]["synthetic"] else ""),
-            "settings": ", ".join(self.settings),
-        }
-
     def __repr__(self) -> str:
-        lines = "\n".join(f"  {key:11}{value}" for key, value in self._facts().items() if value)
+        lines = "\n".join(f"  {key:11}{value}" for key, value in facts(self).items())
         return f"zoo.Model {self.name}\n{lines}"
 
     def _repr_html_(self) -> str:
-        facts = {key: value for key, value in self._facts().items() if value}
-        return f"<b>{escape(self.name)}</b>{html_table(facts)}"
+        return f"<b>{escape(self.name)}</b>{html_table(facts(self))}"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.errors import DataError
+from data_modules.readers.raster import MOST_WHOLE
 
 KEYS = ("frames", "fps", "audio", "sample_rate")
 """Of a clip in memory."""
@@ -80,6 +81,8 @@ def _cloud(value: Any, stem: Path) -> Path:
 def _picture(value: Any, stem: Path) -> Path:
     pillow = sys.modules.get("PIL.Image")
     if pillow is not None and isinstance(value, pillow.Image):
+        if value.mode == "RGB" and not value.getexif():
+            return _picture(np.asarray(value), stem)
         # A palette, transparency, 16 bits and the camera's orientation are kept; CMYK is what PNG has not.
         path = stem.with_suffix(".tif" if value.mode in ("CMYK", "F", "I") else ".png")
         value.save(path, **({"exif": exif} if (exif := value.getexif()) and path.suffix == ".png" else {}))
@@ -95,8 +98,9 @@ def _picture(value: Any, stem: Path) -> Path:
         )
     elif bands.dtype.itemsize == 8 or bands.dtype.kind == "i":
         bands = _narrowed(bands, stem)
-    path = stem.with_suffix(".tif")
-    _write_tiff(bands, path)
+    plain = bands.dtype == np.uint8 and len(bands) == 3 and bands[0].size <= MOST_WHOLE
+    path = stem.with_suffix(".bmp" if plain else ".tif")
+    (_write_bmp if plain else _write_tiff)(bands, path)
     return path
 
 
@@ -124,6 +128,13 @@ def _narrowed(bands: Values, stem: Path) -> Values:
     return bands.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)
 
 
+def _write_bmp(bands: Values, path: Path) -> None:
+    """Red, green and blue, which Pillow alone reads."""
+    from PIL import Image
+
+    Image.fromarray(np.ascontiguousarray(np.moveaxis(bands, 0, 2))).save(path)
+
+
 def _write_tiff(bands: Values, path: Path) -> None:
     import warnings
 
@@ -132,12 +143,11 @@ def _write_tiff(bands: Values, path: Path) -> None:
 
     count, height, width = bands.shape
     # GDAL would take any third band for blue.
-    colours = {"photometric": "RGB"} if count in (3, 4) and bands.dtype == np.uint8 else {"photometric": "MINISBLACK"}
+    colours = "RGB" if count in (3, 4) and bands.dtype == np.uint8 else "MINISBLACK"
+    settings = {"height": height, "width": width, "count": count, "dtype": bands.dtype, "photometric": colours}
     with (
         warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
-        rasterio.open(
-            path, "w", driver="GTiff", height=height, width=width, count=count, dtype=bands.dtype, **colours
-        ) as file,
+        rasterio.open(path, "w", driver="GTiff", **settings) as file,
     ):
         file.write(bands)
 
