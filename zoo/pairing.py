@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.base import Backbone, TextEncoder
+from zoo.backbones.of import backbone_of
 from zoo.backbones.read_ahead import read_ahead
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch, GroundScale, stack
@@ -33,7 +34,7 @@ class Pairing(nn.Module):
     """Frozen backbones, a method and a task: what predicts. `zoo.training.module.TrainingModule` trains one.
 
     Args:
-        backbones: frozen encoders by stream.
+        backbones: frozen encoders by stream; models of timm and `timm:NAME` become such (`zoo.backbones.of`).
         method: attached here, to these backbones and classes.
         task: attached here, to the method's features.
         classes: K class names, in label order, without background.
@@ -43,7 +44,7 @@ class Pairing(nn.Module):
 
     def __init__(
         self,
-        backbones: Mapping[str, Backbone],
+        backbones: Mapping[str, Backbone | nn.Module | str],
         method: Method,
         task: Task,
         *,
@@ -52,9 +53,10 @@ class Pairing(nn.Module):
         cache: PrefixCache | None = None,
     ) -> None:
         super().__init__()
-        attach(method, backbones, text=text, classes=classes)
+        encoders = {name: backbone_of(thing, where=f"backbones.{name}") for name, thing in backbones.items()}
+        attach(method, encoders, text=text, classes=classes)
         task.attach(method.feature_dims, classes)
-        self.backbones = cast(Mapping[str, Backbone], nn.ModuleDict(dict(backbones)))
+        self.backbones = cast(Mapping[str, Backbone], nn.ModuleDict(encoders))
         self.method, self.task = method, task
         self.classes = list(classes)
         self.cache = cache
@@ -67,7 +69,7 @@ class Pairing(nn.Module):
             for name in self.state_dict()
             if (name in parameters and parameters[name].requires_grad) or name in moving
         ]
-        self.fingerprints = {name: backbone.fingerprint for name, backbone in backbones.items()}
+        self.fingerprints = {name: encoder.fingerprint for name, encoder in encoders.items()}
         if text is not None:
             self.fingerprints["text"] = text.fingerprint
         self.ground = GroundScale()

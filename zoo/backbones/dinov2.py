@@ -99,7 +99,7 @@ def _stored(source: str) -> dict[str, Tensor]:
         WeightsError: they cannot be had.
     """
     if weights.parse(source).kind == "timm":
-        from zoo.backbones.timm_vit import stored  # timm fetches its own weights
+        from zoo.backbones.timm_models import stored  # timm fetches its own weights
 
         return stored(source)
     path = weights.resolve(source)

@@ -87,6 +87,9 @@ ORIGINS = {
         "https://ai.meta.com/resources/models-and-libraries/dinov3-license/",
         "model.safetensors of timm/vit_large_patch16_dinov3.sat493m on the hub (Meta's own copies are gated)",
     ),
+    "convnext_atto.d2_in1k": Origin(
+        "ConvNeXt-Atto (ImageNet-1k)", "Apache-2.0", "https://huggingface.co/timm/convnext_atto.d2_in1k", megabytes=15
+    ),
     "vit_large_patch14_dinov2.lvd142m": Origin("DINOv2-L", "Apache-2.0"),
     "ViT-B-16:laion2b_s34b_b88k": Origin("CLIP ViT-B/16 (LAION)", "MIT"),
 }

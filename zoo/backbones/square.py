@@ -55,13 +55,16 @@ def unseen(height: int, width: int, size: int) -> list[str]:
     return notes
 
 
-def square(frames: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """[T, 3, H, W] in [0, 1] -> [T, 3, size, size], resized, centre-cropped, normalised."""
+def square(
+    frames: Tensor, size: int, mean: Sequence[float], std: Sequence[float], *, interpolation: str = "bilinear"
+) -> Tensor:
+    """[T, 3, H, W] in [0, 1] -> [T, 3, size, size], resized (bilinear or bicubic), centre-cropped, normalised."""
     height, width = frames.shape[-2:]
     scale = size / min(height, width)
     shape = (max(size, round(height * scale)), max(size, round(width * scale)))
     if shape != (height, width):
-        frames = F.interpolate(frames, shape, mode="bilinear", antialias=True, align_corners=False)
+        frames = F.interpolate(frames, shape, mode=interpolation, antialias=True, align_corners=False)
+        frames = frames.clamp(0, 1) if interpolation == "bicubic" else frames  # which swings over at edges
     top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
     frames = frames[..., top : top + size, left : left + size]
     return (frames - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)

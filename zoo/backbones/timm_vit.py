@@ -1,17 +1,17 @@
 """Vision transformers of timm behind the stepwise interface: plain ViT, stock DINOv2, DINOv3 with rotary positions."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import timm
 from torch import Tensor, nn
 
-from zoo.backbones import vit, weights
+from zoo.backbones import timm_models, vit, weights
 from zoo.backbones.base import Bound, fingerprint
 from zoo.backbones.draws import initialising
 from zoo.backbones.square import IMAGENET_MEAN, IMAGENET_STD, SquareBackbone, square
-from zoo.backbones.weights import WeightsError
 from zoo.batch import Framed, tensor_of
+from zoo.errors import SettingError
 
 
 class TimmViT(SquareBackbone):
@@ -32,12 +32,13 @@ class TimmViT(SquareBackbone):
         self, *, model: str, source: str, image_size: int = 224, blocks: Annotated[int, ">= 1"] | None = None
     ) -> None:
         super().__init__()
+        self.named(model, source)
         parsed = weights.parse(source)
         with initialising(source, model):
             name = parsed.name if parsed.kind == "timm" else model
-            self.net = timm.create_model(name, num_classes=0, img_size=image_size)
+            self.net: Any = _plain(name, image_size)
         if parsed.kind != "random":
-            vit.load(self.net, stored(source), source=source)
+            vit.load(self.net, timm_models.stored(source), source=source)
         vit.whole_patches(image_size, int(self.net.patch_embed.patch_size[0]))
         vit.cut(self.net, blocks)
         self.image_size = image_size
@@ -46,6 +47,18 @@ class TimmViT(SquareBackbone):
         self.dims = (self.net.embed_dim,) * (len(self.net.blocks) + 1)
         self.fingerprint = fingerprint(self.net, {"image_size": image_size, "mean": self.mean, "std": self.std})
         self.freeze()
+
+    @staticmethod
+    def named(model: str, source: str) -> None:
+        """Refuse names that timm does not know; neither weights nor data are asked for.
+
+        Raises:
+            SettingError: naming near ones.
+        """
+        timm_models.known(model)
+        parsed = weights.parse(source)
+        if parsed.kind == "timm":
+            timm_models.known(parsed.name)
 
     def transform(self, clip: Framed) -> Tensor:
         """Frames to [T, 3, S, S]: shorter side resized to S (bilinear, antialiased), centre crop, normalised."""
@@ -78,17 +91,19 @@ class TimmViT(SquareBackbone):
         return tokens[:, self.net.num_prefix_tokens :].mean(1)
 
 
-def stored(source: str) -> dict[str, Tensor]:
-    """Tensors in timm's names, of a timm model at the size that it was trained at, or of a file.
+def _plain(name: str, image_size: int) -> Any:
+    """timm's network, with weights yet to come.
 
     Raises:
-        WeightsError: they cannot be had.
+        SettingError: it is no plain vision transformer.
     """
-    if weights.parse(source).kind != "timm":
-        return weights.load_state_dict(weights.resolve(source))
+    other = (
+        f"model = {name!r} is no plain vision transformer: `_target_: zoo.backbones.timm_encoder.TimmEncoder` takes it"
+    )
     try:
-        published = timm.create_model(weights.parse(source).name, pretrained=True, num_classes=0)
-    except OSError as error:
-        raise WeightsError(f"{source}: the hub cannot be reached and nothing is cached: {error}") from error
-    state: dict[str, Tensor] = published.state_dict()
-    return state
+        net: Any = timm.create_model(name, num_classes=0, img_size=image_size)
+    except TypeError as error:  # of a network that takes pictures of any size
+        raise SettingError(other) from error
+    if not all(hasattr(net, part) for part in ("_pos_embed", "patch_embed", "norm_pre", "blocks", "norm")):
+        raise SettingError(other)
+    return net

@@ -6,6 +6,9 @@ or that would never be called, and keeps the blocks before the first wrapped one
 
 from typing import Annotated, Any
 
+from torch import nn
+
+from zoo.errors import SettingError
 from zoo.methods.base import Backbones, LowRank, Method
 from zoo.methods.sites import ahead, describe, find, first_blocks
 
@@ -39,13 +42,20 @@ class LoRA(Method):
 
         Raises:
             SettingError: a tower without backbone, a suffix that matches no layer (those found are listed), or a layer
-                that would never be called.
+                that would never be called, or that is no plain convolution.
         """
         from peft import LoraConfig, inject_adapter_in_model
 
         super().attach(backbones)
         self.sites = sites = find(backbones, self.targets, self.last)
         self.matched = describe(sites)
+        for site in sites:
+            for path, layer in site.layers.items():
+                if reason := _unlike_its_weight(layer):
+                    raise SettingError(
+                        f"method.targets.{site.target}, block {site.index}: {path} {reason}, so that a low-rank update "
+                        "cannot be merged; choose plain convolutions or linear layers"
+                    )
         for site in sites:
             targets = list(self.targets[site.target])
             config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets, lora_dropout=0.0)
@@ -68,3 +78,13 @@ class LoRA(Method):
             LowRank(layer, layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layer.scaling[NAME])
             for layer in wrapped
         ]
+
+
+def _unlike_its_weight(layer: nn.Module) -> str:
+    """Why an update of what a convolution gives is no low-rank update of its weight; empty where it is one."""
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+        if layer.groups > 1:
+            return f"is a convolution in {layer.groups} groups"
+        if type(layer).forward not in (nn.Conv1d.forward, nn.Conv2d.forward):
+            return f"is a {type(layer).__name__}, which does not take its weight as it is"
+    return ""

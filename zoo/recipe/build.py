@@ -9,10 +9,11 @@ from omegaconf import DictConfig
 
 from zoo.backbones.base import TextEncoder
 from zoo.batch import METRES, GroundScale
+from zoo.errors import SettingError, UserError
 from zoo.methods.ground import measure_in
 from zoo.pairing import Pairing
 from zoo.recipe import schema
-from zoo.recipe.instantiate import instantiate
+from zoo.recipe.instantiate import instantiate, located
 from zoo.recipe.memory import Bounded
 from zoo.recipe.schema import TARGET
 
@@ -47,6 +48,20 @@ def build_pairing(
         )
     measure_in(pairing, of_recipe(config.get("data")) if scale is None else scale)
     return pairing
+
+
+def refuse_unknown(config: DictConfig) -> None:
+    """Refuse models that a backbone's library does not know (its class has `named`); no data, no weight is asked for.
+
+    Raises:
+        SettingError: naming the block.
+    """
+    for stream, block in config.backbones.items():
+        if block is not None and (named := getattr(located(block), "named", None)):
+            try:
+                named(block.model, block.source)
+            except UserError as error:
+                raise SettingError(f"backbones.{stream}: {error}") from error
 
 
 def of_recipe(data: DictConfig | None) -> GroundScale:

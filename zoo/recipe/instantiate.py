@@ -20,8 +20,13 @@ def instantiate(block: Any, *args: Any, **extra: Any) -> Any:
     return _call(values, *args, **extra)
 
 
+def located(block: Any) -> Any:
+    """The class or function that a block names."""
+    module, _, name = block[TARGET].rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
 def _call(values: Any, *args: Any, **extra: Any) -> Any:
-    module, _, name = values[TARGET].rpartition(".")
-    target = getattr(importlib.import_module(module), name)
+    target = located(values)
     nested = {k: _call(v) if isinstance(v, dict) and TARGET in v else v for k, v in values.items() if k != TARGET}
     return target(*args, **nested, **extra)

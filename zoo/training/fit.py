@@ -24,7 +24,7 @@ from zoo.pairing import count_parameters
 from zoo.predictions import Predictions
 from zoo.quiet import quiet
 from zoo.recipe import compose
-from zoo.recipe.build import build_pairing
+from zoo.recipe.build import build_pairing, refuse_unknown
 from zoo.records import provenance, run_folder
 from zoo.records.run_folder import BEST, FITTED, LAST, RunFolder
 from zoo.report import run_pictures
@@ -114,6 +114,7 @@ def prepare(config: DictConfig, run: RunFolder, *, name: str, init: Path | None)
     """
     since = time.perf_counter()
     with _unwinding():
+        refuse_unknown(config)
         data = build_data(config)
         digests = data.sample_digests() if run_folder.leads() else {}
         if run_folder.leads():
