@@ -31,16 +31,17 @@ def main(argv: list[str] | None = None, *, way: str = "python -m zoo") -> int:
     command, *words = (sys.argv[1:] if argv is None else argv) or ["help"]
     if command == COMPLETE:
         return _complete(words)
+    from zoo import command_line
+
     if command in ("help", *HELP) and not words:
-        print(page(way))
+        with command_line.user_errors():
+            print(page(way), flush=True)
         return 0
     if command == "--version":
         print(f"zoo {__version__}")
         return 0
     if command == "help":
         command, words = words[0], [*words[1:], "--help"]
-    from zoo import command_line
-
     if command not in commands():
         command_line.fail([_meant([command, *words], way)])
     os.environ[command_line.CALLED] = way

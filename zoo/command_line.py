@@ -102,6 +102,7 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
     if not request.recipe:
         if bare and (near := difflib.get_close_matches(bare[0], available(), n=1)):
             fail([f"unknown argument '{bare[0]}'.{MEANT}'recipe={near[0]}'?"])
+        names = ", ".join(available())
         fail([f"which recipe? python -m {command} recipe=NAME; NAME is one of {names}, or a YAML file"])
     if flags & {"--help", "--print"}:
         try:

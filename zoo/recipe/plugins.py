@@ -42,7 +42,7 @@ class Plugins:
     Attributes:
         classes: dotted paths by short name, by the key of a recipe.
         recipes: files by name.
-        package: that declares a recipe, by the recipe's name.
+        package: that declares a recipe or a class, by the recipe's name or the class's dotted path.
         problems: one line each, with the name of the package.
     """
 
@@ -81,8 +81,7 @@ def problems(shipped: Collection[str]) -> list[str]:
             try:
                 schema.definition(target)
             except SchemaError as error:
-                package = target.partition(".")[0]
-                lines.append(f"{package}: entry point '{name}' of {GROUPS[kind]} names {target}: {error}")
+                lines.append(f"{found.package[target]}: entry point '{name}' of {GROUPS[kind]} names {target}: {error}")
     return lines
 
 
@@ -106,7 +105,8 @@ def _read(path: tuple[str, ...]) -> Plugins:
         elif point.name in found.classes[kind]:
             found.problems.append(f"{package}: another package has a '{point.name}' of {point.group}, which is taken")
         else:
-            found.classes[kind][point.name] = f"{parts[1]}.{parts[2]}"
+            target = f"{parts[1]}.{parts[2]}"
+            found.classes[kind][point.name], found.package[target] = target, package
     return found
 
 

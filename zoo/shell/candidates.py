@@ -26,7 +26,7 @@ Found = dict[str, str]
 
 
 def candidates(words: Sequence[str], takes: Callable[[str], Takes | None]) -> Found:
-    """Whole words that may take the place of the last one, which they begin with; FILES stands for more.
+    """Whole words that may take the place of the last one, with which they begin; or FILES alone.
 
     Args:
         words: behind `zoo`; the last one, up to the cursor, may be empty.
@@ -64,7 +64,9 @@ def candidates(words: Sequence[str], takes: Callable[[str], Takes | None]) -> Fo
 
 
 def _beginning(current: str, found: Mapping[str, str]) -> Found:
-    return {word: meaning for word, meaning in found.items() if word.startswith(current) or word == FILES}
+    """Those that begin with what is typed; files where none of them does."""
+    fitting = {word: meaning for word, meaning in found.items() if word.startswith(current) and word != FILES}
+    return fitting or {FILES: ""} if FILES in found else fitting
 
 
 def _next_parts(current: str, found: Mapping[str, str]) -> Found:

@@ -2,24 +2,25 @@
 #     echo 'eval "$(zoo completion bash)"' >> ~/.bashrc
 
 _zoo() {
-    local line=${COMP_LINE:0:COMP_POINT} part current prefix files='' i word
+    local line=${COMP_LINE:0:COMP_POINT} part current word prefix='' files='' i last=-1
     local -a words=()
     # Bash takes a word apart at = and : (COMP_WORDBREAKS); parts with nothing between them are one word of ours.
     for ((i = 0; i <= COMP_CWORD; i++)); do
         part=${COMP_WORDS[i]}
-        if [[ ${#words[@]} -eq 0 || $line == [[:blank:]]* ]]; then
-            words+=('')
+        if [[ $last -lt 0 || $line == [[:blank:]]* ]]; then
+            last=$((last + 1))
+            words[last]=''
             line=${line#"${line%%[![:blank:]]*}"}
         fi
         [[ $i -lt $COMP_CWORD && $line == "$part"* ]] || part=$line # the last one ends at the cursor
-        words[-1]+=$part
+        words[last]+=$part
         line=${line#"$part"}
     done
-    current=${words[-1]}
-    # What bash takes for earlier words of the line is not replaced.
-    prefix=''
-    [[ $COMP_WORDBREAKS == *=* && $current == *=* ]] && prefix=${current%"${current##*=}"}
-    [[ $COMP_WORDBREAKS == *:* && $current == *:* ]] && part=${current%"${current##*:}"} && [[ ${#part} -gt ${#prefix} ]] && prefix=$part
+    current=${words[last]}
+    # What bash takes for earlier words of the line stays as it is: it does not belong to what replaces the last one.
+    for part in = :; do
+        [[ $COMP_WORDBREAKS == *$part* && ${current#"$prefix"} == *$part* ]] && prefix=${current%"${current##*$part}"}
+    done
     COMPREPLY=()
     while IFS= read -r word; do
         word=${word%%$'\t'*}
@@ -29,14 +30,13 @@ _zoo() {
             COMPREPLY+=("${word#"$prefix"}")
         fi
     done < <("${words[0]/#\~\//$HOME/}" __complete "${words[@]:1}" 2>/dev/null)
-    if [[ -n $files && (${#COMPREPLY[@]} -gt 0 || -z $prefix) && $current == *=* ]]; then
-        # Without names of ours bash completes files by itself (-o default), from the = on.
-        local value=${current#*=} key=${current%%=*}=
+    # Bash completes files by itself (-o default), but only where it takes the key before them for a word of its own.
+    if [[ -n $files && -z $prefix && $current == *=* ]]; then
+        prefix=${current%%=*}=
         while IFS= read -r word; do
-            word=$key$word
-            [[ -d ${word#"$key"} ]] && word+=/
-            COMPREPLY+=("${word#"$prefix"}")
-        done < <(compgen -f -- "$value")
+            [[ -d $word ]] && word+=/
+            COMPREPLY+=("$prefix$word")
+        done < <(compgen -f -- "${current#"$prefix"}")
     fi
     [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=./] ]] && compopt -o nospace 2>/dev/null
     return 0
