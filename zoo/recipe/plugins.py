@@ -13,6 +13,7 @@ is built, not before. What is wrong with one becomes a line of `problems`.
 """
 
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Collection, Iterator
@@ -31,6 +32,9 @@ GROUPS = {"method": "zoo.methods", "task": "zoo.tasks", "backbones": "zoo.backbo
 """Groups of entry points that give a class a short name, by the key of a recipe."""
 
 RECIPES = "zoo.recipes"
+
+METADATA = ("*.dist-info", "*.egg-info")
+"""Folders in which installers keep a package's metadata."""
 
 CLASS = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)", re.ASCII)
 
@@ -66,8 +70,7 @@ def installed() -> Plugins:
     The folder that one runs from is no place where packages are installed: what lies there may have come with a
     download, and would be trusted for what it declares (`zoo.adapter.trust`).
     """
-    here = Path.cwd()
-    return _read(tuple(place for place in sys.path if place and Path(place).resolve() != here))
+    return _read(tuple(sys.path), os.getcwd())
 
 
 def problems(shipped: Collection[str]) -> list[str]:
@@ -86,12 +89,14 @@ def problems(shipped: Collection[str]) -> list[str]:
 
 
 @cache
-def _read(path: tuple[str, ...]) -> Plugins:
+def _read(path: tuple[str, ...], here: str) -> Plugins:
     """All declarations, in the order of the packages' names, so that of two equal names the same one is always taken.
 
     Args:
         path: where packages are looked for (`sys.path`).
+        here: the working directory.
     """
+    path = tuple(place for place in path if place and Path(place).resolve() != Path(here))
     found = Plugins()
     for package, point in sorted(_entries(path, found.problems), key=lambda pair: (pair[0], pair[1].name)):
         if point.group == RECIPES:
@@ -112,26 +117,26 @@ def _read(path: tuple[str, ...]) -> Plugins:
 
 def _entries(path: tuple[str, ...], problems: list[str]) -> Iterator[tuple[str, "EntryPoint"]]:
     """Package and entry point of everything that is declared for the zoo; the first of two equal packages counts."""
-    import importlib.metadata  # a tenth of the start of commands that need no packages
-
     seen: set[str] = set()
-    wanted = {*GROUPS.values(), RECIPES}
-    for package in importlib.metadata.distributions(path=list(path)):
+    files = [file for place in path for kind in METADATA for file in Path(place).glob(f"{kind}/entry_points.txt")]
+    for file in files:
         try:
-            # Of a package that is no plug-in nothing else is read.
-            if "[zoo." not in (package.read_text("entry_points.txt") or "") or (name := _name(package)) in seen:
+            if b"[zoo." not in file.read_bytes():
+                continue
+            # A tenth of the start of commands, and of most environments nothing would come of it.
+            from importlib.metadata import Distribution
+
+            package = Distribution.at(file.parent)
+            if (name := _name(package, file)) in seen:
                 continue
             seen.add(name)
-            yield from ((name, point) for point in package.entry_points if point.group in wanted)
+            yield from ((name, point) for point in package.entry_points if point.group in (RECIPES, *GROUPS.values()))
         except Exception as error:  # whatever a foreign package's metadata hold
-            problems.append(f"{_name(package)}: its entry points cannot be read: {' '.join(str(error).split())}")
+            problems.append(f"{file}: its entry points cannot be read: {' '.join(str(error).split())}")
 
 
-def _name(package: "Distribution") -> str:
-    try:
-        return str(package.metadata["Name"] or "a package without a name")
-    except Exception:  # no METADATA, or no text
-        return str(getattr(package, "_path", "a package without metadata"))
+def _name(package: "Distribution", file: Path) -> str:
+    return package.metadata["Name"] or file.parent.name.partition("-")[0]
 
 
 def _add_recipes(found: Plugins, package: str, point: "EntryPoint") -> None:

@@ -238,14 +238,9 @@ def _tree(module: str, target: str) -> ast.Module:
     if path.suffix != ".py" or not path.is_file():  # "frozen" and "built-in" are origins, too
         raise SchemaError(f"module '{module}' has no source to read; expected a class of the zoo or of your own file")
     try:
-        return _parsed(path)
+        return ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError, RecursionError) as error:
         raise SchemaError(f"{path} is no Python source: {error}") from None
-
-
-@cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @cache

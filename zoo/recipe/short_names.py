@@ -8,7 +8,7 @@ down has the dotted path.
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -39,10 +39,10 @@ def known(kind: str) -> dict[str, str]:
 
 
 def resolve(kind: str, word: str) -> str | None:
-    """The dotted path of a short name, whatever its case, `-` and `_`."""
+    """The dotted path of a short name, or of a class's own name, whatever its case, `-` and `_`."""
     for names in (_own(kind), plugins.installed().classes[kind]):
         for name, target in names.items():
-            if _plain(name) == _plain(word):
+            if _plain(word) in (_plain(name), _plain(target.rpartition(".")[2])):
                 return target
     return None
 
@@ -109,17 +109,17 @@ def unknown(kind: str, key: str, word: str) -> str:
 @cache
 def _own(kind: str) -> dict[str, str]:
     module, bases = ROOMS[kind]
-    lineages: dict[str, list[ast.ClassDef]] = {}
+    lineages: dict[str, dict[str, ast.ClassDef]] = {}
     for path in sorted(PACKAGE.parent.joinpath(*module.split(".")).glob("*.py")):
         for name in re.findall(r"^class ([A-Za-z]\w*)\(", path.read_text(encoding="utf-8"), re.MULTILINE):
-            lineage = list(_lineage(target := f"{module}.{path.stem}.{name}"))
-            if path.stem != "base" and bases & {node.name for node in lineage}:
+            lineage = dict(_lineage(target := f"{module}.{path.stem}.{name}"))
+            if path.stem != "base" and bases & {node.name for node in lineage.values()}:
                 lineages[target] = lineage
-    shared = {base.name for target, lineage in lineages.items() for base in lineage[1:] if not _beside(target, base)}
+    shared = {base for target, lineage in lineages.items() for base in lineage if _file(base) != _file(target)}
     files: dict[str, list[str]] = {}
     for target, lineage in lineages.items():
-        if lineage[0].name not in shared or _is_whole(lineage):
-            files.setdefault(target.split(".")[-2], []).append(target)
+        if target not in shared or _is_whole(lineage.values()):
+            files.setdefault(_file(target), []).append(target)
     found = {
         stem if len(targets) == 1 else _short(stem, target.rpartition(".")[2]): target
         for stem, targets in files.items()
@@ -128,9 +128,8 @@ def _own(kind: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _beside(target: str, base: ast.ClassDef) -> bool:
-    """Whether a class stands in the same file as one of its bases."""
-    return base in schema.definition(target)[1].body
+def _file(target: str) -> str:
+    return target.split(".")[-2]
 
 
 def _short(stem: str, name: str) -> str:
@@ -146,7 +145,7 @@ def _plain(word: str) -> str:
     return word.lower().replace("_", "").replace("-", "")
 
 
-def _is_whole(lineage: Sequence[ast.ClassDef]) -> bool:
+def _is_whole(lineage: Iterable[ast.ClassDef]) -> bool:
     """Whether a class, which others derive from, leaves none of its methods to them."""
     written: dict[str, bool] = {}
     for node in lineage:
@@ -155,15 +154,15 @@ def _is_whole(lineage: Sequence[ast.ClassDef]) -> bool:
     return all(written.values())
 
 
-def _lineage(target: str) -> Iterator[ast.ClassDef]:
-    """Source of a class and its bases, nearest first, as far as they are the zoo's."""
+def _lineage(target: str) -> Iterator[tuple[str, ast.ClassDef]]:
+    """Dotted path and source of a class and its bases, nearest first, as far as they are the zoo's."""
     try:
         node, tree = schema.definition(target)
     except SchemaError:
         return
     if not isinstance(node, ast.ClassDef):
         return
-    yield node
+    yield target, node
     module = target.rpartition(".")[0]
     for base in map(ast.unparse, node.bases):
         origin = schema.imported(tree, base.partition("[")[0]) or f"{module}.{base.partition('[')[0]}"
