@@ -87,6 +87,8 @@ def test_of_an_adapters_recipe_only_what_may_be_changed() -> None:
     assert set(found("evaluate adapter=tb_ava-grid ")) == {"output=", "probes=", "data."}
     assert {"data.", "trainer.", "cache."} <= set(found("reproduce adapter=tb_ava-grid "))
     assert "method." not in found("reproduce adapter=tb_ava-grid ")
+    assert "trainer." in found("reproduce tb_ava-grid ")
+    assert "data." in found(f"evaluate adapter={places.bundled()['tb_ava-grid']} ")
 
 
 def test_options_once() -> None:

@@ -3,6 +3,8 @@
 import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from zoo.adapter import places
 from zoo.command_line import Takes
@@ -25,6 +27,28 @@ Found = dict[str, str]
 """Candidates and their meanings, which may be empty."""
 
 
+@dataclass(frozen=True)
+class Line:
+    """What stands before the word to be completed.
+
+    Attributes:
+        command: by name.
+        takes: what it says that it takes.
+        words: behind it.
+    """
+
+    command: str
+    takes: Takes
+    words: Sequence[str]
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Values by key; of the key that need not be written, too."""
+        pairs = {key: value for key, equals, value in (word.partition("=") for word in self.words) if equals}
+        bare = [word for word in self.words if "=" not in word and word[:1] != "-"]
+        return ({self.takes.bare: bare[0]} if self.takes.bare and bare else {}) | pairs
+
+
 def candidates(words: Sequence[str], takes: Callable[[str], Takes | None]) -> Found:
     """Whole words that may take the place of the last one, with which they begin; or FILES alone.
 
@@ -33,34 +57,21 @@ def candidates(words: Sequence[str], takes: Callable[[str], Takes | None]) -> Fo
         takes: what a command says that it takes.
     """
     *before, current = words or [""]
-    if before[:1] == ["help"]:
-        before = before[1:]
-    elif not before:
-        return _beginning(current, commands() | OWN)
     if not before:
+        return _beginning(current, commands() | OWN)
+    if before == ["help"]:
         return _beginning(current, commands())
-    command, *others = before
+    command, *others = before[1:] if before[0] == "help" else before
     taken = takes(command) if command in commands() else None
     if taken is None:
         return {}
-    given = {key: value for key, equals, value in (word.partition("=") for word in others) if equals}
+    line = Line(command, taken, others)
     key, equals, _ = current.partition("=")
     if equals:
-        values = _values(key, command, taken, given, others)
+        values = _values(key, line)
         return _beginning(current, {v if v == FILES else f"{key}={v}": meaning for v, meaning in values.items()})
-    if current.startswith("-"):
-        return _beginning(
-            current, {option: meaning for option, meaning in taken.options.items() if option not in others}
-        )
-    own = {f"{name}=": meaning for name, meaning in taken.keys.items() if name not in given and name != "shell"}
-    settings = _settings(command, taken, given, others)
-    meanings = {f"{name}=": known.meaning if known else "" for name, known in settings.items() if name not in given}
-    if command == "sweep":
-        meanings |= {f"{SEARCH}{word}": meaning for word, meaning in meanings.items()}
-    found = _next_parts(current, _beginning(current, own | meanings))
-    if taken.bare and taken.bare not in given and all("=" in word or word[:1] == "-" for word in others):
-        found |= _beginning(current, _values(taken.bare, command, taken, given, others))
-    return found
+    options = _beginning(current, {name: meaning for name, meaning in taken.options.items() if name not in others})
+    return options if current.startswith("-") else _keys(current, line) or options
 
 
 def _beginning(current: str, found: Mapping[str, str]) -> Found:
@@ -83,27 +94,40 @@ def _next_parts(current: str, found: Mapping[str, str]) -> Found:
 # --- keys and values --------------------------------------------------------------------------------------------------
 
 
-def _settings(
-    command: str, taken: Takes, given: Mapping[str, str], others: Sequence[str]
-) -> dict[str, Parameter | None]:
+def _keys(current: str, line: Line) -> Found:
+    """Keys of a command and of its recipe that are not given yet; and what may be given without a key."""
+    own = {f"{name}=": meaning for name, meaning in line.takes.keys.items() if name != "shell"}
+    settings = {f"{name}=": known.meaning if known else "" for name, known in _settings(line).items()}
+    if line.command == "sweep":
+        settings |= {f"{SEARCH}{word}": meaning for word, meaning in settings.items()}
+    left = {word: meaning for word, meaning in (own | settings).items() if word[:-1] not in line.given}
+    found = _next_parts(current, _beginning(current, left))
+    if line.takes.bare and line.takes.bare not in line.given:
+        found |= _beginning(current, _values(line.takes.bare, line))
+    return found
+
+
+def _settings(line: Line) -> dict[str, Parameter | None]:
     """What may be set of the recipe that the line names, or of that of its adapter; None stands for a whole block."""
-    adapter = (places.bundled() | places.installed()).get(given.get("adapter", given.get("init", "")))
-    recipe = given.get("recipe") or (str(adapter / "recipe.yaml") if adapter else "")
-    if not taken.recipe or not recipe:
+    adapter = line.given.get("adapter", line.given.get("init", ""))
+    folder = (places.bundled() | places.installed()).get(adapter, Path(adapter).expanduser())
+    recipe = line.given.get("recipe") or (str(folder / "recipe.yaml") if adapter else "")
+    if not line.takes.recipe or not recipe:
         return {}
     found: dict[str, Parameter | None] = {"seed": None}
     try:
-        for block, (_, parameters) in keys.blocks(recipe, others).items():
+        for block, (_, parameters) in keys.blocks(recipe, line.words).items():
             found |= {block: None} if short_names.kind_of(block) else {}
             found |= {f"{block}.{name}": parameter for name, parameter in parameters.items()}
     except RecipeError:
         return {}
-    free = AGAIN if command == "reproduce" else () if "recipe" in taken.keys else MEASURED
-    return {key: parameter for key, parameter in found.items() if key.startswith(free or "")}
+    free = AGAIN if line.command == "reproduce" else ("",) if "recipe" in line.takes.keys else MEASURED
+    return {key: parameter for key, parameter in found.items() if key.startswith(free)}
 
 
-def _values(key: str, command: str, taken: Takes, given: Mapping[str, str], others: Sequence[str]) -> Found:
+def _values(key: str, line: Line) -> Found:
     """Values of a key."""
+    own = line.takes.keys
     adapters = {name: where for where in ("bundled", "installed") for name in getattr(places, where)()}
     names: dict[str, Callable[[], Found]] = {
         "recipe": lambda: compose.available() | {FILES: ""},
@@ -113,14 +137,14 @@ def _values(key: str, command: str, taken: Takes, given: Mapping[str, str], othe
         "shell": lambda: dict.fromkeys(scripts.shells(), ""),
         "backbone": lambda: short_names.known("backbones"),
     }
-    if key in taken.keys and key in names:
+    if key in own and key in names:
         return names[key]()
     if kind := short_names.kind_of(key):
-        own = {"folder": "your own files"} if kind == "data" and taken.recipe else {}
-        return own | short_names.known(kind)
-    if key in taken.keys:
-        return _own_values(key, taken)
-    parameter = _settings(command, taken, given, others).get(key)
+        folder = {"folder": "your own files"} if kind == "data" and line.takes.recipe else {}
+        return folder | short_names.known(kind)
+    if key in own:
+        return _own_values(key, line.takes)
+    parameter = _settings(line).get(key)
     return _typed(ast.parse(parameter.annotation, mode="eval").body) if parameter else {}
 
 
