@@ -1,4 +1,7 @@
-"""Parses the arguments of every command, with `--help`, `--list` and `--print`; imports no torch."""
+"""Parses the arguments of every command, with `--help`, `--list` and `--print`; imports no torch.
+
+A command that names itself, or another one, does so in the way in which it was called: see `called`.
+"""
 
 import _thread
 import contextlib
@@ -8,6 +11,7 @@ import re
 import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from zoo import wording
@@ -25,6 +29,46 @@ OPTIONS = {
     "--help": "or -h; with recipe=NAME: every key, its type, default and meaning",
 }
 
+CALLED = "ZOO_CALLED"
+"""Environment variable: how `zoo` itself was called, `zoo` or `python -m zoo`. Unset where a command was called without
+it. The processes that a command starts inherit it, so that they speak alike."""
+
+TAKES = "--takes"
+"""What completion says to a command in place of arguments."""
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a command takes.
+
+    Attributes:
+        keys: of its own `key=value` arguments; meanings where there are any.
+        options: that begin with a dash; likewise.
+        bare: the key whose value may be given without `key=`.
+        recipe: whether it takes a recipe's keys as well.
+        help: what its own values are told in.
+    """
+
+    keys: Mapping[str, str]
+    options: Mapping[str, str] = field(default_factory=dict)
+    bare: str = ""
+    recipe: bool = False
+    help: str = ""
+
+
+class Asked(SystemExit):
+    """Ends a command that was asked what it takes, before it does anything."""
+
+    def __init__(self, takes: Takes) -> None:
+        super().__init__(0)
+        self.takes = takes
+
+
+def called(text: str) -> str:
+    """A text with its commands named as the user calls them: `zoo train` for `python -m zoo.train`."""
+    way = os.environ.get(CALLED, "")
+    return re.sub(r"python -m zoo\.([a-z]\w*)", lambda found: f"{way} {found[1]}", text) if way else text
+
 
 def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Mapping[str, str]) -> Request:
     """Read `recipe=NAME key=value ... [--smoke]`; answer `--help`, `--list` and `--print`, and exit.
@@ -35,6 +79,8 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
         extra: keys of the command itself, not of the recipe, and their meanings.
     """
     supplied = ["--help" if argument in HELP else argument for argument in (sys.argv[1:] if argv is None else argv)]
+    if supplied == [TAKES]:
+        raise Asked(Takes({"recipe": "a recipe's name, or a YAML file", **extra}, OPTIONS, recipe=True))
     flags = {argument for argument in supplied if argument.startswith("-")}
     arguments = [argument for argument in supplied if argument not in flags]
     own = {k: v for k, equals, v in (w.partition("=") for w in arguments) if equals and k in {"recipe", *extra}}
@@ -45,7 +91,7 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
         "--smoke" in flags,
     )
     if "--help" in flags and not request.recipe:
-        print(usage(command, extra))
+        print(called(usage(command, extra)))
         sys.exit(0)
     bare = [argument for argument in arguments if "=" not in argument]
     if unknown := sorted(flags - set(OPTIONS)):
@@ -56,13 +102,14 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
     if not request.recipe:
         if bare and (near := difflib.get_close_matches(bare[0], available(), n=1)):
             fail([f"unknown argument '{bare[0]}'.{MEANT}'recipe={near[0]}'?"])
-        fail([f"which recipe? {command} recipe=NAME; NAME is one of {', '.join(available())}, or a YAML file"])
+        names = ", ".join(available())
+        fail([f"which recipe? python -m {command} recipe=NAME; NAME is one of {names}, or a YAML file"])
     if flags & {"--help", "--print"}:
         try:
             if "--print" in flags:
                 print(to_yaml(compose(request.recipe, request.overrides, smoke=request.smoke)), end="")
             else:
-                print(describe(request.recipe, request.overrides))
+                print(called(describe(request.recipe, request.overrides)))
         except RecipeError as error:
             fail(error.problems)
         sys.exit(0)
@@ -95,9 +142,11 @@ def parse_arguments(
     """
     supplied = list(sys.argv[1:] if argv is None else argv)
     if asks_help(supplied):
-        print(doc.strip())
+        print(called(doc.strip()))
         sys.exit(0)
     known = [*required, *optional]
+    if supplied == [TAKES]:
+        raise Asked(Takes(dict.fromkeys(known, ""), dict.fromkeys([*flags, "--help"], ""), bare, free, doc))
     alone = [argument for argument in supplied if not re.match(r"-|[\w.]+=", argument)]
     if bare and alone:
         supplied[supplied.index(alone[0])] = f"{bare}={alone[0]}"
@@ -138,7 +187,7 @@ def usage(command: str, extra: Mapping[str, str]) -> str:
 def fail(problems: Sequence[str]) -> NoReturn:
     """Print every problem on its own line and exit with code 2."""
     for line in problems:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {called(line)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -173,7 +222,7 @@ def user_errors() -> Iterator[None]:
         sys.exit(143)
     else:
         return
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {called(message)}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""`python -m zoo.compare recipe=NAME [seeds=[0,1,2]|folds=[0,1,2]] [variants=[a,b]] [key=value ...]`.
+"""`python -m zoo.compare recipe=NAME [seeds=[0,1,2]] [variants=[a,b]] [key=value ...]`: a recipe beside its controls.
 
 Trains the recipe itself (called `recipe`) and every block of its `variants:`, once per seed (or per fold, for data with
 folds). One table compares mean and deviation, the gap to the recipe with a paired bootstrap interval over test samples,

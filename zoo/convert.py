@@ -1,4 +1,4 @@
-"""`python -m zoo.convert checkpoint=FILE.pth|adapter=DIR output=FILE.safetensors [dtype=float16] [class_token=zeros]`.
+"""`python -m zoo.convert checkpoint=FILE.pth|adapter=DIR output=FILE.safetensors [KEY=VALUE ...]`: authors' weights.
 
 Makes a weights file for `backbones.points.source: file:FILE.safetensors`, or for `backbones.vlm.projector`. Nothing
 is written unless every tensor is accounted for.

@@ -1,4 +1,4 @@
-"""`python -m zoo.evaluate adapter=NAME|DIR [data.root=...] [data=folder] [output=FILE.json] [--update-card] [--force]`.
+"""`python -m zoo.evaluate adapter=NAME|DIR [data.root=DIR] [output=FILE.json] [KEY=VALUE ...]`: measure an adapter.
 
 Measures an adapter on its test split with the same code as in training, and prints the result beside the card's value.
 The result reproduces if it lies within the card's interval, on the same data. On other data (your own:

@@ -70,7 +70,7 @@ def readme(catalog: Catalog) -> str:
         raise UserError(f"{path} has no lines {BEGIN} and {END}: --readme is for a source checkout")
     bundled = [entry for entry in catalog.adapters if entry.where == "bundled"]
     before, _, rest = text.partition(BEGIN)
-    tables = markdown(catalog.recipes, bundled)
+    tables = markdown([entry for entry in catalog.recipes if not entry.where], bundled)
     return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
 
 

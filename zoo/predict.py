@@ -1,4 +1,4 @@
-"""`python -m zoo.predict adapter=NAME|DIR input=FILE|FOLDER|PATTERN [output=FILE.jsonl] [SETTING=VALUE ...]`: predict.
+"""`python -m zoo.predict adapter=NAME|DIR input=FILE|FOLDER|PATTERN [output=FILE.jsonl] [KEY=VALUE ...]`: answer files.
 
 The input is one file, every file of a folder (at any depth, in the order of paths) or the files that a quoted pattern
 matches ('scans/*.ply'). Predicted are class probabilities: of every segment of a clip, of a cloud, of a cloud's

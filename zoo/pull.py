@@ -17,7 +17,7 @@ import sys
 from zoo import files
 from zoo.adapter import places
 from zoo.adapter.get import PullError, fetch_weights, pull, verify
-from zoo.command_line import fail, parse_arguments, user_errors
+from zoo.command_line import called, fail, parse_arguments, user_errors
 from zoo.files import STORAGE
 
 
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         if problems:
             print(f"{name} is installed, but cannot be used before it has these weights", file=sys.stderr)
             return 1
-    print(f"use it: python -m zoo.predict adapter={name} input=FILE")
+    print(called(f"use it: python -m zoo.predict adapter={name} input=FILE"))
     return 0
 
 

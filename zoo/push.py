@@ -17,7 +17,7 @@ import sys
 
 from zoo.adapter import places
 from zoo.catalog.push import IDENTIFIER, PushError, Upload, file_list, prepared, repository, send
-from zoo.command_line import fail, parse_arguments, user_errors
+from zoo.command_line import called, fail, parse_arguments, user_errors
 
 
 def shown(content: list[Upload]) -> str:
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
             print("dry run: nothing was sent")
             return 0
         print(f"pushed: {send(repo, content, private=private, message=message)}")
-    print(f"get it: python -m zoo.pull hf://{repo}")
+    print(called(f"get it: python -m zoo.pull hf://{repo}"))
     return 0
 
 

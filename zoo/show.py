@@ -6,13 +6,14 @@ licences and how to use it.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from zoo import wording
 from zoo.adapter import places
 from zoo.catalog import holdings as catalog_holdings
 from zoo.catalog.pages import adapter_summary, contents, keys, recipe_summary
-from zoo.command_line import fail, parse_arguments, user_errors
+from zoo.command_line import called, fail, parse_arguments, user_errors
 from zoo.files import json_text
 from zoo.recipe import compose
 from zoo.recipe.keys import describe
@@ -36,8 +37,8 @@ def main(argv: list[str] | None = None) -> int:
             if as_json:
                 print(json_text(entry.facts() | details, indent=2, encoding=sys.stdout.encoding), flush=True)
                 return 0
-            print(f"{describe(name)}\n")
-            tables.show(Pairs(recipe_summary(entry, catalog)))
+            print(called(f"{describe(name)}\n"))
+            tables.show(Pairs(_called(recipe_summary(entry, catalog))))
             return 0
         if name not in adapters and not Path(name).is_dir():
             fail([f"unknown recipe or adapter '{name}'.{wording.nearest(name, known)}"])
@@ -48,8 +49,12 @@ def main(argv: list[str] | None = None) -> int:
             print(json_text(entry.facts() | details, indent=2, encoding=sys.stdout.encoding), flush=True)
             return 0
         print(f"# {entry.path}/recipe.yaml, as it was resolved\n{details['resolved']}")
-        tables.show(Pairs(adapter_summary(entry, details)))
+        tables.show(Pairs(_called(adapter_summary(entry, details))))
     return 0
+
+
+def _called(facts: Mapping[str, str]) -> dict[str, str]:
+    return {name: called(text) for name, text in facts.items()}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ COMMANDS = sorted(
     for path in (ROOT / folder).glob("*.py")
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
-OWN = [name for name in COMMANDS if name.startswith("zoo.") and name != "zoo.search.trial"]
+OWN = [name for name in COMMANDS if name.startswith("zoo.") and name != "zoo.__main__"]
 
 
 def told(command: str, *words: str) -> tuple[int, str, str]:

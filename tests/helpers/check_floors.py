@@ -48,6 +48,7 @@ FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpo
     {"zoo interop": ["zoo/interop/*"], "zoo demos": ["zoo/demos/*"]},
     {"zoo api": ["zoo/api/*"]},
     {"zoo words": ["zoo/command_line.py"]},
+    {"zoo shell": ["zoo/shell/*"]},
     {"zoo commands": ["zoo/*.py"]},
 ]
 COMMANDS = "zoo commands"
@@ -55,6 +56,9 @@ API = ("zoo/__init__.py", "zoo/__main__.py")
 """They may import what commands may; what they are imported for (the bare package) is no arrow."""
 WITHOUT = {
     "zoo/__init__.py": ("torch", "lightning", "torchmetrics"),
+    "zoo/__main__.py": ("torch",),
+    "zoo/shell/*": ("torch", "numpy"),
+    "zoo/completion.py": ("torch",),
     "zoo/list.py": ("torch",),
     "zoo/show.py": ("torch",),
     "zoo/doctor.py": ("torch",),

@@ -89,7 +89,7 @@ class Public:
 @cache
 def words() -> frozenset[str]:
     """Texts in the zoo's own recipes, and their names and those of their variants."""
-    recipes = {name: compose.read(compose.find(name), []) for name in compose.available()}
+    recipes = {name: compose.read(compose.find(name), []) for name in compose.shipped()}
     variants = {variant for values in recipes.values() for variant in values.get("variants") or {}}
     texts = {text for values in recipes.values() for text in leaves(values) if "file:" not in text}
     return frozenset({"recipe", *recipes, *variants, *texts})
@@ -182,7 +182,7 @@ def command(text: str, public: Public) -> str:
             shown += [word] if module else ["SCRIPT"] if place == 2 else []
         elif key == "recipe":
             name = options.get("card") or value.rpartition("/")[2]
-            shown.append(f"recipe={name if name.removesuffix('.yaml') in compose.available() else 'own.yaml'}")
+            shown.append(f"recipe={name if name.removesuffix('.yaml') in compose.shipped() else 'own.yaml'}")
         elif key in ("adapter", "init"):
             shown.append(f"{key}={value if value in bundled() else PLACE}")
         elif key not in UNTOLD and (key in COMMAND or _is_setting(key, public)):

@@ -41,7 +41,7 @@ def record(metrics: Mapping[str, Any], config: Mapping[str, Any] | None = None, 
         manifest, values = metrics["manifest"], metrics["metrics"]
         if config is None:
             name = str(manifest["recipe"])
-            config = compose.read(compose.find(name), []) if name in compose.available() else {}
+            config = compose.read(compose.find(name), []) if name in compose.shipped() else {}
         public = Public(config, classes)
         description: dict[str, Callable[[Any], Any]] = {
             "split": lambda value: _one_of(value, SPLITS, "test"),
@@ -100,7 +100,7 @@ def _manifest(manifest: Mapping[str, Any], public: Public) -> dict[str, Any]:
         "versions": lambda value: {k: v for k, v in value.items() if is_key(k) and re.fullmatch(r"\d[\w.+]*", str(v))},
         "commit": lambda value: value if value is None or HEX.fullmatch(str(value)) else None,
         "adapter": lambda value: _matching(value, HEX, ""),
-        "recipe": lambda value: value if value in compose.available() else "own",
+        "recipe": lambda value: value if value in compose.shipped() else "own",
         "selected_on": lambda value: _one_of(value, SPLITS, "val"),
         "data": lambda value: _data(value, public),
         "backbones": lambda value: {k: _hashes(v) for k, v in value.items() if is_key(k)},

@@ -1,9 +1,15 @@
 """Names that the recipe of an adapter may use, so that an untrusted adapter runs no code of its maker's choice.
 
 A recipe's `_target_` is imported and called; `subprocess.run` would be as welcome there as a method. So an adapter may
-name classes that the zoo's own rooms define, and nothing else: no function, nothing that a module merely imports. Two
-things are yours to allow. A method of your own may lie directly in the folder you run from, for adapters that were
-not pulled (they lie outside the cache). And `$ZOO_TRUST` lists further packages, separated by commas.
+name classes that the zoo's own rooms define, and nothing else: no function, nothing that a module merely imports. Three
+things are yours to allow. For adapters that were not pulled (they lie outside the cache), a method of your own may lie
+directly in the folder you run from, and a package that you installed may declare its classes (`zoo.recipe.plugins`):
+those very classes, not all that the package holds. And `$ZOO_TRUST` lists further packages, separated by commas.
+
+Why a pulled adapter needs `$ZOO_TRUST` for an installed package too: who installs it trusts its code, as it is called
+by recipes of his own. A pulled recipe calls the same classes with values of a stranger's choice, a path or a URL of
+weights for instance. The zoo's classes are written for that (they read safetensors, and weights only from declared
+sources); whether those of another package are, its installation does not say.
 """
 
 import ast
@@ -18,6 +24,7 @@ import yaml
 
 from zoo.errors import UserError
 from zoo.files import PACKAGE, cache_dir
+from zoo.recipe import plugins
 from zoo.recipe.former_names import LOADERS, TARGETS
 from zoo.recipe.schema import TARGET
 from zoo.recipe.strict_yaml import StrictLoader
@@ -74,7 +81,9 @@ def check(folder: Path, *, pulled: bool | None = None) -> None:
         # Widths and ranks determine memory; only a seed may be any number.
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER and "seed" not in str(key):
             raise TrustError(f"{path}: {key or 'a list'} holds {value:,}; expected numbers up to {LARGEST_NUMBER:,}")
-        if key == TARGET and not (_defined_here(value) or _allowed(value) or (not pulled and _own(value, folder))):
+        if key == TARGET and not (
+            _defined_here(value) or _allowed(value) or (not pulled and (_declared(value) or _own(value, folder)))
+        ):
             raise TrustError(
                 f"{path} names {value!r}, which is no backbone, method, task or data module of this zoo: it is not "
                 f"run. {_advice(value, pulled)}"
@@ -113,6 +122,11 @@ def _allowed(target: Any) -> bool:
     return isinstance(target, str) and target.partition(".")[0] in listed - set(OURS)
 
 
+def _declared(target: Any) -> bool:
+    """Whether an installed package declares this class for recipes."""
+    return isinstance(target, str) and target in plugins.installed().targets()
+
+
 def _own(target: Any, folder: Path) -> bool:
     """Whether the module lies directly in the folder one runs from, is what an import would find, and did not come
     with the adapter."""
@@ -137,5 +151,7 @@ def _advice(target: Any, pulled: bool) -> str:
         return "If a newer version made it, upgrade multimodal-peft-zoo"
     trusting = f"set ZOO_TRUST={top} if you know and trust that package"
     return (
-        f"To allow it, {trusting}" if pulled else f"Run from the folder that holds {top} if it is yours, or {trusting}"
+        f"To allow it, {trusting}"
+        if pulled
+        else f"Run from the folder that holds {top} if it is yours, install the package that declares it, or {trusting}"
     )

@@ -76,7 +76,7 @@ class Entry:
         path: of the recipe file or the adapter directory.
         about: one line, from the recipe's header.
         recipe: that the adapter comes from; a recipe's own name.
-        where: an adapter is `bundled` or `installed`; empty for a recipe.
+        where: an adapter is `bundled` or `installed`; of a recipe the package that brings it, empty for the zoo's own.
         method: by the name that its card uses.
         task: kind of label, as cards name it.
         backbones: names of the frozen weights.

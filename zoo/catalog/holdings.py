@@ -1,8 +1,9 @@
 """The facts of every recipe and adapter, read from their own files.
 
 That is in recipes (header and blocks), the classes that they name, model cards, and the files of adapter directories:
-bundled ones are part of the package, in `zoo/pretrained/`; those that `zoo.pull` fetched lie in the cache. Nothing
-imports torch. What cannot be read becomes a line in the list of problems; the rest is listed all the same.
+bundled ones are part of the package, in `zoo/pretrained/`; those that `zoo.pull` fetched lie in the cache. Installed
+packages add recipes of theirs. Nothing imports torch, nor such a package. What cannot be read becomes a line in the
+list of problems; the rest is listed all the same.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from zoo.catalog.card import Card, CardError
 from zoo.catalog.entries import Catalog, Control, Entry, Licences, Measured
 from zoo.errors import UserError
 from zoo.metrics import names
-from zoo.recipe import compose, schema, sources
+from zoo.recipe import compose, plugins, schema, sources
 from zoo.recipe.compose import RecipeError
 from zoo.recipe.schema import TARGET, SchemaError
 from zoo.recipe.strict_yaml import StrictLoader
@@ -31,7 +32,7 @@ def read_catalog() -> Catalog:
     """Read everything."""
     recipes: list[Entry] = []
     adapters: list[Entry] = []
-    problems: list[str] = []
+    problems: list[str] = plugins.problems(compose.shipped())
     for name in compose.available():
         try:
             recipes.append(of_recipe(compose.find(name), problems))
@@ -75,7 +76,8 @@ def of_recipe(path: Path, problems: list[str]) -> Entry:
         header = compose.header(path)
         says = {key: value for key, colon, value in (line.partition(": ") for line in header) if colon}
         hardware, *takes = re.split(r"[,;] ", says.get("Hardware and time", "").rstrip("."), maxsplit=1)
-        front, trainable, measured, control = _card(path.stem, problems)
+        package = plugins.installed().owner(path)
+        front, trainable, measured, control = ({}, None, None, None) if package else _card(path.stem, problems)
         own = front.get("zoo") or {}
         return Entry(
             kind="recipe",
@@ -83,7 +85,7 @@ def of_recipe(path: Path, problems: list[str]) -> Entry:
             path=str(path),
             about=next(iter(header), ""),
             recipe=path.stem,
-            where="",
+            where=package,
             hardware=hardware,
             takes=" ".join(takes),
             trainable=trainable,

@@ -70,6 +70,7 @@ def recipe_summary(entry: Entry, catalog: Catalog) -> dict[str, str]:
     commands = [line.removeprefix("Command: ") for line in compose.header(Path(entry.path)) if "Command: " in line]
     word = entry.name if entry.name in compose.available() else entry.path
     return {
+        **({"package": entry.where} if entry.where else {}),
         **_pairing(entry),
         "made for": "; ".join(part for part in (entry.hardware, entry.takes) if part) or "not stated",
         "reported": "\n".join(_reported(number) for number in entry.reported) or "nothing",

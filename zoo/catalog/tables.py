@@ -37,6 +37,11 @@ class Column:
     right: bool = False
 
 
+def named(entry: Entry) -> str:
+    """Name of a recipe; beside it the package that it comes from, where that is not the zoo."""
+    return f"{entry.name} ({entry.where})" if entry.where else entry.name
+
+
 def device(entry: Entry) -> str:
     """`CPU`, or `GPU` with the memory that it should have."""
     memory = re.search(r"(\d+) GB", entry.hardware)
@@ -114,7 +119,7 @@ RESULT = (
 )
 
 RECIPES = (
-    Column("recipe", lambda e: e.name),
+    Column("recipe", named),
     *PAIRING,
     Column("runs on", device),
     Column("trainable", lambda e: f"{e.trainable:,}" if e.trainable else "", 100, right=True),

@@ -3,7 +3,8 @@
 A recipe is one YAML file. `include:` names shared pieces (below `recipes/`, or beside the file), merged in order before
 the file itself. Layers follow: the `smoke:` block if requested, one of `variants:`, and the command line's
 `key=value`. A layer that gives a block another `_target_` starts that block afresh, for its old keys belonged to the
-old class. All mistakes are reported at once, before torch is imported.
+old class. Classes may be named in short, `method: lora` (`zoo.recipe.short_names`). All mistakes are reported at once,
+before torch is imported.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from zoo import wording
 from zoo.errors import UserError
 from zoo.files import PACKAGE
-from zoo.recipe import annotations, former_names, own_data, schema
+from zoo.recipe import annotations, former_names, own_data, plugins, schema, short_names
 from zoo.recipe.check import KEYS, check, unknown
 from zoo.recipe.former_names import LOADERS
 from zoo.recipe.own_data import WORD
 from zoo.recipe.schema import TARGET, SchemaError
 from zoo.recipe.strict_yaml import StrictLoader
+from zoo.wording import MEANT
 
 
 class RecipeError(UserError):
@@ -38,9 +40,15 @@ def folder() -> Path:
     return inside if inside.is_dir() else inside.parents[1] / "recipes"
 
 
-def available() -> dict[str, str]:
-    """Shipped recipes and the first line of their headers."""
+def shipped() -> dict[str, str]:
+    """The zoo's own recipes and the first line of their headers."""
     return {path.stem: next(iter(header(path)), "") for path in sorted(folder().glob("*.yaml"))}
+
+
+def available() -> dict[str, str]:
+    """Shipped recipes and those of installed packages, with the first line of their headers."""
+    added = {name: next(iter(header(path)), "") for name, path in plugins.installed().recipes.items()}
+    return shipped() | {name: line for name, line in sorted(added.items()) if not (folder() / f"{name}.yaml").is_file()}
 
 
 def header(path: Path) -> list[str]:
@@ -49,26 +57,28 @@ def header(path: Path) -> list[str]:
 
 
 def find(name: str) -> Path:
-    """Path of a shipped recipe, or of a user's own YAML file.
+    """Path of a shipped recipe, of one that a package brings, or of a user's own YAML file.
 
     Raises:
-        RecipeError: neither exists; the nearest name is suggested.
+        RecipeError: none exists; the nearest name is suggested.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         if Path(name).is_file():
             return Path(name)
         raise RecipeError([f"recipe file '{name}' does not exist"])
     path = folder() / f"{name}.yaml"
-    if not path.is_file():
-        raise RecipeError([f"unknown recipe '{name}'.{wording.nearest(name, available())}"])
-    return path
+    if path.is_file():
+        return path
+    if added := plugins.installed().recipes.get(name):
+        return added
+    raise RecipeError([f"unknown recipe '{name}'.{wording.nearest(name, available())}"])
 
 
 def compose(name: str, overrides: Sequence[str] = (), *, smoke: bool = False, variant: str | None = None) -> DictConfig:
     """A checked configuration.
 
     Args:
-        name: a shipped recipe or a YAML file.
+        name: a recipe that is shipped or installed, or a YAML file.
         overrides: `a.b.c=value` words.
         smoke: apply the recipe's `smoke:` block: a run of seconds on a CPU.
         variant: apply one of the recipe's `variants:`.
@@ -135,7 +145,9 @@ def read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[s
     if not isinstance(values, dict):
         problems.append(f"{path}: expected a mapping of {', '.join(KEYS)}")
         return {}
-    values = former_names.today(values)
+    unknown_names: list[str] = []
+    values = short_names.spelled(former_names.today(values), unknown_names)
+    problems += [f"{path}: {line}" for line in unknown_names]
     merged: dict[str, Any] = {}
     for piece in values.get("include") or []:
         places = [path.parent / f"{piece}.yaml", folder() / f"{piece}.yaml"]
@@ -203,12 +215,46 @@ def _words(config: dict[str, Any], overrides: Sequence[str], problems: list[str]
             problems.append(unknown(config, key))
         elif (key, pairs[key]) == WORD:
             config = own_data.substitute(config, problems)
-        elif key == "data" and not isinstance(_value(config, path, pairs[key]), dict):
-            problems.append(f"data={pairs[key]}: no such data. Did you mean data=folder, your own files?")
-            config = own_data.substitute(config, [])  # so that their other settings are checked
+        elif key == "data" and not _is_data(value := _value(config, path, pairs[key])):
+            near = wording.close(str(value), [WORD[1], *short_names.known("data")])
+            own = not near or WORD[1] in near
+            meant = f"{MEANT}data=folder, your own files?" if own else near
+            problems.append(f"data={pairs[key]}: no such data.{meant}")
+            config = own_data.substitute(config, []) if own else config  # so that their other settings are checked
         else:
-            config = _put(config, path, _value(config, path, pairs[key]))
+            value = _value(config, path, pairs[key])
+            wrong: list[str] = []
+            block = short_names.spelled({key: value}, wrong)[key]
+            problems += wrong
+            if not wrong:
+                config = _put(config, path, _chosen(config, path, block) if isinstance(value, str) else block)
     return config
+
+
+def _is_data(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, str) and short_names.resolve("data", value) is not None)
+
+
+def _chosen(config: dict[str, Any], path: list[str], block: Any) -> Any:
+    """The block that a short name stands for. Where it takes the place of another class, and a variant of the recipe
+    has one of this class, it is the variant's: its settings were chosen for these backbones."""
+    if not isinstance(block, dict) or _at(config, path).get(TARGET) == block[TARGET]:
+        return block
+    others = [_at(_layer(config, layer), path) for layer in (config.get("variants") or {}).values()]
+    return next((other for other in others if other.get(TARGET) == block[TARGET]), block)
+
+
+def _at(config: Any, path: list[str]) -> dict[str, Any]:
+    """The block at a key; empty where there is none."""
+    for key in path:
+        config = config.get(key) if isinstance(config, dict) else None
+    return config if isinstance(config, dict) else {}
+
+
+def with_blocks(config: dict[str, Any], overrides: Sequence[str], problems: list[str]) -> dict[str, Any]:
+    """A recipe with the words of a command that name whole blocks: `method=lora`, `data=folder`."""
+    whole = [word for word in overrides if "=" in word and short_names.kind_of(word.partition("=")[0])]
+    return _words(config, whole, problems)
 
 
 def _value(config: dict[str, Any], path: list[str], raw: str) -> Any:

@@ -1,18 +1,18 @@
 """Every key of a recipe in words, for `--help` and `zoo.show`."""
 
 import textwrap
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
-from zoo.recipe import annotations, compose, own_data, schema
+from zoo.recipe import annotations, compose, schema
 from zoo.recipe.check import BLOCKS
 from zoo.recipe.compose import RecipeError
-from zoo.recipe.own_data import WORD
 from zoo.recipe.schema import TARGET, Parameter, SchemaError
 
 
-def describe(name: str, words: Collection[str] = ()) -> str:
-    """Every key of a recipe: value here (or default), type, meaning; with the word `data=folder`, of own files.
+def describe(name: str, words: Sequence[str] = ()) -> str:
+    """Every key of a recipe: value here (or default), type, meaning; with `data=folder`, of own files; with
+    `method=lora`, of that method.
 
     Raises:
         RecipeError: the recipe cannot be read, or names a class that does not exist.
@@ -29,20 +29,19 @@ def describe(name: str, words: Collection[str] = ()) -> str:
     return "\n".join(lines)
 
 
-def blocks(name: str, words: Collection[str] = ()) -> dict[str, tuple[dict[str, Any], dict[str, Parameter]]]:
+def blocks(name: str, words: Sequence[str] = ()) -> dict[str, tuple[dict[str, Any], dict[str, Parameter]]]:
     """The blocks of a recipe by their key, `backbones.vision` for instance: what it sets, and all that may be set.
 
     Args:
         name: of a recipe.
-        words: of a command; `data=folder` puts the block for own files into the place of the recipe's data.
+        words: of a command; those that name whole blocks (`data=folder`, `method=lora`) take the place of the recipe's.
 
     Raises:
         RecipeError: the recipe cannot be read, or names a class that does not exist.
     """
     problems: list[str] = []
     base = compose.read(compose.find(name), problems)
-    if "=".join(WORD) in words:
-        base = own_data.substitute(base, problems)
+    base = compose.with_blocks(base, words, problems)
     found = {k: base[k] for k in BLOCKS if isinstance(base.get(k), dict)}
     found |= {f"backbones.{k}": v for k, v in (base.get("backbones") or {}).items() if isinstance(v, dict)}
     known: dict[str, tuple[dict[str, Any], dict[str, Parameter]]] = {}

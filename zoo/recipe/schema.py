@@ -80,7 +80,7 @@ def definition(target: str) -> tuple[ast.ClassDef | ast.FunctionDef, ast.Module]
     tree = _tree(module, target)
     found = _definition(tree, name)
     if found is None:
-        origin = _imported(tree, name)
+        origin = imported(tree, name)
         if origin:
             return definition(origin)
         names = [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name[0] != "_"]
@@ -113,7 +113,7 @@ def constant(path: str) -> Any:
 def _attributes(node: ast.ClassDef | ast.FunctionDef, tree: ast.Module) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for base in map(ast.unparse, node.bases if isinstance(node, ast.ClassDef) else []):
-        origin = _imported(tree, base) or ""
+        origin = imported(tree, base) or ""
         if origin.startswith(OURS):
             values |= attributes(origin)
         elif parent := _definition(tree, base):
@@ -136,7 +136,7 @@ def _class(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
         parent = _definition(tree, name)
         if isinstance(parent, ast.ClassDef):
             inherited |= _class(parent, tree)
-        elif origin := _imported(tree, name):
+        elif origin := imported(tree, name):
             try:
                 inherited |= signature(origin)
             except SchemaError:  # a base of another package, e.g. torch's: it has no settings of ours
@@ -212,7 +212,7 @@ def _definition(tree: ast.Module, name: str) -> ast.ClassDef | ast.FunctionDef |
     return next((n for n in nodes if n.name == name), None)
 
 
-def _imported(tree: ast.Module, name: str) -> str | None:
+def imported(tree: ast.Module, name: str) -> str | None:
     """Dotted path of what a name stands for by `from module import ... [as name]`."""
     for node in (n for n in tree.body if isinstance(n, ast.ImportFrom)):
         for alias in node.names:
@@ -226,7 +226,7 @@ def _constant(tree: ast.Module, name: str) -> ast.expr | None:
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return node.value
-    origin = _imported(tree, name) or ""
+    origin = imported(tree, name) or ""
     module, _, original = origin.rpartition(".")
     return _constant(_tree(module, origin), original) if origin.startswith(OURS) else None
 

@@ -1,0 +1,1 @@
+"""What the `zoo` command and its completion in a shell know: commands, what may follow a word, scripts for shells."""
