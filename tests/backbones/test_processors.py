@@ -14,7 +14,7 @@ from torch import nn
 from zoo.backbones.base import fingerprints_of_format
 from zoo.backbones.draws import Draws, initialising
 from zoo.backbones.mamba3d import Mamba3D
-from zoo.ops.resample import bicubic
+from zoo.ops.resample_table import bicubic
 
 ROOT = Path(__file__).parents[2]
 SENSITIVE = ("test_adapter_base", "test_backbones", "test_beats", "test_fbank", "test_synthetic_clouds", "test_weights")

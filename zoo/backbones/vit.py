@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from zoo.backbones.base import exact_by_processor
 from zoo.backbones.weights import WeightsError
 from zoo.errors import SettingError
-from zoo.ops.resample import bicubic
+from zoo.ops.resample_table import bicubic
 
 EPSILON = 1e-6
 """Of every layer norm."""

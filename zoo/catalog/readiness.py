@@ -173,7 +173,7 @@ def _without_card(here: Machine) -> str:
     return (
         "\na CUDA build of torch without a card: most of its gigabytes lie idle; one for processors serves as well\n"
         f"python -m pip install --force-reinstall --index-url {CPU_WHEELS} torch=={here.torch.partition('+')[0]} "
-        "torchvision torchaudio"
+        "torchvision"
     )
 
 
