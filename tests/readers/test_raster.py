@@ -11,7 +11,7 @@ from picture_files import UTM, geotiff
 from PIL import Image
 
 from data_modules.errors import DataError
-from data_modules.readers.bands import BLACK, CMYK, FIRST_THREE, FURTHER, GREY
+from data_modules.readers.picture_notes import BLACK, CMYK, FIRST_THREE, FURTHER, GREY
 from data_modules.readers.raster import Header, header, read_picture
 
 RGB = picture_files.picture(0, 3, 48)
