@@ -18,7 +18,7 @@ from zoo.records import torchaudio
 
 DISTRIBUTION = "multimodal-peft-zoo"
 
-TOOLS = ("all", "dev")
+TOOLS = ("all", "dev", "torchaudio")
 """Extras that bundle others, or are for those who work on the zoo: a user misses neither."""
 
 

@@ -1,5 +1,5 @@
-"""A torchaudio that does not fit the installed torch: the zoo does not use it, but transformers and peft import it where
-it is, and then cannot be imported themselves."""
+"""A torchaudio that does not fit the installed torch: the zoo does not use it, but transformers and peft import it, and
+then cannot be imported themselves."""
 
 import importlib.metadata
 import subprocess
