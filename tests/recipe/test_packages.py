@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 
 from zoo.command_line import message_of, user_errors
@@ -43,6 +44,11 @@ def test_the_table_of_extras_is_that_of_the_distribution() -> None:
 )
 def test_needed_is_what_modules_import(name: str, expected: set[str]) -> None:
     assert {*needed(name)} == expected
+
+
+def test_a_value_that_its_user_has_yet_to_give_is_no_matter() -> None:
+    config = OmegaConf.create({"data": {"_target_": "data_modules.grid_av.GridAV", "root": "???"}, "task": None})
+    assert packages.needed(config) == ["av", "soundfile"]
 
 
 def test_a_control_needs_its_own_packages() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from zoo.errors import OPTIONAL, require_packages
 from zoo.recipe import schema
 from zoo.recipe.schema import OURS, TARGET, SchemaError
@@ -25,7 +27,8 @@ def require(config: Mapping[str, Any]) -> None:
 
 def needed(config: Mapping[str, Any]) -> list[str]:
     """Optional packages of all blocks of a recipe, in order."""
-    return sorted({package for target in _targets(config) for package in _of(target.rpartition(".")[0])})
+    values = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config  # `???` may stand in it
+    return sorted({package for target in _targets(values) for package in _of(target.rpartition(".")[0])})
 
 
 def _targets(value: Any) -> Iterator[str]:
