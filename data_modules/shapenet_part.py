@@ -26,8 +26,9 @@ from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.kinds.clouds import CloudDataModule
 from data_modules.kinds.parts import category_condition, require_category
-from data_modules.kinds.stored_clouds import CloudRecords, StoredSet, compared, require, require_apart
-from data_modules.readers.arrays import LazyClouds, read_lines
+from data_modules.kinds.stored_clouds import CloudRecords, StoredSet, compared
+from data_modules.readers.arrays import LazyClouds
+from data_modules.readers.listed import read_lines, require, require_apart
 from zoo.batch import Cloud, SampleSet
 from zoo.errors import SettingError
 

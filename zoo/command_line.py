@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from zoo import wording
-from zoo.errors import UserError
+from zoo.errors import OPTIONAL, UserError, lacking
 from zoo.files import STORAGE
 from zoo.recipe.compose import RecipeError, available, compose, to_yaml
 from zoo.recipe.keys import describe
 from zoo.recipe.request import Request
+from zoo.records import torchaudio
 from zoo.wording import HELP, MEANT, asks_help
 
 OPTIONS = {
@@ -205,11 +206,7 @@ def user_errors() -> Iterator[None]:
     except BrokenPipeError:  # the reader has closed the pipe, `| head` for instance
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if error.errno not in STORAGE and error.filename is None:
-            raise
-        message = f"{error.filename or 'writing'}: {error.strerror or error}"
-    except (MemoryError, RuntimeError) as error:
+    except (ImportError, MemoryError, RuntimeError, OSError) as error:
         if not (message := message_of(error)):
             raise
     except KeyboardInterrupt:
@@ -247,10 +244,16 @@ def _heard() -> Iterator[None]:
 
 
 def message_of(error: Exception) -> str:
-    """One line about a library's error that the user's settings caused; empty for any other error."""
+    """One line about a library's error that the user's settings or machine caused; empty for any other error."""
     arguments = " ".join(str(error).split())
     if isinstance(error, MemoryError) or re.search("not enough memory|can't allocate memory|out of memory", arguments):
         size = re.search(r"allocate ([\d.]+ ?\w+(?: beside .* held)?)", arguments)
         much = f" ({size[1]})" if size else ""
         return f"the memory is too small for these settings{much}: take smaller widths, ranks or batches"
+    if isinstance(error, ModuleNotFoundError) and (name := str(error.name).partition(".")[0]) in OPTIONAL:
+        return f"this needs {lacking(name)}"
+    if torchaudio.broke(error):
+        return torchaudio.remedy()
+    if isinstance(error, OSError) and (error.errno in STORAGE or error.filename is not None):
+        return f"{error.filename or 'writing'}: {error.strerror or error}"
     return arguments if type(error).__name__ == "MisconfigurationException" else ""

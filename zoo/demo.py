@@ -23,7 +23,8 @@ from pathlib import Path
 
 from zoo.adapter import places
 from zoo.command_line import fail, parse_arguments, user_errors
-from zoo.demos.serve import page, require_extra, require_port, serve
+from zoo.demos.serve import page, require_port, serve
+from zoo.errors import require_packages
 from zoo.quiet import quiet
 
 
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         fail(problems)
     quiet()
     with user_errors(), tempfile.TemporaryDirectory(prefix="zoo-demo-") as uploads:
-        require_extra()
+        require_packages("the page", "gradio", "plotly")
         require_port(int(port))
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
         folder, samples = places.find_adapter(arguments["adapter"]), arguments.get("samples")

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from data_modules.errors import DataError
 from data_modules.kinds.picture_set import PictureRecord
-from data_modules.kinds.stored_clouds import require, require_apart
-from data_modules.readers.arrays import read_lines
+from data_modules.readers.listed import read_lines, require, require_apart
 
 SPLITS = ("train", "val", "test")
 

@@ -5,7 +5,6 @@ Nothing is unpickled: NumPy files are read with `allow_pickle=False`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from data_modules.errors import DataError
 from data_modules.kinds.clouds import CloudDataModule, CloudSet
 from data_modules.readers.arrays import Clouds
-from data_modules.readers.lines import FEW
 from zoo.batch import Cloud, SampleSet
 
 
@@ -109,35 +107,6 @@ def labelled(
         row = int(wrong.argmax())
         raise DataError(f"{where}, row {row}: label {flat[row]} is none of 0 to {classes - 1}")
     return points, flat.astype(np.int64).tolist()
-
-
-def require(paths: Sequence[Path], what: str, distributor: str) -> None:
-    """All of these files exist.
-
-    Raises:
-        DataError: listing a few of those that do not.
-    """
-    missing = [str(path) for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(
-            f"{what}: {len(missing)} of {len(paths)} files are missing, e.g. {', '.join(missing[:FEW])}. {distributor}"
-        )
-
-
-def require_apart(splits: dict[str, list[str]], what: str) -> None:
-    """No sample is listed twice, in one split or in two.
-
-    Raises:
-        DataError: listing a few that are.
-    """
-    seen: dict[str, str] = {}
-    for split, names in splits.items():
-        for name in names:
-            if name in seen:
-                raise DataError(
-                    f"{what}: {name} is listed in {seen[name]} and again in {split}; every sample has one place"
-                )
-            seen[name] = split
 
 
 def compared(found: int, published: int, what: str) -> str:

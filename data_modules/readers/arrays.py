@@ -1,4 +1,4 @@
-"""Lists of samples and their arrays as point-cloud benchmarks store them: text tables, `.npy`, `.npz` and HDF5."""
+"""Arrays as point-cloud benchmarks store them: text tables, `.npy`, `.npz` and HDF5."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,18 +61,3 @@ def read_arrays(
     if set(required) - set(arrays):
         raise DataError(f"{path} holds the keys {', '.join(keys)}; expected {', '.join(required)}. {distributor}")
     return arrays
-
-
-def read_lines(path: Path, distributor: str) -> list[tuple[str, str]]:
-    """(`file, line number`, text) of every line that is not blank.
-
-    Raises:
-        DataError: no such file, or no text.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist. {distributor}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no text: {error}. {distributor}") from error
-    return [(f"{path}, line {n}", line.strip()) for n, line in enumerate(lines, start=1) if line.strip()]

@@ -36,6 +36,7 @@ from rasterio.io import MemoryFile
 
 from data_modules.errors import DataError
 from data_modules.readers import sensors
+from data_modules.readers.picture_notes import BLACK, CMYK, EMPTY, FIRST_THREE, FURTHER, GREY, RADAR
 from data_modules.readers.sensors import AS_IT_IS, SENSORS, Rendering, Sensor
 from data_modules.readers.stretch import physical, stretched
 
@@ -54,20 +55,6 @@ OPTIONS = {
 }
 
 COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-
-BLACK = "pictures with parts that are transparent, have no data or are no number, which are black"
-
-CMYK = "pictures in CMYK, turned into RGB without a colour profile"
-
-GREY = "grey pictures, whose one band is repeated"
-
-FIRST_THREE = "pictures of 4 bands without names, the first three taken for red, green and blue (bands= says otherwise)"
-
-FURTHER = "pictures with bands beside red, green and blue, which are not used"
-
-RADAR = "radar pictures, shown as VV, VH and their ratio"
-
-EMPTY = "no pixel holds data: all are transparent, nodata, no number, or 0 of more than 8 bits; leave it out"
 
 SENTINEL2_BANDS, SENTINEL2_RGB = 13, (4, 3, 2)
 

@@ -12,10 +12,10 @@ import math
 import av
 import numpy as np
 import torch
-import torchaudio
 from numpy.typing import NDArray
 
 from data_modules.readers.media_streams import MediaError
+from zoo.ops.resample_audio import resample
 
 JITTER = 0.04
 """Seconds: the length of a picture at 25 a second."""
@@ -142,7 +142,7 @@ def _resampled(wave: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.
     out: NDArray[np.float32]
     divisor = math.gcd(rate, wanted)
     if (rate // divisor) * (wanted // divisor) <= COPRIME:
-        out = torchaudio.functional.resample(torch.from_numpy(wave), rate, wanted).numpy()
+        out = resample(torch.from_numpy(wave), rate, wanted).numpy()
         return out
     resampler = av.AudioResampler(format="flt", layout="mono", rate=wanted)
     frame = av.AudioFrame.from_ndarray(wave[None], format="flt", layout="mono")

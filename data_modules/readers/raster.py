@@ -23,22 +23,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, WebPImagePlugin
 
 from data_modules.errors import DataError
-from data_modules.readers import bands
-from data_modules.readers.bands import BLACK, CMYK, EMPTY, GREY, Driver
 from data_modules.readers.foreign import is_irregular, reason, require_file
 from data_modules.readers.formats import START, kind_of
-from data_modules.readers.ground import ground
+from data_modules.readers.picture_notes import BLACK, CMYK, EMPTY, GREY
 from data_modules.readers.sensors import AS_IT_IS, Rendering
 from data_modules.readers.upright import TURNED, of_png, of_tiff, orientation, upright
-from zoo.errors import UserError
+from zoo.errors import UserError, require_packages
 
-DRIVERS: dict[str, Driver] = {"TIFF": "GTiff", "PNG": "PNG", "JPEG 2000": "JP2OpenJPEG"}
+if TYPE_CHECKING:
+    from data_modules.readers.bands import Driver
+
+DRIVERS: "dict[str, Driver]" = {"TIFF": "GTiff", "PNG": "PNG", "JPEG 2000": "JP2OpenJPEG"}
 
 PILLOW: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -75,7 +77,9 @@ def header(source: Path | bytes, where: str) -> Header:
     """
     with _reading(source, where) as (kind, name):
         if kind in DRIVERS:
-            with bands.opened(source, DRIVERS[kind]) as raster:
+            with _raster(source, kind, name) as raster:
+                from data_modules.readers.ground import ground
+
                 _require_size(raster.height, raster.width, kind, name)
                 size, gsd = (raster.height, raster.width), ground(raster)[0]
         else:
@@ -100,7 +104,10 @@ def read_picture(
     """
     with _reading(source, where) as (kind, name):
         if kind in DRIVERS:
-            with bands.opened(source, DRIVERS[kind]) as raster:
+            with _raster(source, kind, name) as raster:
+                from data_modules.readers import bands
+                from data_modules.readers.ground import ground
+
                 _require_size(raster.height, raster.width, kind, name)
                 image, notes = bands.pixels(
                     raster, size_as_read(raster.height, raster.width, max_side), name, rendering
@@ -128,7 +135,7 @@ def _held(source: Path | bytes, kind: str) -> int:
 
 def _said(source: Path | bytes, kind: str) -> int:
     if kind == "TIFF" and (held := of_tiff(source)) != 1:
-        with bands.opened(source, DRIVERS[kind]) as raster:
+        with _raster(source, kind, "") as raster:
             return held if raster.transform.is_identity and not raster.gcps[0] else 1
     if kind == "PNG":
         return of_png(source)
@@ -205,6 +212,16 @@ def size_as_read(height: int, width: int, max_side: int | None) -> tuple[int, in
     """Height and width as read."""
     shrunk = 1.0 if max_side is None else max(1.0, max(height, width) / max_side)
     return max(1, round(height / shrunk)), max(1, round(width / shrunk))
+
+
+@contextmanager
+def _raster(source: Path | bytes, kind: str, name: str) -> Iterator[Any]:
+    """A picture that rasterio reads; it is imported for no other."""
+    require_packages(f"{name}: {kind}", "rasterio")
+    from data_modules.readers import bands
+
+    with bands.opened(source, DRIVERS[kind]) as raster:
+        yield raster
 
 
 @contextmanager

@@ -30,7 +30,6 @@ WARM = ("zoo.training.fit", "zoo.inference.job", "zoo.recipe.build")
 LATER = (
     "timm",
     "transformers.models.auto.modeling_auto",
-    "torchaudio",
     "av",
     "scipy.signal",
     "matplotlib.pyplot",

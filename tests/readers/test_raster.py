@@ -11,8 +11,9 @@ from picture_files import UTM, geotiff
 from PIL import Image
 
 from data_modules.errors import DataError
-from data_modules.readers.bands import BLACK, CMYK, FIRST_THREE, FURTHER, GREY
+from data_modules.readers.picture_notes import BLACK, CMYK, FIRST_THREE, FURTHER, GREY
 from data_modules.readers.raster import Header, header, read_picture
+from zoo.errors import UserError
 
 RGB = picture_files.picture(0, 3, 48)
 BANDS = np.ascontiguousarray(RGB.transpose(2, 0, 1))
@@ -248,3 +249,12 @@ def test_only_the_file_itself_is_read_and_none_is_written(tmp_path: Path) -> Non
     held = sorted(tmp_path.iterdir())
     assert found() == before
     assert sorted(tmp_path.iterdir()) == held
+
+
+def test_only_the_formats_of_rasterio_need_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rasterio", None)  # not installed
+    for suffix in ("jpg", "bmp", "png"):
+        Image.new("RGB", (4, 3), (200, 20, 20)).save(tmp_path / f"a.{suffix}")
+    assert read(tmp_path / "a.jpg")[0].shape == read(tmp_path / "a.bmp")[0].shape == (3, 4, 3)
+    with pytest.raises(UserError, match=r"a\.png: PNG needs rasterio, which is not installed: pip .*\[raster\]'"):
+        read(tmp_path / "a.png")

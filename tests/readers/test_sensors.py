@@ -9,7 +9,7 @@ from PIL import Image
 from rasterio.control import GroundControlPoint
 
 from data_modules.errors import DataError
-from data_modules.readers.bands import BLACK, FIRST_THREE, RADAR
+from data_modules.readers.picture_notes import BLACK, FIRST_THREE, RADAR
 from data_modules.readers.raster import header, read_picture
 from data_modules.readers.sensors import SENSORS, Rendering, parse
 

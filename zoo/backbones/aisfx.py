@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,6 +13,7 @@ from zoo.backbones.draws import initialising
 from zoo.backbones.weights import WeightsError
 from zoo.batch import Clip, tensor_of
 from zoo.ops.fbank import fbank
+from zoo.ops.resample_audio import resample
 
 EMBEDDED = "pypi:aisfx==0.1.2!aisfx/models/checkpoint.pth"
 
@@ -111,7 +111,7 @@ class AiSFX(Backbone):
         """Windows to log-mel pictures [T, 96, frames]; the clip's peak is scaled to 1, silence stays silent."""
         audio = tensor_of(clip.audio)
         if clip.sample_rate != SAMPLE_RATE:
-            audio = torchaudio.functional.resample(audio, clip.sample_rate, SAMPLE_RATE)
+            audio = resample(audio, clip.sample_rate, SAMPLE_RATE)
         peak = audio.abs().max()
         audio = audio / peak if peak > 0 else audio
         return fbank(audio, SAMPLE_RATE, "aisfx").transpose(-1, -2)

@@ -21,6 +21,7 @@ from zoo.backbones.draws import initialising
 from zoo.backbones.weights import WeightsError
 from zoo.batch import Clip, tensor_of
 from zoo.ops.fbank import KALDI_RATE, fbank
+from zoo.ops.resample_audio import resample
 
 
 @dataclass(frozen=True)
@@ -138,11 +139,9 @@ class BEATs(Backbone):
 
     def transform(self, clip: Clip) -> Tensor:
         """Windows to normalised log-mel frames [T, frames, 128]."""
-        import torchaudio
-
         audio = tensor_of(clip.audio)
         if clip.sample_rate != KALDI_RATE:
-            audio = torchaudio.functional.resample(audio, clip.sample_rate, KALDI_RATE)
+            audio = resample(audio, clip.sample_rate, KALDI_RATE)
         return fbank(audio, KALDI_RATE, "beats")
 
     def embed(self, inputs: Tensor) -> Tensor:

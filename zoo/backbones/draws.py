@@ -79,6 +79,18 @@ def initialising(source: str, what: str) -> Iterator[None]:
             yield
 
 
+def trunc_normal_(tensor: Tensor, std: float) -> Tensor:
+    """Fill a tensor with a normal distribution of mean 0, cut at -2 and 2, by its inverse distribution function.
+
+    So does torch 2.11's `nn.init.trunc_normal_`; newer ones draw again what falls outside, which gives other weights
+    from the same seed, and adapters know their base by its bytes.
+    """
+    share = math.erf(2.0 / std / math.sqrt(2.0))
+    with torch.no_grad():
+        tensor.uniform_(-share, share).erfinv_().mul_(std * math.sqrt(2.0))
+        return tensor.add_(0.0).clamp_(-2.0, 2.0)  # -0 becomes 0, which are other bytes
+
+
 class Shapes(TorchFunctionMode):
     """Inside, an architecture is built without storage, to be filled from a file: nothing is drawn.
 

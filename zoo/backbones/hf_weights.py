@@ -1,6 +1,5 @@
 """Models of transformers from their declared sources, whole or in four bits."""
 
-import importlib.util
 import os
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -10,7 +9,7 @@ import torch
 from zoo.backbones import weights
 from zoo.backbones.draws import initialising
 from zoo.backbones.weights import WeightsError
-from zoo.errors import SettingError
+from zoo.errors import SettingError, absent_of, install
 
 Quantization = Literal["none", "4bit"]
 
@@ -24,8 +23,7 @@ def quantization_of(source: str) -> Any:
         SettingError: naming what this machine lacks for it.
     """
     lacking = [] if torch.cuda.is_available() else ["a CUDA device"]
-    if importlib.util.find_spec("bitsandbytes") is None:
-        lacking.append("bitsandbytes (pip install 'multimodal-peft-zoo[cuda]')")
+    lacking += [f"{package} ({install(package)})" for package in absent_of("bitsandbytes")]
     if lacking:
         raise SettingError(f"quantize: 4bit needs {' and '.join(lacking)}; choose quantize: none on this machine")
     if weights.parse(source).kind == "random":

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, fingerprint
-from zoo.backbones.draws import initialising
+from zoo.backbones.draws import initialising, trunc_normal_
 from zoo.backbones.mamba3d_block import Block, Modulation, SecondBranch
 from zoo.batch import Cloud, tensor_of
 from zoo.errors import SettingError
@@ -103,7 +103,7 @@ class Net(nn.Module):
         self.blocks = nn.ModuleList(self.make_block() for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         for token in (self.cls_token, self.cls_pos):
-            nn.init.trunc_normal_(token, std=0.02)
+            trunc_normal_(token, std=0.02)
 
     def tokens(self, neighbourhoods: Tensor, centres: Tensor) -> Tensor:
         """Groups [B, G, K, 3] and centres [B, G, 3] -> tokens [B, 1 + G, C + 3] before the first block."""

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones.base import exact_by_processor
+from zoo.backbones.draws import trunc_normal_
 from zoo.backbones.weights import WeightsError
 from zoo.errors import SettingError
-from zoo.ops.resample import bicubic
+from zoo.ops.resample_table import bicubic
 
 EPSILON = 1e-6
 """Of every layer norm."""
@@ -126,11 +127,11 @@ class VisionTransformer(nn.Module):
         self.blocks = nn.Sequential(*[Block(dim, heads) for _ in range(depth)])
         self.norm = nn.LayerNorm(dim, eps=EPSILON)
         # In timm's order, on which every draw of a `random:` source depends.
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        trunc_normal_(self.pos_embed, std=0.02)
         nn.init.normal_(self.cls_token, std=1e-6)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
     def embed(self, pictures: Tensor) -> Tensor:

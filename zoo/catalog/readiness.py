@@ -15,7 +15,8 @@ from rich.text import Text
 from zoo import wording
 from zoo.backbones import weights
 from zoo.catalog.entries import Entry
-from zoo.recipe import data_roots, schema, sources
+from zoo.errors import absent_of, install
+from zoo.recipe import data_roots, packages, schema, sources
 from zoo.recipe.compose import RecipeError, compose
 from zoo.recipe.data_roots import ROOTS
 from zoo.recipe.schema import MISSING, TARGET
@@ -77,6 +78,12 @@ def examine(entry: Entry, config: Mapping[str, Any], here: Machine) -> Verdict:
     verdict = Verdict(entry.name)
     if not here.torch or here.unmet:
         verdict.missing.append("packages (see above)")
+    needed = packages.needed(config)
+    for package in absent_of(*needed):
+        verdict.missing.append(package)
+        verdict.get[package] = install(package)
+    if here.torchaudio and {"peft", "transformers"} & {*needed}:
+        verdict.missing.append("no torchaudio, or another (see above)")
     _data(entry, config["data"], verdict)
     for key, block in config["backbones"].items():
         for setting, source in sources.weight_sources(block).items() if block else ():
@@ -85,7 +92,7 @@ def examine(entry: Entry, config: Mapping[str, Any], here: Machine) -> Verdict:
             missing_parts = [] if here.cuda else ["a CUDA device"]
             if machine.version("bitsandbytes") is None:
                 missing_parts.append("bitsandbytes")
-                verdict.get["bitsandbytes"] = "pip install 'multimodal-peft-zoo[cuda]', on a machine with CUDA"
+                verdict.get["bitsandbytes"] = f"{install('bitsandbytes')}, on a machine with CUDA"
             verdict.missing += [f"{what} (4-bit weights)" for what in missing_parts]
     if "GPU" in entry.hardware and not here.cuda:
         verdict.made_for = entry.hardware
@@ -157,6 +164,7 @@ def facts(here: Machine) -> dict[str, str]:
         "python": f"{here.python} on {here.system}",
         "torch": f"{here.torch}, {built}{_without_card(here)}" if here.torch else "not installed",
         "other packages": "; ".join(here.unmet) or "all that the zoo requires",
+        **({"torchaudio": here.torchaudio} if here.torchaudio else {}),
         **extras,
         "graphics cards": "; ".join(here.gpus) or "none",
         "processor": f"{here.cores} cores, {wording.size(here.memory)} of memory",
@@ -173,7 +181,7 @@ def _without_card(here: Machine) -> str:
     return (
         "\na CUDA build of torch without a card: most of its gigabytes lie idle; one for processors serves as well\n"
         f"python -m pip install --force-reinstall --index-url {CPU_WHEELS} torch=={here.torch.partition('+')[0]} "
-        "torchvision torchaudio"
+        "torchvision"
     )
 
 

@@ -4,7 +4,6 @@ import signal
 import socket
 import threading
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,19 +83,6 @@ def serve(built: "gradio.Blocks", port: int, *, share: bool, since: float) -> No
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
     built.close(verbose=False)
-
-
-def require_extra() -> None:
-    """Gradio and plotly are installed.
-
-    Raises:
-        UserError: saying how.
-    """
-    if lacking := [name for name in ("gradio", "plotly") if find_spec(name) is None]:
-        raise UserError(
-            f"the page needs {' and '.join(lacking)}, which {'is' if len(lacking) == 1 else 'are'} not installed: "
-            "pip install 'multimodal-peft-zoo[demo]'"
-        )
 
 
 def require_port(port: int) -> None:

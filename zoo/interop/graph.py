@@ -7,7 +7,6 @@ needs, the graph is one step: the token after a prompt (`zoo.interop.language_gr
 """
 
 import contextlib
-import importlib.util
 import logging
 import math
 import warnings
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.batch import Batch
-from zoo.errors import UserError
+from zoo.errors import UserError, require_packages
 from zoo.pairing import Pairing
 
 Tensors = dict[str, Tensor]
@@ -96,11 +95,10 @@ def to_onnx(graph: Graph, inputs: Tensors, outputs: Sequence[str], file: Path) -
     """Write an `.onnx` file whose inputs and outputs bear these names.
 
     Raises:
-        ExportError: the packages of extra `export` are missing, torch cannot trace a part, or an operation has no ONNX
-            form.
+        ExportError: torch cannot trace a part, or an operation has no ONNX form.
+        UserError: the packages of extra `export` are missing.
     """
-    if missing := [name for name in ("onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]:
-        raise ExportError(f"ONNX needs {' and '.join(missing)}: pip install 'multimodal-peft-zoo[export]'")
+    require_packages("ONNX", "onnxscript", "onnxruntime")
     program = _traced(graph, inputs)
     with _calm("torch.onnx cannot express this graph"):
         made = torch.onnx.export(

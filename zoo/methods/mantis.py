@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.backbones.draws import trunc_normal_
 from zoo.backbones.mamba3d import Mamba3D, Step
 from zoo.batch import Batch
 from zoo.errors import SettingError
@@ -50,7 +51,7 @@ class StateAwareAdapter(nn.Module):
         super().__init__()
         self.proj, self.controller = nn.Linear(width, hidden), nn.Linear(hidden, rank)
         for layer in (self.proj, self.controller):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
+            trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
         widths = {"dt": inner, "B": states, "C": states}
         self.bases = nn.ModuleList(

@@ -13,6 +13,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.draws import trunc_normal_
 from zoo.backbones.mamba3d import Mamba3D, group
 from zoo.batch import Batch
 from zoo.errors import SettingError
@@ -50,7 +51,7 @@ class PointMAE(Method):
         width = backbone.net.width
         self.positions = nn.Sequential(nn.Linear(3, 128), nn.SiLU(), nn.Linear(128, width))
         self.mask_token = nn.Parameter(torch.zeros(width))
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        trunc_normal_(self.mask_token, std=0.02)
         self.decoder = nn.ModuleList(backbone.net.make_block() for _ in range(self.depth))
         self.norm = nn.LayerNorm(width)
         self.rebuild = nn.Linear(width, 3 * self.neighbours)

@@ -12,7 +12,7 @@ from zoo.batch import METRES, GroundScale
 from zoo.errors import SettingError, UserError
 from zoo.methods.ground import measure_in
 from zoo.pairing import Pairing
-from zoo.recipe import schema
+from zoo.recipe import packages, schema
 from zoo.recipe.instantiate import instantiate, located
 from zoo.recipe.memory import Bounded
 from zoo.recipe.schema import TARGET
@@ -31,7 +31,9 @@ def build_pairing(
 
     Raises:
         MemoryError: it does not fit into this machine's memory.
+        UserError: packages that it needs are not installed.
     """
+    packages.require(config)  # before weights are fetched
     with Bounded():
         encoders = {name: instantiate(block) for name, block in config.backbones.items() if block is not None}
         # After the encoders: how many random numbers they draw must not change the method's initialisation.

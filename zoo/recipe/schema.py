@@ -234,6 +234,16 @@ def _constant(tree: ast.Module, name: str) -> ast.expr | None:
 def _tree(module: str, target: str) -> ast.Module:
     if not module or not all(part.isidentifier() for part in target.split(".")):
         raise SchemaError(f"{target!r} is no dotted path such as zoo.methods.tb_ava.TBAVA")
+    return tree(module)
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    """A module's source, parsed.
+
+    Raises:
+        SchemaError: there is no such module, or it has no source.
+    """
     path = _file(module)
     if path.suffix != ".py" or not path.is_file():  # "frozen" and "built-in" are origins, too
         raise SchemaError(f"module '{module}' has no source to read; expected a class of the zoo or of your own file")

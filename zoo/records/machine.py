@@ -14,11 +14,12 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from zoo.files import cache_dir, machine_memory
+from zoo.records import torchaudio
 
 DISTRIBUTION = "multimodal-peft-zoo"
 
-TOOLS = ("dev",)
-"""Extras of those who work on the zoo, which a user does not miss."""
+TOOLS = ("all", "dev", "torchaudio")
+"""Extras that bundle others, or are for those who work on the zoo: a user misses neither."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Machine:
         cache_writable: whether it can be made and written.
         free: bytes on its disk.
         hub: "reachable", "switched off" by HF_HUB_OFFLINE, or why it is not reachable.
+        torchaudio: what to do about one that does not fit torch, or "".
     """
 
     python: str
@@ -54,6 +56,7 @@ class Machine:
     cache_writable: bool
     free: int
     hub: str
+    torchaudio: str = ""
 
     @property
     def cuda(self) -> bool:
@@ -80,6 +83,7 @@ def look() -> Machine:
         cache_writable=os.access(folder, os.W_OK),
         free=shutil.disk_usage(folder).free,
         hub=_hub(),
+        torchaudio=torchaudio.fault(torch),
     )
 
 

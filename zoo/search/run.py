@@ -1,7 +1,6 @@
 """Run the trials of a sweep with Ray Tune, and test the best."""
 
 import contextlib
-import importlib.util
 import logging
 import os
 import socket
@@ -12,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from zoo.errors import UserError
+from zoo.errors import UserError, require_packages
 from zoo.recipe import compose, data_roots
 from zoo.recipe.compose import RecipeError
 from zoo.recipe.request import Request
@@ -85,8 +84,7 @@ def check_ray(address: str | None) -> None:
     Raises:
         UserError: Ray is not installed, or nothing answers at the address, which Ray itself would try for minutes.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("a sweep needs Ray Tune: pip install 'multimodal-peft-zoo[sweep]'")
+    require_packages("a sweep", "ray")
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if port.isdecimal():
         try:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from zoo.errors import SettingError
 from zoo.pairing import Pairing
-from zoo.recipe import data_roots
+from zoo.recipe import data_roots, packages
 from zoo.recipe.build import build_pairing
 from zoo.recipe.instantiate import instantiate
 from zoo.training.loaders import Loaders
@@ -26,10 +26,11 @@ def build_data(config: DictConfig, stage: Literal["fit", "test"] = "fit") -> "Da
         stage: what they are for; own files to be tested need no other split.
 
     Raises:
-        UserError: where they lie is not given.
+        UserError: where they lie is not given, or packages that the recipe needs are not installed.
         DataError: they cannot be read.
     """
     data_roots.require(config.data)
+    packages.require(config)
     data: DataModule = instantiate(config.data)
     data.seed = config.seed
     data.setup(stage)

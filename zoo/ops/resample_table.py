@@ -2,7 +2,8 @@
 
 The weights are those of `torch.nn.functional.interpolate(mode="bicubic", align_corners=False)` with and without
 `antialias` (Keys 1981; a = -0.75 without, -0.5 with it, as Pillow has it). torch's kernel rounds by vector unit, and a
-resampled table enters a backbone's fingerprint; here products are added one by one in double precision.
+resampled table enters a backbone's fingerprint; here products are added one by one in double precision. (Sound:
+`resample_audio.py`.)
 """
 
 import math
