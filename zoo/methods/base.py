@@ -128,7 +128,7 @@ class Method(nn.Module):
         """Auxiliary scalar losses of the last forward, by name; `head` gives the task's logits of further features."""
         return {}
 
-    def groups(self) -> Mapping[nn.Parameter, Group]:
+    def parameter_groups(self) -> Mapping[nn.Parameter, Group]:
         """Parameters that do not learn at the recipe's own rate or decay."""
         return {}
 

@@ -69,7 +69,7 @@ class LoRA(Method):
         """Which layers are wrapped."""
         return self.matched
 
-    def groups(self) -> Mapping[nn.Parameter, Group]:
+    def parameter_groups(self) -> Mapping[nn.Parameter, Group]:
         """B learns `lr_ratio` times as fast as A."""
         return {update.up: Group(lr=self.lr_ratio) for update in self.low_rank() if isinstance(update.up, nn.Parameter)}
 

@@ -51,7 +51,8 @@ def _wandb(run_dir: Path) -> Logger:
 
 
 def _mlflow(run_dir: Path) -> Logger:
-    """A database in the run folder, unless its MLFLOW_TRACKING_URI names a server."""
+    """A database in the run folder, unless its MLFLOW_TRACKING_URI names a server; it reports its use to nobody."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from lightning.pytorch.loggers import MLFlowLogger
 
     folder, server = (run_dir / "logs" / "mlflow").resolve(), os.environ.get("MLFLOW_TRACKING_URI")
@@ -90,7 +91,8 @@ class TrackioLogger(Logger):
 
     def __init__(self, run: str) -> None:
         super().__init__()
-        self.run, self._opened = run, None
+        self.run = run
+        self._opened: Any = None
 
     @property
     def name(self) -> str:

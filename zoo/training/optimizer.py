@@ -46,7 +46,7 @@ class Optimizer:
             SettingError: the named optimizer or schedule refuses its settings.
         """
         method = getattr(module, "method", None)
-        special = method.groups() if isinstance(method, Method) else {}
+        special = method.parameter_groups() if isinstance(method, Method) else {}
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
