@@ -34,12 +34,15 @@ from zoo.records.run_changes import differing, differing_samples, differing_sett
 
 RECORD, SAMPLES, RECIPE, FITTED, EARLIER = "run.json", "samples.json", "recipe.yaml", "fit.json", "earlier"
 
+HISTORY = "history.json"
+"""Metrics of a training so far, row by row; FITTED holds them when it has ended."""
+
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 
 RESULT = ("adapter", "metrics.json", "per_sample.json", "report", FITTED)
 """Results of a finished run; the adapter marks it as finished, so it is written last and moved first."""
 
-PARTS = (RECORD, SAMPLES, RECIPE, "splits.json", "checkpoints", "logs", EARLIER, *RESULT)
+PARTS = (RECORD, SAMPLES, RECIPE, "splits.json", "checkpoints", "logs", HISTORY, EARLIER, *RESULT)
 
 LENGTHS = {"epochs": "trainer.max_epochs", "steps": "trainer.max_steps"}
 """Limits of a training, by their unit; null is none."""

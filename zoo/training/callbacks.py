@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from zoo import files
 from zoo.training import length
 
 KEPT = 1000
@@ -98,12 +99,16 @@ class MetricHistory(Callback):
 
     Attributes:
         rows: metrics by name, beside `epoch`, counted from 0: after a third of the first epoch it is -2/3.
+
+    Args:
+        file: JSON of the rows so far, for whoever watches the run.
     """
 
     state_key = "History"
     """Its name in checkpoints, of runs begun under the former class name as well."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
         self.rows: list[dict[str, float]] = []
         self._validated = -1
 
@@ -123,6 +128,8 @@ class MetricHistory(Callback):
         if self.rows and self.rows[-1]["epoch"] == row["epoch"]:  # stopped early by the validation just copied
             self.rows.pop()
         self.rows.append(row)
+        if self.file is not None and trainer.is_global_zero:
+            files.write_json(self.file, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Saved in the checkpoint, so that a resumed run draws whole curves."""

@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from zoo.errors import SettingError
+from zoo.records.run_folder import HISTORY
 from zoo.training import loggers
 from zoo.training.average import Average
 from zoo.training.callbacks import CostMonitor, MetricHistory
@@ -84,7 +85,7 @@ def build_trainer(
         own.append(Length(max_steps))
     own += [Compiled()] if compile else []
     own += [Average(ema)] if ema is not None else []
-    own.append(MetricHistory())
+    own.append(MetricHistory(run_dir / HISTORY))
     if patience is not None:
         own.append(EarlyStopping("val/selected", mode="max", patience=patience))
     chosen, why = choose(precision, accelerator)
