@@ -23,8 +23,8 @@ from zoo.recipe.build import build_pairing
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
 from zoo.records.provenance import git_state, hardware
+from zoo.training.callbacks import peak_memory
 from zoo.training.loaders import Loaders
-from zoo.training.trainer import peak_memory
 
 ROUNDS, CLIPS = 12, 8
 SMALL = [f"data.train_clips={CLIPS}", "data.val_clips=1", "data.test_clips=1"]

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from zoo.ops.selective_scan import choose, selective_scan
 from zoo.records.provenance import git_state, hardware
-from zoo.training.trainer import peak_memory
+from zoo.training.callbacks import peak_memory
 
 BATCH, CHANNELS, STATES = 8, 768, 16
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

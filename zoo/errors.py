@@ -13,8 +13,11 @@ EXTRAS = {
     "mamba": ("mamba_ssm",),
     "export": ("onnxruntime", "onnxscript"),
     "demo": ("gradio", "markdown_it", "markupsafe", "plotly"),
-    "sweep": ("ray",),
+    "sweep": ("optuna",),
+    "ray": ("ray",),
     "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
+    "trackio": ("trackio",),
 }
 """Extras of the distribution, and what each brings, by the names that are imported."""
 

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         where = arguments.get("recipe", str(folder / "recipe.yaml"))
         name = Path(arguments["recipe"]).stem if "recipe" in arguments else str(exported.get("recipe", "recipe"))
         config, pairing, record, notes = convert(folder, compose(where, overrides), name, exported.get("backbones"))
-        directory.save(pairing, out, recipe=to_yaml(config), metrics=record, card=card.for_adapter)
+        directory.save(pairing, out, recipe=to_yaml(trust.stripped(config)[0]), metrics=record, card=card.for_adapter)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     tables.show(tables.evaluation(record, record))

@@ -17,6 +17,8 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", ".*sync_dist=True.*")
     # Frozen encoders stay in eval mode by design.
     warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
+    # Its loader is resumable in its own way.
+    warnings.filterwarnings("ignore", ".*checkpoint that ended before the epoch ended.*")
     _without_bars()
 
 

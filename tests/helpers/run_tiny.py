@@ -68,11 +68,15 @@ def command(*words: object) -> int:
         return int(str(end.code))
 
 
-def cut(folder: Path, *words: object, epoch: int = 1, act: Callable[[], None] | None = None) -> int | None:
-    """Train until an epoch's second batch, and stop there."""
+def cut(
+    folder: Path, *words: object, epoch: int = 1, batch: int = 1, act: Callable[[], None] | None = None
+) -> int | None:
+    """Train until an epoch's second batch, or another one, and stop there."""
+
+    number = batch
 
     def stop(model: TrainingModule, batch: Any, batch_idx: int) -> None:
-        if (model.current_epoch, batch_idx) == (epoch, 1):
+        if (model.current_epoch, batch_idx) == (epoch, number):
             (act or crash)()
         begin(model, batch, batch_idx)
 

@@ -109,12 +109,20 @@ def test_every_mistake_of_every_value_is_named_before_the_first_trial(
         (["search.method.rank=[8]", "parallel=0"], "parallel: expected a whole number"),
         (["search.method.rank=[8]", "trainer.num_nodes=2"], "runs on one machine"),
         (["search.method.rank=[8]", "resume=true"], "no sweep"),
+        (["search.method.rank=[8]", "sampler=tpe", "resume=true"], "no sweep"),
+        (["search.method.rank=[8]", "sampler=tbe"], r"expected grid, random, tpe, got 'tbe'. Did you mean 'tpe'\?"),
+        (["search.method.rank=[8]", "pruner=mean"], "pruner: expected none, median, hyperband, got 'mean'"),
+        (["search.method.rank=[8]", "engine=slurm"], "engine: expected local, ray, got 'slurm'"),
+        (["search.method.rank=[8]", "sampler=random"], "nothing is drawn; say sampler=grid"),
+        (["search.optimizer.lr=uniform(1,2)", "sampler=grid"], "sampler=grid: optimizer.lr is drawn"),
+        (["search.method.rank=[8]", "sampler=tpe", "engine=ray"], "sampler=tpe: Ray is handed all trials"),
+        (["search.method.rank=[8]", "pruner=median", "address=auto"], "pruner=median: Ray is handed all trials"),
+        (["search.method.rank=[8]", "engine=local", "address=auto"], "address=auto is of a Ray cluster"),
     ],
 )
 def test_a_wrong_command_ends_in_one_line(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sweep, "check_ray", lambda address: None)  # whether or not it is installed
     with pytest.raises(SystemExit) as end:
         sweep.main(["recipe=tb_ava", *words, f"runs={tmp_path}"])
     assert end.value.code == 2
@@ -127,14 +135,14 @@ def test_without_ray_one_line_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SystemExit) as end:
-        sweep.main(["recipe=tb_ava", "search.method.rank=[8]", f"runs={tmp_path}"])
+        sweep.main(["recipe=tb_ava", "search.method.rank=[8]", "engine=ray", f"runs={tmp_path}"])
     assert end.value.code == 1
-    assert "pip install 'multimodal-peft-zoo[sweep]'" in capsys.readouterr().err
+    assert "pip install 'multimodal-peft-zoo[ray]'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_is_read_without_torch_and_ray() -> None:
-    code = "import zoo.sweep, sys; print({'torch', 'ray'} & sys.modules.keys())"
+def test_the_command_is_read_without_torch_ray_and_optuna() -> None:
+    code = "import zoo.sweep, sys; print({'torch', 'ray', 'optuna'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
@@ -223,7 +231,8 @@ def finished(folder: Path, values: dict[str, list[float] | None]) -> search_reco
         if curve:
             rows = [{"epoch": epoch, "val/selected": value} for epoch, value in enumerate(curve)]
             (one / FITTED).write_text(json.dumps({"history": rows, "seconds": 2.0, "unit": "fraction"}))
-    return search_record.gather(folder, search_record.start(folder, "tiny", space, points, [0, 1]))
+    asked = {"space": {axis.key: axis.record for axis in space}, "seeds": [0, 1]}
+    return search_record.gather(folder, search_record.start(folder, "tiny", asked, points))
 
 
 def test_the_winner_has_the_best_mean_of_its_best_epochs(tmp_path: Path) -> None:
@@ -258,7 +267,7 @@ def test_where_nothing_was_trained_nothing_wins(tmp_path: Path) -> None:
     assert finished(tmp_path, dict.fromkeys(["000-seed0", "000-seed1", "001-seed0", "001-seed1"]))["winner"] is None
 
 
-# --- with Ray ---------------------------------------------------------------------------------------------------------
+# --- killed -------------------------------------------------------------------------------------------------------
 
 
 def trainings(name: str) -> list[int]:
@@ -281,10 +290,18 @@ def kill_when_it_has_a_checkpoint(folder: Path, name: str, deadline: float) -> N
 
 
 @pytest.mark.slow
-def test_a_sweep_survives_a_killed_trial_and_its_own_death(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_sweep_survives_a_killed_trial_and_its_own_death(engine: str, tmp_path: Path) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray")
     folder = tmp_path / "sweep"
-    words = [f"recipe={TINY}", "search.method.rank=[2,3,4]", "trainer.max_epochs=40", f"into={folder}"]
+    words = [
+        f"recipe={TINY}",
+        "search.method.rank=[2,3,4]",
+        "trainer.max_epochs=40",
+        f"into={folder}",
+        f"engine={engine}",
+    ]
     command = [sys.executable, "-m", "zoo.sweep", *words]
     deadline = time.monotonic() + 500
     first = subprocess.Popen(command, env=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -18,8 +18,8 @@ from tiny_data import Some
 from zoo import compare
 from zoo.adapter import directory
 from zoo.records import run_changes
+from zoo.training.callbacks import CostMonitor, MetricHistory
 from zoo.training.module import TrainingModule
-from zoo.training.trainer import CostMonitor, MetricHistory
 
 __all__ = ["as_it_was"]  # a fixture of every test here
 

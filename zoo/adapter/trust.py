@@ -10,6 +10,11 @@ Why a pulled adapter needs `$ZOO_TRUST` for an installed package too: who instal
 by recipes of his own. A pulled recipe calls the same classes with values of a stranger's choice, a path or a URL of
 weights for instance. The zoo's classes are written for that (they read safetensors, and weights only from declared
 sources); whether those of another package are, its installation does not say.
+
+What matters in training alone is another thing: to load an adapter nobody should have to trust, or to install, the
+package of an optimizer or a callback. So an adapter's recipe names PyTorch's own optimizers and schedules, by a list,
+and nothing else of the kind; what its training used besides (`stripped`) stands word by word in `metrics.json`,
+`manifest.left_out`, which nothing runs: whoever trusts it writes it back into a recipe of his own.
 """
 
 import ast
@@ -21,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from zoo.errors import UserError
 from zoo.files import PACKAGE, cache_dir
@@ -35,12 +41,33 @@ ROOMS = ("zoo.backbones.", "zoo.methods.", "zoo.tasks.", "data_modules.")
 
 SETTINGS = (*TARGETS, *TARGETS.values(), LOADERS, "zoo.prefix.PrefixCache")
 
+OPTIMIZERS = (
+    *("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop"),
+    "SGD",
+)
+
+SCHEDULES = (
+    *("ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR", "LinearLR"),
+    *("MultiStepLR", "OneCycleLR", "PolynomialLR", "ReduceLROnPlateau", "StepLR"),
+)
+
+TRAINING = (
+    *(f"torch.optim.{name}" for name in OPTIMIZERS),
+    *(f"torch.optim.lr_scheduler.{name}" for name in SCHEDULES),
+)
+"""Targets below `optimizer`: they compute with numbers, and take nothing that is called."""
+
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+
+CALLBACKS = "callbacks"
 
 RESOLVED_AWAY = ("include", "smoke", "variants")
 
 LARGEST_NUMBER = 2**20
 """In an adapter's recipe. Of a width of 10^8 a single layer takes hundreds of gigabytes."""
+
+LENGTHS = ("max_steps", "save_every", "val_check_interval", "total_steps", "step_size", "T_max", "total_iters")
+"""Keys whose numbers count steps of a training."""
 
 LARGEST = 2**20
 """Bytes of a recipe; the zoo's are below 10 kB."""
@@ -73,13 +100,16 @@ def check(folder: Path, *, pulled: bool | None = None) -> None:
     # of text) is gone once it is resolved; what a look at the values cannot see has no place in an adapter.
     if hidden := [key for key in RESOLVED_AWAY if key in values]:
         raise TrustError(f"{path} has the key '{hidden[0]}': an adapter's recipe is resolved and stands alone")
+    if CALLBACKS in values:
+        raise TrustError(f"{path} has the key '{CALLBACKS}': an adapter runs none, and names them in its manifest")
     if pulled is None:
         pulled = folder.resolve().is_relative_to(cache_dir().resolve())
     for key, value in _walk(values, path, set()):
         if isinstance(value, str) and "${" in value:
             raise TrustError(f"{path}: {value!r} is an interpolation; an adapter's recipe is resolved")
         # Widths and ranks determine memory; only a seed may be any number.
-        if isinstance(value, int) and abs(value) > LARGEST_NUMBER and "seed" not in str(key):
+        counts = "seed" in str(key) or key in LENGTHS
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER and not counts:
             raise TrustError(f"{path}: {key or 'a list'} holds {value:,}; expected numbers up to {LARGEST_NUMBER:,}")
         if key == TARGET and not (
             _defined_here(value) or _allowed(value) or (not pulled and (_declared(value) or _own(value, folder)))
@@ -88,6 +118,16 @@ def check(folder: Path, *, pulled: bool | None = None) -> None:
                 f"{path} names {value!r}, which is no backbone, method, task or data module of this zoo: it is not "
                 f"run. {_advice(value, pulled)}"
             )
+
+
+def stripped(config: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
+    """A run's recipe as its adapter has it, and by dotted key the blocks that were left out, as plain values."""
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    left_out = {CALLBACKS: callbacks} if (callbacks := values.pop(CALLBACKS, None)) else {}
+    for key, block in list(values.get("optimizer", {}).items()):
+        if isinstance(block, dict) and block.get(TARGET) not in TRAINING:
+            left_out[f"optimizer.{key}"] = values["optimizer"].pop(key)
+    return OmegaConf.create(values), left_out
 
 
 def _walk(values: dict[Any, Any] | list[Any], path: Path, seen: set[int]) -> Iterator[tuple[Any, Any]]:
@@ -105,7 +145,7 @@ def _walk(values: dict[Any, Any] | list[Any], path: Path, seen: set[int]) -> Ite
 
 def _defined_here(target: Any) -> bool:
     """Whether a room of the zoo defines this class (it may import many others)."""
-    if target in SETTINGS:
+    if target in SETTINGS or target in TRAINING:
         return True
     if not isinstance(target, str) or not target.startswith(ROOMS) or not DOTTED.fullmatch(target):
         return False

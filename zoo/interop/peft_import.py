@@ -20,8 +20,8 @@ from zoo.recipe.build import build_pairing
 from zoo.recipe.instantiate import instantiate
 from zoo.records import provenance
 from zoo.training.build import build_data, build_loaders
+from zoo.training.callbacks import CostMonitor
 from zoo.training.measure import described, measure, single_trainer
-from zoo.training.trainer import CostMonitor
 
 LORA = "zoo.methods.lora.LoRA"
 

@@ -57,6 +57,18 @@ class Ahead(NamedTuple):
     blocks: int
 
 
+class Group(NamedTuple):
+    """What an optimizer does otherwise with a parameter.
+
+    Attributes:
+        lr: factor of the learning rate.
+        weight_decay: in the place of the recipe's, where it is not None.
+    """
+
+    lr: float = 1.0
+    weight_decay: float | None = None
+
+
 class Method(nn.Module):
     """Adapters inside or between the blocks of frozen backbones.
 
@@ -114,6 +126,10 @@ class Method(nn.Module):
 
     def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
         """Auxiliary scalar losses of the last forward, by name; `head` gives the task's logits of further features."""
+        return {}
+
+    def parameter_groups(self) -> Mapping[nn.Parameter, Group]:
+        """Parameters that do not learn at the recipe's own rate or decay."""
         return {}
 
     def low_rank(self, *, gsd: float | None = None) -> list[LowRank]:

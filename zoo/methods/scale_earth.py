@@ -218,10 +218,9 @@ class ScaleEarth(Method):
         return torch.cat([every.mean(1), every.std(1)], dim=-1)
 
     def _widen(self, told: Tensor) -> None:
-        known = told[~told.isnan()]
-        if len(known):
-            self.low.copy_(torch.minimum(self.low, known.min()))
-            self.high.copy_(torch.maximum(self.high, known.max()))
+        # Unknown scales are neither least nor largest; no branch on values, so that it compiles as one graph.
+        self.low.copy_(torch.minimum(self.low, told.nan_to_num(math.inf).min()))
+        self.high.copy_(torch.maximum(self.high, told.nan_to_num(-math.inf).max()))
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(self.low, torch.distributed.ReduceOp.MIN)
             torch.distributed.all_reduce(self.high, torch.distributed.ReduceOp.MAX)

@@ -109,8 +109,13 @@ def logarithm(metres: Tensor, ids: Sequence[str]) -> Tensor:
     Raises:
         SettingError: one is not positive, or infinite.
     """
-    # An exported graph cannot raise: who runs it gives positive metres, or NaN.
-    if not torch.compiler.is_exporting() and bool(((metres <= 0) | metres.isinf()).any()):
+    # An exported graph cannot raise: who runs it gives positive metres, or NaN. A compiled one cannot name samples.
+    if torch.compiler.is_exporting():
+        return metres.log10()
+    fine = ~((metres <= 0) | metres.isinf()).any()
+    if torch.compiler.is_compiling():
+        torch._assert_async(fine, "a gsd is not positive, or infinite; without trainer.compile its sample is named")
+    elif not fine:
         pairs = zip(ids, metres.tolist(), strict=True)
         wrong = ", ".join(f"{name} {gsd:g}" for name, gsd in pairs if gsd <= 0 or math.isinf(gsd))
         raise SettingError(f"gsd of {wrong}: expected positive metres per pixel, or NaN for unknown")

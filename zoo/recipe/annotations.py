@@ -28,6 +28,7 @@ def mismatch(value: Any, annotation: str) -> str | None:
 
 def readable(annotation: str) -> str:
     """An annotation for a reader: `Annotated[int, '>= 1']` becomes `int >= 1`."""
+    annotation = re.sub(r"Callable\[\.\.\., [\w.]+\]", "a block with _target_", annotation)
     return re.sub(
         r"Annotated\[(\w+), ([^\]]*)\]", lambda m: f"{m[1]} {m[2].replace(', ', ' and ')}".replace("'", ""), annotation
     )
@@ -61,6 +62,8 @@ def _fits_generic(value: Any, name: str, inner: ast.expr) -> bool:
         return _fits(value, parts[0]) and all(BOUNDS[op](value, float(b)) for op, b in (r.split() for r in rules))
     if name == "Literal":
         return any(isinstance(p, ast.Constant) and type(p.value) is type(value) and p.value == value for p in parts)
+    if name == "Callable":  # a block with a target, which is no plain value
+        return False
     if name == "Optional":
         return value is None or _fits(value, parts[0])
     if name in ("list", "Sequence", "tuple"):

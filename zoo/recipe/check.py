@@ -3,7 +3,7 @@
 Nothing is imported for it, and no file of the data is looked at.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -15,13 +15,16 @@ from zoo.recipe.data_roots import ROOTS
 from zoo.recipe.schema import MISSING, TARGET, Parameter, SchemaError
 from zoo.wording import MEANT
 
+CALLBACKS = "callbacks"
+"""A list of blocks; Lightning's callbacks, or a user's own."""
+
 BLOCKS = ("data", "loader", "method", "task", "optimizer", "trainer", "cache")
 
 SEED = f"Annotated[int, '>= 0', '<= {2**32 - 1}']"  # what NumPy and PyTorch take
 
 KEYS = (
     *("include", "seed", "data", "loader", "backbones", "method", "task", "optimizer", "trainer", "cache"),
-    *("smoke", "variants"),
+    *(CALLBACKS, "smoke", "variants"),
 )
 
 REQUIRED = ("data", "backbones", "method", "task", "optimizer", "trainer")
@@ -51,6 +54,8 @@ def check(config: Mapping[str, Any], problems: list[str], name: str) -> DictConf
         of = _Checker(values, problems, name)
         for path, block in _blocks(values):
             of.block(block, path)
+        if not isinstance(values.get(CALLBACKS), list | None):
+            problems.append(f"{CALLBACKS}: expected a list of blocks with {TARGET}, got {values[CALLBACKS]!r}")
     else:
         problems.append(f"backbones: expected a mapping of stream to block, got {values['backbones']!r}")
     return result
@@ -84,6 +89,9 @@ def _blocks(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, block in encoders.items() if isinstance(encoders, Mapping) else ():
         if block is not None:
             yield f"backbones.{name}", block
+    callbacks = config.get(CALLBACKS)
+    for number, block in enumerate(callbacks if isinstance(callbacks, list) else ()):
+        yield f"{CALLBACKS}.{number}", block
 
 
 class _Checker:
@@ -98,8 +106,15 @@ class _Checker:
     def __init__(self, config: Mapping[str, Any], problems: list[str], name: str) -> None:
         self.config, self.problems, self.name = config, problems, name
 
-    def block(self, block: Any, path: str) -> None:
-        """Its keys, their types, and what is missing."""
+    def block(self, block: Any, path: str, supplied: int | None = None, outer: Collection[str] = ()) -> None:
+        """Its keys, their types, and what is missing.
+
+        Args:
+            block: what stands in the recipe.
+            path: where.
+            supplied: as `schema.signature` takes it; of a callback nothing is.
+            outer: settings of the block around it, which hands them on where they have the same name.
+        """
         if not isinstance(block, dict):
             hint = "; your own files are data=folder" if path == "data" else ""
             self.problems.append(f"{path}: expected a block with {TARGET}, got {block!r}{hint}")
@@ -108,17 +123,20 @@ class _Checker:
             self.problems.append(f"missing value '{path}.{TARGET}': which class or function?")
             return
         try:
-            known = schema.signature(block[TARGET])
+            supplied = 0 if path.startswith(f"{CALLBACKS}.") else supplied
+            known = schema.signature(block[TARGET], supplied)
         except (SchemaError, SyntaxError) as error:
             self.problems.append(f"{path}.{TARGET}: {error}")
             return
+        known = {name: parameter for name, parameter in known.items() if name not in outer}
         for key, value in block.items():
             if key == TARGET:
                 continue
             if key not in known:
                 self.problems.append(f"unknown key '{path}.{key}'.{self._hint(block, path, str(key), known)}")
             elif isinstance(value, dict) and TARGET in value:
-                self.block(value, f"{path}.{key}")
+                awaits = known[key].awaits  # it is called with one thing, and by keyword
+                self.block(value, f"{path}.{key}", *(1, known.keys()) if awaits else ())
             elif value != MISSING and (wrong := annotations.mismatch(value, known[key].annotation)):
                 hint = "; write true or false" if known[key].annotation == "bool" else ""
                 self.problems.append(f"{path}.{key}: {wrong}{hint}")

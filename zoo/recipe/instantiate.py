@@ -1,10 +1,12 @@
 """Makes the object that a recipe's block names in `_target_`."""
 
 import importlib
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from zoo.recipe import schema
 from zoo.recipe.schema import TARGET
 
 
@@ -28,5 +30,13 @@ def located(block: Any) -> Any:
 
 def _call(values: Any, *args: Any, **extra: Any) -> Any:
     target = located(values)
-    nested = {k: _call(v) if isinstance(v, dict) and TARGET in v else v for k, v in values.items() if k != TARGET}
-    return target(*args, **nested, **extra)
+    settings = {k: v for k, v in values.items() if k != TARGET}
+    nested = {k: v for k, v in settings.items() if isinstance(v, dict) and TARGET in v}
+    known = schema.signature(values[TARGET]) if nested else {}
+    made = {k: _made_ready(v) if k in known and known[k].awaits else _call(v) for k, v in nested.items()}
+    return target(*args, **settings | made, **extra)
+
+
+def _made_ready(values: dict[str, Any]) -> Any:
+    """What a signature takes as a `Callable`: its receiver calls it, with what it has to add."""
+    return partial(_call, values)

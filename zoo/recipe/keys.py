@@ -24,6 +24,8 @@ def describe(name: str, words: Sequence[str] = ()) -> str:
             lines.append(f"  {key}.{parameter.shown(block)}  [{annotations.readable(parameter.annotation)}]")
             lines += textwrap.wrap(parameter.meaning, 100, initial_indent="      ", subsequent_indent="      ")
         lines.append("")
+    lines += ["callbacks  (a list of blocks, in a training alone)"]
+    lines += ["  callbacks=[{_target_: lightning.pytorch.callbacks.LearningRateMonitor}], for instance", ""]
     if variants := compose.variants(name):
         lines.append(f"variants (python -m zoo.compare): {', '.join(variants)}")
     return "\n".join(lines)

@@ -47,6 +47,11 @@ class Parameter:
         except ValueError:
             return self.default
 
+    @property
+    def awaits(self) -> bool:
+        """Whether the value is called by who receives it, with further arguments of his own."""
+        return self.annotation.startswith("Callable[")
+
     def shown(self, block: Mapping[str, Any]) -> str:
         """`key=value` as a recipe would write it: the block's value, else the default."""
         value = block.get(self.name, self.value)
@@ -56,18 +61,21 @@ class Parameter:
 
 
 @cache
-def signature(target: str) -> dict[str, Parameter]:
+def signature(target: str, supplied: int | None = None) -> dict[str, Parameter]:
     """Parameters that a recipe may set on `package.module.Name`.
 
-    Keyword-only parameters where the signature has a `*` (what stands before it the program supplies), else all.
+    Args:
+        target: the dotted path.
+        supplied: how many of the first the program supplies; None by our own convention: those before a `*`, of which
+            a signature without one has none.
 
     Raises:
         SchemaError: no such module or name; the message suggests the nearest.
     """
     found, tree = definition(target)
     if isinstance(found, ast.FunctionDef):
-        return _parameters(found, _meanings(ast.get_docstring(found)), tree)
-    return _class(found, tree)
+        return _parameters(found, _meanings(ast.get_docstring(found)), tree, supplied)
+    return _class(found, tree, supplied)
 
 
 def definition(target: str) -> tuple[ast.ClassDef | ast.FunctionDef, ast.Module]:
@@ -125,20 +133,20 @@ def _attributes(node: ast.ClassDef | ast.FunctionDef, tree: ast.Module) -> dict[
     return values
 
 
-def _class(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
+def _class(node: ast.ClassDef, tree: ast.Module, supplied: int | None) -> dict[str, Parameter]:
     meanings = _meanings(ast.get_docstring(node))
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if init is not None:
-        return _parameters(init, meanings, tree)
+        return _parameters(init, meanings, tree, supplied)
     inherited: dict[str, Parameter] = {}
     for base in node.bases:
         name = ast.unparse(base)
         parent = _definition(tree, name)
         if isinstance(parent, ast.ClassDef):
-            inherited |= _class(parent, tree)
+            inherited |= _class(parent, tree, supplied)
         elif origin := imported(tree, name):
             try:
-                inherited |= signature(origin)
+                inherited |= signature(origin, supplied)
             except SchemaError:  # a base of another package, e.g. torch's: it has no settings of ours
                 continue
     decorated = any("dataclass" in ast.unparse(d) for d in node.decorator_list)
@@ -158,13 +166,17 @@ def _class(node: ast.ClassDef, tree: ast.Module) -> dict[str, Parameter]:
     return inherited | own
 
 
-def _parameters(node: ast.FunctionDef, meanings: Mapping[str, str], tree: ast.Module) -> dict[str, Parameter]:
+def _parameters(
+    node: ast.FunctionDef, meanings: Mapping[str, str], tree: ast.Module, supplied: int | None
+) -> dict[str, Parameter]:
     spec = node.args
-    if spec.kwonlyargs:
-        pairs = list(zip(spec.kwonlyargs, spec.kw_defaults, strict=True))
-    else:
-        plain = [a for a in [*spec.posonlyargs, *spec.args] if a.arg not in ("self", "cls")]
-        pairs = list(zip(plain, [None] * (len(plain) - len(spec.defaults)) + list(spec.defaults), strict=True))
+    named = list(zip(spec.kwonlyargs, spec.kw_defaults, strict=True))
+    plain = [a for a in [*spec.posonlyargs, *spec.args] if a.arg not in ("self", "cls")]
+    pairs = list(zip(plain, [None] * (len(plain) - len(spec.defaults)) + list(spec.defaults), strict=True))
+    if supplied is not None:
+        pairs = [*pairs[supplied:], *named]
+    elif named:
+        pairs = named
     return {
         a.arg: Parameter(
             a.arg,

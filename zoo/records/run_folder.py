@@ -2,10 +2,11 @@
 
     run.json       written first: the run's id, and what it began with: command, versions, backbones, a starting adapter
     samples.json   a digest of every sample, by split and id
-    earlier/       results of a finished run that went on with a larger trainer.max_epochs: earlier/10_epochs/
+    earlier/       results of a finished run that went on with a larger trainer.max_epochs: earlier/10_epochs/, or with
+                   a larger trainer.max_steps: earlier/500_steps/
 
 A folder that holds anything of a run takes no other. A run goes on (resume=true) with the same recipe, on the same data
-and backbones; only `trainer.max_epochs` may be larger.
+and backbones; only `trainer.max_epochs` and `trainer.max_steps` may be larger.
 """
 
 import contextlib
@@ -25,21 +26,28 @@ from omegaconf import DictConfig
 from zoo import files
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
-from zoo.recipe import compose
+from zoo.recipe import compose, schema
 from zoo.recipe.compose import RecipeError
+from zoo.recipe.schema import TARGET
 from zoo.records import provenance
 from zoo.records.run_changes import differing, differing_samples, differing_settings
 
 RECORD, SAMPLES, RECIPE, FITTED, EARLIER = "run.json", "samples.json", "recipe.yaml", "fit.json", "earlier"
+
+HISTORY = "history.json"
+"""Metrics of a training so far, row by row; FITTED holds them when it has ended."""
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 
 RESULT = ("adapter", "metrics.json", "per_sample.json", "report", FITTED)
 """Results of a finished run; the adapter marks it as finished, so it is written last and moved first."""
 
-PARTS = (RECORD, SAMPLES, RECIPE, "splits.json", "checkpoints", "logs", EARLIER, *RESULT)
+PARTS = (RECORD, SAMPLES, RECIPE, "splits.json", "checkpoints", "logs", HISTORY, EARLIER, *RESULT)
 
-LENGTH = "trainer.max_epochs"
+LENGTHS = {"epochs": "trainer.max_epochs", "steps": "trainer.max_steps"}
+"""Limits of a training, by their unit; null is none."""
+
+LONGER = " or ".join(LENGTHS.values())
 
 
 @dataclass
@@ -50,13 +58,15 @@ class RunFolder:
         folder: the run folder.
         record: what `run.json` holds; empty before the run has begun.
         begun: whether the run goes on, rather than begins.
-        longer: epochs that it was to have, and has now, where that changed.
+        longer: length that it was to have, and has now, where that changed; None where nothing limits it.
+        unit: of it: epochs, or steps.
     """
 
     folder: Path
     record: dict[str, Any] = field(default_factory=dict)
     begun: bool = False
-    longer: tuple[int, int] | None = None
+    longer: tuple[int, int | None] | None = None
+    unit: str = "epochs"
 
     @property
     def id(self) -> str:
@@ -111,7 +121,7 @@ class RunFolder:
             files.write_json(self.folder / RECORD, self.record)
             files.write_json(self.folder / SAMPLES, digests)
         elif self.longer:
-            self._set_aside(f"{self.longer[0]}_epochs")
+            self._set_aside(f"{self.longer[0]}_{self.unit}")
             if list(self.longer) not in self.record["extended"]:
                 self.record["extended"].append(list(self.longer))
                 files.write_json(self.folder / RECORD, self.record)
@@ -121,11 +131,12 @@ class RunFolder:
         """Lines that a resumed run prints at its start."""
         if self.begun and self.longer:
             then, now = self.longer
-            kept = self.folder / EARLIER / f"{then}_epochs"
+            kept = self.folder / EARLIER / f"{then}_{self.unit}"
+            goal = "no limit of" if now is None else str(now)
             return [
-                f"going on from {then} to {now} epochs: the learning rate follows the schedule of {now} from here on, "
-                f"so the result is not that of a training begun with {now}"
-                + (f"; the result of {then} epochs is kept in {kept}" if kept.exists() else "")
+                f"going on from {then} to {goal} {self.unit}: the learning rate follows the schedule of {goal} from "
+                f"here on, so the result is not that of a training begun with {goal}"
+                + (f"; the result of {then} {self.unit} is kept in {kept}" if kept.exists() else "")
             ]
         return []
 
@@ -216,7 +227,7 @@ def fresh(folder: Path) -> RunFolder:
         raise RecipeError(
             [
                 f"{folder} holds a finished run: name another folder with into=, or train that one for longer with "
-                f"resume=true and a larger {LENGTH}"
+                f"resume=true and a larger {LONGER}"
             ]
         )
     raise RecipeError(
@@ -236,10 +247,19 @@ def resumed(folder: Path, config: DictConfig) -> RunFolder:
             raise RecipeError([f"resume=true: {folder} has no {RECIPE}, by which to tell whether this is its command"])
         return RunFolder(folder)  # stopped in the instant of beginning
     changed = differing(compose.stored(folder / RECIPE), yaml.safe_load(compose.to_yaml(config)))
-    then, now = changed.pop(LENGTH, (None, None))
-    longer = (then, now) if then is not None and now is not None and now > then else None
-    if (then, now) != (None, None) and not longer:
-        raise RecipeError([f"resume=true: {LENGTH}={then} in {folder}, {now} here: it can be made larger only"])
+    longer, unit = None, "epochs"
+    defaults = schema.signature(str(config.trainer[TARGET]))
+    for name, key in LENGTHS.items():
+        if key not in changed:
+            continue
+        parameter = key.rpartition(".")[2]
+        stored = compose.stored(folder / RECIPE)["trainer"]
+        then, now = (one.get(parameter, defaults[parameter].value) for one in (stored, config.trainer))
+        del changed[key]
+        if then != now:
+            if then is None or (now is not None and now < then):
+                raise RecipeError([f"resume=true: {key}={then} in {folder}, {now} here: it can be made larger only"])
+            longer, unit = (then, now), name
     if changed:
         differences = differing_settings(changed)
         raise RecipeError(
@@ -248,7 +268,7 @@ def resumed(folder: Path, config: DictConfig) -> RunFolder:
     finished = (folder / "adapter").exists()
     if finished and not longer:
         raise RecipeError(
-            [f"resume=true: {folder} has finished: its adapter is there; a larger {LENGTH} would train it for longer"]
+            [f"resume=true: {folder} has finished: its adapter is there; a larger {LONGER} would train it for longer"]
         )
     if (finished or (folder / FITTED).exists()) and not (folder / LAST if longer else folder / BEST).exists():
         raise RecipeError([f"resume=true: {folder} has no {LAST if longer else BEST} to go on from"])
@@ -256,7 +276,7 @@ def resumed(folder: Path, config: DictConfig) -> RunFolder:
     other = [f"{k} {v}, now {versions.get(k)}" for k, v in record["versions"].items() if versions.get(k) != v]
     if other:
         print(f"note: {folder} began with {'; '.join(other)}", file=sys.stderr)
-    return RunFolder(folder, record, begun=True, longer=longer)
+    return RunFolder(folder, record, begun=True, longer=longer, unit=unit)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -33,19 +33,21 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Loss and the validation metrics by epoch."""
+    """Loss and the validation metrics by epoch; a row has what was measured there."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     loss, metric = figure.subplots(1, 2)
-    epochs = [row["epoch"] + 1 for row in history]
+
+    def draw(axes: Axes, name: str, label: str) -> None:
+        points = [(row["epoch"] + 1, row[name]) for row in history if name in row]
+        axes.plot([x for x, _ in points], [y for _, y in points], marker="o", ms=3, label=label)
+
     for split in ("train", "val"):
-        loss.plot(epochs, [row.get(f"{split}/loss", np.nan) for row in history], marker="o", ms=3, label=split)
+        draw(loss, f"{split}/loss", split)
     loss.set(title="loss", xlabel="epoch")
-    names = [
-        n for n in (history[-1] if history else {}) if n.startswith("val/") and n not in ("val/loss", "val/selected")
-    ]
+    seen = dict.fromkeys(name for row in history for name in row)
+    names = [name for name in seen if name.startswith("val/") and name not in ("val/loss", "val/selected")]
     for name in names[:6]:
-        label = directed(name.removeprefix("val/"))
-        metric.plot(epochs, [row.get(name, np.nan) for row in history], marker="o", ms=3, label=label)
+        draw(metric, name, directed(name.removeprefix("val/")))
     metric.set(title="validation metrics", xlabel="epoch")
     for axes in (loss, metric):
         axes.grid(alpha=0.3)

@@ -12,14 +12,11 @@ from rich.table import Table
 from zoo import files, wording
 from zoo.records import provenance
 from zoo.search import trial
-from zoo.search.space import Axis
-from zoo.search.trial import FITTED, MEASURED
+from zoo.search.trial import FITTED, MEASURED, SELECTED
 
 Record = dict[str, Any]
 
 RECORD = "sweep.json"
-
-SELECTED = "val/selected"
 
 
 def name(point: int, seed: int) -> str:
@@ -27,23 +24,32 @@ def name(point: int, seed: int) -> str:
     return f"{point:03d}-seed{seed}"
 
 
-def start(
-    folder: Path, recipe: str, space: Sequence[Axis], points: Sequence[dict[str, Any]], seeds: Sequence[int]
-) -> Record:
-    """The record before the first trial, written to the folder."""
-    record = provenance.manifest(
-        recipe=recipe,
-        selected_on="val",
-        space={axis.key: axis.record for axis in space},
-        seeds=list(seeds),
-        points=[
-            {"values": point, "trials": [{"trial": name(i, seed), "seed": seed} for seed in seeds]}
-            for i, point in enumerate(points)
-        ],
-        winner=None,
-    )
+def start(folder: Path, recipe: str, asked: dict[str, Any], points: Sequence[dict[str, Any]]) -> Record:
+    """The record before the first trial, written to the folder.
+
+    Args:
+        folder: of the sweep.
+        recipe: its name.
+        asked: `Plan.asked`.
+        points: to try; others may be added.
+    """
+    record = provenance.manifest(recipe=recipe, selected_on="val", **asked, points=[], winner=None)
+    for point in points:
+        _append(record, point)
     files.write_json(folder / RECORD, record)
     return record
+
+
+def add(folder: Path, record: Record, point: dict[str, Any]) -> None:
+    """Add a point, to the file too."""
+    _append(record, point)
+    files.write_json(folder / RECORD, record)
+
+
+def _append(record: Record, point: dict[str, Any]) -> None:
+    number = len(record["points"])
+    trials = [{"trial": name(number, seed), "seed": seed} for seed in record["seeds"]]
+    record["points"].append({"values": point, "trials": trials})
 
 
 def gather(folder: Path, record: Record) -> Record:
@@ -66,12 +72,15 @@ def outcome(folder: Path) -> dict[str, Any]:
     """Result of a trial from its folder: best validation metric (or null), its epoch, seconds, attempts."""
     attempts = trial.attempts(folder)
     if not (folder / FITTED).exists():
-        return {"val": None, "attempts": attempts, "error": trial.last_error(folder)}
+        error = trial.last_error(folder)
+        if (curve := trial.pruned(folder)) is not None:
+            error = f"pruned after validation {len(curve)}, the best so far {max(curve):.4g}"
+        return {"val": None, "attempts": attempts, "error": error}
     fitted = json.loads((folder / FITTED).read_text(encoding="utf-8"))
-    best = max(fitted["history"], key=lambda row: row[SELECTED])
+    best = max((row for row in fitted["history"] if SELECTED in row), key=lambda row: row[SELECTED])
     return {
         "val": best[SELECTED],
-        "epoch": best["epoch"] + 1,
+        "epoch": round(best["epoch"] + 1, 2),
         "unit": fitted["unit"],
         "seconds": round(fitted["seconds"], 1),
         "attempts": attempts,

@@ -50,12 +50,17 @@ class Axis:
         return list(self.values) if self.kind == "list" else f"{self.kind}({self.values[0]},{self.values[1]})"
 
     def draw(self, rng: np.random.Generator) -> Any:
-        """A value between the ends, to four digits: what is reported is what was tried."""
+        """A value between the ends."""
         low, high = self.values
         if self.kind == "randint":
             return int(rng.integers(low, high, endpoint=True))
         drawn = math.exp(rng.uniform(math.log(low), math.log(high))) if self.kind == "loguniform" else None
-        return min(max(float(f"{rng.uniform(low, high) if drawn is None else drawn:.4g}"), low), high)
+        return self.rounded(rng.uniform(low, high) if drawn is None else drawn)
+
+    def rounded(self, value: float) -> float:
+        """A drawn number to four digits: what is reported is what was tried."""
+        low, high = self.values
+        return value if self.kind == "randint" else min(max(float(f"{value:.4g}"), low), high)
 
 
 def word(key: str, value: Any) -> str:

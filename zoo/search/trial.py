@@ -8,16 +8,31 @@ waited for, and no two write.
 import contextlib
 import fcntl
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import UserError
-from zoo.records.run_folder import RECORD
+from zoo.records.run_folder import HISTORY, RECORD
 
 CONFIG, LOG, FITTED, MEASURED = "config.yaml", "train.log", "fit.json", "metrics.json"
+
+PRUNED = "pruned.json"
+"""Validation metrics of a trial that was stopped early; it is not attempted again."""
+
+AGAIN = 2
+"""Largest number of further attempts at a killed trial."""
+
+POLL = 0.2
+"""Seconds between two looks at a training that is watched."""
+
+PATIENCE = 60
+"""Seconds that a training has to end when it is asked to."""
+
+SELECTED = "val/selected"
 
 ATTEMPT = "--- attempt "
 
@@ -33,7 +48,15 @@ class TrialError(UserError):
     """The training ended with an error of its own, which it would meet again."""
 
 
-def attempt(folder: Path, card: str, *, where: Path, test: bool = False) -> dict[str, Any]:
+def attempt(
+    folder: Path,
+    card: str,
+    *,
+    where: Path,
+    test: bool = False,
+    environment: Mapping[str, str] | None = None,
+    watch: Callable[[], None] | None = None,
+) -> dict[str, Any]:
     """Train in `folder`, which holds CONFIG, unless that is done.
 
     Args:
@@ -41,6 +64,8 @@ def attempt(folder: Path, card: str, *, where: Path, test: bool = False) -> dict
         card: recipe whose model card an adapter takes.
         where: working directory, to which paths of the recipe are relative.
         test: also measure the test split, once.
+        environment: variables beside this process's own.
+        watch: called again and again while the training runs; it raises to end it.
 
     Returns:
         What FITTED holds, or MEASURED with `test`.
@@ -60,9 +85,12 @@ def attempt(folder: Path, card: str, *, where: Path, test: bool = False) -> dict
                 print(f"{head}: zoo.train {' '.join(words)}", file=log, flush=True)
                 command = [sys.executable, "-m", "zoo.train", *words]
                 # The lock is inherited: it is held until the training ends, whatever becomes of this process.
-                code = subprocess.run(
-                    command, cwd=where, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=[lock], check=False
-                ).returncode
+                settings: dict[str, Any] = {"cwd": where, "stdout": log, "stderr": log, "stdin": subprocess.DEVNULL}
+                settings |= {"pass_fds": [lock], "env": {**os.environ, **(environment or {})}}
+                if watch is None:
+                    code = subprocess.run(command, **settings, check=False).returncode
+                else:
+                    code = _watched(subprocess.Popen(command, **settings), watch)
                 number = 15 if code == TERMINATED else -code
                 if number >= 0 and not outcome.exists():
                     print(f"killed by signal {number}", file=log)
@@ -71,6 +99,39 @@ def attempt(folder: Path, card: str, *, where: Path, test: bool = False) -> dict
                 raise TrialError(last_error(folder))
     read: dict[str, Any] = json.loads(outcome.read_text(encoding="utf-8"))
     return read
+
+
+def _watched(training: "subprocess.Popen[bytes]", watch: Callable[[], None]) -> int:
+    """Exit code of a training; asked to end where `watch` raises."""
+    try:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return training.wait(POLL)
+            watch()
+    except BaseException:
+        training.terminate()
+        try:
+            training.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            training.kill()
+            training.wait()
+        raise
+
+
+def curve(folder: Path) -> list[float]:
+    """The validation metric of a trial, validation by validation, as far as it is."""
+    file = folder / HISTORY
+    rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    return [row[SELECTED] for row in rows if SELECTED in row]
+
+
+def pruned(folder: Path) -> list[float] | None:
+    """The curve of a trial that was stopped early; None for any other."""
+    file = folder / PRUNED
+    if not file.exists() or (folder / FITTED).exists():
+        return None
+    found: list[float] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def attempts(folder: Path) -> int:

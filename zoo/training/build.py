@@ -1,9 +1,11 @@
 """Builds everything for a training from a checked configuration: data, module, loaders, trainer."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import lightning as L
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from zoo.errors import SettingError
@@ -47,8 +49,10 @@ def build_loaders(config: DictConfig, data: "DataModule", pairing: Pairing) -> L
     return loaders
 
 
-def build_trained(config: DictConfig, data: "DataModule", run_dir: Path) -> tuple[TrainingModule, Loaders, L.Trainer]:
-    """The recipe's pairing in training, its batches and its trainer.
+def build_trained(
+    config: DictConfig, data: "DataModule", run_dir: Path, callbacks: Sequence[Callback] = ()
+) -> tuple[TrainingModule, Loaders, L.Trainer]:
+    """The recipe's pairing in training, its batches and its trainer with the recipe's own callbacks.
 
     Raises:
         SettingError: the head has batch norm, and batches or the training split have one sample.
@@ -60,4 +64,4 @@ def build_trained(config: DictConfig, data: "DataModule", run_dir: Path) -> tupl
         available = f"loader.batch_size = {loaders.batch_size}" if size >= least else f"{size} training sample"
         raise SettingError(f"{available}: the head has batch norm, which trains on {least} samples a batch or more")
     module = TrainingModule(pairing, optimizer=instantiate(config.optimizer), seed=config.seed)
-    return module, loaders, instantiate(config.trainer, run_dir)
+    return module, loaders, instantiate(config.trainer, run_dir, callbacks)

@@ -17,7 +17,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
 from zoo.records.run_folder import BEST, LAST
-from zoo.training import processes
+from zoo.training import length, processes
 
 
 class CheckpointError(UserError):
@@ -40,11 +40,44 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Last(ModelCheckpoint):
-    """The checkpoint to resume from, written after every epoch and after `Best`, whose record it includes."""
+    """The checkpoint to resume from, written after every epoch and after `Best`, whose record it includes.
 
-    def __init__(self, run_dir: Path) -> None:
+    Also after a validation within an epoch, and after every so many optimizer steps: never between a batch and the
+    validation that belongs to it, which a resumed run would leave out, nor between the batches of one optimizer step.
+
+    Args:
+        run_dir: the run folder.
+        every: optimizer steps; None saves none for their own sake.
+    """
+
+    def __init__(self, run_dir: Path, every: int | None = None) -> None:
         path = run_dir / LAST
-        super().__init__(path.parent, filename=path.stem, enable_version_counter=False, every_n_epochs=1)
+        self.every = every
+        super().__init__(
+            path.parent,
+            filename=path.stem,
+            enable_version_counter=False,
+            every_n_epochs=1,
+            save_on_train_epoch_end=True,
+        )
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Save where it is time to."""
+        loops = trainer.fit_loop
+        if self.every and trainer.global_step % self.every == 0:
+            fetcher = loops._data_fetcher
+            assert fetcher is not None
+            if not loops.epoch_loop._should_check_val_fx(fetcher):
+                self._save_within_epoch(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save what `Best` has just selected from, too."""
+        self._save_within_epoch(trainer)
+
+    def _save_within_epoch(self, trainer: L.Trainer) -> None:
+        saved = self._should_skip_saving_checkpoint(trainer)
+        if length.within_epoch(trainer) and not saved and not trainer.fit_loop._should_accumulate():
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def state_dict(self) -> dict[str, Any]:
         """Empty: its file name is fixed."""
@@ -55,7 +88,7 @@ class Last(ModelCheckpoint):
 
 
 class Best(ModelCheckpoint):
-    """The checkpoint of the epoch with the best validation metric; of equal ones, the earliest."""
+    """The checkpoint of the best validation metric; of equal ones, the earliest."""
 
     run = ""
     """Id of the run that trains."""
@@ -99,8 +132,8 @@ class Best(ModelCheckpoint):
             if not found:
                 raise CheckpointError(f"{self.path} is missing: put it back, or begin a new run")
             other = torch.load(self.path, weights_only=True, map_location="cpu")
-            # A kill between the two writes of an epoch: this one is a step ahead, and its own record goes with it.
-            if self._state(other, self.path)["score"] is None or other["epoch"] <= checkpoint["epoch"]:
+            # A kill between the two writes of a validation: this one is ahead, and its own record goes with it.
+            if self._state(other, self.path)["score"] is None or _batches(other) <= _batches(checkpoint):
                 raise CheckpointError(
                     f"{self.path} has sha256 {found[:12]}, but the run recorded {state['sha256'][:12]} as its best: "
                     "put that back, or begin a new run"
@@ -116,3 +149,8 @@ class Best(ModelCheckpoint):
         if state.get("run") != self.run:
             raise CheckpointError(f"{path} is a checkpoint of another run than {path.parents[1]}: begin a new run")
         return state
+
+
+def _batches(checkpoint: dict[str, Any]) -> int:
+    """Training batches before a checkpoint."""
+    return int(checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import signal
 import sys
 import threading
@@ -18,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import distributed
 
 from zoo import files
-from zoo.adapter import directory
+from zoo.adapter import directory, trust
 from zoo.catalog import card
 from zoo.pairing import count_parameters
 from zoo.predictions import Predictions
@@ -29,13 +30,15 @@ from zoo.records import provenance, run_folder
 from zoo.records.run_folder import BEST, FITTED, LAST, RunFolder
 from zoo.report import run_pictures
 from zoo.training import familiarity, processes
+from zoo.training.average import Average
 from zoo.training.build import build_data, build_loaders, build_trained
+from zoo.training.callbacks import CostMonitor, MetricHistory
 from zoo.training.checkpoints import Best
 from zoo.training.initialise import initialise, summary
 from zoo.training.loaders import Loaders, lone
 from zoo.training.measure import described, measure, single_trainer
 from zoo.training.module import TrainingModule
-from zoo.training.trainer import CostMonitor, MetricHistory
+from zoo.training.preflight import preflight
 
 
 @dataclass
@@ -115,11 +118,12 @@ def prepare(config: DictConfig, run: RunFolder, *, name: str, init: Path | None)
     since = time.perf_counter()
     with _unwinding():
         refuse_unknown(config)
+        callbacks = preflight(config)
         data = build_data(config)
         digests = data.sample_digests() if run_folder.leads() else {}
         if run_folder.leads():
             run.check_data(digests)
-        module, loaders, trainer = build_trained(config, data, run.folder)
+        module, loaders, trainer = build_trained(config, data, run.folder, callbacks)
     start_of = initialise(module.pairing, config, init) if init else None
     data.measured_in(module.pairing.ground)  # an adapter to start from brings its own
     training = Training(config, name, run, module, loaders, trainer, start_of, since)
@@ -222,11 +226,12 @@ def measure_best(training: Training, fitted: dict[str, Any]) -> tuple[dict[str, 
     measured, predictions = measure(loaders, alone)
     trainable, total = count_parameters(pairing)
     extended = training.run.record["extended"]
+    left_out = trust.stripped(config)[1]
     manifest = provenance.manifest(
         recipe=training.name,
         seed=config.seed,
         selected_on="val",
-        epochs=len(fitted["history"]),
+        epochs=max((math.ceil(row["epoch"] + 1) for row in fitted["history"]), default=0),
         seconds=round(fitted["seconds"] + time.perf_counter() - training.since, 1),
         data=described(loaders.data),
         backbones=training.backbones,
@@ -236,6 +241,7 @@ def measure_best(training: Training, fitted: dict[str, Any]) -> tuple[dict[str, 
         **({"features": pairing.cache.origins()} if pairing.cache else {}),
         **({"init": training.init} if training.init else {}),
         **({"extended": extended} if extended else {}),
+        **({"left_out": left_out} if left_out else {}),
     )
     return {**measured, "manifest": manifest}, predictions
 
@@ -249,7 +255,7 @@ def write(training: Training, fitted: dict[str, Any], record: dict[str, Any], pr
     run_pictures.pictures(folder / "report", fitted["history"], predictions, data, pairing)
     # What the files settled, an adapter must know without them.
     resolved = OmegaConf.create({**training.config, "data": {**training.config.data, **data.resolved_settings()}})
-    text = compose.to_yaml(resolved)
+    text = compose.to_yaml(trust.stripped(resolved)[0])
     directory.save(pairing, folder / "adapter", recipe=text, metrics=record, card=card.for_adapter)
 
 
@@ -281,6 +287,8 @@ def _again(loaders: Loaders) -> str:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Trainable tensors of a checkpoint."""
-    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+    """Trainable tensors of a checkpoint: their average, where the training keeps one."""
+    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    averaged = checkpoint["callbacks"].get(Average.state_key)
+    state: dict[str, Any] = averaged["average"] if averaged else checkpoint["state_dict"]
     return state

@@ -5,7 +5,7 @@ the cache of frozen features, and are dealt out to the processes of a run: in th
 their own order for validation and test.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 import lightning as L
@@ -23,7 +23,8 @@ from zoo.prefix import PrefixDataset, whole
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation drawn from (seed, epoch) alone, so that a resumed run sees the order of an uninterrupted one.
+    """A permutation drawn from (seed, epoch) alone, so that a resumed run sees the order of an uninterrupted one; what
+    it had seen of the epoch is left out.
 
     Of several processes each takes every n-th row of it, from its rank on: their batches together are the batch that
     one process with n times the batch size would take. Processes must take equally many steps, so the last
@@ -34,11 +35,14 @@ class EpochSampler(Sampler[int]):
         seed: of the run.
         rank: this process among all.
         processes: all of them.
+        seen: rows of the epoch that this process has had, when asked for the first one.
     """
 
-    def __init__(self, size: int, seed: int, *, rank: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self, size: int, seed: int, *, rank: int = 0, processes: int = 1, seen: Callable[[], int] = lambda: 0
+    ) -> None:
         self.size, self.seed, self.epoch = size, seed, 0
-        self.rank, self.processes = rank, processes
+        self.rank, self.processes, self.seen = rank, processes, seen
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -50,7 +54,15 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         rows = torch.randperm(self.size, generator=generator)[self.rank :: self.processes]
-        return iter(rows[: len(self)].tolist())
+        return iter(rows[self.seen() : len(self)].tolist())
+
+
+class Begun(DataLoader[Batch]):
+    """Begins, its workers too, when the first batch is asked for: Lightning makes a resumed run's iterator before it
+    knows epoch and batch."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        yield from super().__iter__()
 
 
 class JoinedBatches(BatchSampler):
@@ -142,7 +154,7 @@ class Loaders(L.LightningDataModule):
 
     def _loader(self, samples: SampleSet[Any], chosen: dict[str, Any]) -> DataLoader[Batch]:
         """With the choice of batches as PyTorch's loader takes it."""
-        return DataLoader(
+        return Begun(
             self.samples(samples),
             **chosen,
             collate_fn=whole,
@@ -154,7 +166,7 @@ class Loaders(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """This process's rows, shuffled by (seed, epoch)."""
         samples, (rank, processes) = self.data.sets["train"], self._place("train")
-        sampler = EpochSampler(len(samples), self.seed, rank=rank, processes=processes)
+        sampler = EpochSampler(len(samples), self.seed, rank=rank, processes=processes, seen=self._seen)
         # Of several processes each may have one: statistics are those of all their rows.
         if self.joins and processes == 1:
             return self._loader(samples, {"batch_sampler": JoinedBatches(sampler, self.batch_size, False)})
@@ -174,6 +186,12 @@ class Loaders(L.LightningDataModule):
         if self.trainer is not None and self.trainer.training:
             return self.data.augment(batch, self.trainer.current_epoch)
         return batch
+
+    def _seen(self) -> int:
+        """Rows of the running epoch that this process has trained on: of a run that goes on within one."""
+        if self.trainer is None or not self.trainer.training:
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready * self.batch_size
 
     def _place(self, split: str) -> tuple[int, int]:
         """Rank of this process and number of processes; one of one without a trainer."""

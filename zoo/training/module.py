@@ -18,7 +18,7 @@ from zoo.batch import Batch
 from zoo.errors import UserError
 from zoo.pairing import Pairing
 from zoo.predictions import Predictions
-from zoo.training import processes
+from zoo.training import length, processes
 from zoo.training.optimizer import Optimizer
 from zoo.training.processes import Counted
 
@@ -54,6 +54,7 @@ class TrainingModule(L.LightningModule):
         self.predictions = Predictions()
         self._counted: list[Counted] = []
         self._losses: list[Tensor] = []
+        self._means: dict[str, tuple[Tensor, Tensor]] = {}  # of an interrupted epoch, until it is gone on with
 
     def configure_model(self) -> None:
         """Under `fsdp`, share the weights out."""
@@ -68,7 +69,7 @@ class TrainingModule(L.LightningModule):
         """
         if self.optimizer_settings is None:
             raise ValueError("this module was made without an optimizer, so it can measure a pairing but not train it")
-        return self.optimizer_settings.build(self.pairing, int(self.trainer.estimated_stepping_batches))
+        return self.optimizer_settings.build(self.pairing, length.total_steps(self.trainer))
 
     # --- training -------------------------------------------------------------------------------------------------
 
@@ -106,6 +107,14 @@ class TrainingModule(L.LightningModule):
     def _log_mean(self, name: str, value: Tensor, batch: Batch, *, prog_bar: bool = False) -> None:
         """Log a mean over the samples of all processes."""
         self.log(name, value, prog_bar=prog_bar, batch_size=len(batch), on_step=False, on_epoch=True, sync_dist=True)
+        if name in self._means:
+            running, (total, count) = self._running()[name], self._means.pop(name)
+            running.value += total.to(running.value.device)
+            running.cumulated_batch_size += count.to(running.value.device)
+
+    def _running(self) -> dict[str, Any]:
+        """Lightning's running means of this epoch by name; it keeps none of them in checkpoints."""
+        return {metric.meta.name: metric for metric in self.trainer.fit_loop.epoch_loop._results.values()}
 
     # --- measuring ------------------------------------------------------------------------------------------------
 
@@ -176,6 +185,9 @@ class TrainingModule(L.LightningModule):
         gathered = checkpoint["state_dict"]
         names = self.pairing.trainable if gathered else []
         checkpoint["state_dict"] = {name: gathered[OWN + name].cpu() for name in names}
+        if length.within_epoch(self.trainer):
+            own = {name: (mean.value.cpu(), mean.cumulated_batch_size.cpu()) for name, mean in self._running().items()}
+            checkpoint["means"] = processes.all_gather_objects([own])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check names and shapes, for Lightning copies without a word; under `fsdp` it has copied before.
@@ -186,6 +198,8 @@ class TrainingModule(L.LightningModule):
         if "state_dict" in checkpoint:
             self.pairing.check(checkpoint["state_dict"], source="the checkpoint")
             checkpoint["state_dict"] = {OWN + name: tensor for name, tensor in checkpoint["state_dict"].items()}
+        if "means" in checkpoint:
+            self._means = dict(checkpoint["means"][self.trainer.global_rank])
 
 
 def hash_seed(seed: int, epoch: int, step: int) -> int:

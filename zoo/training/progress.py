@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 from zoo.metrics.names import logged
 from zoo.report.tables import duration
+from zoo.training import length
 
 EVERY = 30.0
 """Longest time in seconds between two lines."""
@@ -26,11 +27,17 @@ class EpochLines(Callback):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._epoch = self._since = self._printed = clock()
-        self._stored = 0
+        self._stored = self._before = 0
+        self._validated = -1
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Start the half-minute clock."""
         self._printed = self.clock()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note the time: a run may go on within an epoch, whose beginning nobody is told of."""
+        self._epoch = self.clock()
+        self._begin(pl_module, trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time."""
@@ -40,6 +47,15 @@ class EpochLines(Callback):
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time."""
         self._begin(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print what a validation within an epoch found."""
+        self._validated = trainer.global_step
+        if length.within_epoch(trainer):
+            done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            place = f"{_place(trainer)}, step {done} of {trainer.num_training_batches}"
+            self._say(trainer, f"{place}: {self._found(trainer, pl_module, 'val/loss', 'val/selected')}")
+            self._begin(pl_module, done)
 
     def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time."""
@@ -77,22 +93,26 @@ class EpochLines(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print losses, the selecting metric, the epoch's seconds, and how long the rest takes at this pace."""
-        seen, taken = trainer.callback_metrics, self.clock() - self._epoch
-        names = [name for name in ("train/loss", "val/loss", "val/selected") if name in seen]
-        parts = [f"{logged(name, _monitor(pl_module))} {float(seen[name]):.4f}" for name in names]
-        left = taken * ((trainer.max_epochs or 0) - trainer.current_epoch - 1)
+        taken = self.clock() - self._epoch
+        fresh = ("val/loss", "val/selected") if self._validated == trainer.global_step else ()
+        left = taken * (length.epochs(trainer) - trainer.current_epoch - 1) * (not trainer.should_stop)
         pace = f"{taken:.0f} s" + (f", at most {duration(left)} left" if left else "")
-        self._say(trainer, f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(parts)} ({pace})")
+        self._say(trainer, f"{_place(trainer)}: {self._found(trainer, pl_module, 'train/loss', *fresh)} ({pace})")
 
-    def _begin(self, pl_module: L.LightningModule) -> None:
-        self._since, self._stored = self.clock(), _stored(pl_module)
+    def _found(self, trainer: L.Trainer, pl_module: L.LightningModule, *names: str) -> str:
+        seen = trainer.callback_metrics
+        parts = [f"{logged(name, _monitor(pl_module))} {float(seen[name]):.4f}" for name in names if name in seen]
+        return ", ".join(parts)
+
+    def _begin(self, pl_module: L.LightningModule, before: int = 0) -> None:
+        self._since, self._stored, self._before = self.clock(), _stored(pl_module), before
 
     def _step(self, trainer: L.Trainer, pl_module: L.LightningModule, what: str, done: int, total: int | float) -> None:
         now = self.clock()
-        pace = (now - self._since) / done
+        pace = (now - self._since) / (done - self._before)
         if now + pace - self._printed < EVERY or (done >= total and what != "training"):  # another line follows at once
             return
-        place = "" if what == "test" else f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, "
+        place = "" if what == "test" else f"{_place(trainer)}, "
         computed = _stored(pl_module) - self._stored
         features = f"; {computed:,} frozen features computed and kept" if computed else ""
         left = f", about {duration(pace * (total - done))} left" if done < total else ""
@@ -102,6 +122,10 @@ class EpochLines(Callback):
         self._printed = self.clock()
         if trainer.is_global_zero:
             print(line, flush=True)
+
+
+def _place(trainer: L.Trainer) -> str:
+    return f"epoch {trainer.current_epoch + 1}/{length.epochs(trainer)}"
 
 
 def _of(numbers: Sequence[int | float], index: int) -> int | float:

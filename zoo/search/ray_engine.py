@@ -1,81 +1,18 @@
-"""Run the trials of a sweep with Ray Tune, and test the best."""
+"""Run the trials of a sweep with Ray Tune, on this machine or a cluster, and test the best."""
 
 import contextlib
 import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from zoo.errors import UserError, require_packages
-from zoo.recipe import compose, data_roots
-from zoo.recipe.compose import RecipeError
-from zoo.recipe.request import Request
-from zoo.records import run_places
 from zoo.search import record
-from zoo.search import space as search_space
 from zoo.search import trial as search_trial
-from zoo.search.record import RECORD
-
-EXTRA = {
-    "samples": f"draws for every combination of the lists (default: {search_space.SAMPLES}, where anything is drawn)",
-    "seeds": "each point is trained with every one, and judged by the mean, e.g. [0,1] (default: [0])",
-    "parallel": "trials at a time (default: 1)",
-    "cpus": "of a trial (default: a machine's cores, divided by the trials at a time)",
-    "address": "of a Ray cluster, or auto (default: this machine alone)",
-    "into": "the sweep's folder (default: a new one below runs/sweep/<recipe>/)",
-    "runs": "where run folders go (default: runs)",
-    "resume": "true: go on with the newest sweep of this recipe, or the one in into=",
-}
-
-AGAIN = 2
-"""Largest number of further attempts at a killed trial."""
-
-
-def configurations(
-    request: Request, space: Sequence[search_space.Axis], points: Sequence[dict[str, Any]], seeds: Sequence[int]
-) -> dict[str, str]:
-    """The resolved recipe of every trial, by the trial's name."""
-    if supplied := [word for word in request.overrides if word.startswith("seed=")]:
-        raise RecipeError([f"{supplied[0]}: a sweep takes seeds=[{supplied[0].removeprefix('seed=')}]"])
-    found = {}
-    for i, config in enumerate(
-        search_space.compose(request.recipe, request.overrides, space, points, smoke=request.smoke)
-    ):
-        data_roots.require(config.data)
-        if config.trainer.get("num_nodes", 1) != 1:
-            raise RecipeError(["trainer.num_nodes: a trial runs on one machine; the sweep itself takes many"])
-        for seed in seeds:
-            found[record.name(i, seed)] = compose.to_yaml(OmegaConf.create({**config, "seed": seed}))
-    return found
-
-
-def sweep_folder(request: Request, name: str, configs: dict[str, str]) -> Path:
-    """A fresh sweep folder with every trial's recipe, or the one to go on with."""
-    root, into = Path(request.extra.get("runs", "runs")) / "sweep", request.extra.get("into")
-    if request.extra.get("resume", "false") == "true":
-        started = sorted(path.parent for path in (root / name).glob(f"*/{RECORD}"))
-        folder = Path(into) if into else next(reversed(started), root / name)
-        if not (folder / RECORD).exists():
-            raise RecipeError([f"resume=true: no sweep with a {RECORD} in {folder}"])
-        stored = {path.parent.name: path.read_text("utf-8") for path in folder.glob(f"trials/*/{search_trial.CONFIG}")}
-        if stored != configs:
-            raise RecipeError([f"resume=true: this command differs from the one of {folder}: see its {RECORD}"])
-        return folder.resolve()
-    folder = Path(into) if into else run_places.new_run(root, name)
-    if (folder / "trials").exists():
-        raise RecipeError([f"into: {folder} holds a sweep already; resume=true goes on with it"])
-    for one, config in configs.items():
-        (folder / "trials" / one).mkdir(parents=True)
-        (folder / "trials" / one / search_trial.CONFIG).write_text(config, encoding="utf-8")
-    return folder.resolve()
-
-
-# --- Ray --------------------------------------------------------------------------------------------------------------
+from zoo.search.trial import AGAIN
 
 
 def check_ray(address: str | None) -> None:
@@ -84,7 +21,7 @@ def check_ray(address: str | None) -> None:
     Raises:
         UserError: Ray is not installed, or nothing answers at the address, which Ray itself would try for minutes.
     """
-    require_packages("a sweep", "ray")
+    require_packages("engine=ray", "ray")
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if port.isdecimal():
         try:
