@@ -15,6 +15,9 @@ from zoo.errors import OPTIONAL, require_packages
 from zoo.recipe import schema
 from zoo.recipe.schema import OURS, TARGET, SchemaError
 
+KNOWN = OPTIONAL.keys() - {"wandb", "mlflow", "trackio"}
+"""Optional packages that classes need; a logger is needed where `trainer.logger` names it (`zoo.training.loggers`)."""
+
 
 def require(config: Mapping[str, Any]) -> None:
     """The optional packages of a recipe are installed, which is better known before weights are fetched.
@@ -46,13 +49,13 @@ def _of(module: str) -> frozenset[str]:
     room = module.rpartition(".")[0]
     own = [one for one in _reached(module) if one.rpartition(".")[0] == room]
     found = {name.partition(".")[0] for one in own for name in _imports(ast.walk(schema.tree(one)))}
-    return frozenset(found & OPTIONAL.keys()).union(*map(_at_import, _reached(module)))
+    return frozenset(found & KNOWN).union(*map(_at_import, _reached(module)))
 
 
 @cache
 def _at_import(module: str) -> frozenset[str]:
     """Optional packages that a module's first lines import."""
-    return frozenset({name.partition(".")[0] for name in _imports(schema.tree(module).body)} & OPTIONAL.keys())
+    return frozenset({name.partition(".")[0] for name in _imports(schema.tree(module).body)} & KNOWN)
 
 
 def _reached(module: str) -> set[str]:

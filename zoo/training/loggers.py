@@ -10,6 +10,8 @@ from typing import Any, Literal
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from zoo.errors import install
+
 Name = Literal["csv", "tensorboard", "wandb", "mlflow", "trackio"]
 
 PROJECT = "multimodal-peft-zoo"
@@ -27,7 +29,7 @@ def missing(names: Sequence[str]) -> list[str]:
     """A line for every named logger that is not installed."""
     # By the package's metadata: W&B's own `wandb/` folder in the working directory imports as a package too.
     return [
-        f"trainer.logger: {name} is not installed: pip install {name}"
+        f"trainer.logger: {name} is not installed: {install(name)}"
         for name in names
         if name in FURTHER and not any(importlib.metadata.distributions(name=name))
     ]
