@@ -48,7 +48,7 @@ LAYERS = {
     "test_byobnet": [],
     "mobilenetv4_conv_small_035": [],
 }
-"""Families, and layers that every block has and LoRA can update; none where their blocks are of several kinds, or their convolutions not plain."""
+"""Families, and layers that every block has and LoRA can update: none in blocks of several kinds, or of odd layers."""
 
 ADAPTED = sorted(name for name, targets in LAYERS.items() if targets)
 
