@@ -48,7 +48,7 @@ LAYERS = {
     "test_byobnet": [],
     "mobilenetv4_conv_small_035": [],
 }
-"""Families, and layers that every block has and LoRA can update; none where their blocks are of several kinds, or their convolutions not plain."""
+"""Families, and layers that every block has and LoRA can update: none in blocks of several kinds, or of odd layers."""
 
 ADAPTED = sorted(name for name, targets in LAYERS.items() if targets)
 
@@ -261,6 +261,10 @@ WRONG = {
     "a tag of another model": ({"source": "timm:resnet18.a1_in1k"}, r"expected weights of that model"),
     "another kind of source": ({"source": "hf:a/b"}, r"expected timm:NAME, file:PATH or random:SEED"),
     "no chain": ({"model": "tiny_forked"}, r"^tiny_forked: no usable stages: its blocks, run one by one, give other"),
+    "a second path": (
+        {"model": "tiny_joined"},
+        r"^tiny_joined: no usable stages: its blocks, run one by one, give other",
+    ),
     "no blocks": ({"model": "tiny_layers"}, r"^tiny_layers: no usable stages: expected a chain of blocks"),
     "a size that it cannot take": ({"model": "tiny_hiera", "image_size": 48}, r"^image_size = 48: tiny_hiera does not"),
     "too many blocks": ({"blocks": 12}, r"^blocks = 12: expected 8 to 9, which norm and pooling of test_convnext fit"),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from timm.models import build_model_with_cfg, register_model
 from timm.models.hiera import Hiera
 from timm.models.pvt_v2 import PyramidVisionTransformerV2
@@ -87,6 +88,35 @@ class Forked(nn.Module):
         return values
 
 
+class Mixing(nn.Module):
+    """A block that is given a second map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(16, 8, 1)
+
+    def forward(self, values: Tensor, other: Tensor) -> Tensor:
+        """Two maps [N, 8, S, S] -> one."""
+        out: Tensor = self.conv(torch.cat([values, other], 1))
+        return out
+
+
+class Joined(Forked):
+    """Every block is given the patches again."""
+
+    def __init__(self, num_classes: int = 0, in_chans: int = 3) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Mixing() for _ in range(2))
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """[N, 3, S, S] -> [N, 8, S / 8, S / 8]."""
+        patches: Tensor = self.stem(pictures)
+        values = patches
+        for block in self.blocks:
+            values = block(values, patches)
+        return values
+
+
 class Layers(nn.Module):
     """Layers in a row, as VGG has them: no blocks."""
 
@@ -104,6 +134,12 @@ class Layers(nn.Module):
 def tiny_forked(pretrained: bool = False, **settings: Any) -> nn.Module:
     """No chain."""
     return _made(Forked, "tiny_forked", **settings)
+
+
+@register_model
+def tiny_joined(pretrained: bool = False, **settings: Any) -> nn.Module:
+    """No chain either."""
+    return _made(Joined, "tiny_joined", **settings)
 
 
 @register_model

@@ -3,7 +3,7 @@
 from torch import nn
 
 from zoo.backbones.base import Backbone
-from zoo.errors import SettingError
+from zoo.errors import SettingError, require_packages
 
 TIMM = "timm:"
 
@@ -19,6 +19,7 @@ def backbone_of(thing: object, *, where: str = "backbone") -> Backbone:
     Raises:
         SettingError: anything else, an unknown name, or a model that is no chain of blocks.
         WeightsError: weights that cannot be had.
+        UserError: timm is not installed.
     """
     if isinstance(thing, Backbone):
         return thing
@@ -26,6 +27,7 @@ def backbone_of(thing: object, *, where: str = "backbone") -> Backbone:
     if not named and not (isinstance(thing, nn.Module) and hasattr(thing, "forward_features")):
         given = repr(thing) if isinstance(thing, str) else type(thing).__name__
         raise SettingError(f"{where}: expected a Backbone, a model of timm, or 'timm:NAME', got {given}")
+    require_packages(where, "timm")
     from zoo.backbones.timm_encoder import TimmEncoder
 
     if isinstance(thing, str):

@@ -166,9 +166,13 @@ class TimmEncoder(SquareBackbone):
         """
         net: Any = self.net
         pictures = _pictures(net, 1, self.image_size)
-        tokens, whole = self(pictures), net.forward_features(pictures)
+        whole = net.forward_features(pictures)
         theirs = self.chain.end.tokens(calls.first(whole))
-        pooled = self.pool(tokens)
+        try:
+            tokens = self(pictures)
+            pooled = self.pool(tokens)
+        except RuntimeError:  # blocks are given something that belongs to other pictures
+            tokens = pooled = theirs.new_empty(0)
         same = tokens.shape == theirs.shape and _close(tokens, theirs)
         if same and callable(getattr(net, "forward_head", None)):
             head = net.forward_head(whole, pre_logits=True)

@@ -57,7 +57,9 @@ def refuse_unknown(config: DictConfig) -> None:
 
     Raises:
         SettingError: naming the block.
+        UserError: packages that the recipe needs are not installed.
     """
+    packages.require(config)  # a library is asked for its names
     for stream, block in config.backbones.items():
         if block is not None and (named := getattr(located(block), "named", None)):
             try:
