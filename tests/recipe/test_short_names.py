@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from zoo import train
 from zoo.recipe import keys, short_names
 from zoo.recipe.compose import RecipeError, available, compose, find, read, to_yaml
 from zoo.recipe.schema import TARGET
+from zoo.train import main
 
 
 def problems(*overrides: str, name: str = "tb_ava") -> list[str]:
@@ -106,7 +106,7 @@ def test_an_unknown_name_is_one_line_with_what_there_is(
     """Before weights are fetched, and before a run folder is made."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
-        train.main(["recipe=tb_ava", word])
+        main(["recipe=tb_ava", word])
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {told}")
     assert problems(word) == [next(line for line in problems(word) if line.startswith(told))]

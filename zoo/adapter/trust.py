@@ -6,8 +6,8 @@ things are yours to allow. For adapters that were not pulled (they lie outside t
 directly in the folder you run from, and a package that you installed may declare its classes (`zoo.recipe.plugins`):
 those very classes, not all that the package holds. And `$ZOO_TRUST` lists further packages, separated by commas.
 
-Why a pulled adapter needs `$ZOO_TRUST` for an installed package too: who installs it trusts its code, as it is called
-by recipes of his own. A pulled recipe calls the same classes with values of a stranger's choice, a path or a URL of
+Why a pulled adapter needs `$ZOO_TRUST` for an installed package too: who installs it trusts its code, as their own
+recipes call it. A pulled recipe calls the same classes with values of a stranger's choice, a path or a URL of
 weights for instance. The zoo's classes are written for that (they read safetensors, and weights only from declared
 sources); whether those of another package are, its installation does not say.
 
