@@ -4,7 +4,6 @@ propose    the next point, by a tree-structured Parzen estimator (Bergstra et al
 hopeless   whether to stop a trial, by the median rule (Golovin et al. 2017) or Hyperband (Li et al. 2018)
 """
 
-import importlib.util
 import json
 import statistics
 import warnings
@@ -12,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UserError
+from zoo.errors import require_packages
 from zoo.search import trial
 from zoo.search.plan import Plan
 from zoo.search.record import Record
@@ -29,14 +28,14 @@ TRIES = 50
 """Proposals of points that were tried already, before the space counts as tried out."""
 
 
-def check_optuna() -> None:
+def check_optuna(plan: Plan) -> None:
     """Before anything is written.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is needed and not installed.
     """
-    if importlib.util.find_spec("optuna") is None:
-        raise UserError("sampler=tpe and pruners are Optuna's: pip install 'multimodal-peft-zoo[sweep]'")
+    if word := plan.adaptive:
+        require_packages(word, "optuna")
 
 
 def propose(folder: Path, record: Record, plan: Plan, running: Collection[int]) -> dict[str, Any] | None:
