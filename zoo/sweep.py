@@ -32,8 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         configs = plan.configurations(request, asked, points)
         if asked.engine == "ray":
             check_ray(asked.address)
-        if asked.sampler == "tpe" or asked.pruner != "none":
-            adaptive.check_optuna()
+        adaptive.check_optuna(asked)
         folder = plan.sweep_folder(request, asked, configs)
         record = start(folder, name, asked.asked, points)
         count = asked.count if asked.sampler == "tpe" else len(points)

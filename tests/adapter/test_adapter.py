@@ -11,7 +11,7 @@ from saving import saved
 from tiny import batch, pairing, train_steps
 
 from data_modules.errors import DataError
-from zoo import evaluate, train
+from zoo import evaluate
 from zoo.adapter import directory
 from zoo.adapter.directory import FILES, AdapterError
 from zoo.command_line import user_errors
@@ -20,6 +20,7 @@ from zoo.methods.lora import LoRA
 from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import count_parameters
 from zoo.records import run_places
+from zoo.train import main as train
 from zoo.training.checkpoints import AtomicCheckpointIO
 from zoo.training.module import NonFiniteLossError, TrainingModule
 from zoo.training.trainer import build_trainer
@@ -112,7 +113,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(
 
     monkeypatch.setattr(run_places, "new_run", read_only)
     with pytest.raises(SystemExit) as end:
-        train.main(["recipe=tb_ava", "runs=/somewhere"])
+        train(["recipe=tb_ava", "runs=/somewhere"])
     assert end.value.code == 1
     assert capsys.readouterr().err == "error: /somewhere: Read-only file system\n"
 

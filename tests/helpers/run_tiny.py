@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from tiny_data import Some, Tiny
 
 from data_modules.errors import DataError
-from zoo import train
 from zoo.adapter import directory
 from zoo.batch import SampleSet
 from zoo.records.run_places import FOLDER
 from zoo.report import run_pictures
+from zoo.train import main as train
 from zoo.training.module import TrainingModule
 
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -63,7 +63,7 @@ def no_pictures(folder: Path, *_: Any) -> None:
 def command(*words: object) -> int:
     """Exit code of `zoo.train` on the tiny recipe."""
     try:
-        return train.main([f"recipe={TINY}", "data._target_=run_tiny.Own", *map(str, words)])
+        return train([f"recipe={TINY}", "data._target_=run_tiny.Own", *map(str, words)])
     except SystemExit as end:
         return int(str(end.code))
 

@@ -11,11 +11,12 @@ from picture_files import UTM, geotiff
 from scale_tiny import RATIO
 
 from data_modules.folder_pictures import PictureFolder
-from zoo import predict, show, train
+from zoo import predict, show
 from zoo.adapter import directory
 from zoo.batch import GroundScale
 from zoo.recipe.build import of_recipe
 from zoo.recipe.compose import compose
+from zoo.train import main as train
 
 
 def test_the_command_says_notes_units_and_bands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,9 +84,9 @@ def test_a_training_states_its_side_and_one_that_starts_from_it_keeps_it(
     words = ["data=folder", "data.gsd=2", "trainer.max_epochs=1"]
     first, second = tmp_path / "first", tmp_path / "second"
     start = ["recipe=scale_earth_rsscn7", "--smoke", f"data.root={sized(tmp_path / 'small', 32)}", f"into={first}"]
-    assert train.main([*start, *words]) == 0
+    assert train([*start, *words]) == 0
     again = [f"init={first / 'adapter'}", f"data.root={sized(tmp_path / 'large', 64)}", f"into={second}"]
-    assert train.main([*again, *words]) == 0
+    assert train([*again, *words]) == 0
     for run, low in ((first, 2.0), (second, 2.0)):
         stored = compose(str(run / "adapter" / "recipe.yaml"), [])
         assert of_recipe(stored.data) == GroundScale("m", 32)
@@ -96,10 +97,10 @@ def test_a_training_states_its_side_and_one_that_starts_from_it_keeps_it(
     other = predict_files.untrained("scale_earth_rsscn7", tmp_path / "relative", "data.root=DIR")
     words += ["recipe=scale_earth_rsscn7", "--smoke", f"init={other}", f"data.root={tmp_path / 'small'}"]
     with pytest.raises(SystemExit) as stopped:
-        train.main([*words, f"into={tmp_path / 'third'}"])
+        train([*words, f"into={tmp_path / 'third'}"])
     assert stopped.value.code == 1
     assert f"are in '{RATIO}', those of the data in 'm'" in capsys.readouterr().err
-    assert train.main([*words, f"data.gsd_unit={RATIO}", f"into={tmp_path / 'fourth'}"]) == 0
+    assert train([*words, f"data.gsd_unit={RATIO}", f"into={tmp_path / 'fourth'}"]) == 0
     stored = compose(str(tmp_path / "fourth" / "adapter" / "recipe.yaml"), [])
     assert of_recipe(stored.data) == GroundScale(RATIO, 256)
 

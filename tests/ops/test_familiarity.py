@@ -17,7 +17,6 @@ from tiny_data import Some
 from torch import Tensor
 
 from zoo import foreign
-from zoo import train as zoo_train
 from zoo.adapter import directory, places
 from zoo.adapter.learnt import learnt
 from zoo.batch import Clip, Cloud, Picture
@@ -27,6 +26,7 @@ from zoo.methods.scale_estimate import DEFAULT, ESTIMATE, METADATA, resolve
 from zoo.methods.tb_ava import TBAVA
 from zoo.ops.familiarity import CONFIDENCE, DIRECTIONS, LEAST, SHARE, UNLIKE, Familiarity, Stream, described, limit
 from zoo.pairing import Pairing
+from zoo.train import main as zoo_train
 from zoo.training.loaders import Loaders
 
 as_it_was = run_tiny.as_it_was
@@ -119,7 +119,7 @@ def test_a_method_cannot_change_the_distance() -> None:
 def trained(folder: Path) -> Path:
     """The adapter of a tiny training."""
     words = [f"recipe={run_tiny.TINY}", "data._target_=test_familiarity.Own", f"into={folder}"]
-    assert zoo_train.main(words) == 0
+    assert zoo_train(words) == 0
     return folder / "adapter"
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data_modules.kinds.clouds import CloudDataModule, CloudSet
-from zoo import predict, train
+from zoo import predict
 from zoo.adapter import directory
 from zoo.batch import Batch, Cloud, Picture, SampleSet
 from zoo.methods.frozen import Frozen
@@ -22,6 +22,7 @@ from zoo.predictions import Predictions
 from zoo.report import run_pictures
 from zoo.report.run import One
 from zoo.tasks.base import Head, Task
+from zoo.train import main as train
 
 RECIPE = """
 seed: 0
@@ -133,7 +134,7 @@ def test_a_new_task_goes_all_the_way(
     monkeypatch.setenv("ZOO_TRUST", "test_task_pictures")
     recipe, run = tmp_path / "new.yaml", tmp_path / "run"
     recipe.write_text(RECIPE.replace("TASK", task))
-    assert train.main([f"recipe={recipe}", f"into={run}"]) == 0
+    assert train([f"recipe={recipe}", f"into={run}"]) == 0
     assert {path.name for path in (run / "report").iterdir()} == report
     told = [record.message for record in caplog.records if "no picture" in record.message]
     assert [line[: len(said)] for line in told] == ([said] if said else [])

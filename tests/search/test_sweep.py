@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from zoo import sweep, train
+from zoo import sweep
 from zoo.recipe.compose import RecipeError
 from zoo.report import plots_sweep
 from zoo.search import record as search_record
 from zoo.search import space as search_space
 from zoo.search import trial
 from zoo.search.trial import ATTEMPT, FITTED, LOG, MEASURED, KilledError, TrialError
+from zoo.train import main as train
 from zoo.training.module import TrainingModule
 
 TINY = Path(__file__).parents[1] / "helpers" / "tiny.yaml"
@@ -155,14 +156,14 @@ def test_a_training_without_its_test_is_tested_later_from_its_best_checkpoint(
     words, measured = [f"recipe={TINY}"], []
     seen = TrainingModule.on_test_epoch_start
     monkeypatch.setattr(TrainingModule, "on_test_epoch_start", lambda model: (measured.append(1), seen(model)))
-    assert train.main([*words, f"into={tmp_path / 'later'}", "test=false"]) == 0
+    assert train([*words, f"into={tmp_path / 'later'}", "test=false"]) == 0
     assert measured == []
     assert not (tmp_path / "later" / "adapter").exists()
     monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("it is trained again"))
-    assert train.main([*words, f"into={tmp_path / 'later'}", "resume=true"]) == 0
+    assert train([*words, f"into={tmp_path / 'later'}", "resume=true"]) == 0
     monkeypatch.undo()
     assert measured == [1]
-    assert train.main([*words, f"into={tmp_path / 'whole'}"]) == 0
+    assert train([*words, f"into={tmp_path / 'whole'}"]) == 0
     later, whole = (json.loads((tmp_path / part / "metrics.json").read_text()) for part in ("later", "whole"))
     assert later["metrics"] == whole["metrics"]
     assert later["manifest"]["epochs"] == whole["manifest"]["epochs"] == 2
@@ -326,6 +327,6 @@ def test_a_sweep_survives_a_killed_trial_and_its_own_death(engine: str, tmp_path
     assert "test measured once, for the winner" in done.stdout
     whole = tmp_path / "whole"
     settings = [f"recipe={TINY}", "method.rank=2", "trainer.max_epochs=40", f"into={whole}", "test=false"]
-    assert train.main(settings) == 0
+    assert train(settings) == 0
     histories = [json.loads((run / FITTED).read_text())["history"] for run in (whole, folder / "trials" / "000-seed0")]
     assert histories[0] == histories[1]

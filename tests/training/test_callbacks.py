@@ -42,7 +42,9 @@ def test_lightnings_callbacks_and_ones_own_are_called(tmp_path: Path) -> None:
     assert Counting.counted == ["mine"] * 6
 
 
-def test_an_adapter_has_no_callbacks_and_says_which_its_training_had(tmp_path: Path) -> None:
+def test_an_adapter_has_no_callbacks_and_says_which_its_training_had(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     assert command(f"into={folder}", OWN, "trainer.max_epochs=1") == 0
     assert "callbacks" in yaml.safe_load((folder / "recipe.yaml").read_text())
@@ -50,6 +52,9 @@ def test_an_adapter_has_no_callbacks_and_says_which_its_training_had(tmp_path: P
     manifest = json.loads((folder / "adapter" / "metrics.json").read_text())["manifest"]
     assert manifest["left_out"] == {"callbacks": [{"_target_": "test_callbacks.Counting", "name": "mine"}]}
     zoo.load(str(folder / "adapter"))
+    capsys.readouterr()
+    assert command(f"into={tmp_path / 'next'}", f"init={folder / 'adapter'}", "trainer.max_epochs=1") == 0
+    assert "trained with callbacks, which its metrics.json has" in capsys.readouterr().out
 
 
 def test_an_adapter_that_brings_callbacks_is_refused(tmp_path: Path) -> None:

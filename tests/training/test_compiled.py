@@ -25,7 +25,7 @@ METHODS: dict[str, Callable[[], tuple[Pairing, Batch]]] = {
 }
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["lora", "scale_earth", pytest.param("mantis", marks=pytest.mark.slow)])
 def test_a_method_is_one_graph(name: str) -> None:
     pairing, batch = METHODS[name]()
     pairing.train()

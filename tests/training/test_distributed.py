@@ -94,6 +94,39 @@ def test_two_processes_resume_to_the_result_of_an_uninterrupted_run(tmp_path: Pa
     assert difference(whole, cut) == 0
 
 
+def resumed_within(folder: Path, settings: dict[str, Any]) -> None:
+    """Train into the second epoch, and on from the checkpoint after its first batch."""
+    begin = TrainingModule.on_train_batch_start
+
+    def crash(model: TrainingModule, batch: Any, batch_idx: int) -> None:
+        if (model.current_epoch, batch_idx) == (1, 1):
+            raise ZeroDivisionError
+        begin(model, batch, batch_idx)
+
+    TrainingModule.on_train_batch_start = crash  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        fit(folder, "clips", 2, settings)
+    TrainingModule.on_train_batch_start = begin  # type: ignore[method-assign]
+    torch.distributed.barrier()
+    fit(folder, "clips", 2, settings, resume=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_resume_within_an_epoch_to_the_same_result_and_means(tmp_path: Path, strategy: str) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    settings = {"strategy": strategy, "devices": 2, "save_every": 2}
+    for folder in (whole, cut):
+        folder.mkdir()
+    assert ranks.run(fit, 2, whole, "clips", 2, settings) == [0, 0]
+    assert ranks.run(resumed_within, 2, cut, settings) == [0, 0]
+    assert difference(whole, cut) == 0
+    for rank in (0, 1):
+        one, other = (torch.load(folder / f"rank{rank}.pt", weights_only=True)["seen"] for folder in (whole, cut))
+        assert one == other
+        assert "train/loss" in one
+
+
 def test_two_machines_of_one_process_each_are_one_run(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):

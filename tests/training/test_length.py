@@ -11,6 +11,8 @@ from run_tiny import STEPS, as_it_was, command, cut, same_result, tensors
 
 from zoo.training.module import TrainingModule
 
+SLOW = pytest.mark.slow
+
 __all__ = ["as_it_was"]  # a fixture of every test here
 
 
@@ -42,8 +44,8 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
     [
         (["trainer.max_steps=8", "trainer.max_epochs=null"], 8, [1, 4 / 3]),
         (["trainer.max_steps=4"], 4, [2 / 3]),  # less than an epoch: validated all the same
-        (["trainer.max_steps=99"], 2 * STEPS, [1, 2]),
-        (["trainer.max_steps=2", "trainer.accumulate_grad_batches=4"], 2, [1]),
+        pytest.param(["trainer.max_steps=99"], 2 * STEPS, [1, 2], marks=SLOW),
+        pytest.param(["trainer.max_steps=2", "trainer.accumulate_grad_batches=4"], 2, [1], marks=SLOW),
     ],
 )
 def test_whichever_limit_comes_first_ends_and_the_schedule_is_spread_over_it(
@@ -64,9 +66,9 @@ def test_whichever_limit_comes_first_ends_and_the_schedule_is_spread_over_it(
 @pytest.mark.parametrize(
     ("words", "at", "unmeasured"),
     [
-        (["trainer.val_check_interval=0.5"], [0.5, 1, 1.5, 2], []),
+        pytest.param(["trainer.val_check_interval=0.5"], [0.5, 1, 1.5, 2], [], marks=SLOW),
         (["trainer.val_check_interval=5", "trainer.max_steps=8"], [5 / 6, 1, 8 / 6], [1]),  # and at the end
-        (["trainer.val_check_interval=50"], [1, 2], [1]),
+        pytest.param(["trainer.val_check_interval=50"], [1, 2], [1], marks=SLOW),
         (["trainer.val_check_interval=2", "trainer.accumulate_grad_batches=2"], [4 / 6, 1, 8 / 6, 2], [1]),
     ],
 )
@@ -103,7 +105,6 @@ def test_lines_tell_of_validations_within_epochs(tmp_path: Path, capsys: pytest.
     assert "val segment accuracy" in said[1]
 
 
-SLOW = pytest.mark.slow
 INTERRUPTED = [
     (["trainer.save_every=2"], 0, 5),
     (["trainer.val_check_interval=0.5", "trainer.save_every=3", "trainer.ema=0.9"], 0, 3),  # both fall together

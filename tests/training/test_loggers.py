@@ -32,7 +32,10 @@ def test_what_is_named_is_written_and_nothing_else(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["trainer.logger=[csv,mlflow]"], "trainer.logger: mlflow is not installed: pip install mlflow"),
+        (
+            ["trainer.logger=[csv,mlflow]"],
+            "trainer.logger: mlflow is not installed: pip install 'multimodal-peft-zoo[mlflow]'",
+        ),
         (["trainer.logger=[csv,wandbb]"], "trainer.logger: expected "),
         (["trainer.logger=csv"], "trainer.logger: expected "),
     ],

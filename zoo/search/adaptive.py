@@ -4,7 +4,6 @@ propose    the next point, by a tree-structured Parzen estimator (Bergstra et al
 hopeless   whether to stop a trial, by the median rule (Golovin et al. 2017) or Hyperband (Li et al. 2018)
 """
 
-import importlib.util
 import json
 import statistics
 import warnings
@@ -12,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UserError
+from zoo.errors import require_packages
 from zoo.search import trial
 from zoo.search.plan import Plan
 from zoo.search.record import Record
@@ -29,14 +28,14 @@ TRIES = 50
 """Proposals of points that were tried already, before the space counts as tried out."""
 
 
-def check_optuna() -> None:
+def check_optuna(plan: Plan) -> None:
     """Before anything is written.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is needed and not installed.
     """
-    if importlib.util.find_spec("optuna") is None:
-        raise UserError("sampler=tpe and pruners are Optuna's: pip install 'multimodal-peft-zoo[sweep]'")
+    if word := plan.adaptive:
+        require_packages(word, "optuna")
 
 
 def propose(folder: Path, record: Record, plan: Plan, running: Collection[int]) -> dict[str, Any] | None:
@@ -48,7 +47,7 @@ def propose(folder: Path, record: Record, plan: Plan, running: Collection[int]) 
         plan: its space.
         running: numbers of points that are being trained.
     """
-    study, _ = _told(folder, record, plan, running)
+    study = _told(folder, record, plan, running)[0]
     tried = [point["values"] for point in record["points"]]
     distributions = {axis.key: _distribution(axis) for axis in plan.space}
     for _ in range(TRIES):
@@ -60,15 +59,11 @@ def propose(folder: Path, record: Record, plan: Plan, running: Collection[int]) 
 
 def hopeless(folder: Path, record: Record, plan: Plan, running: Collection[int], number: int) -> bool:
     """Whether the pruner would stop the first trial of a point, by its validations so far."""
-    study, frozen = _told(folder, record, plan, running)
-    this = frozen[number]
-    return bool(this.intermediate_values) and study.pruner.prune(study, this)
+    return _told(folder, record, plan, running)[1].get(number, False)
 
 
-def _told(
-    folder: Path, record: Record, plan: Plan, running: Collection[int]
-) -> "tuple[optuna.Study, list[optuna.trial.FrozenTrial]]":
-    """A study that knows every point of the record, and its trials by the points' numbers."""
+def _told(folder: Path, record: Record, plan: Plan, running: Collection[int]) -> "tuple[optuna.Study, dict[int, bool]]":
+    """A study that was told every point of the record, validation by validation; which running ones it would prune."""
     import optuna
     from optuna.trial import TrialState
 
@@ -91,26 +86,25 @@ def _told(
             pruner=pruners[plan.pruner](),
         )
     distributions = {axis.key: _distribution(axis) for axis in plan.space}
+    verdicts: dict[int, bool] = {}
     for number, point in enumerate(record["points"]):
         folders = [folder / "trials" / one["trial"] for one in point["trials"]]
         finished = [_best(one) for one in folders if (one / FITTED).exists()]
-        value = statistics.fmean(finished) if len(finished) == len(folders) else None
-        stopped, state = trial.pruned(folders[0]), TrialState.FAIL
-        if value is not None:
-            state = TrialState.COMPLETE
+        stopped = trial.pruned(folders[0])
+        study.enqueue_trial(_parameters(point["values"], plan))
+        told, poor = study.ask(distributions), False
+        for step, value in enumerate(stopped or trial.curve(folders[0]), 1):
+            told.report(value, step)
+            poor = told.should_prune()  # Hyperband keeps who has come how far
+        if len(finished) == len(folders):
+            study.tell(told, statistics.fmean(finished))
         elif stopped is not None:
-            state = TrialState.PRUNED
+            study.tell(told, state=TrialState.PRUNED)
         elif number in running:
-            state = TrialState.RUNNING
-        told = optuna.trial.create_trial(
-            state=state,
-            value=value,
-            params=_parameters(point["values"], plan),
-            distributions=distributions,
-            intermediate_values=dict(enumerate(stopped or trial.curve(folders[0]), 1)),
-        )
-        study.add_trial(told)
-    return study, study.get_trials(deepcopy=False)
+            verdicts[number] = poor
+        else:
+            study.tell(told, state=TrialState.FAIL)
+    return study, verdicts
 
 
 def _best(folder: Path) -> float:

@@ -69,6 +69,11 @@ class Plan:
         return {"space": space, "seeds": self.seeds, "sampler": self.sampler, "pruner": self.pruner}
 
     @property
+    def adaptive(self) -> str:
+        """The word by which results decide what is trained; empty where none does."""
+        return "sampler=tpe" if self.sampler == "tpe" else f"pruner={self.pruner}" * (self.pruner != "none")
+
+    @property
     def count(self) -> int:
         """Points that tpe may try."""
         return self.samples or search_space.SAMPLES
@@ -95,13 +100,14 @@ def read(request: Request) -> Plan:
         raise RecipeError([f"sampler=grid: {drawn[0]} is drawn; give it a list, or say sampler=random"])
     if sampler == "random" and not drawn:
         raise RecipeError(["sampler=random: every value is in a list, so nothing is drawn; say sampler=grid"])
-    if engine == "ray" and (word := "sampler=tpe" if sampler == "tpe" else f"pruner={pruner}" * (pruner != "none")):
-        raise RecipeError([f"{word}: Ray is handed all trials at once, and ends them all; say engine=local"])
     if engine == "local" and address:
         raise RecipeError([f"address={address} is of a Ray cluster: leave engine=local out"])
     parallel, cpus = _number(request, "parallel") or 1, _number(request, "cpus")
     seeds = list(dict.fromkeys(seeds))
-    return Plan(space, samples, seeds, sampler, pruner, engine, address, parallel, cpus)
+    plan = Plan(space, samples, seeds, sampler, pruner, engine, address, parallel, cpus)
+    if engine == "ray" and plan.adaptive:
+        raise RecipeError([f"{plan.adaptive}: Ray is handed all trials at once, and ends them all; say engine=local"])
+    return plan
 
 
 def points(request: Request, plan: Plan) -> list[dict[str, Any]]:

@@ -89,7 +89,14 @@ def initialise(pairing: "Pairing", config: DictConfig, folder: Path) -> dict[str
         "fresh": fresh if why else [],
         "why_fresh": why if fresh else "",
         "settings": changed["method"],
+        **({"left_out": left_out} if (left_out := _left_out(folder)) else {}),
     }
+
+
+def _left_out(folder: Path) -> list[str]:
+    """Keys of the blocks that the adapter's training had and its recipe may not name."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return sorted(metrics["manifest"].get("left_out", {}))
 
 
 def _take_scale(pairing: "Pairing", config: DictConfig, folder: Path) -> None:
@@ -121,6 +128,10 @@ def summary(record: dict[str, Any]) -> str:
         line += f"; a new head ({len(record['fresh'])} tensors), as {record['why_fresh']}"
     if record["settings"]:
         line += f"; trained with other settings ({', '.join(record['settings'])})"
+    if record.get("left_out"):
+        line += (
+            f"; trained with {', '.join(record['left_out'])}, which its metrics.json has and this recipe has not"
+        )
     return line
 
 
