@@ -1,11 +1,12 @@
 """The pages of the site that nobody writes: commands, the API, recipes, cards, benchmarks. Imports no mkdocs, no torch.
 
-`pages()` gives them by their path in the site. They are made from docstrings, which are read as text and never run,
-from recipes, model cards and their evidence. `relink` turns links between files of the repository into links between
+`pages()` gives them by their path in the site. They are made from docstrings, which are read as text, from
+recipes, model cards and their evidence. `relink` turns links between files of the repository into links between
 pages, so that a document's links hold in the repository and on the site.
 """
 
 import ast
+import importlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from choice import advice
 from zoo.catalog import holdings, tables
 from zoo.catalog.entries import Entry
 from zoo.recipe import keys
+from zoo.shell.commands import GROUPS, commands
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,16 +68,11 @@ def pages() -> dict[str, str]:
 
 # --- commands ---------------------------------------------------------------------------------------------------------
 
-RECIPE_KEYS = """
-Every key of the recipe may follow, such as `trainer.max_epochs=3`: `--help` beside `recipe=NAME` lists them.
-"""
-
 COMMANDS = """# Commands
 
-These pages are made from the commands' own texts: `--help` prints the same.
-
-| command | what it does |
-| --- | --- |
+`zoo` alone lists them; `zoo COMMAND --help` says what stands on its page, for these are made from the commands' own
+texts. `python -m zoo.train` does the same as `zoo train`. In a shell, `zoo completion bash` (zsh, fish) prints the
+script that completes them.
 """
 
 CHECKS = """
@@ -87,54 +84,53 @@ CHECKS = """
 | --- | --- |
 """
 
+RECIPE_KEYS = """
+Every key of the recipe may follow, such as `trainer.max_epochs=3`: `--help` beside `recipe=NAME` lists them.
+"""
 
-@cache
-def commands() -> dict[str, tuple[str, ast.Module]]:
-    """Docstring and syntax tree of every module that is a command, by dotted name."""
-    found = {}
-    for path in sorted([*ROOT.glob("zoo/*.py"), *ROOT.glob("data_modules/*.py")]):
-        text = path.read_text(encoding="utf-8")
-        document = ast.get_docstring(tree := ast.parse(text)) or ""
-        if document.startswith("`") and 'if __name__ == "__main__"' in text:
-            found[_dotted(path)] = (document, tree)
-    return found
+EXAMPLES = "data_modules.examples"
 
 
 def _commands() -> dict[str, str]:
-    index, made = COMMANDS, {}
-    for name, (document, tree) in commands().items():
-        usage, summary, body = _described(document)
-        text = f"# {name}\n\n```text\n{usage}\n```\n\n{summary}\n\n{body}\n"
-        if own := _literal(tree, "EXTRA"):
-            text += "\n## Arguments of its own\n\n| key | meaning |\n| --- | --- |\n"
-            text += "".join(f"| `{key}=` | {_cell(meaning)} |\n" for key, meaning in own.items()) + RECIPE_KEYS
-        made[f"commands/{name}.md"] = text
-        index += f"| [`{name}`]({name}.md) | {_cell(summary)} |\n"
+    index, made, purposes = COMMANDS, {}, commands()
+    groups = {**GROUPS, "example files": (EXAMPLES,)}
+    further = [name for name in purposes if not any(name in names for names in groups.values())]
+    for group, names in {**groups, "further": further}.items():
+        index += f"\n## {group.capitalize()}\n\n| command | what it does |\n| --- | --- |\n" if names else ""
+        for name in names:
+            module = name if "." in name else f"zoo.{name}"
+            usage, purpose, body = _described(ast.get_docstring(_tree(module)) or "")
+            made[page := f"commands/{name}.md"] = (
+                f"# {_typed(module)}\n\n{purpose}\n\n```text\n{usage}\n```\n\n{body}\n"
+            )
+            made[page] += _arguments(module)
+            index += f"| [`{_typed(module)}`]({name}.md) | {_cell(purpose)} |\n"
     index += CHECKS
     for name in modules()["Data"]:
-        text = _file(name).read_text(encoding="utf-8")
-        if 'if __name__ == "__main__"' in text and "check_command(" in text:
+        if "check_command(" in _file(name).read_text(encoding="utf-8").partition("__main__")[0]:
             index += f"| [`{name}`](../api/{name}.md) | {_cell(_said(name))} |\n"
     return {"commands/index.md": index, **made}
 
 
 def _described(document: str) -> tuple[str, str, str]:
-    """Usage, one sentence, and the rest of a command's docstring: `` `USAGE`: sentence.``, then paragraphs."""
-    first, _, rest = document.partition("\n")
-    usage, _, summary = first.rpartition("`")
-    usage, summary, rest = usage.strip("`").replace("`, or `", " | "), summary.strip(":. "), rest.strip()
-    if not summary:
-        summary, _, rest = re.sub(r"\.\s+", ".\0", rest, count=1).partition(".\0")
-    return usage, f"{summary[:1].upper()}{summary[1:]}".rstrip(".?") + ("?" if "?" in summary[-1:] else "."), rest
+    """Usage, purpose and the rest of a command's docstring: `` `USAGE`: purpose.``, then paragraphs."""
+    first, _, rest = re.sub(r"python -m (zoo\.\w+)", lambda match: _typed(match[1]), document).partition("\n")
+    usage, _, purpose = first.rpartition("`: ")
+    return usage.strip("`").replace("`, or `", " | "), f"{purpose[:1].upper()}{purpose[1:]}", rest.strip()
 
 
-def _literal(tree: ast.Module, name: str) -> dict[str, str]:
-    """A dictionary of the module that is written out."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] == [name]:
-            value: dict[str, str] = ast.literal_eval(node.value)
-            return value
-    return {}
+def _arguments(module: str) -> str:
+    """A table of the keys that a command which trains a recipe has of its own."""
+    if "EXTRA" not in _file(module).read_text(encoding="utf-8"):
+        return ""
+    own: dict[str, str] = importlib.import_module(module).EXTRA
+    rows = "".join(f"| `{key}=` | {_cell(meaning)} |\n" for key, meaning in own.items())
+    return f"\n## Arguments of its own\n\n| key | meaning |\n| --- | --- |\n{rows}{RECIPE_KEYS}"
+
+
+def _typed(module: str) -> str:
+    """`zoo train` of `zoo.train`."""
+    return module.replace(".", " ") if module.startswith("zoo.") else f"python -m {module}"
 
 
 # --- the API ----------------------------------------------------------------------------------------------------------
@@ -161,9 +157,13 @@ def _file(name: str) -> Path:
     return path if path.is_file() else path.with_suffix("") / "__init__.py"
 
 
+def _tree(name: str) -> ast.Module:
+    return ast.parse(_file(name).read_text(encoding="utf-8"))
+
+
 def _said(name: str) -> str:
     """The first paragraph of a module's docstring."""
-    return (ast.get_docstring(ast.parse(_file(name).read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
+    return (ast.get_docstring(_tree(name)) or "").partition("\n\n")[0]
 
 
 def _api() -> dict[str, str]:
@@ -265,8 +265,8 @@ def _page_of(path: str) -> str:
         return path.removeprefix("docs/")
     if path.startswith("model_cards/") and path.endswith(".md"):
         return f"recipes/{path.removeprefix('model_cards/')}"
-    if path.endswith(".py") and name in commands():
-        return f"commands/{name}.md"
+    if path.endswith(".py") and name.removeprefix("zoo.") in commands():
+        return f"commands/{name.removeprefix('zoo.')}.md"
     if path.endswith(".py") and any(name in names for names in modules().values()):
         return f"api/{name}.md"
     return ""
@@ -278,10 +278,10 @@ def navigation(nav: Sequence[Any], made: Mapping[str, str]) -> list[Any]:
     for entry in nav:
         match entry:
             case str() if entry == "api/*":
-                found += [{heading: [f"api/{name}.md" for name in names]} for heading, names in modules().items()]
+                found += [{head: [{name: f"api/{name}.md"} for name in names]} for head, names in modules().items()]
             case str() if entry.endswith("/*"):
-                folder = entry.removesuffix("*")
-                found += [page for page in made if page.startswith(folder) and page != f"{folder}index.md"]
+                names = {page: Path(page).stem for page in made if page.startswith(entry.removesuffix("*"))}
+                found += [{name: page} for page, name in names.items() if name != "index"]
             case dict():
                 found.append({t: navigation(v, made) if isinstance(v, list) else v for t, v in entry.items()})
             case _:
