@@ -52,7 +52,7 @@ def advice(recipes: Sequence[Entry]) -> str:
         f"the method beats all its controls in {_listed(verdicts['worse'])}.",
         f"Plain LoRA, a linear probe or a head alone is not clearly worse than the method in {_listed(simple)}.",
         "**So train those first**: they are among the `variants:` of the recipe, and",
-        "`python -m zoo.compare recipe=NAME` puts them beside it on your own data.",
+        "`zoo compare recipe=NAME` puts them beside it on your own data.",
         "The other recipes have not been compared, or not been measured: their pages say which.",
     ]
     return "\n\n".join([OPENING, "\n".join(said), "\n".join(lines)])

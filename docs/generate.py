@@ -107,7 +107,7 @@ def _commands() -> dict[str, str]:
             index += f"| [`{_typed(module)}`]({name}.md) | {_cell(purpose)} |\n"
     index += CHECKS
     for name in modules()["Data"]:
-        if "check_command(" in _file(name).read_text(encoding="utf-8").partition("__main__")[0]:
+        if "import check_command" in _file(name).read_text(encoding="utf-8"):
             index += f"| [`{name}`](../api/{name}.md) | {_cell(_said(name))} |\n"
     return {"commands/index.md": index, **made}
 

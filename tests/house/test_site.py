@@ -69,6 +69,9 @@ def test_every_command_recipe_adapter_and_method_has_a_page() -> None:
     assert {f"commands/{name}.md" for name in commands()} <= set(made)
     assert {f"recipes/{name}.md" for name in compose.available()} <= set(made)
     assert {f"adapters/{path.parent.name}.md" for path in ROOT.glob("zoo/pretrained/*/README.md")} <= set(made)
+    checks = {path.stem for path in ROOT.glob("data_modules/*.py") if "import check_command" in path.read_text("utf-8")}
+    assert checks
+    assert all(f"[`data_modules.{name}`]" in made["commands/index.md"] for name in checks)
     methods = {path.stem for path in (ROOT / "zoo" / "methods").glob("[!_]*.py")}
     assert {f"api/zoo.methods.{name}.md" for name in methods} <= set(made)
 

@@ -45,8 +45,9 @@ def follow(page: str, content: str, folder: Path) -> int:
                 assert COMMANDS.match(line), line
                 count += 1
                 words = shlex.split(line, comments=True)
-                words = [sys.executable, *words[1:]] if words[0] == "python" else [sys.executable, "-m", *words]
-                done = forked.run(words, cwd=folder)
+                if words[0] == "zoo":  # the same, and its imports are done
+                    words = ["python", "-m", f"zoo.{words[1]}", *words[2:]]
+                done = forked.run([sys.executable, *words[1:]], cwd=folder)
                 assert done.returncode == 0, f"{line}\n{done.stderr}"
     return count
 
