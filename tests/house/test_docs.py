@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from zoo.adapter import places
 from zoo.recipe import compose
 
 ROOT = Path(__file__).parents[2]
@@ -19,17 +20,24 @@ def test_ci_runs_the_test_command_of_the_readme_and_of_the_contribution_guide() 
     assert command in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "document", ["README.md", "docs/scaling.md", *(f"model_cards/{name}.md" for name in compose.available())]
+DOCUMENTS = (
+    "README.md",
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
+    *(f"model_cards/{name}.md" for name in compose.available()),
 )
-def test_every_command_names_a_module_and_a_recipe_that_exist(document: str) -> None:
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_names_a_module_a_recipe_and_an_adapter_that_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
-    commands = re.findall(r"^(?:\S*/)?python -m (\S+)(.*)$", text, re.MULTILINE)
-    assert commands
-    for module, words in commands:
-        assert importlib.util.find_spec(module), module
-        for name in re.findall(r"recipe=(\w+)", words):
-            assert name in compose.available()
+    commands = re.findall(r"(?:^(?:\S*/)?|`)(python -m |zoo )([a-z_]+(?:\.[a-z_0-9]+)*)([^`\n]*)", text, re.MULTILINE)
+    assert commands or document in ("docs/concepts.md", "docs/tutorials/index.md")
+    for way, name, words in commands:
+        assert importlib.util.find_spec(f"zoo.{name}" if way == "zoo " else name), name
+        for recipe in re.findall(r"recipe=([a-z]\w*)(?![\w./])", words):
+            assert recipe in compose.available()
+        for adapter in re.findall(r"(?:adapter|init)=([a-z][\w-]*)(?![\w/-])", words):
+            assert adapter in places.bundled()
 
 
 def test_the_readme_lists_every_recipe_and_links_to_files_that_exist() -> None:
