@@ -5,9 +5,9 @@
 
 A run writes to `runs/<recipe>/<time>/`: the resolved recipe, checkpoints, logs, metrics, pictures, the model card and
 the adapter. A run folder holds one run. `resume=true` resumes it on the same data, even after the folder was moved.
-With a larger `trainer.max_epochs` a stopped or finished run is extended. The learning rate then follows the schedule of
-the longer training from the reached epoch on, and may rise again, so the result differs from a training begun with this
-length. Results of the shorter training move to `earlier/`.
+With a larger `trainer.max_epochs` or `trainer.max_steps` a stopped or finished run is extended. The learning rate then
+follows the schedule of the longer training from the reached place on, and may rise again, so the result differs from a
+training begun with this length. Results of the shorter training move to `earlier/`.
 """
 
 import sys

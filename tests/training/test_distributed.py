@@ -221,7 +221,7 @@ def test_more_processes_than_samples_are_refused() -> None:
     data = Tiny()
     data.setup()
     loaders = Loaders(data, pairing_of("clips"))
-    loaders.trainer = SimpleNamespace(global_rank=0, world_size=6)  # type: ignore[assignment]
+    loaders.trainer = SimpleNamespace(global_rank=0, world_size=6, training=False)  # type: ignore[assignment]
     assert list(loaders.train_dataloader().sampler)
     with pytest.raises(DataError, match="6 processes, but split val has 5 samples"):
         loaders.val_dataloader()

@@ -11,6 +11,7 @@ import torch
 from run_tiny import as_it_was, command
 from torch import nn
 
+from zoo.adapter import public
 from zoo.errors import SettingError
 from zoo.methods.lora import LoRA
 from zoo.training.optimizer import Optimizer
@@ -126,3 +127,16 @@ def test_an_adapter_names_pytorchs_own_optimizer_and_tells_of_any_other(tmp_path
     assert "own_optimizers" in (tmp_path / "own" / "recipe.yaml").read_text()
     manifest = json.loads((tmp_path / "own" / "metrics.json").read_text())["manifest"]
     assert manifest["left_out"] == {"optimizer.optimizer": {"_target_": "own_optimizers.Slow", "momentum": 0.5}}
+
+
+def test_a_shared_recipe_keeps_pytorchs_optimizer_and_schedule() -> None:
+    optimizer = {"_target_": "torch.optim.SGD", "momentum": 0.9}
+    schedule = {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "mode": "max"}
+    block = {"_target_": "zoo.training.optimizer.Optimizer", "lr": 0.1, "optimizer": optimizer, "schedule": schedule}
+    trainer = {
+        "_target_": "zoo.training.trainer.build_trainer",
+        "logger": ["csv", "mlflow"],
+        "max_steps": 9,
+        "ema": 0.9,
+    }
+    assert public.settings({"optimizer": block, "trainer": trainer}, []) == {"optimizer": block, "trainer": trainer}

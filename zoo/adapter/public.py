@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from zoo.adapter.leaks import leaks
+from zoo.adapter.trust import TRAINING
 from zoo.errors import UserError
 from zoo.files import PACKAGE
 from zoo.recipe import compose, schema
@@ -144,6 +145,8 @@ def _replaced(block: Mapping[str, Any], public: Public) -> dict[str, Any]:
         parameter = known.get(key)
         if key == TARGET or public.allows(value, parameter):
             found[key] = value
+        elif isinstance(value, Mapping) and value.get(TARGET) in TRAINING:
+            found[key] = _replaced(value, public)
         elif parameter is None or parameter.default is None:
             found[key] = PLACE
         elif not isinstance(parameter.value, str) or public.allows(parameter.value, parameter):

@@ -129,9 +129,7 @@ def summary(record: dict[str, Any]) -> str:
     if record["settings"]:
         line += f"; trained with other settings ({', '.join(record['settings'])})"
     if record.get("left_out"):
-        line += (
-            f"; trained with {', '.join(record['left_out'])}, which its metrics.json has and this recipe has not"
-        )
+        line += f"; trained with {', '.join(record['left_out'])}, which its metrics.json has and this recipe has not"
     return line
 
 
