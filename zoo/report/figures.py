@@ -23,13 +23,20 @@ WIDE = 46
 SIDE = 300
 """Pixels of a picture's longer side as drawn."""
 
+DPI = 110
+"""Resolution of all pictures of a run."""
+
 BESIDE = ("id", "start", "end", "notes", "forced", "unlike_training", "likely")
 """Keys of a record that are no prediction, or that bars show."""
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, at the resolution of all pictures of a run."""
-    figure.savefig(path, dpi=110)
+    """Write a PNG."""
+    figure.set_dpi(DPI)
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine("none")  # or Matplotlib draws everything twice
+    figure.savefig(path)
 
 
 def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:

@@ -233,4 +233,5 @@ def draw(axes: Axes, points: NDArray[np.float32], colours: NDArray[np.float64], 
     low, high = turned[:, :2].min(0), turned[:, :2].max(0)
     middle, reach = (low + high) / 2, 0.53 * float((high - low).max()) or 1.0
     axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach), aspect="equal")
+    axes.set(xticks=[], yticks=[])  # which would be laid out, although nobody sees them
     axes.axis("off")
