@@ -25,7 +25,7 @@ from zoo.shell.commands import GROUPS, commands
 ROOT = Path(__file__).resolve().parents[1]
 
 API: dict[str, Sequence[str]] = {
-    "Front door": ("zoo", "zoo.api.model", "zoo.api.training", "zoo.tasks.results", "zoo.pairing", "zoo.batch"),
+    "Front door": ("zoo", "zoo/api/*.py", "zoo.tasks.results", "zoo.pairing", "zoo.batch"),
     "Methods": ("zoo/methods/*.py",),
     "Tasks": ("zoo/tasks/*.py",),
     "Backbones": ("zoo/backbones/*.py",),
