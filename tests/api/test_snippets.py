@@ -22,7 +22,14 @@ def blocks() -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", blocks())
+def slowly(code: str) -> bool:
+    """Whether a block is left to the slow tests: an export of a scan, and what CONTRIBUTING shows as well."""
+    return '.export("exported"' in code or "L.Trainer(" in code
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if slowly(code) else n for n, code in blocks().items()]
+)
 def test_a_block_runs(name: str, tmp_path: Path) -> None:
     code = blocks()[name]
     for shown, placed in PLACED.items():

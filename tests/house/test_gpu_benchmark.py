@@ -35,6 +35,7 @@ def test_the_scan_is_timed_both_ways_and_beside_a_limit(tmp_path: Path, monkeypa
 
 
 @pytest.mark.usefixtures("benchmarks")
+@pytest.mark.slow
 def test_every_method_takes_its_steps_beside_lora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import gpu_steps
 

@@ -183,6 +183,7 @@ def test_a_command_that_hangs_is_ended_with_what_it_started_and_the_next_one_run
     assert done.stdout == "heard\n"
 
 
+@pytest.mark.slow
 def test_no_two_forked_commands_draw_the_same_numbers(tmp_path: Path) -> None:
     draws = "import random, numpy, torch; print(random.random(), numpy.random.rand(), torch.rand(1).item())"
     (tmp_path / "probe.py").write_text(draws)

@@ -100,7 +100,9 @@ def parity(made: Callable[[], tuple[Pairing, Batch]], folder: Path, *, onnx: boo
     return compare(expected, run_torch(folder / "model.pt2", inputs))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "parts" else n for n in MADE])
+@pytest.mark.parametrize(
+    "name", [n if n in ("tb_ava", "mantis") else pytest.param(n, marks=pytest.mark.slow) for n in MADE]
+)
 def test_an_exported_program_gives_what_the_pairing_gives_at_any_batch_size(name: str, tmp_path: Path) -> None:
     found = parity(MADE[name], tmp_path, onnx=False)
     assert found.sizes == (1, 2, 4)

@@ -42,8 +42,15 @@ def difference(one: Path, other: Path, name: str = "last") -> float:
     return max(float((a[key] - b[key]).abs().max()) / inputs[key] for key in a)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-@pytest.mark.parametrize(("kind", "accumulate"), [("clips", 1), ("clips", 2), ("clouds", 1)])
+CASES = [(*case, strategy) for case in (("clips", 1), ("clips", 2), ("clouds", 1)) for strategy in ("ddp", "fsdp")]
+FAST = (("clips", 2, "ddp"), ("clouds", 1, "fsdp"))
+"""Each kind, each strategy and both ways of stepping once; the others are slow tests."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "accumulate", "strategy"),
+    [case if case in FAST else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
+)
 def test_two_processes_train_to_the_result_of_one(tmp_path: Path, strategy: str, kind: str, accumulate: int) -> None:
     """Clips: two encoders; clouds: batch norm over the whole batch, and losses of the method's own."""
     one, two, more = tmp_path / "one", tmp_path / "two", {"accumulate_grad_batches": accumulate}
@@ -83,7 +90,7 @@ def resumed(folder: Path, kind: str, batch: int, settings: dict[str, Any], epoch
     fit(folder, kind, batch, settings, resume=True)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_processes_resume_to_the_result_of_an_uninterrupted_run(tmp_path: Path, strategy: str) -> None:
     whole, cut, settings = tmp_path / "whole", tmp_path / "cut", {"strategy": strategy, "devices": 2}
     for folder in (whole, cut):
