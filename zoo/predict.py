@@ -52,14 +52,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.adapter import directory, kept_anchors, places
+from zoo.adapter import directory, places
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.errors import UserError
 from zoo.inference import inputs
 from zoo.inference.inputs import Inputs
 from zoo.inference.settings import SETTINGS
 from zoo.quiet import quiet
-from zoo.recipe import packages
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
 
@@ -92,8 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = places.find_adapter(arguments["adapter"])
         directory.verify(folder)
         config = compose(str(folder / "recipe.yaml"), [])
-        header, _ = directory.read(folder)
-        packages.require(kept_anchors.without_tower(config, folder / "adapter.safetensors", header))
+        directory.require_packages(folder, config)
         data = instantiate(config.data)
         found = find(arguments, data, instantiate(config.task))
         if sentence := inputs.passed_over(found):

@@ -11,7 +11,6 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from data_modules.errors import DamagedError
@@ -58,6 +57,8 @@ def read_mesh(path: Path) -> tuple[NDArray[np.float64], Triangles]:
     Raises:
         DamagedError: it ends early, or holds no shape.
     """
+    import trimesh  # brings networkx along, for which nobody waits who reads points
+
     content, kind = path.read_bytes(), path.suffix.lower().removeprefix(".")
     if kind == "stl":
         content = _whole_stl(content)

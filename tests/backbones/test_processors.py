@@ -22,7 +22,7 @@ SENSITIVE = ("test_adapter_base", "test_backbones", "test_beats", "test_fbank", 
 
 
 def test_bases_and_generated_sets_are_the_same_bytes_without_vector_units() -> None:
-    assert processors.elsewhere("default", 1) == processors.own()
+    assert processors.elsewhere("default", 1, processors.QUICK) == processors.own(processors.QUICK)
 
 
 @pytest.mark.slow

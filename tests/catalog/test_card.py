@@ -2,10 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
 import torch
 from rich.console import Console
@@ -18,6 +19,7 @@ from zoo.catalog.card import Card, CardError
 from zoo.recipe.compose import available, compose, to_yaml
 from zoo.records import comparison
 from zoo.report import tables
+from zoo.train import main as train_main
 
 CARDS = sorted(card.folder().glob("*.md"))
 VIDEOS = [f"v{i}" for i in range(40)]
@@ -268,7 +270,15 @@ def test_a_forged_number_an_unnamed_source_and_a_missing_heading_are_found(tmp_p
 def test_compare_trains_each_variant_once_and_takes_up_where_it_stopped(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare.subprocess, "run", forked.run)
+    started = subprocess.run
+
+    def here(line: list[str], **settings: Any) -> subprocess.CompletedProcess[Any]:
+        """Trainings in this process, which has imported what they need."""
+        if line[:3] == [sys.executable, "-m", "zoo.train"]:
+            return subprocess.CompletedProcess(line, train_main(line[3:]))
+        return started(line, **settings)
+
+    monkeypatch.setattr(compare.subprocess, "run", here)
     words = ["recipe=mantis", "--smoke", "variants=[recipe,linear_probe]", f"runs={tmp_path}"]
     assert compare.main(words) == 0
     first = capfd.readouterr().out

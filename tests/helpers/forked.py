@@ -33,7 +33,13 @@ LATER = (
     "av",
     "scipy.signal",
     "matplotlib.pyplot",
-    "numba",
+    "numba.typed",
+    "trimesh",
+    "laspy",
+    "rasterio",
+    "torch.utils.tensorboard",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.llama.modeling_llama",
 )
 """What these import only once they need it."""
 READ_AT_IMPORT = ("CUDA", "GOTO", "HF_", "KMP_", "MKL", "MPL", "NUMBA", "OMP", "OPENBLAS", "PYTHON", "TORCH", "TQDM")

@@ -62,9 +62,15 @@ BASES: dict[str, Callable[[], Any]] = {
 """Every class of backbone with random weights, and the embedded ones but for the language model, which takes long."""
 
 
-def own() -> dict[str, str]:
+QUICK = "quick"
+"""Without the embedded bases and the sets that take longer."""
+
+
+def own(*words: str) -> dict[str, str]:
     """Fingerprints of all bases, and hashes of generated sets and of some of their samples, by name."""
-    found = {f"base {name}": str(make().fingerprint) for name, make in BASES.items()}
+    quick = QUICK in words
+    bases = {name: make for name, make in BASES.items() if not (quick and name.startswith("embedded"))}
+    found = {f"base {name}": str(make().fingerprint) for name, make in bases.items()}
     sets: Mapping[str, tuple[Any, Callable[[Any], list[np.ndarray]], list[int]]] = {
         # 65, 150, 183: equal parts, of which the last bit of an area once decided which has more points.
         "scans": (SyntheticScans(), lambda s: [s.points], [0, 1, 2, 150, 160, 525]),
@@ -72,7 +78,7 @@ def own() -> dict[str, str]:
         "scenes": (SyntheticScenes(), lambda s: list(s.images), [0, 1, 2]),
         "events": (SyntheticEvents(), lambda s: [s.frames, s.audio], [0]),
     }
-    for name, (data, arrays, indices) in sets.items():
+    for name, (data, arrays, indices) in list(sets.items())[: 2 if quick else None]:
         data.setup()
         found[f"set {name}"] = data.fingerprint()
         for index in indices:
@@ -81,12 +87,12 @@ def own() -> dict[str, str]:
     return found
 
 
-def elsewhere(units: str, threads: int) -> dict[str, str]:
+def elsewhere(units: str, threads: int, *words: str) -> dict[str, str]:
     """The same, from a process that uses other vector units and so many threads."""
     root = Path(__file__).parents[2]
     paths = {"PYTHONPATH": os.pathsep.join([str(root), str(Path(__file__).parent), *filter(None, sys.path)])}
     done = subprocess.run(
-        [sys.executable, __file__],
+        [sys.executable, __file__, *words],
         env=os.environ | paths | UNITS[units] | {"OMP_NUM_THREADS": str(threads)},
         capture_output=True,
         text=True,
@@ -98,4 +104,4 @@ def elsewhere(units: str, threads: int) -> dict[str, str]:
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
-    print(json.dumps(own()))
+    print(json.dumps(own(*sys.argv[1:])))

@@ -9,7 +9,7 @@ from typing import Any
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    ["zoo.recipe.build", "zoo.evaluate", "zoo.report.run_pictures", "zoo.catalog.card", "tiny", "point_tiny"]
+    ["zoo.training.fit", "zoo.evaluate", "zoo.report.run_pictures", "zoo.catalog.card", "tiny", "point_tiny"]
 )
 
 

@@ -65,8 +65,8 @@ MOVED = {
     **dict.fromkeys(("projector", "open question"), ".weight"),
     **dict.fromkeys((kind for kind in PICTURES if kind.startswith(("scene", "choice"))), ".up"),
 }
-ALONE = {"tb_ava", "mantis", "scale_aware_eurosat", "scale_earth"}
-"""The recipe of every kind of sample that is evaluated and asked in a new process; the others are in this one."""
+ALONE = {"tb_ava", "mantis", "scale_earth"}
+"""A recipe of every kind of sample, evaluated and asked in a new process; the others are in this one."""
 RESUMED = {"tb_ava", "mantis", "mamba3d_pretrain", "scale_earth", "small_llava_rsscn7"}
 """Recipes that differ in what a checkpoint has to hold: one of every method and task of its own kind; the others share
 theirs with one of these, and are resumed by the slow tests."""

@@ -29,6 +29,7 @@ from zoo.adapter.fingerprints import differences, structure
 from zoo.adapter.kept_anchors import ANCHORS
 from zoo.errors import UserError
 from zoo.files import file_hash, whole_folder, write_whole
+from zoo.recipe import packages
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -222,6 +223,17 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
     pairing.caveats = caveats.of_adapter(folder)
     pairing.eval()
     return config, pairing
+
+
+def require_packages(folder: Path, config: DictConfig) -> None:
+    """The optional packages that predicting with an adapter needs are installed.
+
+    Raises:
+        UserError: naming those that are not.
+    """
+    with safe_open(folder / "adapter.safetensors", framework="np") as file:
+        header = file.metadata() or {}
+    packages.require(kept_anchors.without_tower(config, folder / "adapter.safetensors", header))
 
 
 def read(folder: Path) -> tuple[dict[str, str], dict[str, "Tensor"]]:
