@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from data_modules.readers.foreign import reason
 from zoo.adapter.directory import FILES
@@ -97,12 +97,12 @@ def _bounded(label: str) -> type[tarfile.TarInfo]:
     """Headers whose own length is looked at first: tarfile reads an extended one whole, and its length is a claim."""
 
     class Bounded(tarfile.TarInfo):
-        @classmethod
-        def frombuf(cls, buf: Any, encoding: str, errors: str) -> Self:
-            found = super().frombuf(buf, encoding, errors)
-            if found.type in EXTENDED and not 0 <= found.size <= GULP:
-                raise ArchiveError(f"{label}: a header claims {found.size:,} bytes; nothing was unpacked")
-            return found
+        def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+            """What tarfile offers to be overridden, in its source."""
+            if self.type in EXTENDED and not 0 <= self.size <= GULP:
+                raise ArchiveError(f"{label}: a header claims {self.size:,} bytes; nothing was unpacked")
+            member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+            return member
 
     return Bounded
 
