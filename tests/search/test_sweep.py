@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from zoo import sweep
@@ -302,6 +303,7 @@ def test_a_sweep_survives_a_killed_trial_and_its_own_death(engine: str, tmp_path
         "trainer.max_epochs=40",
         f"into={folder}",
         f"engine={engine}",
+        f"cpus={torch.get_num_threads()}",  # of other numbers of threads the last bits differ
     ]
     command = [sys.executable, "-m", "zoo.sweep", *words]
     deadline = time.monotonic() + 500

@@ -96,7 +96,7 @@ def initialise(pairing: "Pairing", config: DictConfig, folder: Path) -> dict[str
 def _left_out(folder: Path) -> list[str]:
     """Keys of the blocks that the adapter's training had and its recipe may not name."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return sorted(metrics["manifest"].get("left_out", {}))
+    return sorted(metrics.get("manifest", {}).get("left_out", {}))
 
 
 def _take_scale(pairing: "Pairing", config: DictConfig, folder: Path) -> None:
