@@ -139,6 +139,7 @@ def test_an_adapter_of_a_former_format_on_another_backbone_is_refused(number: in
         directory.load(folder)
 
 
+@pytest.mark.slow
 @AVX2
 def test_training_starts_from_format_2_where_only_the_rounding_of_positions_differs(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(places.bundled()["scale_earth-rsscn7"], tmp_path / "old"))

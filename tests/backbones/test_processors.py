@@ -21,6 +21,7 @@ SENSITIVE = ("test_adapter_base", "test_backbones", "test_beats", "test_fbank", 
 """Tests that compare with stored numbers, or across processes."""
 
 
+@pytest.mark.slow
 def test_bases_and_generated_sets_are_the_same_bytes_without_vector_units() -> None:
     assert processors.elsewhere("default", 1, processors.QUICK) == processors.own(processors.QUICK)
 

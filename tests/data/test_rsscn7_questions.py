@@ -160,6 +160,7 @@ def trained(pairing: Pairing) -> list[torch.nn.Parameter]:
     return [parameter for parameter in pairing.parameters() if parameter.requires_grad]
 
 
+@pytest.mark.slow
 def test_the_shipped_adapter_tells_what_pictures_show_and_not_what_a_grey_one_does(real: RSSCN7Questions) -> None:
     pairing = zoo.load("small_llava-rsscn7").pairing
     test = real.sets["test"]

@@ -55,6 +55,7 @@ def test_an_epoch_is_read_with_and_without_the_cache(tmp_path: Path, monkeypatch
     assert [row["epoch"] for row in found] == ["empty cache", "from the cache", "from the cache", "without a cache"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("benchmarks")
 def test_a_section_that_hangs_is_cut_off_and_what_it_wrote_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

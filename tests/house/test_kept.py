@@ -171,6 +171,7 @@ def test_a_forked_command_is_as_one_in_a_new_interpreter(
     assert done.stderr.splitlines()[slice(*lines)] == real.stderr.splitlines()[slice(*lines)]
 
 
+@pytest.mark.slow
 def test_a_command_that_hangs_is_ended_with_what_it_started_and_the_next_one_runs(tmp_path: Path) -> None:
     hang = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, file=open('it', 'w'), flush=True)"
     (tmp_path / "probe.py").write_text(f"{hang}; time.sleep(600)")

@@ -52,7 +52,14 @@ def follow(page: str, content: str, folder: Path) -> int:
     return count
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if BLOCK.search(text(page).partition(SLOW)[0])])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow) if page == "index" else page
+        for page in PAGES
+        if BLOCK.search(text(page).partition(SLOW)[0])
+    ],
+)
 def test_a_page_runs_as_it_stands(page: str, tmp_path: Path) -> None:
     assert follow(page, text(page).partition(SLOW)[0], tmp_path)
 

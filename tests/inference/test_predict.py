@@ -138,6 +138,7 @@ def test_answers_of_another_run_are_not_added_to_but_may_be_written_over(
     assert "is a folder; expected a file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_answered_and_the_same_command_goes_on(tmp_path: Path, adapters: dict[str, Path]) -> None:
     for k in range(60):
         np.save(tmp_path / f"{k:02d}.npy", predict_files.points(k))

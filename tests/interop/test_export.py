@@ -100,9 +100,7 @@ def parity(made: Callable[[], tuple[Pairing, Batch]], folder: Path, *, onnx: boo
     return compare(expected, run_torch(folder / "model.pt2", inputs))
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in ("tb_ava", "mantis") else pytest.param(n, marks=pytest.mark.slow) for n in MADE]
-)
+@pytest.mark.parametrize("name", [n if n == "tb_ava" else pytest.param(n, marks=pytest.mark.slow) for n in MADE])
 def test_an_exported_program_gives_what_the_pairing_gives_at_any_batch_size(name: str, tmp_path: Path) -> None:
     found = parity(MADE[name], tmp_path, onnx=False)
     assert found.sizes == (1, 2, 4)
@@ -247,6 +245,7 @@ def test_the_command_says_what_it_wrote_and_lists_every_file(
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_an_export_says_of_its_command_names_no_folder_of_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_folder_of_peft_becomes_our_method_and_gives_the_same(rslora: bool, tm
         torch.testing.assert_close(ours(image), theirs(image), atol=1e-6 if rslora else 0, rtol=0)
 
 
+@pytest.mark.slow
 def test_an_adapter_survives_the_way_out_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = export_tiny.config()
     before = export_tiny.saved(config, tmp_path / "mine")

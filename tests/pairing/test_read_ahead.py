@@ -118,6 +118,7 @@ def test_what_is_kept_is_the_same_whatever_the_batch_the_padding_and_the_precisi
     torch.testing.assert_close(step(alone, two)[0], losses[[1, 0]], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_smaller_type_rounds_the_first_step_as_well(tmp_path: Path, dtype: str) -> None:
     plain, model = pairing(scale_earth()), pairing(scale_earth(), tmp_path, dtype=dtype)
@@ -161,6 +162,7 @@ def test_a_batch_without_keys_and_a_pairing_without_a_cache_read_from_the_start(
     assert not entries(tmp_path)
 
 
+@pytest.mark.slow
 def test_only_frozen_blocks_that_read_the_same_at_every_step_are_run_ahead(tmp_path: Path) -> None:
     told = pairing(scale_earth(scale="token"), tmp_path)
     assert told.method.ahead is None
@@ -187,6 +189,7 @@ def test_lora_reads_ahead_as_well(tmp_path: Path) -> None:
     torch.testing.assert_close(step(model, batch(model))[0], step(plain, batch(plain))[0], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "blocks"), [("scale_earth-scenes", 18), ("small_llava-rsscn7", None)])
 def test_shipped_adapters_think_the_same_of_answers_with_and_without(
     name: str, blocks: int | None, tmp_path: Path

@@ -72,6 +72,7 @@ def test_predict_refuses_a_damaged_file_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_four_real_clips_equal_an_independent_decode(shared_data: Path) -> None:
     """Every frame and sample is decoded here without the module's code, then picked by its own arithmetic."""
     clips = sorted((shared_data / "clips").glob("*.mp4"))
@@ -114,6 +115,7 @@ def test_the_real_clips_turned_by_their_header_alone_come_turned(shared_data: Pa
         assert np.corrcoef(shown.audio.ravel(), plain.audio.ravel())[0, 1] > 0.999
 
 
+@pytest.mark.slow
 def test_a_window_of_the_real_clips_equals_an_independent_decode(shared_data: Path) -> None:
     """Everything is decoded here from the beginning, without the module's code."""
     for path in sorted((shared_data / "clips").glob("*.mp4")):

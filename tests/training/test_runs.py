@@ -65,9 +65,11 @@ MOVED = {
     **dict.fromkeys(("projector", "open question"), ".weight"),
     **dict.fromkeys((kind for kind in PICTURES if kind.startswith(("scene", "choice"))), ".up"),
 }
-ALONE = {"tb_ava", "mantis", "scale_earth"}
-"""A recipe of every kind of sample, evaluated and asked in a new process; the others are in this one."""
-RESUMED = {"tb_ava", "mantis", "mamba3d_pretrain", "scale_earth", "small_llava_rsscn7"}
+ALONE = {"tb_ava", "mantis"}
+"""Recipes that are evaluated and asked in a new process; the others are in this one."""
+FIRST = {next(name for name in NAMES if KINDS.get(name) == kind) for kind in PICTURES}
+"""The recipe of every kind that is evaluated and asked here; the others share its code, and are in the slow tests."""
+RESUMED = {"mantis", "mamba3d_pretrain", "scale_earth", "small_llava_rsscn7"}
 """Recipes that differ in what a checkpoint has to hold: one of every method and task of its own kind; the others share
 theirs with one of these, and are resumed by the slow tests."""
 SMALL = [
@@ -139,7 +141,7 @@ def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(
     assert not any(key.startswith("backbones.") for key in last["state_dict"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
 def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: Finished, name: str, tmp_path: Path) -> None:
     run = finished[name]
     words = [f"adapter={run / 'adapter'}", f"output={tmp_path / 'again.json'}"]
@@ -153,7 +155,9 @@ def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: Finished, na
     assert again["metrics"] == pytest.approx(stored["metrics"], nan_ok=True)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name in KINDS])
+@pytest.mark.parametrize(
+    "name", [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n in KINDS]
+)
 def test_predict_labels_a_file_bit_equally_in_a_new_process(
     finished: Finished, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +233,7 @@ def test_every_recipe_resumes_to_the_result_of_an_uninterrupted_run(
     assert (whole / "per_sample.json").read_text() == (cut / "per_sample.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(tmp_path: Path) -> None:
     words = ["recipe=mantis", "--smoke", "trainer.max_epochs=8"]
     command = [sys.executable, "-m", "zoo.train", *words]
