@@ -95,9 +95,7 @@ def peak_mib(work: Callable[[], Any]) -> float | None:
 
 def loss_of(pairing: Pairing, batch: Batch) -> Tensor:
     """What a training step descends, without a trainer: the task's terms and the method's own."""
-    terms = pairing.task.loss(pairing(batch), batch)
-    extra = pairing.method.losses(lambda features: pairing.task.logits(features, batch))
-    return torch.stack([*(term.mean() for term in terms.values()), *extra.values()]).sum()
+    return torch.stack([*pairing.losses(batch).values()]).sum()
 
 
 def wait() -> None:

@@ -42,9 +42,9 @@ def prepare(variant: str | None, cache: str) -> Loaders:
 def step(pairing: Pairing, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
     """Seconds of one training step on a batch whose prefix is known."""
     start = time.perf_counter()
-    terms = pairing.task.loss(pairing(batch), batch)
+    loss = torch.stack([*pairing.losses(batch).values()]).sum()
     optimizer.zero_grad()
-    torch.stack([term.mean() for term in terms.values()]).sum().backward()
+    loss.backward()
     optimizer.step()
     return time.perf_counter() - start
 

@@ -33,10 +33,13 @@ READING = {
     "zoo.show tb_ava": ["-m", "zoo.show", "tb_ava"],
     "zoo.show tb_ava-grid": ["-m", "zoo.show", "tb_ava-grid"],
     "zoo.doctor": ["-m", "zoo.doctor"],
+    "zoo": ["-m", "zoo"],
+    "zoo list": ["-m", "zoo", "list"],
+    "completion of a key": ["-m", "zoo", "__complete", "train", "recipe=tb_ava", "trainer."],
 }
 HELPED = (
-    "cards", "compare", "convert", "demo", "doctor", "evaluate", "export", "foreign", "import_peft", "list", "predict",
-    "pull", "push", "reproduce", "show", "sweep", "train",
+    "cards", "compare", "completion", "convert", "demo", "doctor", "evaluate", "export", "foreign", "import_peft",
+    "list", "predict", "pull", "push", "reproduce", "show", "sweep", "train",
 )  # fmt: skip
 INPUTS = {"mantis-dales": "cloud.xyz", "scale_earth-rsscn7": "picture.png", "tb_ava-grid": "sound.wav"}
 """Bundled adapters, and the file that each is asked about: a cloud, a picture, a clip without pictures."""

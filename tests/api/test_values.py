@@ -29,9 +29,10 @@ STEREO = (rng.standard_normal((2, 32_000)) / 10).astype(np.float32)
         torch.from_numpy(PICTURE),
         torch.from_numpy(PICTURE).permute(2, 0, 1).float() / 255,
         PICTURE.astype(np.int64),
+        PICTURE.astype(np.float32),
         Image.fromarray(PICTURE),
     ],
-    ids=["last", "first", "floats", "tensor", "float tensor", "integers", "PIL"],
+    ids=["last", "first", "floats", "tensor", "float tensor", "integers", "whole floats", "PIL"],
 )
 def test_a_picture_in_any_layout_is_the_same_pixels(value: Any, tmp_path: Path) -> None:
     read, notes = read_picture(write(value, "pictures", tmp_path / "input"), "input")
@@ -49,6 +50,8 @@ def test_a_picture_keeps_its_bands_palette_depth_and_orientation(tmp_path: Path)
     palette = Image.fromarray(PICTURE).convert("P")
     read, _ = read_picture(write(palette, "pictures", tmp_path / "palette"), "palette")
     assert np.array_equal(read, np.asarray(palette.convert("RGB")))
+    ranged = write(PICTURE * 20.0, "pictures", tmp_path / "ranged", ranged=True)
+    assert "percentiles" in read_picture(ranged, "ranged")[1][0]
     held = Image.fromarray(PICTURE)
     held.getexif()[274] = 6
     assert read_picture(write(held, "pictures", tmp_path / "held"), "held")[0].shape == (30, 40, 3)
@@ -86,6 +89,8 @@ def test_a_clip_of_one_stream_is_what_a_file_of_one_is(tmp_path: Path) -> None:
     ("kind", "value", "message"),
     [
         ("pictures", PICTURE / 127 - 1, "values from -1 to 1.*before it was normalised"),
+        ("pictures", PICTURE + 0.5, "values from 0.5 to 256.*stretch=LOW"),
+        ("pictures", PICTURE / np.float32(np.nan), "values from nan to nan"),
         ("pictures", FRAMES, "or a list of pictures"),
         ("pictures", "x", "input is str; expected a picture"),
         ("pictures", -PICTURE.astype(int), "values from -255 to 0; expected 0 to 255"),

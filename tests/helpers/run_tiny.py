@@ -68,6 +68,19 @@ def command(*words: object) -> int:
         return int(str(end.code))
 
 
+@pytest.fixture
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line by which `zoo.train` refuses some words, before data are read."""
+
+    def line(*words: object) -> str:
+        monkeypatch.setattr("zoo.training.fit.build_data", lambda *_: pytest.fail("data are read"))
+        assert command(f"into={tmp_path / 'run'}", *words) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        return said
+
+    return line
+
+
 def cut(
     folder: Path, *words: object, epoch: int = 1, batch: int = 1, act: Callable[[], None] | None = None
 ) -> int | None:

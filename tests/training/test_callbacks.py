@@ -1,19 +1,20 @@
 """Callbacks of a recipe: checked like any block, called in the training, and never taken from an adapter."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from adapter_files import seal
 from lightning.pytorch.callbacks import Callback
-from run_tiny import as_it_was, command
+from run_tiny import as_it_was, command, refusal
 
 import zoo
 from zoo.adapter import directory
 from zoo.adapter.trust import TrustError
 
-__all__ = ["as_it_was"]  # a fixture of every test here
+__all__ = ["as_it_was", "refusal"]  # fixtures
 
 MONITOR = "callbacks=[{_target_: lightning.pytorch.callbacks.LearningRateMonitor, logging_interval: step}]"
 OWN = "callbacks=[{_target_: test_callbacks.Counting, name: mine}]"
@@ -87,10 +88,5 @@ def test_an_adapter_that_brings_callbacks_is_refused(tmp_path: Path) -> None:
         ("[{_target_: test_callbacks.Counting, name: ''}]", "callbacks.0: ValueError: a name is needed"),
     ],
 )
-def test_a_wrong_callback_is_told_before_anything_is_read(
-    value: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("zoo.training.fit.build_data", lambda *_: pytest.fail("data are read"))
-    assert command(f"into={tmp_path / 'run'}", f"callbacks={value}") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+def test_a_wrong_callback_is_told_before_anything_is_read(value: str, said: str, refusal: Callable[..., str]) -> None:
+    assert said in refusal(f"callbacks={value}")

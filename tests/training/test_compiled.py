@@ -9,7 +9,7 @@ import pytest
 import scale_tiny
 import tiny
 import torch
-from run_tiny import as_it_was, command, same_result
+from run_tiny import as_it_was, command, refusal, same_result
 
 from zoo.batch import Batch
 from zoo.methods.lora import LoRA
@@ -17,7 +17,7 @@ from zoo.methods.mantis import Mantis
 from zoo.pairing import Pairing
 from zoo.training.compiled import missing as lacking
 
-__all__ = ["as_it_was"]  # a fixture of every test here
+__all__ = ["as_it_was", "refusal"]  # fixtures
 
 METHODS: dict[str, Callable[[], tuple[Pairing, Batch]]] = {
     "mantis": lambda: (point_tiny.pairing(Mantis(rank=2), depth=1), point_tiny.batch(0, 1)),
@@ -67,10 +67,7 @@ def test_the_key_compiles_the_training_and_leaves_the_pairing_as_it_was(
     ],
 )
 def test_a_missing_compiler_is_told_before_anything_is_read(
-    word: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    word: str, said: str, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr("zoo.training.fit.build_data", lambda *_: pytest.fail("data are read"))
-    assert command(f"into={tmp_path / 'run'}", word) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert said in refusal(word)

@@ -2,16 +2,17 @@
 
 import importlib.metadata
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from run_tiny import as_it_was, command
+from run_tiny import as_it_was, command, refusal
 
 from zoo.training import loggers
 
-__all__ = ["as_it_was"]  # a fixture of every test here
+__all__ = ["as_it_was", "refusal"]  # fixtures
 
 
 @pytest.mark.parametrize(
@@ -41,13 +42,10 @@ def test_what_is_named_is_written_and_nothing_else(
     ],
 )
 def test_what_is_not_there_is_told_before_anything_is_read(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], said: str, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "distributions", lambda **_: iter([]))
-    monkeypatch.setattr("zoo.training.fit.build_data", lambda *_: pytest.fail("data are read"))
-    assert command(f"into={tmp_path / 'run'}", *words) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert said in refusal(*words)
 
 
 def test_trackio_is_given_the_metrics_and_a_folder_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

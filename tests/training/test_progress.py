@@ -61,8 +61,16 @@ def test_lines_tell_step_of_steps_and_the_time_that_is_left(
     assert said[3] == "epoch 1/2, validation: step 2 of 3, about 10 s left; 8 frozen features computed and kept"
     assert said[4].startswith("epoch 1/2: train loss ")
     assert "val segment accuracy" in said[4]
-    assert said[4].endswith(" (90 s, at most 90 s left)")
+    assert said[4].endswith(" (90 s, later ones read the frozen features that it kept)")
     assert said[5] == "epoch 2/2, training: step 2 of 6, about 40 s left", "nothing is computed any more"
+
+
+@pytest.mark.parametrize("clock", [10.0], indirect=True)
+def test_without_a_cache_an_epoch_tells_the_pace_of_the_others(
+    clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(f"into={tmp_path / 'run'}") == 0
+    assert " (90 s, at most 90 s left)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("clock", [1.0, 7.0, 29.0, 45.0], indirect=True)

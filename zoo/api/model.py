@@ -184,12 +184,13 @@ class Model:
         changed = [*own, *overrides({f"data.{key}": value for key, value in settings.items()})]
         config = compose(str(self.folder / "recipe.yaml"), changed)
         data_roots.require(config.data)
-        prepare = self.pairing.prepare
+        prepare, device = self.pairing.prepare, self.device
         try:
             with provenance.standing_for(["zoo.evaluate", f"adapter={self.folder}", *changed]):
                 return evaluate(self.folder, config, self.pairing, probed=probes)
         finally:
             self.pairing.prepare = prepare
+            self.to(device)  # Lightning leaves it on the processor
 
     def export(
         self,

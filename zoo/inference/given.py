@@ -63,7 +63,9 @@ def _read(value: Any, name: str, data: "DataModule", settings: Mapping[str, str]
             raise DataError(f"{value.id} is a {type(value).__name__}; expected a {data.sample.__name__}")
         yield Read(Input(value.id, Path(value.id), Path(value.id), Path(value.id), settings), data.prepare(value))
     else:
-        file = values.write(value, data.sample.kind if data.sample else "files", scratch / name)
+        file = values.write(
+            value, data.sample.kind if data.sample else "files", scratch / name, ranged="stretch" in settings
+        )
         try:
             for path in data.samples_in(file, settings):
                 item = Input(str(path).replace(str(file), name), path, file, Path(name), settings)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from data_modules.errors import DataError
 from data_modules.readers.raster import MOST_WHOLE
 
+PICTURE = "a picture: [H, W], [H, W, C] or [C, H, W], uint8, or float from 0 to 1"
+
 KEYS = ("frames", "fps", "audio", "sample_rate")
 """Of a clip in memory."""
 
@@ -32,7 +34,7 @@ def describe(value: Any) -> str:
     return kind if shape is None else f"{kind} of shape {list(shape)} and {value.dtype}"
 
 
-def write(value: Any, kind: str, stem: Path) -> Path:
+def write(value: Any, kind: str, stem: Path, *, ranged: bool = False) -> Path:
     """Write a value to a file that `read` of a data module takes.
 
     Args:
@@ -42,11 +44,14 @@ def write(value: Any, kind: str, stem: Path) -> Path:
             settings allow it.
         kind: of samples: "pictures", "clouds" or "clips".
         stem: path of the file, without suffix.
+        ranged: whether the user says which values of a picture are black and white.
 
     Raises:
         DataError: it cannot be such a sample.
     """
-    writers: dict[str, Callable[[Any, Path], Path]] = {"pictures": _picture, "clouds": _cloud, "clips": _clip}
+    if kind == "pictures":
+        return _picture(value, stem, ranged)
+    writers: dict[str, Callable[[Any, Path], Path]] = {"clouds": _cloud, "clips": _clip}
     if kind not in writers:
         raise DataError(f"{stem.name}: samples of kind {kind!r} are read from files alone")
     return writers[kind](value, stem)
@@ -78,24 +83,18 @@ def _cloud(value: Any, stem: Path) -> Path:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _picture(value: Any, stem: Path) -> Path:
+def _picture(value: Any, stem: Path, ranged: bool) -> Path:
     pillow = sys.modules.get("PIL.Image")
     if pillow is not None and isinstance(value, pillow.Image):
         if value.mode == "RGB" and not value.getexif():
-            return _picture(np.asarray(value), stem)
+            return _picture(np.asarray(value), stem, ranged)
         # A palette, transparency, 16 bits and the camera's orientation are kept; CMYK is what PNG has not.
         path = stem.with_suffix(".tif" if value.mode in ("CMYK", "F", "I") else ".png")
         value.save(path, **({"exif": exif} if (exif := value.getexif()) and path.suffix == ".png" else {}))
         return path
-    expected = "a picture: [H, W], [H, W, C] or [C, H, W], uint8, or float from 0 to 1"
-    bands = _bands_first(_array(value, stem, expected), stem, expected)
-    if bands.dtype.kind == "f" and len(bands) <= MOST_CHANNELS and bands.min() >= 0 and bands.max() <= 1:
-        bands = np.rint(bands * 255).astype(np.uint8)
-    elif bands.dtype.kind == "f" and bands.min() < 0:
-        raise DataError(
-            f"{stem.name} has values from {bands.min():.3g} to {bands.max():.3g}; expected {expected}. Give "
-            "it as it was before it was normalised: the adapter prepares it"
-        )
+    bands = _bands_first(_array(value, stem, PICTURE), stem)
+    if bands.dtype.kind == "f" and len(bands) <= MOST_CHANNELS and not ranged:
+        bands = _from_floats(bands, stem)
     elif bands.dtype.itemsize == 8 or bands.dtype.kind == "i":
         bands = _narrowed(bands, stem)
     plain = bands.dtype == np.uint8 and len(bands) == 3 and bands[0].size <= MOST_WHOLE
@@ -104,7 +103,22 @@ def _picture(value: Any, stem: Path) -> Path:
     return path
 
 
-def _bands_first(array: Values, stem: Path, expected: str) -> Values:
+def _from_floats(bands: Values, stem: Path) -> Values:
+    """uint8 of floats from 0 to 1, or of whole numbers up to 255. What others stand for (a normalised picture, a
+    reflectance) cannot be told from the numbers, and a guess would be a wrong answer without a word."""
+    low, high = bands.min(), bands.max()
+    if low >= 0 and high <= 1:
+        scaled: Values = np.rint(bands * 255).astype(np.uint8)
+        return scaled
+    if low >= 0 and high <= 255 and (bands == np.rint(bands)).all():
+        return bands.astype(np.uint8)
+    raise DataError(
+        f"{stem.name} has values from {low:.3g} to {high:.3g}; expected {PICTURE}. Give it as it was before it was "
+        "normalised, for the adapter prepares it, or say stretch=LOW..HIGH"
+    )
+
+
+def _bands_first(array: Values, stem: Path) -> Values:
     """[C, H, W] of a picture in any of the usual layouts."""
     if array.ndim == 2:
         return array[None]
@@ -115,7 +129,7 @@ def _bands_first(array: Values, stem: Path, expected: str) -> Values:
         if first <= MOST_CHANNELS or (first < last and first < array.shape[1]):
             return array
     several = ", or a list of pictures" if array.ndim == 4 else ""
-    raise DataError(f"{stem.name} is {describe(array)}; expected {expected}{several}")
+    raise DataError(f"{stem.name} is {describe(array)}; expected {PICTURE}{several}")
 
 
 def _narrowed(bands: Values, stem: Path) -> Values:

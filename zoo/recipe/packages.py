@@ -15,8 +15,8 @@ from zoo.errors import OPTIONAL, require_packages
 from zoo.recipe import schema
 from zoo.recipe.schema import OURS, TARGET, SchemaError
 
-KNOWN = OPTIONAL.keys() - {"wandb", "mlflow", "trackio"}
-"""Optional packages that classes need; a logger is needed where `trainer.logger` names it (`zoo.training.loggers`)."""
+BLOCKS = ("backbones", "method", "task", "data")
+"""What may need an optional package; how a recipe trains does not (a logger has a setting of its own)."""
 
 
 def require(config: Mapping[str, Any]) -> None:
@@ -29,18 +29,16 @@ def require(config: Mapping[str, Any]) -> None:
 
 
 def needed(config: Mapping[str, Any]) -> list[str]:
-    """Optional packages of all blocks of a recipe, in order."""
-    values = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config  # `???` may stand in it
-    return sorted({package for target in _targets(values) for package in _of(target.rpartition(".")[0])})
+    """Optional packages of a recipe's blocks, in order."""
+    values: Any = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config  # `???` may stand in it
+    targets = {target for block in BLOCKS for target in _targets(values.get(block))}
+    return sorted({package for target in targets for package in _of(target.rpartition(".")[0])})
 
 
 def _targets(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if key == TARGET:
-                yield inner
-            elif key not in ("variants", "smoke"):  # what is not chosen
-                yield from _targets(inner)
+            yield from [inner] if key == TARGET else _targets(inner)
 
 
 @cache
@@ -48,35 +46,38 @@ def _of(module: str) -> frozenset[str]:
     """Optional packages that a module needs, in its functions as well."""
     room = module.rpartition(".")[0]
     own = [one for one in _reached(module) if one.rpartition(".")[0] == room]
-    found = {name.partition(".")[0] for one in own for name in _imports(ast.walk(schema.tree(one)))}
-    return frozenset(found & KNOWN).union(*map(_at_import, _reached(module)))
+    everywhere = {name.partition(".")[0] for one in own for name in _imports(one, True)}
+    at_import = {name.partition(".")[0] for one in _reached(module) for name in _imports(one, False)}
+    return frozenset((everywhere | at_import) & OPTIONAL.keys())
 
 
 @cache
-def _at_import(module: str) -> frozenset[str]:
-    """Optional packages that a module's first lines import."""
-    return frozenset({name.partition(".")[0] for name in _imports(schema.tree(module).body)} & KNOWN)
-
-
-def _reached(module: str) -> set[str]:
+def _reached(module: str) -> frozenset[str]:
     """Modules of the zoo that are imported along with one, and itself."""
     seen: set[str] = set()
     waiting = [module]
     while waiting:
         if (one := waiting.pop()) not in seen:
             seen.add(one)
-            waiting += [name for name in _imports(schema.tree(one).body) if name.startswith(OURS) and _is_module(name)]
-    return seen
+            waiting += [name for name in _imports(one, False) if name.startswith(OURS) and _is_module(name)]
+    return frozenset(seen)
 
 
-def _imports(nodes: Any) -> Iterator[str]:
-    """Dotted names that statements import: of `from a import b` both `a` and `a.b`."""
-    for node in nodes:
+@cache
+def _imports(module: str, everywhere: bool) -> frozenset[str]:
+    """Dotted names that a module imports, of `from a import b` both `a` and `a.b`.
+
+    Args:
+        module: its dotted name.
+        everywhere: inside functions as well as by its first lines.
+    """
+    tree, found = schema.tree(module), set[str]()
+    for node in ast.walk(tree) if everywhere else tree.body:
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
 
 
 @cache

@@ -27,7 +27,7 @@ class EpochLines(Callback):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._epoch = self._since = self._printed = clock()
-        self._stored = self._before = 0
+        self._stored = self._before = self._stored_at_start = 0
         self._validated = -1
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -36,12 +36,12 @@ class EpochLines(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time: a run may go on within an epoch, whose beginning nobody is told of."""
-        self._epoch = self.clock()
+        self._epoch, self._stored_at_start = self.clock(), _stored(pl_module)
         self._begin(pl_module, trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time."""
-        self._epoch = self.clock()
+        self._epoch, self._stored_at_start = self.clock(), _stored(pl_module)
         self._begin(pl_module)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -92,11 +92,16 @@ class EpochLines(Callback):
         self._step(trainer, pl_module, "test", batch_idx + 1, _of(trainer.num_test_batches, dataloader_idx))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print losses, the selecting metric, the epoch's seconds, and how long the rest takes at this pace."""
+        """Print losses, the selecting metric, the epoch's seconds, and how long the rest takes at this pace.
+
+        An epoch that filled the cache of frozen features says nothing of the pace of those that read it.
+        """
         taken = self.clock() - self._epoch
         fresh = ("val/loss", "val/selected") if self._validated == trainer.global_step else ()
         left = taken * (length.epochs(trainer) - trainer.current_epoch - 1) * (not trainer.should_stop)
-        pace = f"{taken:.0f} s" + (f", at most {duration(left)} left" if left else "")
+        filled = _stored(pl_module) > self._stored_at_start
+        rest = "later ones read the frozen features that it kept" if filled else f"at most {duration(left)} left"
+        pace = f"{taken:.0f} s" + (f", {rest}" if left else "")
         self._say(trainer, f"{_place(trainer)}: {self._found(trainer, pl_module, 'train/loss', *fresh)} ({pace})")
 
     def _found(self, trainer: L.Trainer, pl_module: L.LightningModule, *names: str) -> str:
