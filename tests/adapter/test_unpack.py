@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from adapter_files import NAMES, copied, tarred, zipped
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from zoo.adapter import directory
@@ -186,6 +186,7 @@ def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(".zip", 5528, 1, 0)
 @given(st.sampled_from([".zip", ".tar", ".tar.gz"]), st.integers(0, 10**6), st.integers(1, 255), st.integers(0, 3))
 def test_a_damaged_archive_is_a_plain_error_or_fails_its_checksums(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, suffix: str, place: int, flip: int, cut: int

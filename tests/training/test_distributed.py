@@ -69,7 +69,7 @@ def test_two_processes_train_to_the_result_of_one(tmp_path: Path, strategy: str,
     for other in others:
         assert len(other["counted"]) == 5
         assert torch.equal(other["counted"].sort().values, first["counted"].sort().values)
-        assert other["seen"] == pytest.approx(first["seen"], abs=1e-5)
+        assert other["seen"] == pytest.approx(first["seen"], abs=1e-5, rel=5e-5)
         assert other["seen"]["val/selected"] == first["seen"]["val/selected"]
 
 

@@ -5,6 +5,7 @@ link, no device, no name twice, no absolute or upward path, no more bytes than a
 checked before the first byte is written, and only the last part of it is ever used.
 """
 
+import errno
 import gzip
 import stat
 import tarfile
@@ -88,8 +89,9 @@ def unpack(archive: Path, folder: Path, *, shown: str = "") -> None:
     except ArchiveError:
         raise
     except Exception as error:  # tarfile alone raises ValueError, OverflowError and others over headers that lie
-        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-            raise  # of the disk
+        # An entry said to lie before the file's beginning is an invalid argument; the rest is the disk's.
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno != errno.EINVAL:
+            raise
         raise ArchiveError(f"{label} is damaged, or none of {', '.join(SUFFIXES)}: {reason(error)}") from None
 
 
