@@ -14,6 +14,7 @@ EXTRAS = {
     "export": ("onnxruntime", "onnxscript"),
     "demo": ("gradio", "markdown_it", "markupsafe", "plotly"),
     "sweep": ("optuna",),
+    "torchaudio": ("torchaudio",),
     "ray": ("ray",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
@@ -23,6 +24,9 @@ EXTRAS = {
 
 OPTIONAL = {package: extra for extra, packages in EXTRAS.items() for package in packages}
 """The extra of every optional package."""
+
+ENDED = {"torchaudio": "torchaudio ends at 2.11, which needs torch 2.11"}
+"""What must be known of an optional package before it is installed."""
 
 
 class UserError(Exception):
@@ -59,6 +63,6 @@ def lacking(*packages: str) -> str:
 
 
 def install(*packages: str) -> str:
-    """The command that installs optional packages."""
+    """The command that installs optional packages, and what must be known of them."""
     extras = ",".join(sorted({OPTIONAL[package] for package in packages}))
-    return f"pip install 'multimodal-peft-zoo[{extras}]'"
+    return "; ".join([f"pip install 'multimodal-peft-zoo[{extras}]'", *(ENDED[p] for p in packages if p in ENDED)])

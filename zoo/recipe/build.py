@@ -62,8 +62,9 @@ def refuse_unknown(config: DictConfig) -> None:
     packages.require(config)  # a library is asked for its names
     for stream, block in config.backbones.items():
         if block is not None and (named := getattr(located(block), "named", None)):
+            given = {key: block.get(key, known.value) for key, known in schema.signature(str(block[TARGET])).items()}
             try:
-                named(block.model, block.source)
+                named(given["model"], given["source"])
             except UserError as error:
                 raise SettingError(f"backbones.{stream}: {error}") from error
 

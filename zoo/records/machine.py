@@ -18,7 +18,7 @@ from zoo.records import torchaudio
 
 DISTRIBUTION = "multimodal-peft-zoo"
 
-TOOLS = ("all", "dev", "torchaudio")
+TOOLS = ("all", "dev")
 """Extras that bundle others, or are for those who work on the zoo: a user misses neither."""
 
 

@@ -1,5 +1,5 @@
-"""A torchaudio that does not fit the installed torch: the zoo does not use it, but transformers and peft import it, and
-then cannot be imported themselves."""
+"""A torchaudio that does not fit the installed torch: the zoo uses it for its speech encoders alone, but transformers
+and peft import it, and then cannot be imported themselves."""
 
 import importlib.metadata
 import subprocess
@@ -37,7 +37,7 @@ def broke(error: BaseException | None) -> bool:
 def remedy() -> str:
     """In one line."""
     versions = f"{NAME} {_version(NAME)} cannot be imported beside torch {_version('torch')}"
-    return f"{versions}, which stops transformers and peft; the zoo does without it: pip uninstall {NAME}"
+    return f"{versions}, which stops transformers and peft; only its speech encoders need it: pip uninstall {NAME}"
 
 
 def _version(package: str) -> str | None:
