@@ -4,7 +4,8 @@ Measures an adapter on its test split with the same code as in training, and pri
 The result reproduces if it lies within the card's interval, on the same data. On other data (your own:
 `data=folder data.root=DIR`) there is nothing to reproduce, and only the number is printed.
 
-    probes=false    skip the interventions on pictures (blank, wrong or no scale), which take most of the time
+    probes=false    skip the interventions on samples (blank pictures, a wrong scale) and on the method's parts, which
+                    take most of the time
     --update-card   add the measurement to the adapter's metrics.json and card; from a clean commit only
     --force         load an adapter whose backbones or structure differ from training; results say so
 """
@@ -21,7 +22,7 @@ from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.quiet import quiet
 from zoo.recipe import data_roots
 from zoo.recipe.compose import compose
-from zoo.records import provenance
+from zoo.records import interventions, provenance
 from zoo.report import tables
 
 
@@ -61,6 +62,8 @@ def main(argv: list[str] | None = None) -> int:
         print(result["verdict"]["line"])
         if "familiarity" in result:
             print(f"unlike its training: {tables.unlike(result['familiarity'])}")
+        for line in interventions.inert(result):
+            print(f"warning: {line}")
         for line in pairing.forced:
             print(f"forced: {line}")
         for line in pairing.notes:

@@ -39,7 +39,7 @@ def move(pairing: Pairing, *, gates: bool = False) -> None:
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, parameter in pairing.method.named_parameters():
-            if name.endswith(".up") or (gates and name.endswith(("thresholds", "slopes"))):
+            if name.endswith(".up") or ((gates and name.endswith(("thresholds", "slopes"))) or "generator.2" in name):
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
 
 
@@ -68,13 +68,44 @@ def test_a_language_model_starts_as_its_frozen_self(name: str) -> None:
 
 
 def test_gates_open_by_scale_and_start_at_the_named_ones() -> None:
-    update = GatedLowRank(4, 4, rank=6, scaling=1.0, thresholds=[-1.0, 0.0, 1.0], slope=4.0)
+    update = GatedLowRank(4, 4, rank=6, scaling=1.0, thresholds=[-1.0, 0.0, 1.0], gates="thresholds", slope=4.0)
     assert update.thresholds.tolist() == [-1, -1, 0, 0, 1, 1]
     half = update.gate(torch.tensor([-1.0, 0.0, 1.0]))
     assert half[0, :2].tolist() == half[1, 2:4].tolist() == half[2, 4:].tolist() == [0.5, 0.5]
     far = update.gate(torch.tensor([-9.0, 9.0]))
     torch.testing.assert_close(far[0], torch.tensor([1.0, 0] * 3), atol=1e-6, rtol=0)  # positive slopes: open when fine
     torch.testing.assert_close(far[1], torch.tensor([0.0, 1] * 3), atol=1e-6, rtol=0)
+
+
+def test_shared_ranks_are_open_at_every_scale_and_full_gates_average_one() -> None:
+    settings = {"scaling": 1.0, "thresholds": [0.0], "slope": 4.0, "most": 2.0}
+    update = GatedLowRank(4, 4, rank=5, gates="thresholds", shared=2, **settings)
+    gate = update.gate(torch.tensor([-9.0, 0.0, 9.0]))
+    assert gate[:, :2].tolist() == [[1, 1]] * 3
+    assert gate[1].tolist() == [1] * 5
+    torch.testing.assert_close(gate[[0, 2], 2:].mean(0), torch.ones(3))
+    generated = GatedLowRank(4, 4, rank=5, gates="generated", **settings)
+    assert (generated.gate(torch.linspace(-2, 2, 9)) == 1).all()
+
+
+def test_gates_have_a_rate_of_their_own() -> None:
+    pairing = encoder(gate_lr=20.0)
+    rates = {name: group.lr for p, group in pairing.method.parameter_groups().items() for name in [names(pairing)[p]]}
+    assert {name.rpartition(".")[2] for name in rates} == {"thresholds", "slopes"}
+    assert set(rates.values()) == {20.0}
+
+
+def test_generated_gates_learn_scales_apart() -> None:
+    pairing = encoder(gates="generated", full=True)
+    static = encoder(scale="none", estimate=False)
+    assert torch.equal(only(pairing(pictures(0.3, 0.3))), only(static(pictures(0.3, 0.3))))
+    move(pairing)
+    fine, coarse = (only(pairing(pictures(*gsd))) for gsd in ([0.3, 0.3], [10.0, 10.0]))
+    assert not torch.allclose(fine, coarse)
+
+
+def names(pairing: Pairing) -> dict[torch.nn.Parameter, str]:
+    return {parameter: name for name, parameter in pairing.method.named_parameters()}
 
 
 def test_the_scale_matters_and_gradients_reach_thresholds_and_slopes() -> None:

@@ -55,7 +55,7 @@ def record(metrics: Mapping[str, Any], config: Mapping[str, Any] | None = None, 
                 _numbers(value) | ({"manifest": _manifest(value["manifest"], public)} if "manifest" in value else {})
             ),
         }
-        numbers = ("n", "metrics", "intervals", "baselines", "probes", "by", "method", "branches")
+        numbers = ("n", "metrics", "intervals", "baselines", "probes", "interventions", "by", "method", "branches")
         return {
             key: description[key](value) if key in description else _numbers(value)
             for key, value in metrics.items()

@@ -114,7 +114,7 @@ def text(card: Card) -> str:
     front = yaml.dump(
         card.front, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
     )
-    tables = results(card.front, card.evidence["comparisons"])
+    tables = results(card.front, card.evidence["comparisons"], card.evidence["runs"])
     return f"---\n{front}---\n{before}{BEGIN}\n{tables}\n{END}{after}"
 
 

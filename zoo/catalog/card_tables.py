@@ -1,17 +1,17 @@
 """The results section of a model card: what was reported, what we measured, and comparisons with controls."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoo.records import comparison
+from zoo.records import comparison, interventions
 
 
-def results(front: Mapping[str, Any], comparisons: Mapping[str, Any]) -> str:
-    """The tables: reported, measured, and comparisons with controls."""
+def results(front: Mapping[str, Any], comparisons: Mapping[str, Any], runs: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The tables: reported, measured, what the method's parts do, and comparisons with controls."""
     own = front.get("zoo", {})
     compared = [_compared(name, record) for name, record in comparisons.items()]
     unlike = [_unlike(own["familiarity"])] if "familiarity" in own else []
-    return "\n\n".join([_reported(own), _measured(front), *unlike, *compared])
+    return "\n\n".join([_reported(own), _measured(front), *_replaced(runs), *unlike, *compared])
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
@@ -63,6 +63,23 @@ def _measured(front: Mapping[str, Any]) -> str:
         return "**Measured** by this code: not measured."
     header = ("data (test)", "metric", "value", "n", "seeds", "selected on", "commit", "hardware", "date")
     return "**Measured** by this code:\n\n" + _table(header, rows)
+
+
+def _replaced(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    measured = interventions.of(runs)
+    if not measured:
+        return []
+    over = f", mean ± deviation over {len(measured)} runs" if len(measured) > 1 else ", in brackets paired 95 %"
+    header, rows = interventions.cells(measured, comparison.scale(runs[0]))
+    parts = [
+        f"**What its parts do**: one replaced at a time on {measured[0]['n']} test samples{over}:\n\n"
+        + _table(tuple(header), [tuple(row) for row in rows])
+    ]
+    header, rows = interventions.signal_cells(measured)
+    if rows:
+        parts.append("Its control signals, on the same samples:\n\n" + _table(tuple(header), list(map(tuple, rows))))
+    lines = list(dict.fromkeys(line for run in runs for line in interventions.inert(run)))
+    return parts + (["\n".join(f"- {line}" for line in lines)] if lines else [])
 
 
 def _unlike(record: Mapping[str, Any]) -> str:

@@ -177,7 +177,9 @@ def _expected(state: Mapping[str, Tensor]) -> tuple[dict[str, torch.Size], Setti
             mixer = "blocks.blocks.0.mixer.saa_"
             sizes = {"rank": _size(state, mixer + "controller.bias"), "hidden": _size(state, mixer + "proj.bias")}
             modulate = [name for name in ("dt", "B", "C") if any(key.endswith(f"saa_basis_{name}") for key in state)]
-            adapters = (StateAwareAdapter(width, 2 * width, states, **sizes, modulate=modulate) for _ in adapted)
+            adapters = (
+                StateAwareAdapter(width, 2 * width, states, **sizes, modulate=modulate, spread=False) for _ in adapted
+            )
             parts["method.adapters."] = nn.ModuleList(adapters)
             settings["method"] = {"_target_": "zoo.methods.mantis.Mantis", **sizes, "modulate": modulate}
             settings["method"]["dscd"] = any(key.startswith("dscd_head.") for key in state)

@@ -1,7 +1,8 @@
 """The contract of a method: it owns every trainable parameter outside the task's head."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch, GroundScale
 from zoo.errors import SettingError
+from zoo.methods import signals
+from zoo.methods.signals import Controlled, Intervention
 
 Backbones = Mapping[str, Backbone]
 
@@ -91,6 +94,10 @@ class Method(nn.Module):
     """Width of each stream that `forward` returns; known after `attach`."""
     depths: dict[str, int | None]
     """Blocks before the first trainable part by stream, as `prefix_depths` returns them; known after `attach`."""
+    removable: bool = False
+    """Whether a trained method can be taken away for a measurement: see `without`."""
+    acts: bool = True
+    """False within `without`, where a removable method leaves the features as they are."""
     ahead: Ahead | None = None
     """Where a language model precedes every trainable part with some of its blocks; known after `attach`."""
 
@@ -157,6 +164,30 @@ class Method(nn.Module):
     def measure(self, observed: Mapping[str, Tensor]) -> dict[str, float]:
         """Numbers of the method's own over the observations of a whole split, by name with its unit."""
         return {}
+
+    def controlled(self) -> Mapping[str, Controlled]:
+        """Control signals by mechanism, which a measurement watches and replaces: see `zoo.methods.signals`."""
+        return {}
+
+    @contextlib.contextmanager
+    def without(self) -> Iterator[None]:
+        """Within, nothing trained acts inside the backbones: features are the frozen ones of step 0."""
+        self.acts = False
+        try:
+            yield
+        finally:
+            self.acts = True
+
+    def interventions(self) -> dict[str, Intervention]:
+        """Replacements of one part of the method, named MECHANISM_REPLACEMENT, to show what it does;
+        those of one mechanism are judged together.
+
+        Here: every control signal by what its `Controlled` names, and `without` the method.
+        """
+        found = signals.interventions(self.controlled())
+        if self.removable:
+            found["without"] = self.without
+        return found
 
     def remarks(self, observed: Mapping[str, Tensor]) -> dict[str, Any]:
         """What an answer should say of how it came about, from the observations of its one sample, in plain values."""

@@ -5,7 +5,8 @@ arXiv 2402.12354), which lets B learn faster than A.
 or that would never be called, and keeps the blocks before the first wrapped one as a cacheable prefix.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from torch import nn
@@ -29,6 +30,8 @@ class LoRA(Method):
         lr_ratio: learning rate of B in those of A; 1 is LoRA. LoRA+ found 16 good for language models, with a smaller
             rate of A.
     """
+
+    removable = True
 
     def __init__(
         self,
@@ -81,12 +84,25 @@ class LoRA(Method):
         """B learns `lr_ratio` times as fast as A."""
         return {update.up: Group(lr=self.lr_ratio) for update in self.low_rank() if isinstance(update.up, nn.Parameter)}
 
+    @contextlib.contextmanager
+    def without(self) -> Iterator[None]:
+        """Within, the wrapped layers give what they gave before."""
+        try:
+            for layer in self._wrapped():
+                layer.enable_adapters(False)
+            yield
+        finally:
+            for layer in self._wrapped():
+                layer.enable_adapters(True)
+
+    def _wrapped(self) -> list[Any]:
+        return [site.block.get_submodule(path) for site in self.sites for path in site.layers]
+
     def low_rank(self, *, gsd: float | None = None) -> list[LowRank]:
         """Every update; no side input matters."""
-        wrapped: list[Any] = [site.block.get_submodule(path) for site in self.sites for path in site.layers]
         return [
             LowRank(layer, layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layer.scaling[NAME])
-            for layer in wrapped
+            for layer in self._wrapped()
         ]
 
 

@@ -5,7 +5,10 @@ State-Aware Adapter (SAA), one in every mixer; h is the mixer's input, c a contr
     c   = sigmoid(W_c SiLU(W_p h))
     dt += c Phi_dt,   B += c Phi_B,   C += c Phi_C        before bias and softplus; bases of their own in each branch
 
-All bases start at zero, so that step 0 is the frozen backbone exactly.
+All bases start at zero, so that step 0 is the frozen backbone exactly. Published so, all channels of c start near .5,
+have the same gradients, and stay one channel, mostly a constant (see the card). `start: spread` draws the bases and
+starts the control at zero instead, c = tanh(...): step 0 is the frozen backbone as exactly, and channels differ from
+the first step on.
 
 Dual-Serialization Consistency Distillation (DSCD), in training only: the same tokens pass through backbone and head in
 two further orders a and b, without teacher or stopped gradient.
@@ -25,14 +28,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.backbones.base import Backbone
 from zoo.backbones.draws import trunc_normal_
 from zoo.backbones.mamba3d import Mamba3D, Step
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Features, Method
+from zoo.methods.base import Backbones, Features, Group, Method
+from zoo.methods.signals import Controlled, Signal
 from zoo.ops.serialization import Order, order
 
 STREAM = "points"
+
+BASES = 0.1
+"""Deviation of bases that are drawn."""
 
 
 class StateAwareAdapter(nn.Module):
@@ -45,24 +53,36 @@ class StateAwareAdapter(nn.Module):
         rank: r, channels of the control signal.
         hidden: width between the two projections.
         modulate: which of dt, B and C.
+        spread: bases are drawn and the control starts at zero, instead of the other way round.
     """
 
-    def __init__(self, width: int, inner: int, states: int, *, rank: int, hidden: int, modulate: Sequence[str]) -> None:
+    def __init__(
+        self, width: int, inner: int, states: int, *, rank: int, hidden: int, modulate: Sequence[str], spread: bool = False
+    ) -> None:
         super().__init__()
         self.proj, self.controller = nn.Linear(width, hidden), nn.Linear(hidden, rank)
         for layer in (self.proj, self.controller):
             trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
+        if spread:
+            nn.init.kaiming_uniform_(self.proj.weight, a=5**0.5)
+            nn.init.zeros_(self.controller.weight)
         widths = {"dt": inner, "B": states, "C": states}
         self.bases = nn.ModuleList(
             nn.ParameterDict({name: nn.Parameter(torch.zeros(rank, widths[name])) for name in modulate})
             for _ in range(2)
         )
+        if spread:
+            for bases in self.bases:
+                for basis in cast(Mapping[str, Tensor], bases).values():
+                    nn.init.normal_(basis, std=BASES)
+        self.squash = torch.tanh if spread else torch.sigmoid
+        self.signal = Signal(span=(-1.0, 1.0) if spread else (0.0, 1.0))
         self.last: Tensor | None = None
 
     def control(self, hidden: Tensor) -> Tensor:
-        """Mixer input [B, L, C] -> control signal [B, L, r] in (0, 1)."""
-        control = torch.sigmoid(self.controller(F.silu(self.proj(hidden))))
+        """Mixer input [B, L, C] -> control signal [B, L, r] in (0, 1), or in (-1, 1) where its start is spread."""
+        control = self.signal(self.squash(self.controller(F.silu(self.proj(hidden)))))
         self.last = None if self.training else control.detach()
         return control
 
@@ -83,6 +103,8 @@ class Mantis(Method):
         rank: r, channels of the control signal.
         hidden: width of the controller's hidden layer.
         modulate: which of dt, B and C the control signal moves.
+        start: `published`, also that of adapters whose recipe does not say, or `spread`.
+        controller_lr: learning rate of what makes the control signal, in those of the bases.
         last: adapt only the last so many blocks; null adapts all.
         drop_path: stochastic depth, rising linearly to this in the last block.
         dscd: train with consistency between two orders.
@@ -94,6 +116,7 @@ class Mantis(Method):
         temperature: T of the prediction term.
     """
 
+    removable = True
     unmergeable = "every token makes the control signal that moves its own dt, B and C"
 
     def __init__(
@@ -102,6 +125,8 @@ class Mantis(Method):
         rank: Annotated[int, ">= 1"] = 8,
         hidden: Annotated[int, ">= 1"] = 64,
         modulate: tuple[Literal["dt", "B", "C"], ...] = ("dt", "B", "C"),
+        start: Literal["published", "spread"] = "published",
+        controller_lr: Annotated[float, "> 0"] = 1.0,
         last: Annotated[int, ">= 1"] | None = None,
         drop_path: Annotated[float, ">= 0"] = 0.1,
         dscd: bool = True,
@@ -118,6 +143,7 @@ class Mantis(Method):
         if drop_path >= 1:
             raise SettingError(f"method.drop_path = {drop_path}: expected less than 1")
         self.rank, self.hidden, self.modulate, self.last = rank, hidden, tuple(modulate), last
+        self.spread, self.controller_lr = start == "spread", controller_lr
         self.drop_path, self.dscd, self.orders = drop_path, dscd, tuple(orders)
         self.feature_weight, self.prediction_weight = feature_weight, prediction_weight
         self.feature_loss, self.projection, self.temperature = feature_loss, projection, temperature
@@ -137,9 +163,9 @@ class Mantis(Method):
             )
         if self.last is not None and self.last > backbone.depth:
             raise SettingError(f"method.last = {self.last}: expected 1 to {backbone.depth}, the backbone's blocks")
-        self.start = 0 if self.last is None else backbone.depth - self.last
+        self.first = 0 if self.last is None else backbone.depth - self.last
         super().attach({STREAM: backbone})
-        self.depths = {STREAM: self.start}  # with all mixers adapted, only the patch encoder precedes
+        self.depths = {STREAM: self.first}  # with all mixers adapted, only the patch encoder precedes
         net, self.width = backbone.net, backbone.net.width
         self.adapters = nn.ModuleList(
             StateAwareAdapter(
@@ -149,10 +175,11 @@ class Mantis(Method):
                 rank=self.rank,
                 hidden=self.hidden,
                 modulate=self.modulate,
+                spread=self.spread,
             )
-            for _ in range(self.start, backbone.depth)
+            for _ in range(self.first, backbone.depth)
         )
-        self.rates = [self.drop_path * i / max(1, backbone.depth - 1) for i in range(self.start, backbone.depth)]
+        self.rates = [self.drop_path * i / max(1, backbone.depth - 1) for i in range(self.first, backbone.depth)]
         if self.dscd:
             summary = 2 * (backbone.dim - 3) if backbone.taps else backbone.dim
             self.project = nn.Sequential(
@@ -165,15 +192,34 @@ class Mantis(Method):
         views = [tokens]
         if self.training and self.dscd:
             views += [reorder(tokens, name, self.width) for name in self.orders]
-        together = torch.cat(views)
-        blocks = cast(Sequence[Step], backbone.blocks[self.start :])
-        for block, adapter, rate in zip(blocks, self.adapters, self.rates, strict=True):
-            together = block(together, modulation=adapter, drop_path=rate if self.training else 0.0)
         self._centres = None if self.training else tokens[:, 1:, self.width : self.width + 3]
-        pooled = backbone.pool(backbone.finish(together)).unflatten(0, (len(views), -1, 1))
-        features: list[Features] = [{STREAM: part} for part in pooled.unbind()]
+        # What depends on its batch must have the batch of its authors, who run every order alone.
+        if cast(Mamba3D, backbone).compat == "official":
+            pooled = [self._pooled(backbone, view) for view in views]
+        else:
+            pooled = list(self._pooled(backbone, torch.cat(views)).unflatten(0, (len(views), -1)).unbind())
+        features: list[Features] = [{STREAM: part} for part in pooled]
         self._views = features[1:]
         return features[0]
+
+    def _pooled(self, backbone: Backbone, tokens: Tensor) -> Tensor:
+        """Tokens [N, 1 + G, C + 3] after the prefix -> features [N, 1, ...]."""
+        blocks = cast(Sequence[Step], backbone.blocks[self.first :])
+        for block, adapter, rate in zip(blocks, self.adapters, self.rates, strict=True):
+            modulation = adapter if self.acts else None
+            tokens = block(tokens, modulation=modulation, drop_path=rate if self.training else 0.0)
+        return backbone.pool(backbone.finish(tokens)).unsqueeze(1)
+
+    def parameter_groups(self) -> Mapping[nn.Parameter, Group]:
+        """The controllers learn `controller_lr` times as fast as the rest."""
+        adapters = [cast(StateAwareAdapter, adapter) for adapter in self.adapters]
+        layers = [layer for adapter in adapters for layer in (adapter.proj, adapter.controller)]
+        return {parameter: Group(lr=self.controller_lr) for layer in layers for parameter in layer.parameters()}
+
+    def controlled(self) -> dict[str, Controlled]:
+        """`control`: of every mixer."""
+        signals = [cast(StateAwareAdapter, adapter).signal for adapter in self.adapters]
+        return {"control": Controlled(signals)}
 
     def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
         """DSCD's two weighted terms of the last training forward; none without views."""

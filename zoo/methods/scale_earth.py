@@ -17,7 +17,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +26,12 @@ from zoo.backbones.base import Backbone, TextEncoder
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Branches, Features, LowRank, Method
+from zoo.methods.base import Backbones, Branches, Features, Group, LowRank, Method
 from zoo.methods.condition import Condition
-from zoo.methods.scale_estimate import BRANCHES, METADATA, MOVED, ScaleEstimate, logarithm, observe, resolve
-from zoo.methods.scale_gate import GatedUpdates
+from zoo.methods.scale_estimate import BRANCHES, METADATA, MOVED, ScaleEstimate, logarithm, observe, resolve, widen
+from zoo.methods.scale_gate import GatedLowRank, GatedUpdates, Gates
+from zoo.methods.scale_token import rest_with_token, scale_token, worded
+from zoo.methods.signals import Controlled, Signal
 from zoo.methods.sites import ahead, describe, find, first_blocks
 
 GSD = "gsd"
@@ -51,6 +53,11 @@ class ScaleEarth(Method):
             encoder, a sentence before the question of a language model.
         thresholds: GSDs in metres at which gates start half open: objects, structures, semantics.
         slope: of the gates at the start, per decade of GSD.
+        gates: at `thresholds`, or `generated` by a small network of z in every layer.
+        shared: so many ranks are open at every scale.
+        full: gates reach 2, so that one half open lets its rank act as LoRA would: gates at thresholds are half open at
+            their own, generated ones everywhere at the start.
+        gate_lr: learning rate of thresholds, slopes and generators, in those of the updates. At 1 they hardly move.
         estimate: learn to estimate the GSD (SSE-U).
         estimate_at: block of the frozen encoder whose tokens the estimate reads; the first adapted one when null.
         estimate_weight: of its loss.
@@ -59,6 +66,7 @@ class ScaleEarth(Method):
         default_gsd: the neutral default in metres; the middle of what training saw, in log scale, when null.
     """
 
+    removable = True
     branches = Branches("gsd/branch", BRANCHES)
     low: Tensor
     high: Tensor
@@ -73,6 +81,10 @@ class ScaleEarth(Method):
         scale: Literal["gate", "none", "token"] = "gate",
         thresholds: tuple[float, ...] = (0.5, 2.0, 10.0),
         slope: Annotated[float, "> 0"] = 4.0,
+        gates: Literal["thresholds", "generated"] = "thresholds",
+        shared: Annotated[int, ">= 0"] = 0,
+        full: bool = False,
+        gate_lr: Annotated[float, "> 0"] = 1.0,
         estimate: bool = True,
         estimate_at: Annotated[int, ">= 0"] | None = None,
         estimate_weight: Annotated[float, ">= 0"] = 0.1,
@@ -83,7 +95,11 @@ class ScaleEarth(Method):
         super().__init__()
         if not thresholds or min(thresholds) <= 0:
             raise SettingError(f"method.thresholds = {list(thresholds)}: expected GSDs in metres, all positive")
+        if shared >= rank:
+            raise SettingError(f"method.shared = {shared}: expected less than the {rank} of method.rank")
         self.targets, self.last = dict(targets), dict(last or {})
+        self.gates: Gates = gates if scale == "gate" else "none"
+        self.shared, self.most, self.gate_lr = shared, 2.0 if full else 1.0, gate_lr
         self.rank, self.alpha, self.scale, self.slope = rank, alpha, scale, slope
         self.thresholds = [math.log10(gsd) for gsd in thresholds]
         self.estimating, self.estimate_at, self.estimate_weight = estimate, estimate_at, estimate_weight
@@ -94,6 +110,7 @@ class ScaleEarth(Method):
         self.register_buffer("low", torch.tensor(math.inf))
         self.register_buffer("high", torch.tensor(-math.inf))
         self.condition = Condition()
+        self.passing = Signal()
         self._warned = False
 
     # --- putting it in place --------------------------------------------------------------------------------------
@@ -116,7 +133,10 @@ class ScaleEarth(Method):
             rank=self.rank,
             scaling=self.alpha / self.rank,
             thresholds=self.thresholds,
-            slope=self.slope if self.scale == "gate" else None,
+            gates=self.gates,
+            slope=self.slope,
+            shared=self.shared,
+            most=self.most,
         )
         self.feature_dims = {self.name: backbone.dim}
         first = first_blocks(sites, backbones)
@@ -127,17 +147,10 @@ class ScaleEarth(Method):
         self.sees = isinstance(backbone, VisionLanguage) and "vision" in first[self.name]
         if isinstance(backbone, VisionLanguage):
             backbone.recompute = self.condition.contexts
-        self._attach_token(backbone)
+        if self.scale == "token" and not isinstance(backbone, VisionLanguage):
+            self.token = scale_token(backbone, self.depth or 0)
         if self.estimating:
             self.estimate = ScaleEstimate(self._width(backbone))
-
-    def _attach_token(self, backbone: Backbone) -> None:
-        if self.scale != "token" or isinstance(backbone, VisionLanguage):
-            return
-        if getattr(getattr(backbone, "net", None), "rope", None) is not None:
-            raise SettingError("method.scale=token: this encoder's rotary positions leave no room for another token")
-        width = backbone.dims[self.depth or 0]
-        self.token = nn.Sequential(nn.Linear(3, width), nn.GELU(), nn.Linear(width, width))
 
     def _width(self, backbone: Backbone) -> int:
         if isinstance(backbone, VisionLanguage):
@@ -165,32 +178,22 @@ class ScaleEarth(Method):
             elif depth is None:
                 with torch.no_grad():
                     tokens, depth = backbone.look(tokens), 0
-        z = self._log_gsd(backbone, tokens, batch)
+        if not self.acts:
+            return {self.name: backbone.rest(tokens, depth, batch)}
+        z = self.passing(self._log_gsd(backbone, tokens, batch)[:, None])[:, 0]
         if self.scale == "token" and isinstance(backbone, VisionLanguage):
-            told = [f"One pixel is {10 ** float(value):.2g} m wide. " for value in z]
-            questions = [q._replace(text=t + q.text) for t, q in zip(told, batch.questions, strict=True)]
-            batch = replace(batch, questions=questions)
+            batch = replace(batch, questions=worded(batch.questions, z))
         with self.condition.given(z, owners):
             if self.scale == "token" and not isinstance(backbone, VisionLanguage):
-                return {self.name: self._rest_with_token(backbone, tokens, z)}
+                return {self.name: rest_with_token(self.token, backbone, tokens, self.depth or 0, z)}
             return {self.name: backbone.rest(tokens, depth, batch)}
-
-    def _rest_with_token(self, backbone: Backbone, tokens: Tensor, z: Tensor) -> Tensor:
-        """As `Backbone.rest`, with a token for the scale behind the others, which is dropped before pooling."""
-        flat = tokens.flatten(0, 1)
-        scale = self.token(torch.stack([z, torch.sin(math.pi * z), torch.cos(math.pi * z)], dim=-1))
-        flat = torch.cat([flat, scale.repeat_interleave(tokens.shape[1], dim=0)[:, None]], dim=1)
-        for block in backbone.blocks[self.depth or 0 :]:
-            flat = block(flat)
-        pooled: Tensor = backbone.pool(backbone.finish(flat[:, :-1])).unflatten(0, tokens.shape[:2])
-        return pooled
 
     def _log_gsd(self, backbone: Backbone, tokens: Any, batch: Batch) -> Tensor:
         """log10(GSD) that the gates are told, [B], by the rule of three branches; keeps what losses need."""
         metres = batch.conditions.get(GSD, torch.full((len(batch),), math.nan))
         told = logarithm(metres.to(self.low.device, torch.float32), batch.ids)
         if self.training:
-            self._widen(told)
+            widen(self.low, self.high, told)
         withheld = (
             torch.rand(len(told)).to(told.device) < self.drop_gsd if self.training else torch.zeros_like(told) > 0
         )
@@ -216,14 +219,6 @@ class ScaleEarth(Method):
             flat = block(flat)
         every = flat.unflatten(0, tokens.shape[:2]).flatten(1, 2)
         return torch.cat([every.mean(1), every.std(1)], dim=-1)
-
-    def _widen(self, told: Tensor) -> None:
-        # Unknown scales are neither least nor largest; no branch on values, so that it compiles as one graph.
-        self.low.copy_(torch.minimum(self.low, told.nan_to_num(math.inf).min()))
-        self.high.copy_(torch.maximum(self.high, told.nan_to_num(-math.inf).max()))
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(self.low, torch.distributed.ReduceOp.MIN)
-            torch.distributed.all_reduce(self.high, torch.distributed.ReduceOp.MAX)
 
     def _default(self) -> Tensor:
         if self.default is not None:
@@ -251,6 +246,21 @@ class ScaleEarth(Method):
         if mean is None or log_variance is None or not self.estimate_weight:
             return {}
         return {"estimate": self.estimate_weight * ScaleEstimate.loss(told, mean, log_variance)}
+
+    def parameter_groups(self) -> Mapping[nn.Parameter, Group]:
+        """What gates are made of learns `gate_lr` times as fast as the rest."""
+        updates = [cast(GatedLowRank, update) for update in self.updates.values()]
+        return {own: Group(lr=self.gate_lr) for update in updates for own in update.gate_parameters()}
+
+    def controlled(self) -> dict[str, Controlled]:
+        """`scale`: log10(GSD) as the rule gave it; `gate`: openness of the ranks in every layer."""
+        if self.scale == "none":
+            return {}
+        found = {"scale": Controlled([self.passing])}
+        if self.scale == "gate":
+            gates = [cast(GatedLowRank, update).signal for update in self.updates.values()]
+            found["gate"] = Controlled(gates, ("mean", "open"))
+        return found
 
     def observations(self) -> dict[str, Tensor]:
         """What the rule saw and did, one row a sample: see `scale_estimate.observe`."""

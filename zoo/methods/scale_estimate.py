@@ -156,6 +156,16 @@ def resolve(
     return z, branch
 
 
+def widen(low: Tensor, high: Tensor, told: Tensor) -> None:
+    """Let the span of log10(GSD) that training saw, [] and [], take in those told now, [B], of every process."""
+    # Unknown scales are neither least nor largest; no branch on values, so that it compiles as one graph.
+    low.copy_(torch.minimum(low, told.nan_to_num(math.inf).min()))
+    high.copy_(torch.maximum(high, told.nan_to_num(-math.inf).max()))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(low, torch.distributed.ReduceOp.MIN)
+        torch.distributed.all_reduce(high, torch.distributed.ReduceOp.MAX)
+
+
 def observe(
     told: Tensor, used: Tensor, branch: Tensor, mean: Tensor | None, log_variance: Tensor | None
 ) -> dict[str, Tensor]:

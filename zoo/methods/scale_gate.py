@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,20 @@ from torch.nn import functional as F
 from zoo.errors import SettingError
 from zoo.methods.base import LowRank
 from zoo.methods.condition import Condition
+from zoo.methods.signals import Signal
 from zoo.methods.sites import Site
+
+Gates = Literal["thresholds", "generated", "none"]
+
+CODE = 7
+"""Width of `code`."""
+
+
+def code(z: Tensor) -> Tensor:
+    """log10(GSD) as a generator of gates reads it, with waves of four, two and one octave: [...] -> [..., 7]."""
+    octaves = z / math.log10(2)
+    waves = [wave(2 * math.pi * octaves / length) for length in (4, 2, 1) for wave in (torch.sin, torch.cos)]
+    return torch.stack([z, *waves], dim=-1)
 
 
 class GatedLowRank(nn.Module):
@@ -23,32 +36,60 @@ class GatedLowRank(nn.Module):
         rank: r.
         scaling: alpha / r.
         thresholds: log10 of the scales at which gates start half open; ranks are dealt out to them in equal shares.
-        slope: of the gates at the start, per decade, with alternating sign; None leaves the update without gates.
+        gates: `thresholds` at scales of their own, `generated` by a small network of z, or `none`.
+        slope: of the gates at thresholds at the start, per decade, with alternating sign.
+        shared: the first so many ranks are open at every scale.
+        most: openness of a gate that is wholly open; with 2 the update has about the size of one without gates.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, rank: int, scaling: float, thresholds: Sequence[float], slope: float | None
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        rank: int,
+        scaling: float,
+        thresholds: Sequence[float],
+        gates: Gates,
+        slope: float,
+        shared: int = 0,
+        most: float = 1.0,
     ) -> None:
         super().__init__()
-        self.scaling, self.gated = scaling, slope is not None
+        self.scaling, self.gated, self.shared, self.most = scaling, gates != "none", shared, most
         self.down = nn.Parameter(torch.empty(rank, inputs))
         self.up = nn.Parameter(torch.zeros(outputs, rank))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
-        if slope is not None:
-            rows = torch.arange(rank)
-            self.thresholds = nn.Parameter(torch.tensor(thresholds)[rows * len(thresholds) // rank])
+        self.signal = Signal(span=(0.0, most))
+        own = rank - shared
+        if gates == "thresholds":
+            rows = torch.arange(own)
+            self.thresholds = nn.Parameter(torch.tensor(thresholds)[rows * len(thresholds) // own])
             self.slopes = nn.Parameter(torch.where(rows % 2 == 0, slope, -slope))
+        if gates == "generated":
+            self.generator = nn.Sequential(nn.Linear(CODE, 16), nn.GELU(), nn.Linear(16, own))
+            last = cast(nn.Linear, self.generator[2])
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def gate(self, z: Tensor) -> Tensor:
         """Openness of the rank dimensions at log10(GSD) z: [...] -> [..., r]."""
-        return torch.sigmoid(self.slopes * (self.thresholds - z[..., None]))
+        if hasattr(self, "generator"):
+            gate = self.most * torch.sigmoid(self.generator(code(z)))
+        else:
+            gate = self.most * torch.sigmoid(self.slopes * (self.thresholds - z[..., None]))
+        return torch.cat([gate.new_ones(*gate.shape[:-1], self.shared), gate], dim=-1) if self.shared else gate
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """What the gates are made of."""
+        return [value for name, value in self.named_parameters() if name not in ("down", "up")]
 
     def forward(self, x: Tensor, z: Tensor | None) -> Tensor:
         """Hidden states [N, ..., inputs] at log10(GSD) z [N] -> update [N, ..., outputs]."""
         hidden = F.linear(x.to(self.down.dtype), self.down)
         if self.gated:
             assert z is not None
-            gate = self.gate(z)
+            gate = self.signal(self.gate(z))
             # Not `len`, here and below: it would fix the batch size of an exported graph.
             hidden = hidden * gate.view(gate.shape[0], *[1] * (x.ndim - 2), -1)
         return F.linear(hidden, self.up) * self.scaling

@@ -6,18 +6,23 @@ those sources: frozen encoders, class-name text as the only bridge between the s
 the other stream m', at one site with tokens x [N, L, D], anchors T [K, d_t] and rank r:
 
     h_m  = act(LN(x_m) W_down^m)                                  bottleneck              [N, L, r]
-    P    = LN(T W_t)                                              anchors of this site    [K, r]
-    s_m  = softmax(<LN(mean_L(h_m)), P> / (tau sqrt(r)))          relevance of each text  [N, K]
-    c_m  = s_m P                                                  semantic summary        [N, r]
+    P    = unit((T - mean_K T) W_t)                               anchors of this site    [K, r]
+    s_m  = softmax(<unit(centred(mean_L(h_m))), P> / tau)         relevance of each text  [N, K]
+    c_m  = sqrt(r) s_m P                                          semantic summary        [N, r]
     g_m  = sigmoid(W_g^m [c_m ; c_m'] + b_g^m)                    the gate                [N, r]
     x_m <- x_m + (h_m * (1 + g_m * tanh(W_s^m c_m'))) W_up^m      with W_up = 0 at start
 
 so that the attached model equals the frozen backbones exactly at step 0. No audio token ever meets a picture token:
-what crosses is a mixture of text anchors. The anchors enter as a set, so permuting which class owns which anchor
-changes nothing; the `shuffled` control therefore permutes the coordinates inside each anchor.
+what crosses is a mixture of text anchors. `relevance: dot` is the first form of P and s, uncentred and at a fixed
+temperature: trained so, every sample has nearly the same summary, and gates are constants (`Dot` says why). With
+`relevance_weight` the relevance of the right text is trained as well, by its cross entropy. The anchors enter as a set,
+so permuting which class owns which anchor changes nothing; the `shuffled` control therefore permutes the coordinates
+inside each anchor.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Literal, cast
 
 import torch
@@ -28,98 +33,14 @@ from zoo.backbones.embedded import embedded
 from zoo.backbones.kept_text import KeptText
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Method
-
-STREAMS = ("vision", "audio")
-
-OTHER = {"vision": "audio", "audio": "vision"}
+from zoo.methods.base import Backbones, Features, Method
+from zoo.methods.signals import Controlled, Intervention
+from zoo.methods.tb_ava_site import STREAMS, Site
 
 BACKGROUND = "background, nothing happens"
 
-
-class StreamAdapter(nn.Module):
-    """The half of one site that adapts one stream: LN, down, GSM, up.
-
-    Args:
-        dim: token width D of the stream at this site.
-        rank: bottleneck width r.
-        gate: whether GSM acts; without it `z = h`, a plain bottleneck adapter that hears no text.
-    """
-
-    def __init__(self, dim: int, rank: int, *, gate: bool) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.down = nn.Linear(dim, rank)
-        self.up = nn.Linear(rank, dim, bias=False)
-        nn.init.zeros_(self.up.weight)
-        self.gate = nn.Linear(2 * rank, rank) if gate else None
-        self.shift = nn.Linear(rank, rank) if gate else None
-
-    def bottleneck(self, tokens: Tensor) -> Tensor:
-        """[N, L, D] -> h [N, L, r]."""
-        return nn.functional.gelu(self.down(self.norm(tokens)))
-
-    def openness(self, own: Tensor, other: Tensor) -> Tensor:
-        """Summaries c_m, c_m' [N, r] -> gate g [N, r] in (0, 1)."""
-        assert self.gate is not None
-        return torch.sigmoid(self.gate(torch.cat([own, other], dim=-1)))
-
-    def delta(self, hidden: Tensor, summaries: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor | None]:
-        """h [N, L, r] and (c_m, c_m') -> what is added to the tokens [N, L, D], and the gate [N, r]."""
-        if self.shift is None or summaries is None:
-            return self.up(hidden), None
-        own, other = summaries
-        gate = self.openness(own, other)
-        modulation = 1 + gate * torch.tanh(self.shift(other))  # [N, r]
-        return self.up(hidden * modulation[:, None]), gate
-
-
-class Site(nn.Module):
-    """One place where the two streams meet through text.
-
-    Args:
-        dims: token width of each stream here.
-        text_dim: width d_t of the anchors.
-        rank: bottleneck width r.
-        temperature: tau of the relevance softmax.
-        direction: which stream hears the other; a stream that does not hears its own summary twice.
-        gate: see `StreamAdapter`.
-    """
-
-    def __init__(
-        self, dims: Mapping[str, int], text_dim: int, *, rank: int, temperature: float, direction: str, gate: bool
-    ) -> None:
-        super().__init__()
-        adapters = {name: StreamAdapter(dims[name], rank, gate=gate) for name in STREAMS}
-        self.streams = cast(Mapping[str, StreamAdapter], nn.ModuleDict(adapters))
-        self.text = nn.Sequential(nn.Linear(text_dim, rank, bias=False), nn.LayerNorm(rank)) if gate else None
-        self.scale = 1 / (temperature * rank**0.5)
-        self.listens = {
-            "vision": direction in ("both", "audio_to_vision"),
-            "audio": direction in ("both", "vision_to_audio"),
-        }
-
-    def forward(self, tokens: Mapping[str, Tensor], anchors: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Tokens {stream: [N, L, D]}, anchors [K, d_t] -> adapted tokens, gates {stream: [N, r]} (none without GSM)."""
-        hidden = {name: self.streams[name].bottleneck(tokens[name]) for name in STREAMS}
-        summary: dict[str, Tensor] = {}
-        if self.text is not None:
-            bridge = self.text(anchors)  # P [K, r]
-            for name in STREAMS:
-                # Unnormalised, the mean of GELU outputs is so small that every text would be equally relevant.
-                query = nn.functional.layer_norm(hidden[name].mean(1), bridge.shape[-1:])
-                relevance = torch.softmax(query @ bridge.T * self.scale, dim=-1)  # [N, K]
-                summary[name] = relevance @ bridge
-        adapted: dict[str, Tensor] = {}
-        gates: dict[str, Tensor] = {}
-        for name in STREAMS:
-            heard = summary.get(OTHER[name] if self.listens[name] else name)
-            pair = None if heard is None else (summary[name], heard)
-            delta, gate = self.streams[name].delta(hidden[name], pair)
-            adapted[name] = tokens[name] + delta
-            if gate is not None:
-                gates[name] = gate.detach()
-        return adapted, gates
+STARTS = {"dot": 1.0, "cosine": 0.1}
+"""Temperature of either relevance where none is set."""
 
 
 class TBAVA(Method):
@@ -131,7 +52,10 @@ class TBAVA(Method):
             have one entry per site. Without it, sites lie at equal relative depth, one per block of the shallower
             encoder.
         last: keep only the last so many sites (late layers only; earlier blocks become a cacheable prefix).
-        temperature: tau of the relevance softmax.
+        relevance: `cosine` of centred vectors at a learned temperature, or `dot`, the first form, which is also that
+            of adapters whose recipe does not say.
+        temperature: tau of the relevance softmax, of `cosine` at the start; null is 1 for `dot`, 0.1 for `cosine`.
+        relevance_weight: of the cross entropy of every site's relevance against the label of the segment or clip.
         gate: Gated Semantic Modulation on or off.
         text: `class` uses class names, `shuffled` permutes the coordinates inside each anchor, `random` draws
             unit vectors: the two controls keep the shapes and lose the meaning.
@@ -141,6 +65,7 @@ class TBAVA(Method):
     """
 
     anchors: Tensor
+    removable = True
     unmergeable = "its gates are opened by what both streams of a sample hold"
 
     def __init__(
@@ -149,7 +74,9 @@ class TBAVA(Method):
         rank: Annotated[int, ">= 1"] = 64,
         sites: dict[str, list[int]] | None = None,
         last: Annotated[int, ">= 1"] | None = None,
-        temperature: Annotated[float, "> 0"] = 1.0,
+        relevance: Literal["dot", "cosine"] = "dot",
+        temperature: Annotated[float, "> 0"] | None = None,
+        relevance_weight: Annotated[float, ">= 0"] = 0.0,
         gate: bool = True,
         text: Literal["class", "shuffled", "random"] = "class",
         direction: Literal["both", "audio_to_vision", "vision_to_audio"] = "both",
@@ -157,10 +84,12 @@ class TBAVA(Method):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.rank, self.last, self.temperature = rank, last, temperature
+        self.rank, self.last, self.relevance, self.relevance_weight = rank, last, relevance, relevance_weight
+        self.temperature = temperature or STARTS[relevance]
         self.gate, self.text_control, self.direction = gate, text, direction
         self.templates, self.seed = tuple(templates), seed
         self.placement = {name: list(sites[name]) for name in sites} if sites else None
+        self._labels: Tensor | None = None
         self.gates: list[dict[str, Tensor]] = []
         """Gates of the last forward, one dictionary per site, {stream: [B * T, r]}."""
 
@@ -183,6 +112,7 @@ class TBAVA(Method):
                 {name: backbones[name].dims[self.placement[name][i]] for name in STREAMS},
                 text.dim,
                 rank=self.rank,
+                relevance=self.relevance,
                 temperature=self.temperature,
                 direction=self.direction,
                 gate=self.gate,
@@ -202,18 +132,16 @@ class TBAVA(Method):
         prompts = [[t.format(name) for t in self.templates] for name in words] + [[BACKGROUND] * len(self.templates)]
         flat = embedded(text, [prompt for row in prompts for prompt in row])
         anchors = flat.reshape(len(prompts), len(self.templates), -1).mean(1)
-        generator = torch.Generator().manual_seed(self.seed)
         if self.text_control == "random":
-            anchors = torch.randn(anchors.shape, generator=generator)
+            anchors = torch.randn(anchors.shape, generator=torch.Generator().manual_seed(self.seed))
         if self.text_control == "shuffled":
-            order = torch.rand(anchors.shape, generator=generator).argsort(-1)
-            anchors = anchors.cpu().gather(-1, order)
+            anchors = shuffled(anchors, self.seed)
         return nn.functional.normalize(anchors, dim=-1)
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Tokens after the prefix, {stream: [B, T, L, D]} -> pooled features {stream: [B, T, dim]}."""
         assert self.placement is not None
-        tokens = {name: prefix[name].flatten(0, 1) for name in STREAMS}
+        tokens, segments = {name: prefix[name].flatten(0, 1) for name in STREAMS}, prefix[STREAMS[0]].shape[1]
         depth = {name: after[0] for name, after in self.placement.items()}
         self.gates = []
         for i, site in enumerate(self.sites):
@@ -221,8 +149,10 @@ class TBAVA(Method):
                 for block in backbones[name].blocks[depth[name] : self.placement[name][i]]:
                     tokens[name] = block(tokens[name])
                 depth[name] = self.placement[name][i]
-            tokens, gates = site(tokens, self.anchors)
-            self.gates.append(gates)
+            if self.acts:
+                tokens, gates = site(tokens, self.anchors, segments)
+                self.gates.append(gates)
+        self._labels = self._wanted(batch, segments) if self.training and self.relevance_weight else None
         features = {}
         for name in STREAMS:
             for block in backbones[name].blocks[depth[name] :]:
@@ -230,6 +160,62 @@ class TBAVA(Method):
             pooled = backbones[name].pool(backbones[name].finish(tokens[name]))
             features[name] = pooled.unflatten(0, prefix[name].shape[:2])
         return features
+
+    def _wanted(self, batch: Batch, segments: int) -> Tensor:
+        """The anchor of every segment's label, int64 [B * T].
+
+        Raises:
+            SettingError: the data label neither segments nor samples with one class.
+        """
+        for name in ("segments", "label"):
+            if name in batch.target:
+                label = batch.target[name].reshape(len(batch), -1)
+                return label.expand(-1, segments).flatten()
+        raise SettingError(
+            "method.relevance_weight: relevance is trained on one class a segment or clip; these data have the labels "
+            f"{', '.join(batch.target) or 'none'}: set it to 0"
+        )
+
+    def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
+        """`relevance`: cross entropy of every site's relevance in either stream, averaged and weighted."""
+        every = [logits for site in self.sites for logits in cast(Site, site).logits.values()]
+        if self._labels is None or not every:
+            return {}
+        loss = torch.stack([nn.functional.cross_entropy(logits, self._labels) for logits in every]).mean()
+        return {"relevance": self.relevance_weight * loss}
+
+    # --- what it does ---------------------------------------------------------------------------------------------
+
+    def controlled(self) -> dict[str, Controlled]:
+        """`message`: what a stream hears of the other; `gate`: how far it opens to it. None without GSM."""
+        if not self.gate:
+            return {}
+        every = [(cast(Site, site), name) for site in self.sites for name in STREAMS]
+        messages = [site.messages[name] for site, name in every]
+        gates = [site.streams[name].opened for site, name in every]
+        return {"message": Controlled(messages), "gate": Controlled(gates, ("mean", "other", "open"))}
+
+    def interventions(self) -> dict[str, Intervention]:
+        """Those of the signals; and the text of all classes by their mean, or by text without meaning.
+
+        Which class owns which text is no question to ask: the anchors enter as a set.
+        """
+        if not self.gate:
+            return super().interventions()
+        return {
+            "text_mean": partial(self._told, _mean),
+            "text_meaningless": partial(self._told, partial(shuffled, seed=1)),
+            **super().interventions(),
+        }
+
+    @contextlib.contextmanager
+    def _told(self, instead: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        right = self.anchors
+        self.anchors = instead(right)
+        try:
+            yield
+        finally:
+            self.anchors = right
 
     def observations(self) -> dict[str, Tensor]:
         """The gates: `gate/vision/after_block_9` and so on, [B * T, r]."""
@@ -239,6 +225,17 @@ class TBAVA(Method):
             for i, gates in enumerate(self.gates)
             for name, gate in gates.items()
         }
+
+
+def _mean(anchors: Tensor) -> Tensor:
+    """The mean of the anchors in the place of each: [K, d_t] -> [K, d_t]."""
+    return anchors.mean(0, keepdim=True).expand_as(anchors)
+
+
+def shuffled(anchors: Tensor, seed: int) -> Tensor:
+    """Anchors [K, d_t] with their coordinates in another order, another one in each: lengths stay, meaning goes."""
+    order = torch.rand(anchors.shape, generator=torch.Generator().manual_seed(seed)).argsort(-1)
+    return anchors.cpu().gather(-1, order).to(anchors.device)
 
 
 def place(sites: dict[str, list[int]] | None, depths: Mapping[str, int], last: int | None) -> dict[str, list[int]]:

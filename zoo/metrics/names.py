@@ -20,6 +20,7 @@ NAMES = {
     "average_accuracy": "accuracy, mean over kinds of question",
     "accuracy_without_count_and_area": "accuracy, without counts and areas",
     "parse_failures": "answers that name no choice",
+    "without": "the trained method, by nothing",
     "lora": "LoRA",
     "static_lora": "static LoRA",
     "gsd_mae_octaves": "scale error, octaves",
@@ -30,6 +31,15 @@ NAMES = {
 
 PROBES = {"blank_image": "picture blank", "wrong_gsd": "another picture's scale", "unknown_gsd": "scale not told"}
 """Looks at the test split with part of the input spoilt: METRIC_PROBE is the metric there."""
+
+REPLACED = {
+    "mean": "by its mean over the split",
+    "other": "by another sample's",
+    "open": "by 1",
+    "closed": "by 0",
+    "meaningless": "by text without meaning",
+}
+"""MECHANISM_REPLACEMENT is an intervention on a method: a part of it, replaced while a split is measured."""
 
 GOOD = {
     "parse_failures": LOWER,
@@ -57,6 +67,12 @@ def named(key: str) -> str:
         if key.endswith(f"_{probe}"):
             return f"{named(key.removesuffix(f'_{probe}'))}, {words}"
     return key.replace("_", " ")
+
+
+def replaced(key: str) -> str:
+    """An intervention on a method in words."""
+    mechanism, _, replacement = key.rpartition("_")
+    return f"{named(mechanism)}, {REPLACED[replacement]}" if replacement in REPLACED else named(key)
 
 
 def directed(key: str) -> str:

@@ -30,7 +30,7 @@ class BatchNorm1d(nn.BatchNorm1d):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked += 1
         scaled = (input - mean) * _as(input, (variance + self.eps).rsqrt())
-        return scaled * _as(input, self.weight) + _as(input, self.bias)
+        return scaled * _as(input, self.weight) + _as(input, self.bias) if self.affine else scaled
 
 
 def _as(input: Tensor, channels: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from zoo.metrics.names import HIGHER_ELSE, directed, named
 from zoo.metrics.wilson import wilson
-from zoo.records import comparison
+from zoo.records import comparison, interventions
 from zoo.records.comparison import BRANCH, COST
 from zoo.wording import number, seconds, size
 
@@ -122,6 +122,12 @@ def _details(record: Mapping[str, Any]) -> list[Table]:
             cells = [f"{100 * p['share']:.1f} %: {number(p['accuracy'], unit)}" if p else "" for p in of]
             rows += [[what, str(part["n"]), *cells]] if any(cells) else []
         found.append(_grid("share of the samples and accuracy by branch", ["shown", "n", *taken], rows))
+    measured = interventions.of([record])
+    for what, rows_of in (
+        ("one part of the method replaced at a time", interventions.cells(measured, comparison.scale(record))),
+        ("control signals", interventions.signal_cells(measured)),
+    ):
+        found += [_grid(f"{what}, {measured[0]['n']} test samples", *rows_of)] if rows_of[1] else []
     for what, groups in record["by"].items():
         if len(groups) <= LONGEST:
             rows = [[name, number(group["accuracy"], unit), str(group["n"])] for name, group in groups.items()]

@@ -26,6 +26,7 @@ class Task(nn.Module):
         pictures: that its runs want, by their names in `PICTURES` of `zoo/report/kinds/`: "confusion" for one class a
             sample, "examples" for samples beside its `words`. () wants none; with None a run says that it has none.
         result: class of its predictions in Python.
+        decided: names of the predictions that are decisions (a class, not its probability).
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
@@ -36,6 +37,7 @@ class Task(nn.Module):
     least_batch: int = 1
     pictures: tuple[str, ...] | None = None
     result: type[Prediction] = Prediction
+    decided: tuple[str, ...] = ()
     version: int = 1
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
@@ -61,6 +63,10 @@ class Task(nn.Module):
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
         """One sample's decoded output (without the batch dimension) in plain values, for a JSON line."""
         raise NotImplementedError
+
+    def differing(self, one: Tensor, other: Tensor) -> Tensor:
+        """Which decisions of two predictions [B, ...] differ, bool."""
+        return one != other
 
     def wants(self, picture: str) -> bool:
         """Whether it names pictures so."""

@@ -32,6 +32,7 @@ class Classification(Task):
     """
 
     kind = "classification"
+    decided = ("label",)
     result = Label
     pictures = ("confusion", "examples")
 

@@ -30,6 +30,7 @@ class EventLocalization(Task):
     """
 
     kind = "audio-visual-event-localization"
+    decided = ("segments",)
     pictures = ("segments",)
     result = Segments
 

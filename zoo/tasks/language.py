@@ -25,6 +25,7 @@ class LanguageTask(Task):
     """
 
     result = Text
+    decided = ("written",)
 
     def __init__(self, *, max_new_tokens: Annotated[int, ">= 1"] = 8) -> None:
         super().__init__()
@@ -66,6 +67,10 @@ class LanguageTask(Task):
     def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """`written` uint8 [B, WIDTH]."""
         return {"written": features[self.stream]}
+
+    def differing(self, one: Tensor, other: Tensor) -> Tensor:
+        """An answer differs where a character does: bool [B]."""
+        return (one != other).any(-1)
 
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
         """The text; what it comes to is among the `remarks`."""

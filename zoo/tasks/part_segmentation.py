@@ -39,6 +39,7 @@ class PartSegmentation(Task):
     """
 
     kind = "part-segmentation"
+    decided = ("parts",)
     monitor = "instance_miou"
     conditions = ("category", "points")
     pictures = ("parts",)

@@ -35,6 +35,7 @@ class VideoParsing(Task):
     """
 
     kind = "audio-visual-video-parsing"
+    decided = ("audio", "visual")
     monitor = "segment/Type@AV"
     unit = "percent"
     pictures = ("modalities",)

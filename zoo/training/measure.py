@@ -23,6 +23,7 @@ from zoo.records import provenance
 from zoo.records.verdict import verdict
 from zoo.training.breakdown import branches, breakdown
 from zoo.training.build import build_data, build_loaders
+from zoo.training.interventions import intervene
 from zoo.training.loaders import Loaders
 from zoo.training.module import TrainingModule
 from zoo.training.progress import EpochLines
@@ -35,11 +36,12 @@ def measure(loaders: Loaders, trainer: L.Trainer, *, probed: bool = True) -> tup
     """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code; beside
     them the predictions.
 
-    Its probes (blank pictures, a wrong condition) come first, so that the task's state afterwards is the split's own;
-    without `probed` they are left out.
+    Its probes (blank pictures, a wrong condition), and interventions on the method on validation and test, come first,
+    so that the task's state afterwards is the split's own; without `probed` they are left out.
     """
     pairing, data = loaders.pairing, loaders.data
     monitor, probes, module = pairing.task.monitor, {}, TrainingModule(pairing)
+    replaced = _interventions(loaders, trainer) if probed else {}
     for name, samples in data.probes(pairing.method.conditions).items() if probed else ():
         trainer.test(module, dataloaders=loaders.loader(samples), verbose=False)
         probes[name] = _measured(pairing, module.predictions)
@@ -56,10 +58,17 @@ def measure(loaders: Loaders, trainer: L.Trainer, *, probed: bool = True) -> tup
         "metrics": measured["metrics"] | beside,
         "by": breakdown(predictions, pairing.task, pairing.classes),
         "probes": probes,
+        **({"interventions": replaced} if replaced else {}),
         "intervals": {name: list(pair) for name, pair in pairing.task.intervals().items()},
         "baselines": pairing.task.baselines(),
     }
     return whole, predictions
+
+
+def _interventions(loaders: Loaders, trainer: L.Trainer) -> dict[str, Any]:
+    loaders.setup()
+    found = {split: intervene(loaders, split, trainer.strategy.root_device) for split in ("val", "test")}
+    return {split: measured for split, measured in found.items() if measured}
 
 
 def _measured(pairing: Pairing, predictions: Predictions) -> dict[str, Any]:
