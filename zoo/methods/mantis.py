@@ -57,7 +57,15 @@ class StateAwareAdapter(nn.Module):
     """
 
     def __init__(
-        self, width: int, inner: int, states: int, *, rank: int, hidden: int, modulate: Sequence[str], spread: bool = False
+        self,
+        width: int,
+        inner: int,
+        states: int,
+        *,
+        rank: int,
+        hidden: int,
+        modulate: Sequence[str],
+        spread: bool = False,
     ) -> None:
         super().__init__()
         self.proj, self.controller = nn.Linear(width, hidden), nn.Linear(hidden, rank)
