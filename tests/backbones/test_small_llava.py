@@ -39,12 +39,14 @@ def shown(model: SmallLLaVA, *seeds: int) -> torch.Tensor:
     return model.look(model.collate([model.transform(picture) for picture in pictures(*seeds)]))
 
 
+@pytest.mark.slow
 def test_its_language_model_knows_a_capital_from_words_alone(real: SmallLLaVA) -> None:
     """Real weights, de-quantised and kept: random ones would not do this."""
     tokens = torch.tensor([real.chat.tokenizer("The capital of France is").input_ids])
     assert real.chat.tokenizer.decode(real.net(tokens).logits[0, -1].argmax()) == " Paris"
 
 
+@pytest.mark.slow
 def test_a_picture_becomes_sixteen_tokens_of_four_patches_each(real: SmallLLaVA) -> None:
     seen = shown(real, 0)
     assert seen.shape == (1, 1, 16, 4 * 384)
@@ -59,6 +61,7 @@ def test_a_picture_becomes_sixteen_tokens_of_four_patches_each(real: SmallLLaVA)
     torch.testing.assert_close(real.pooled(seen)[0], seen[0, 0].mean(0))
 
 
+@pytest.mark.slow
 def test_it_answers_the_scenes_it_was_aligned_on_better_than_chance(real: SmallLLaVA) -> None:
     data = SyntheticScenes(train_questions=1, val_questions=1, test_questions=24, kinds=("pixels",))
     data.setup()
@@ -103,6 +106,7 @@ def test_the_projector_alone_trains_from_where_it_was() -> None:
     assert torch.equal(model.likelihood(seen, questions()).nan_to_num(), pairing(batch)["vlm"].nan_to_num())
 
 
+@pytest.mark.slow
 def test_a_trained_projector_is_converted_to_a_weights_file_and_read_back(tmp_path: Path, monkeypatch) -> None:
     model = SmallLLaVA(**RANDOM)
     state = {f"method.projector.{n}": t.clone() + 1 for n, t in model.projector.state_dict().items()}

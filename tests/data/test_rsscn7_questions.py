@@ -141,6 +141,7 @@ def test_controls_ask_the_same_questions_of_every_kind_about_blank_and_other_pic
     assert (blank[0].images[0] == 128).all()
 
 
+@pytest.mark.slow
 def test_a_real_step_of_the_recipe_makes_the_right_answers_likelier(real: RSSCN7Questions) -> None:
     config = compose("small_llava_rsscn7", [f"data.root={real.source.root}"])
     pairing = build_pairing(config, real.classes)

@@ -68,7 +68,9 @@ MOVED = {
 ALONE = {"tb_ava", "mantis"}
 """Recipes that are evaluated and asked in a new process; the others are in this one."""
 FIRST = {next(name for name in NAMES if KINDS.get(name) == kind) for kind in PICTURES}
-"""The recipe of every kind that is evaluated and asked here; the others share its code, and are in the slow tests."""
+"""The recipe of every kind that is trained to its end, evaluated and asked here; the others share its code, take one
+step in `test_one_step`, and do the rest in the slow tests."""
+OF_EVERY_KIND = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 RESUMED = {"mantis", "mamba3d_pretrain", "scale_earth", "small_llava_rsscn7"}
 """Recipes that differ in what a checkpoint has to hold: one of every method and task of its own kind; the others share
 theirs with one of these, and are resumed by the slow tests."""
@@ -109,7 +111,7 @@ def smoke(name: str, folder: Path) -> Path:
     return next((folder / "runs" / name).iterdir())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_EVERY_KIND)
 def test_a_run_leaves_what_it_promises(finished: Finished, name: str) -> None:
     run = finished[name]
     directory.verify(run / "adapter")
@@ -130,7 +132,7 @@ def test_a_run_leaves_what_it_promises(finished: Finished, name: str) -> None:
     assert (run / "adapter" / "adapter.safetensors").stat().st_mode & 0o044 == 0o044
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_EVERY_KIND)
 def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(finished: Finished, name: str) -> None:
     state = load_file(finished[name] / "adapter" / "adapter.safetensors")
     zero_at_first = MOVED.get(KINDS.get(name, ""))
@@ -141,7 +143,7 @@ def test_training_moved_every_method_tensor_and_checkpoints_hold_nothing_frozen(
     assert not any(key.startswith("backbones.") for key in last["state_dict"])
 
 
-@pytest.mark.parametrize("name", [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
+@pytest.mark.parametrize("name", OF_EVERY_KIND)
 def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: Finished, name: str, tmp_path: Path) -> None:
     run = finished[name]
     words = [f"adapter={run / 'adapter'}", f"output={tmp_path / 'again.json'}"]
@@ -155,9 +157,7 @@ def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: Finished, na
     assert again["metrics"] == pytest.approx(stored["metrics"], nan_ok=True)
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n in KINDS]
-)
+@pytest.mark.parametrize("name", [each for each in OF_EVERY_KIND if getattr(each, "values", (each,))[0] in KINDS])
 def test_predict_labels_a_file_bit_equally_in_a_new_process(
     finished: Finished, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,7 +67,9 @@ def measure(loaders: Loaders, trainer: L.Trainer, *, probed: bool = True) -> tup
 
 def _interventions(loaders: Loaders, trainer: L.Trainer) -> dict[str, Any]:
     loaders.setup()
-    found = {split: intervene(loaders, split, trainer.strategy.root_device) for split in ("val", "test")}
+    # Own files may be of the test split alone.
+    splits = [split for split in ("val", "test") if len(loaders.data.sets.get(split, ()))]
+    found = {split: intervene(loaders, split, trainer.strategy.root_device) for split in splits}
     return {split: measured for split, measured in found.items() if measured}
 
 
