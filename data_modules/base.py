@@ -67,6 +67,10 @@ class DataModule:
         """
         return {}
 
+    def costly_probes(self) -> dict[str, SampleSet[Any]]:
+        """Further probes, for an evaluation alone, because their frozen features take as long as the split's own."""
+        return {}
+
     def resolved_settings(self) -> dict[str, Any]:
         """Settings inferred from the files, after `setup`; an adapter's recipe includes them."""
         return {}

@@ -19,9 +19,9 @@ from typing import Annotated
 import numpy as np
 
 from data_modules.check import check_command
+from data_modules.kinds.picture_probes import Probe
 from data_modules.kinds.picture_set import PictureRecord, PictureSet
 from data_modules.kinds.pictures import PictureDataModule
-from data_modules.kinds.probes import Probe
 from data_modules.rsscn7 import CLASSES, GSD, RSSCN7
 from zoo.batch import Picture, Question, SampleSet
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
+from data_modules.kinds import clip_probes
 from data_modules.readers.media import (
     FRAMES,
     SOUNDS,
@@ -24,7 +25,7 @@ from data_modules.readers.media import (
     decode_sound_with_frames,
 )
 from data_modules.readers.media_streams import Ends, MediaError, ends, has_film
-from zoo.batch import Clip
+from zoo.batch import Clip, SampleSet
 
 POLICIES = {"missing_audio": ("error", "silence"), "missing_pictures": ("error", "blank")}
 """Settings for a file without sound or without pictures."""
@@ -56,6 +57,10 @@ class ClipDataModule(DataModule):
     def seconds(self) -> float:
         """Length of a clip."""
         return self.segments * self.segment_seconds
+
+    def costly_probes(self) -> dict[str, SampleSet[Clip]]:
+        """Silence, blank pictures, another clip's sound, noise: see `clip_probes`."""
+        return clip_probes.probes(self.sets["test"])
 
     def require(self, settings: Mapping[str, str]) -> None:
         """Refuse a policy that is none, and a stretch that does not go forward."""

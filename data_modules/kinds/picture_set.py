@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from data_modules.errors import DataError
-from data_modules.kinds.probes import GSD
+from data_modules.kinds.picture_probes import GSD
 from data_modules.readers.raster import Header, content_hash, header, read_picture, size_as_read
 from data_modules.readers.sensors import AS_IT_IS, Rendering
 from zoo.batch import METRES, Origin, Picture, Question, SampleSet

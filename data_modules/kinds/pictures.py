@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
+from data_modules.kinds.picture_probes import GSD, probes
 from data_modules.kinds.picture_set import PLAUSIBLE, PictureRecord, PictureSet, per_pixel, plausible
-from data_modules.kinds.probes import GSD, probes
 from data_modules.readers.formats import READABLE, REFUSED_SUFFIXES
 from data_modules.readers.sensors import Rendering, parse
 from zoo.batch import METRES, GroundScale, Picture, Question, SampleSet

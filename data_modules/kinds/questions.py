@@ -26,9 +26,9 @@ from typing import Any
 
 from data_modules.check import Checkable
 from data_modules.errors import DataError
+from data_modules.kinds.picture_probes import Probe
 from data_modules.kinds.picture_set import PictureRecord, plausible
 from data_modules.kinds.pictures import split
-from data_modules.kinds.probes import Probe
 from data_modules.readers.lines import ErrorCollector, Line, json_lines
 from data_modules.readers.raster import content_hash
 from zoo.batch import Question, SampleSet

@@ -13,9 +13,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from data_modules.errors import DataError
+from data_modules.kinds.picture_probes import probes
 from data_modules.kinds.picture_set import PictureRecord, PictureSet, resample, view
 from data_modules.kinds.pictures import PictureDataModule, split
-from data_modules.kinds.probes import probes
 from data_modules.readers.raster import read_picture
 from zoo.batch import Question
 

@@ -10,7 +10,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from data_modules.errors import DataError
-from data_modules.kinds.probes import GSD
+from data_modules.kinds.picture_probes import GSD
 from zoo.demos.answer import ask
 from zoo.demos.heading import WARNING
 from zoo.demos.offers import Offer, own

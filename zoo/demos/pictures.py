@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from data_modules.errors import DataError
+from data_modules.kinds.picture_probes import GSD
 from data_modules.kinds.picture_set import plausible
-from data_modules.kinds.probes import GSD
 from zoo.backbones.vision_language import LETTERS
 from zoo.batch import METRES, Picture, Question
 from zoo.demos.answer import Answer

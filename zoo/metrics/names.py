@@ -29,7 +29,16 @@ NAMES = {
     "gsd_deviation_octaves": "median uncertainty stated, octaves",
 }
 
-PROBES = {"blank_image": "picture blank", "wrong_gsd": "another picture's scale", "unknown_gsd": "scale not told"}
+PROBES = {
+    "blank_image": "picture blank",
+    "wrong_gsd": "another picture's scale",
+    "unknown_gsd": "scale not told",
+    "silence": "without sound",
+    "blank_pictures": "pictures blank",
+    "other_sound": "another clip's sound",
+    "noise_10_db": "noise 10 dB below the sound",
+    "noise_0_db": "noise as loud as the sound",
+}
 """Looks at the test split with part of the input spoilt: METRIC_PROBE is the metric there."""
 
 REPLACED = {

@@ -97,7 +97,10 @@ def _named(record: Mapping[str, Any]) -> dict[str, str]:
     """Metrics in the order in which they are printed, and their names: those of probes indented beneath the monitored
     one, so that what a method says without the picture stands beside what it says with it."""
     monitor = record["monitor"]
-    beneath = {f"{monitor}_{probe}": f"  {named(probe)}" for probe in record["probes"]}
+    beneath = {
+        f"{monitor}_{probe}": f"  {named(probe)}" + (f", n = {part['n']}" if part["n"] < record["n"] else "")
+        for probe, part in record["probes"].items()
+    }
     others = {metric: directed(metric) for metric in record["metrics"] if metric not in beneath}
     return {monitor: others.pop(monitor)} | beneath | others
 

@@ -32,17 +32,21 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
 
 
-def measure(loaders: Loaders, trainer: L.Trainer, *, probed: bool = True) -> tuple[dict[str, Any], Predictions]:
+def measure(
+    loaders: Loaders, trainer: L.Trainer, *, probed: bool = True, thorough: bool = False
+) -> tuple[dict[str, Any], Predictions]:
     """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code; beside
     them the predictions.
 
     Its probes (blank pictures, a wrong condition), and interventions on the method on validation and test, come first,
-    so that the task's state afterwards is the split's own; without `probed` they are left out.
+    so that the task's state afterwards is the split's own; without `probed` they are left out, and those that are
+    costly come with `thorough`.
     """
     pairing, data = loaders.pairing, loaders.data
     monitor, probes, module = pairing.task.monitor, {}, TrainingModule(pairing)
     replaced = _interventions(loaders, trainer) if probed else {}
-    for name, samples in data.probes(pairing.method.conditions).items() if probed else ():
+    shown = data.probes(pairing.method.conditions) if probed else {}
+    for name, samples in (shown | (data.costly_probes() if probed and thorough else {})).items():
         trainer.test(module, dataloaders=loaders.loader(samples), verbose=False)
         probes[name] = _measured(pairing, module.predictions)
     trainer.test(module, dataloaders=loaders.test_dataloader(), verbose=False)
@@ -112,7 +116,7 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
             f"{folder} knows {len(pairing.classes)} classes ({', '.join(pairing.classes[:4])}, ...), the data "
             f"{len(data.classes)} ({', '.join(data.classes[:4])}, ...): they must be the same, in the same order"
         )
-    measured, _ = measure(build_loaders(config, data, pairing), single_trainer("auto"), probed=probed)
+    measured, _ = measure(build_loaders(config, data, pairing), single_trainer("auto"), probed=probed, thorough=True)
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     manifest = provenance.manifest(
         **{key: stored["manifest"][key] for key in ("recipe", "seed", "selected_on")},
