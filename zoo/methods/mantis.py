@@ -161,14 +161,15 @@ class Mantis(Method):
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
         """Tokens {points: [B, 1, 1 + G, C + 3]} after the prefix -> features {points: [B, 1, ...]}."""
-        backbone, tokens = backbones[STREAM], prefix[STREAM].flatten(0, 1)
+        backbone, tokens = cast(Mamba3D, backbones[STREAM]), prefix[STREAM].flatten(0, 1)
         views = [tokens]
         if self.training and self.dscd:
             views += [reorder(tokens, name, self.width) for name in self.orders]
         together = torch.cat(views)
         blocks = cast(Sequence[Step], backbone.blocks[self.start :])
+        near = backbone.near(together)
         for block, adapter, rate in zip(blocks, self.adapters, self.rates, strict=True):
-            together = block(together, modulation=adapter, drop_path=rate if self.training else 0.0)
+            together = block(together, modulation=adapter, drop_path=rate if self.training else 0.0, near=near)
         self._centres = None if self.training else tokens[:, 1:, self.width : self.width + 3]
         pooled = backbone.pool(backbone.finish(together)).unflatten(0, (len(views), -1, 1))
         features: list[Features] = [{STREAM: part} for part in pooled.unbind()]
