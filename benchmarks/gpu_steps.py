@@ -49,6 +49,7 @@ class Case:
     """A recipe at the size that is measured.
 
     Attributes:
+        about: what is measured, as a table says it.
         recipe: whose smoke block makes it tiny.
         files: `module.function` of the tests' helpers that writes its data.
         size: samples in a batch.
@@ -56,6 +57,7 @@ class Case:
         words: of the full size, beside the recipe's own.
     """
 
+    about: str
     recipe: str
     files: str
     size: int
@@ -65,9 +67,15 @@ class Case:
 
 CASES = {
     "mantis": Case(
-        "mantis_scanobjectnn_hardest", "cloud_files.scanobjectnn", 32, "lora", ["backbones.points.source=random:0"]
+        "Mamba3D, clouds in three orders",
+        "mantis_scanobjectnn_hardest",
+        "cloud_files.scanobjectnn",
+        32,
+        "lora",
+        ["backbones.points.source=random:0"],
     ),
     "tb_ava": Case(
+        "SigLIP2-B and BEATs, ten segments",
         "tb_ava_ave",
         "av_files.ave",
         4,
@@ -75,6 +83,7 @@ CASES = {
         [f"backbones.{name}.source=random:0" for name in ("vision", "audio", "text")],
     ),
     "dinov3_l": Case(
+        "DINOv3-L",
         "scale_aware_eurosat",
         "picture_files.eurosat",
         64,
@@ -83,10 +92,20 @@ CASES = {
         ["backbones.vision.source=random:0"],
     ),
     "qwen3_vl": Case(
-        "scale_earth_geoscale_vqa", "question_files.geoscale", 2, LANGUAGE_LORA, [*QWEN, "backbones.vlm.quantize=none"]
+        "Qwen3-VL of eight layers, bfloat16",
+        "scale_earth_geoscale_vqa",
+        "question_files.geoscale",
+        2,
+        LANGUAGE_LORA,
+        [*QWEN, "backbones.vlm.quantize=none"],
     ),
     "qwen3_vl_4bit": Case(
-        "scale_earth_geoscale_vqa", "question_files.geoscale", 2, LANGUAGE_LORA, [*QWEN, "backbones.vlm.quantize=4bit"]
+        "Qwen3-VL of eight layers, four bits",
+        "scale_earth_geoscale_vqa",
+        "question_files.geoscale",
+        2,
+        LANGUAGE_LORA,
+        [*QWEN, "backbones.vlm.quantize=4bit"],
     ),
 }
 

@@ -2,8 +2,8 @@
 
 The paper's setting (Mamba3D of 12 blocks, 128 groups of 32, SAA in every mixer, DSCD's three passes as one batch):
 grouping, patch encoder, forward, losses, backward, optimizer. Beside it HF `peft` LoRA on the same backbone and the
-linear probe. The share of the scan is the profiler's time inside the operator and its backward: of a GPU where there is one,
-of a processor elsewhere.
+linear probe. The share of the scan is the profiler's time inside the operator and its backward: the GPU's time where
+there is one, the processor's elsewhere.
 """
 
 import sys
@@ -63,7 +63,7 @@ def measure(method: Method, batch: Batch) -> dict[str, Any]:
     taken = timed(lambda: step(pairing, optimizer, batch), rounds=STEPS, limit_s=60)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if CUDA else [])]
     # A profiler sees operators; a kernel that is called without one, as where no gradient is wanted, it does not.
-    with mock.patch.object(selective_scan, "_directly", lambda *_: False), profile(activities=activities) as seen:
+    with mock.patch.object(selective_scan, "_directly", return_value=False), profile(activities=activities) as seen:
         step(pairing, optimizer, batch)
     trainable, total = count_parameters(pairing)
     state = pairing.trainable_state()

@@ -11,7 +11,8 @@ def results(front: Mapping[str, Any], comparisons: Mapping[str, Any]) -> str:
     own = front.get("zoo", {})
     compared = [_compared(name, record) for name, record in comparisons.items()]
     unlike = [_unlike(own["familiarity"])] if "familiarity" in own else []
-    return "\n\n".join([_reported(own), _measured(front), *unlike, *compared])
+    steps = [_steps(own["hardware"])] if "hardware" in own else []
+    return "\n\n".join([_reported(own), _measured(front), *steps, *unlike, *compared])
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
@@ -63,6 +64,24 @@ def _measured(front: Mapping[str, Any]) -> str:
         return "**Measured** by this code: not measured."
     header = ("data (test)", "metric", "value", "n", "seeds", "selected on", "commit", "hardware", "date")
     return "**Measured** by this code:\n\n" + _table(header, rows)
+
+
+def _steps(record: Mapping[str, Any]) -> str:
+    where = f"commit {record['commit'][:8]}, {record['gpu']}, {record['date']}; `python benchmarks/gpu.py`"
+    rows = [
+        (
+            one["what"],
+            one["method"],
+            one["arithmetic"],
+            one["batch"],
+            f"{one['ms']:.1f}",
+            f"{one['gib']:.2f}",
+            f"{one['of_peak']:.1f} %",
+        )
+        for one in record["steps"]
+    ]
+    header = ("backbone", "method", "arithmetic", "batch", "step, ms", "peak memory, GiB", "of peak FLOP/s")
+    return f"**Training steps on a GPU**, random weights of the true shapes ({where}):\n\n" + _table(header, rows)
 
 
 def _unlike(record: Mapping[str, Any]) -> str:
