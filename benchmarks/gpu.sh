@@ -16,7 +16,8 @@ wheels() {
   local to=${1:-.whl} platforms=() n name
   local needed=(omegaconf platformdirs rich packaging filelock pyyaml markdown-it-py mdurl pygments)
   local media=(av soundfile cffi pycparser open_clip_torch ftfy wcwidth gguf rasterio affine cligj click click-plugins
-    attrs pyparsing certifi laspy lazrs trimesh tensorboard bitsandbytes hypothesis sortedcontainers mamba-ssm einops)
+    attrs pyparsing certifi laspy lazrs trimesh tensorboard bitsandbytes hypothesis sortedcontainers pytest-xdist
+    execnet mamba-ssm einops)
   mkdir -p "$to"
   for n in 2_39 2_35 2_34 2_31 2_28 2_27 2_24 2_17 2_12 2_5; do platforms+=(--platform "manylinux_${n}_x86_64"); done
   platforms+=(--platform manylinux2014_x86_64 --platform manylinux1_x86_64)

@@ -55,6 +55,7 @@ class Case:
         size: samples in a batch.
         lora: the recipe's variant, or the `method=` that takes the place of its own.
         words: of the full size, beside the recipe's own.
+        checkpoints: the setting that computes activations again, where the recipe has it on.
     """
 
     about: str
@@ -63,6 +64,7 @@ class Case:
     size: int
     lora: str
     words: list[str]
+    checkpoints: str = ""
 
 
 CASES = {
@@ -98,6 +100,7 @@ CASES = {
         2,
         LANGUAGE_LORA,
         [*QWEN, "backbones.vlm.quantize=none"],
+        "backbones.vlm.checkpointing",
     ),
     "qwen3_vl_4bit": Case(
         "Qwen3-VL of eight layers, four bits",
@@ -106,16 +109,25 @@ CASES = {
         2,
         LANGUAGE_LORA,
         [*QWEN, "backbones.vlm.quantize=4bit"],
+        "backbones.vlm.checkpointing",
     ),
 }
 
 
-def prepared(case: Case, folder: Path, *, lora: bool, tiny: bool) -> tuple[Pairing, Batch]:
-    """A pairing on this machine's device, and one of its training batches, repeated to the case's size."""
+def prepared(case: Case, folder: Path, *, lora: bool, tiny: bool, also: tuple[str, ...] = ()) -> tuple[Pairing, Batch]:
+    """A pairing on this machine's device, and one of its training batches, repeated to the case's size.
+
+    Args:
+        case: what is measured.
+        folder: for made-up data.
+        lora: LoRA in the place of the recipe's method.
+        tiny: the recipe's smoke block, and its own batch.
+        also: further words of the recipe.
+    """
     module, _, function = case.files.partition(".")
     folder.mkdir()
     words = [f"data.root={getattr(importlib.import_module(module), function)(folder)}"]
-    words += [] if tiny else [*case.words, "loader.num_workers=0"]
+    words += [*also, *([] if tiny else [*case.words, "loader.num_workers=0"])]
     replaced = lora and case.lora.startswith("method=")
     words += [case.lora] if replaced else []
     variant = case.lora if lora and not replaced else None
@@ -168,14 +180,26 @@ def step_of(pairing: Pairing, batch: Batch, *, half: bool) -> Callable[[], None]
     return step
 
 
-def measured(pairing: Pairing, batch: Batch, peak: float, *, half: bool) -> dict[str, Any]:
-    """Milliseconds of a step, its memory, and how much of the device's peak it reaches."""
+def measured(pairing: Pairing, batch: Batch, peak: float, *, half: bool, compiled: bool = False) -> dict[str, Any]:
+    """Milliseconds of a step, its memory, and how much of the device's peak it reaches; the first step is not timed.
+
+    Args:
+        pairing: in training, on the device.
+        batch: there too.
+        peak: floating-point operations in a second.
+        half: compute in bfloat16.
+        compiled: as `trainer.compile` has it; on a processor the step is traced, and not compiled.
+    """
     step = step_of(pairing, batch, half=half)
-    seconds = timed(step, rounds=8, limit_s=4.0 if CUDA else 0.5)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:  # of the step as it is written: it cannot see into compiled ones
         step()
-    reached = counter.get_total_flops() / (seconds["median_ms"] / 1000)
-    return {**seconds, "peak_mib": peak_mib(step), "tflop": counter.get_total_flops() / 1e12, "of_peak": reached / peak}
+    flops = counter.get_total_flops()
+    if compiled:
+        method: Any = pairing.method
+        method.forward = torch.compile(method.forward, backend="inductor" if CUDA else "eager")
+    seconds = timed(step, rounds=8, limit_s=4.0 if CUDA else 0.5)
+    reached = flops / (seconds["median_ms"] / 1000)
+    return {**seconds, "peak_mib": peak_mib(step), "tflop": flops / 1e12, "of_peak": reached / peak}
 
 
 def main() -> None:
@@ -210,12 +234,13 @@ def one(record: Record, about: dict[str, Any], peaks: dict[str, float], *, tiny:
 
 
 def compiled(name: str, peaks: dict[str, float], *, tiny: bool) -> dict[str, Any]:
-    """A recipe's case through `torch.compile` (of which a tiny one takes the first part alone), in bfloat16."""
+    """A recipe's case through the compiler, in bfloat16."""
+    case = CASES[name]
+    also = (f"{case.checkpoints}=false",) if case.checkpoints else ()  # which the compiler of graphs does not take
     with tempfile.TemporaryDirectory() as folder:
-        pairing, batch = prepared(CASES[name], Path(folder) / "data", lora=False, tiny=tiny)
-    pairing.compile(dynamic=False, backend="eager" if tiny else "inductor")
+        pairing, batch = prepared(case, Path(folder) / "data", lora=False, tiny=tiny, also=also)
     precision(tf32=True)
-    return {"batch": len(batch), **measured(pairing, batch, peaks["bf16"], half=True)}
+    return {"batch": len(batch), **measured(pairing, batch, peaks["bf16"], half=True, compiled=True)}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""`python benchmarks/gpu_tests.py output=FILE.json`: `pytest -m gpu`, a row kept after every test.
+"""`python benchmarks/gpu_tests.py output=FILE.json [tiny=true]`: `pytest -m gpu`, a row kept after every test.
 
 Kernels against the oracle first, then every recipe that needs no download trained, cut off and resumed. Without a GPU
 every test is skipped, and its row says so.
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from measuring import Record
 
 TESTS = Path(__file__).parents[1] / "tests"
 FILES = ("ops/test_scan_triton.py", "ops/test_points.py", "training/test_gpu_runs.py")
+
+WORKERS = 4
+"""Processes that share the GPU, where pytest-xdist is: tiny trainings wait for the processor, and nothing is timed."""
 
 
 class Keep:
@@ -41,6 +45,7 @@ def main() -> int:
     words = dict(word.partition("=")[::2] for word in sys.argv[1:])
     record = Record(Path(words["output"]))
     settings = ["-p", "no:cacheprovider", "-m", "gpu", "-q", "--tb=short"]
+    settings += ["-n", str(WORKERS)] if find_spec("xdist") and words.get("tiny") != "true" else []
     return int(pytest.main([*settings, *(str(TESTS / file) for file in FILES)], plugins=[Keep(record)]))
 
 

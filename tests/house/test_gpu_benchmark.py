@@ -80,7 +80,7 @@ def test_every_gpu_test_leaves_a_row_and_one_that_fails_says_why(
     assert all((gpu_tests.TESTS / file).is_file() for file in gpu_tests.FILES)
     script = (
         "import sys; from pathlib import Path; import gpu_tests; gpu_tests.TESTS = Path(sys.argv.pop()); "
-        "gpu_tests.FILES = ['test_made.py']; gpu_tests.main()"
+        "gpu_tests.FILES = ['test_made.py']; gpu_tests.WORKERS = 1; gpu_tests.main()"
     )
     command = [sys.executable, "-c", script, f"output={tmp_path / 'tests.json'}", str(tmp_path)]
     paths = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent), str(BENCHMARKS.parent / "tests" / "helpers")])
@@ -93,8 +93,9 @@ def test_every_gpu_test_leaves_a_row_and_one_that_fails_says_why(
         "test_skipped": "skipped",
         "test_broken": "failed",
     }
-    assert "1 == 2" in found[1]["error"]
-    assert "no device" in found[3]["error"]
+    errors = {row["test"].rpartition("::")[2]: row["error"] for row in found if "error" in row}
+    assert "1 == 2" in errors["test_wrong"]
+    assert "no device" in errors["test_broken"]
 
 
 @pytest.mark.usefixtures("benchmarks")

@@ -5,9 +5,12 @@ front of every `CHUNK` tokens; backward goes through the chunks from the last to
 inside one into a scratch of `CHUNK` states, so memory grows with L as [B, L / CHUNK, D, S], not as [B, L, D, S].
 
 Where that would leave most of a GPU idle, few sequences being long, each is cut into segments that are walked at once:
-first for what comes into each (`zoo.ops.scan_triton_carry`), then as above. Sums over channels or batch elements are
-written as partial sums and added in a fixed order: no atomics, the same bits each run on one kind of GPU. Those over
-channels (dB and dC) are made a window of tokens at a time, so that they take at most `PARTIAL_BYTES`.
+first for what comes into each (`zoo.ops.scan_triton_carry`), then as above. Last bits hang on where it is cut, so on
+the sizes and the GPU.
+
+Sums over channels or batch elements are written as partial sums and added in a fixed order: no atomics, the same bits
+each run. Those over channels (dB and dC) are made a window of tokens at a time, which changes no bit, so that they take
+at most `PARTIAL_BYTES`.
 
 Sources: Gu and Dao, "Mamba" (2023), sections 3.2 and 3.3; the semantics are `selective_scan_ref`'s of mamba-ssm.
 """
@@ -25,7 +28,7 @@ BLOCK_D = 16  # channels of one program: 16 x 16 states are 8 registers per thre
 
 RESIDENT = 16  # programs that a multiprocessor holds at once: backward takes up to 128 registers a thread, of 65536
 
-SHORTEST = 4  # chunks of the shortest segment: below, starting three kernels costs more than walking
+SHORTEST = 4  # chunks of the shortest segment; reckoned, `benchmarks/gpu_scan.py` times sequences cut and uncut
 
 PARTIAL_BYTES = 64 * 2**20  # of partial sums of dB and dC (or one chunk of one sequence, where that is more)
 
