@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from zoo.errors import SettingError
 from zoo.recipe import compose
 from zoo.training import precision
 from zoo.training.precision import MatmulPrecision, choose
@@ -138,10 +139,20 @@ def test_a_processor_stays_exact_and_says_so(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "matmul precision high, which is for a GPU: float32 stays exact here\n"
 
 
-def test_a_training_has_the_arithmetic_of_its_recipe(tmp_path: Path) -> None:
-    (callback,) = [
-        one
-        for one in build_trainer(tmp_path, matmul_precision="high", accelerator="cpu").callbacks
-        if isinstance(one, MatmulPrecision)
-    ]
-    assert callback.asked == "high"
+def test_a_training_has_the_arithmetic_of_its_recipe_and_torchs_own_without(tmp_path: Path) -> None:
+    def asked(**settings: Any) -> list[str]:
+        made = build_trainer(tmp_path, accelerator="cpu", **settings)
+        return [one.asked for one in made.callbacks if isinstance(one, MatmulPrecision)]
+
+    assert (asked(), asked(matmul_precision="high")) == ([], ["high"])
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch has one way alone")
+def test_a_process_that_tells_torch_in_the_other_way_is_told() -> None:
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        with pytest.raises(SettingError, match=r"trainer\.matmul_precision: this process has set"):
+            MatmulPrecision("high").on_fit_start(On("cuda"), None)
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before

@@ -14,6 +14,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from zoo.errors import SettingError
+
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 Asked = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 Products = Literal["highest", "high", "medium"]
@@ -63,10 +65,20 @@ class MatmulPrecision(Callback):
         self.before: tuple[str, bool] | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the training's arithmetic, and say so where it is not float32's own."""
+        """Take the training's arithmetic, and say so where it is not float32's own.
+
+        Raises:
+            SettingError: this process has told torch in the other way that newer releases have, and torch reads one.
+        """
         on_gpu = trainer.strategy.root_device.type == "cuda"
         if on_gpu:
-            self.before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+            try:
+                self.before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+            except RuntimeError as error:
+                raise SettingError(
+                    "trainer.matmul_precision: this process has set torch.backends' fp32_precision, beside which torch "
+                    "reads no other setting; leave out one of the two (trainer.matmul_precision=null)"
+                ) from error
             torch.set_float32_matmul_precision(self.asked)
             torch.backends.cudnn.allow_tf32 = self.asked != "highest"
         if self.asked != "highest" and trainer.is_global_zero:
