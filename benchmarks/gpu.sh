@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Eight minutes on a GPU machine that reaches no network.
-#   benchmarks/gpu.sh wheels [FOLDER]        here: fetch what such a machine lacks beside torch (default folder: .whl);
+#   benchmarks/gpu.sh wheels [FOLDER]        here: fetch what such a machine lacks beside torch (default folder: .whl)
+#                                            after the last commit, which is noted there;
 #                                            WITHOUT="av bitsandbytes" leaves large ones out (all: 128 MB, av 35,
 #                                            rasterio 39, bitsandbytes 43), and what needs them says so in its row
 #   benchmarks/gpu.sh run OUTPUT [FOLDER]    there: install from FOLDER alone, run every section, leave JSON in OUTPUT
@@ -26,8 +27,9 @@ wheels() {
     python3 -m pip download -q --no-deps --only-binary=:all: --python-version "$version" --implementation cp \
       --abi "$tag" --abi abi3 --abi none "${platforms[@]}" -d "$to" "$name" 2>/dev/null || echo "no wheel of $name"
   done
-  # A copy of the files without their history still says which commit its numbers are of.
-  if [[ -z $(git status --porcelain --untracked-files=no) ]]; then git rev-parse HEAD >"$to/COMMIT"; else rm -f "$to/COMMIT"; fi
+  # A copy of the files without their history still says which commit its numbers are of: the one that is here now.
+  rm -f "$to/COMMIT"
+  [[ -n $(git status --porcelain --untracked-files=no) ]] || git rev-parse HEAD >"$to/COMMIT"
   du -sh "$to"
 }
 
@@ -44,5 +46,5 @@ run() {
 case "${1:-}" in
   wheels) wheels "${2:-}" ;;
   run) run "${2:?where the JSON goes}" "${3:-}" ;;
-  *) sed -n '2,9p' "$0"; exit 2 ;;
+  *) sed -n '2,10p' "$0"; exit 2 ;;
 esac
