@@ -38,7 +38,7 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
         ResultError: a file was not measured on a GPU, at true sizes, from a clean commit; or on another GPU or commit
             than its neighbours.
     """
-    files = {name: folder / f"{name}.json" for name in SECTIONS}
+    files = {name: folder / f"{name}.json" for name in ("sections", *SECTIONS)}
     found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.is_file()}
     for name, content in found.items():
         wrong = {
@@ -65,6 +65,9 @@ def tables(results: Mapping[str, dict[str, Any]]) -> str:
     about = next(iter(results.values()))
     torch = about["versions"]["torch"]
     parts = [f"Commit {about['commit']['commit'][:8]}, {about['date']}, {about['hardware']}, torch {torch}."]
+    if "sections" in results:
+        ended = [f"`{one['section']}` {one['ended']} ({one['seconds']} s)" for one in results["sections"]["sections"]]
+        parts.append(f"{', '.join(ended)}; what was cut off keeps the rows it had.")
     parts += [MADE[name](results[name]) if name in results else f"`{name}`: not measured." for name in SECTIONS]
     return "\n\n".join(parts)
 

@@ -19,6 +19,12 @@ ABOUT = {
 }
 STEP = {"case": "mantis", "batch": 32, "rounds": 8, "least_ms": 50.0, "tflop": 1.0}
 FILES: dict[str, dict[str, Any]] = {
+    "sections": {
+        "sections": [
+            {"section": "tests", "ended": "done", "seconds": 90.1, "tail": []},
+            {"section": "scan", "ended": "cut off", "seconds": 91.0, "tail": []},
+        ]
+    },
     "tests": {
         "rows": [
             {"test": "ops/test_scan_triton.py::a", "outcome": "passed", "seconds": 1.0},
@@ -115,6 +121,7 @@ def test_results_become_tables_and_fields_of_cards_and_go_with_their_files(gpu_t
     for line in (
         "Commit 01234567, 2026-12-01, 1x NVIDIA H100, torch 2.11.0.",
         "`pytest -m gpu`: 1 passed, 1 failed, 0 skipped.\n- `ops/test_scan_triton.py::b`: off by 3e-3",
+        "`tests` done (90.1 s), `scan` cut off (91.0 s); what was cut off keeps the rows it had.",
         "at the 2500 GB/s of a measured copy",
         "| 1025 | 8 | bfloat16 | triton | 0.500 | 2.0 | 1.500 | 3.0 | 2.00 |",
         "| 4096 | 96 | float32 | mamba_ssm | RuntimeError: out of memory |",
