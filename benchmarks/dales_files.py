@@ -72,10 +72,7 @@ def features(pairing: Pairing, clouds: Sequence[Cloud]) -> NDArray[np.float64]:
     found = []
     for group in batches(clouds):
         with torch.no_grad():
-            tokens = backbone.embed(torch.cat([backbone.transform(cloud) for cloud in group]))
-            for block in backbone.blocks:
-                tokens = block(tokens)
-            found.append(backbone.pool(backbone.finish(tokens)))
+            found.append(backbone.pool(backbone(torch.cat([backbone.transform(cloud) for cloud in group]))))
     return torch.cat(found).double().numpy()
 
 

@@ -7,7 +7,7 @@
 
 In this order of value, each in a process of its own with a limit of its own, all in under eight minutes. Each keeps
 what it has measured in FOLDER/NAME.json even where it is cut off; FOLDER/sections.json says how each ended. Nothing is
-fetched: `benchmarks/gpu.sh` brings what such a machine lacks.
+fetched: `benchmarks/gpu.sh` brings what such a machine lacks. `benchmarks/gpu_table.py` makes tables of FOLDER.
 """
 
 import json
@@ -18,21 +18,17 @@ import sys
 import time
 from pathlib import Path
 
+from measuring import state
+
 from zoo.files import write_whole
-from zoo.records.provenance import git_state, hardware
 
 HERE = Path(__file__).parent
 LIMITS = {"tests": 170, "scan": 90, "steps": 160, "cache": 40}
 """Seconds."""
-TESTS = ("ops/test_scan_triton.py", "ops/test_points.py", "training/test_gpu_runs.py")
 
 
 def command(name: str, folder: Path, *, tiny: bool) -> list[str]:
     """What a section runs."""
-    if name == "tests":
-        words = ["-m", "pytest", "-p", "no:cacheprovider", "-m", "gpu", "-rA", "--tb=short"]
-        words += ["--collect-only"] if tiny else [f"--junitxml={folder / 'tests.xml'}"]
-        return [sys.executable, *words, *(str(HERE.parent / "tests" / test) for test in TESTS)]
     words = [f"output={folder / f'{name}.json'}", *(["tiny=true"] if tiny else [])]
     return [sys.executable, str(HERE / f"gpu_{name}.py"), *words]
 
@@ -72,8 +68,7 @@ def main() -> int:
     ended: list[dict[str, object]] = []
     for name in wanted:
         ended.append(run(name, folder, tiny=words.get("tiny") == "true"))
-        about = {"commit": git_state(), "hardware": hardware(), "sections": ended}
-        write_whole(folder / "sections.json", json.dumps(about, indent=1) + "\n")
+        write_whole(folder / "sections.json", json.dumps({**state(), "sections": ended}, indent=1) + "\n")
         print(f"{name}: {ended[-1]['ended']} in {ended[-1]['seconds']} s", flush=True)
     return 0 if all(one["ended"] == "done" for one in ended) else 1
 

@@ -6,6 +6,7 @@ the bytes which must be read and written would take at the speed of a measured c
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -39,18 +40,42 @@ def inputs(size: int, length: int, channels: int, dtype: torch.dtype) -> dict[st
     return {name: tensor.to(DEVICE).requires_grad_() for name, tensor in made.items()}
 
 
-def contenders() -> Iterator[tuple[str, Callable[..., Tensor]]]:
-    """Scans by name; the fused one first."""
+def contenders(leaves: dict[str, Tensor]) -> Iterator[tuple[str, Callable[..., Tensor], dict[str, Tensor]]]:
+    """Scans by name with what they are given; the fused one first."""
     fused = choose(DEVICE, torch.float32)
-    yield fused, lambda **leaves: selective_scan(**leaves, backend=fused)
+    yield fused, lambda **leaves: selective_scan(**leaves, backend=fused), leaves
+    if fused == "triton":
+        from zoo.ops import scan_triton
+
+        resident, (size, length, channels) = scan_triton.RESIDENT, leaves["u"].shape
+        span = scan_triton.span_of(size, length, channels, scan_triton.processors_of(DEVICE))
+        if span * scan_triton.CHUNK < length:
+            scan_triton.RESIDENT = 0  # until the next one is asked for: a program walks a whole sequence
+            yield "triton, sequences uncut", lambda **leaves: selective_scan(**leaves, backend=fused), leaves
+            scan_triton.RESIDENT = resident
     try:
-        import mamba_ssm  # noqa: F401
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except ImportError:
         pass
     else:
-        yield "mamba_ssm", lambda **leaves: selective_scan(**leaves, backend="mamba_ssm")
-    # As published, it computes in float32 whatever it is given.
-    yield "published loop", lambda **leaves: published_loop(**{name: leaf.float() for name, leaf in leaves.items()})
+        yield "mamba_ssm by the zoo", lambda **leaves: selective_scan(**leaves, backend="mamba_ssm"), leaves
+        # Its own layout, channels before tokens, so that nothing is turned within the time.
+        turned = {
+            name: leaf.detach().mT.contiguous().requires_grad_() if leaf.ndim == 3 else leaf
+            for name, leaf in leaves.items()
+        }
+        yield "mamba_ssm", partial(_published_kernel, selective_scan_fn), turned
+    if leaves["u"].shape[0] * leaves["u"].shape[1] <= LOOPED:
+        yield "published loop", looped, leaves
+
+
+def _published_kernel(kernel: Callable[..., Tensor], dt: Tensor, dt_bias: Tensor, **leaves: Tensor) -> Tensor:
+    return kernel(delta=dt, delta_bias=dt_bias, delta_softplus=True, **leaves)
+
+
+def looped(**leaves: Tensor) -> Tensor:
+    """The published loop, which computes in float32 whatever it is given."""
+    return published_loop(**{name: leaf.float() for name, leaf in leaves.items()})
 
 
 def moved(size: int, length: int, channels: int, itemsize: int) -> dict[str, int]:
@@ -73,10 +98,9 @@ def main() -> None:
                 least = moved(size, length, channels, dtype.itemsize)
                 limits = {f"{way}_limit_ms": 1000 * count / speed for way, count in least.items()}
                 leaves = inputs(size, length, channels, dtype)
-                for name, scan in contenders():
-                    if name != "published loop" or size * length <= LOOPED:
-                        about = {"B": size, "L": length, "dtype": str(dtype).removeprefix("torch."), "scan": name}
-                        record.attempt(about | limits, measured, scan, leaves)
+                for name, scan, given in contenders(leaves):
+                    about = {"B": size, "L": length, "dtype": str(dtype).removeprefix("torch."), "scan": name}
+                    record.attempt(about | limits, measured, scan, given)
 
 
 def measured(scan: Callable[..., Tensor], leaves: dict[str, Tensor]) -> dict[str, float | None]:

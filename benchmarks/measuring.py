@@ -3,7 +3,9 @@
 A GPU is lent for minutes, and a section may be cut off: every row stands in its file before the next is measured.
 """
 
+import datetime
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -16,11 +18,23 @@ from torch import Tensor
 from zoo.batch import Batch
 from zoo.files import write_whole
 from zoo.pairing import Pairing
-from zoo.records.provenance import git_state, hardware
+from zoo.records.provenance import git_state, hardware, versions
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CUDA = DEVICE.type == "cuda"
 WARM = 3
+
+
+def state() -> dict[str, Any]:
+    """Commit, date, hardware and versions, by which a number can be found again.
+
+    A machine that was given files alone knows no commit: BENCHMARK_COMMIT names the clean one that they are of.
+    """
+    commit = git_state()
+    if commit["commit"] is None and (named := os.environ.get("BENCHMARK_COMMIT")):
+        commit = {"commit": named, "dirty": False}
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"commit": commit, "date": date, "hardware": hardware(), "versions": versions()}
 
 
 class Record:
@@ -34,7 +48,7 @@ class Record:
     def __init__(self, path: Path, **about: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.content: dict[str, Any] = {"commit": git_state(), "hardware": hardware(), **about, "rows": []}
+        self.content: dict[str, Any] = {**state(), **about, "rows": []}
         self._write()
 
     def add(self, **row: Any) -> None:

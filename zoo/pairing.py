@@ -112,10 +112,7 @@ class Pairing(nn.Module):
             # What is kept must not depend on a run's precision: runs share the cache.
             with torch.autocast(segments.device.type, enabled=False) if self.cache else contextlib.nullcontext():
                 for part in parts:
-                    flat = backbone.embed(part)
-                    for block in backbone.blocks[:depth]:
-                        flat = block(flat)
-                    done.append(flat.float())
+                    done.append(backbone.through(backbone.embed(part), stop=depth).float())
             flat = torch.cat(done)
             # Contiguous as tokens out of the cache are: kernels round by memory layout.
             tokens[name] = flat.unflatten(0, segments.shape[:2]).contiguous()

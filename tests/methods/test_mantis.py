@@ -5,12 +5,14 @@ import torch
 from point_tiny import CLASSES, DEPTH, GROUPS, PARTS, WIDTH, batch, clouds, mamba3d, pairing, train_steps
 from torch.nn import functional as F
 
-from zoo.backbones.mamba3d import Mamba3D
+from zoo.backbones import mamba3d_block
+from zoo.backbones.mamba3d import Mamba3D, Step
 from zoo.errors import SettingError
 from zoo.methods.frozen import Frozen
 from zoo.methods.lora import LoRA
 from zoo.methods.mantis import Mantis, StateAwareAdapter, reorder, symmetric_kl
 from zoo.methods.point_mae import PointMAE
+from zoo.ops.points import nearest
 from zoo.ops.serialization import order
 from zoo.pairing import Pairing, count_parameters
 from zoo.tasks.classification import Classification
@@ -270,3 +272,30 @@ def test_a_backbone_without_mixers_is_refused_by_name() -> None:
 
     with pytest.raises(SettingError, match=r"adapts backbones\.points, a Mamba3D"):
         Pairing(backbones(), Mantis(), Classification(), classes=CLASSES)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_neighbours_sought_once_give_the_bits_of_those_sought_in_every_block(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = []
+    monkeypatch.setattr(mamba3d_block, "nearest", lambda *given: searches.append(1) or nearest(*given))
+    results = []
+    for once in (True, False):
+        if not once:  # as if nothing were given
+            forward = Step.forward
+            monkeypatch.setattr(Step, "forward", lambda *given, near, **more: forward(*given, **more))  # noqa: B023
+        searches.clear()
+        model = pairing(METHODS[name]())
+        torch.manual_seed(0)
+        losses = model.train().losses(batch(0, 1, 2))
+        torch.stack([*losses.values()]).sum().backward()
+        gradients = {key: weight.grad for key, weight in model.named_parameters() if weight.grad is not None}
+        results.append((losses, gradients, len(searches)))
+    (losses, gradients, count), (expected, wanted, more) = results
+    assert losses.keys() == expected.keys()
+    assert gradients.keys() == wanted.keys()
+    assert all(torch.equal(losses[key], expected[key]) for key in losses)
+    assert all(torch.equal(gradients[key], wanted[key]) for key in wanted)
+    assert count == (2 if name == "late" else 1)  # once for the frozen prefix, once for what is adapted
+    assert more == DEPTH + count

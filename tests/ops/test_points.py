@@ -61,7 +61,7 @@ def test_both_kernels_of_farthest_points_agree_on_large_clouds() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_chooses_the_indices_of_the_cpu() -> None:
-    for points in (cloud(3, 700), lattice(3, 700)):
+    for points in (cloud(3, 700), lattice(3, 700), cloud(2, 8192), lattice(2, 16384), cloud(1, 16385)):
         expected = farthest_points(points, 200)
         torch.testing.assert_close(farthest_points(points.cuda(), 200).cpu(), expected, rtol=0, atol=0)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import types
 
 import pytest
 import torch
@@ -190,6 +191,35 @@ def test_whoever_watches_operations_sees_the_scan() -> None:
         selective_scan(**inputs())
     assert "zoo.selective_scan.default" in seen
     assert selective_scan(**tensors, backend="numba").shape == tensors["u"].shape
+
+
+def strict_fn(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False):
+    """mamba-ssm's function by its signature, channels before tokens: inputs of one type, parameters float32."""
+    assert {x.dtype for x in (u, delta, B, C, z) if x is not None} == {u.dtype}
+    assert {x.dtype for x in (A, D, delta_bias) if x is not None} <= {torch.float32}
+    assert all(x.is_contiguous() for x in (u, delta, B, C, z) if x is not None)
+    turned = {"B": B, "C": C, "z": z}
+    turned = {name: None if x is None else x.mT for name, x in turned.items()}
+    settings = {"D": D, "dt_bias": delta_bias, "softplus": delta_softplus, "backend": "reference"}
+    return selective_scan(u.mT, delta.mT, A, **turned, **settings).mT
+
+
+@pytest.mark.parametrize("absent", [(), ("D", "z", "dt_bias")])
+@pytest.mark.parametrize("other", ["dt", "B", "C", "z", "none"])
+def test_mamba_ssm_is_given_inputs_of_one_type(
+    other: str, absent: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interface = types.ModuleType("mamba_ssm.ops.selective_scan_interface")
+    interface.selective_scan_fn = strict_fn  # type: ignore[attr-defined]
+    for name in ("mamba_ssm", "mamba_ssm.ops"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, interface.__name__, interface)
+    tensors = {name: tensor for name, tensor in inputs(1, 7, 6, 4).items() if name not in absent}
+    tensors = {name: tensor.bfloat16() if name != other else tensor for name, tensor in tensors.items()}
+    found = selective_scan(**tensors, backend="mamba_ssm")
+    assert found.dtype == torch.bfloat16
+    same = {name: tensor.bfloat16() if tensor.ndim == 3 else tensor.float() for name, tensor in tensors.items()}
+    assert torch.equal(found, selective_scan(**same, backend="reference"))
 
 
 def test_a_scan_without_gradients_does_not_import_the_compiler_of_graphs() -> None:

@@ -7,6 +7,7 @@ run as a script, which prints every case's errors.
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -33,6 +34,8 @@ class Case:
     dtype: torch.dtype = torch.float32
     dt_scale: float = 1.0
     transposed: bool = False
+    processors: int | None = 0
+    """Of the GPU, by which a sequence is cut into segments: 0 for none, None for what the GPU has."""
 
 
 CASES = {
@@ -48,13 +51,28 @@ CASES = {
     "huge_steps": Case(dt_scale=120.0),
     "not_contiguous": Case(transposed=True),
     "bfloat16": Case(dtype=torch.bfloat16),
+    "float16": Case(dtype=torch.float16),
+    "segments": Case(batch=2, length=23, channels=6, processors=1),
+    "segments_none_at_all": Case(length=17, absent="D z dt_bias", softplus=False, processors=1),
+    "segments_tiny_steps": Case(length=16, dt_scale=0.0, processors=1),
+    "segments_huge_steps": Case(length=13, dt_scale=120.0, processors=1),
+    "segments_bfloat16": Case(length=13, dtype=torch.bfloat16, processors=1),
 }
-REAL = {"batch": 8, "length": 129, "channels": 768, "states": 16}
+REAL = {"batch": 8, "length": 129, "channels": 768, "states": 16, "processors": None}
+FEW = {"batch": 2, "channels": 40, "processors": None}
 REAL_CASES = {
     "real": Case(**REAL),
     "real_none_at_all": Case(**REAL, absent="D z dt_bias", softplus=False),
     "real_bfloat16": Case(**REAL, dtype=torch.bfloat16),
-    "real_s64": Case(batch=2, length=65, channels=40, states=64),
+    "real_float16": Case(**REAL, dtype=torch.float16),
+    **{
+        f"length_{length}": Case(**FEW, length=length, states=16) for length in (1, 2, 15, 16, 17, 128, 129, 1025, 4097)
+    },
+    **{f"states_{states}": Case(**FEW, length=321, states=states) for states in (4, 5, 8, 16, 32, 64)},
+    "length_4097_float16": Case(**FEW, length=4097, states=16, dtype=torch.float16),
+    "length_4097_bfloat16": Case(**FEW, length=4097, states=16, dtype=torch.bfloat16),
+    "length_4097_in_one": Case(batch=2, channels=40, length=4097, states=16),
+    "length_4097_huge_steps": Case(**FEW, length=4097, states=16, dt_scale=120.0),
 }
 
 
@@ -115,6 +133,8 @@ def errors(case: Case, device: str) -> dict[str, float]:
     """Largest difference of each result, as a part of the reference's largest value."""
     from zoo.ops import scan_triton
 
+    if case.processors is not None:
+        scan_triton.processors_of = lambda _: case.processors
     inputs = draw(case, device)
     grad = torch.randn(inputs["u"].shape, generator=torch.Generator().manual_seed(1)).to(device, case.dtype)
     out, states = scan_triton.forward(*inputs.values(), case.softplus)
@@ -130,16 +150,45 @@ def errors(case: Case, device: str) -> dict[str, float]:
     return {n: float((got[n] - e).abs().max() / e.abs().max().clamp_min(1e-30)) for n, e in expected.items()}
 
 
+def same_bits(inputs: dict[str, Tensor | None]) -> dict[str, list[bool]]:
+    """Whether results are equal bit for bit: a second time, and with partial sums of dB and dC in less memory."""
+    from zoo.ops import scan_triton
+
+    def run(limit: int) -> list[Tensor]:
+        scan_triton.PARTIAL_BYTES = limit
+        out, states = scan_triton.forward(*inputs.values(), True)
+        return [out, states, *scan_triton.backward(out, *inputs.values(), True, states)]
+
+    most = scan_triton.PARTIAL_BYTES
+    first, again, little, less = (run(limit) for limit in (most, most, most // 2**10, 1))
+    scan_triton.PARTIAL_BYTES = most
+    runs = {"again": again, "in windows": little, "one chunk of one sequence": less}
+    return {name: [torch.equal(a, b) for a, b in zip(first, run, strict=True)] for name, run in runs.items()}
+
+
+BOUNDS = {torch.float32: 1e-4, torch.float16: 2**-10, torch.bfloat16: 2**-7}
+"""float32 arithmetic; float16 has 11 bits, bfloat16 8, of which the interpreter cuts off the rest without rounding."""
+
+
 def check(found: dict[str, float], case: Case) -> None:
-    """Float32 arithmetic within 1e-4; bfloat16 has 8 bits, and the interpreter cuts the rest off without rounding."""
-    bound = 1e-4 if case.dtype == torch.float32 else 2**-7
+    """Relative errors within the type's bound."""
+    bound = BOUNDS[case.dtype]
     wrong = {name: error for name, error in found.items() if not error < bound}
     assert not wrong, f"relative errors above {bound}: {wrong}"
 
 
+@pytest.fixture(autouse=True)
+def own_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case's number of processors is forgotten after it."""
+    if importlib.util.find_spec("triton") is not None:
+        from zoo.ops import scan_triton
+
+        monkeypatch.setattr(scan_triton, "processors_of", scan_triton.processors_of)
+
+
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, dict[str, float]]:
-    """{case: {result: error}} of all `CASES` from one interpreter process."""
+    """{case: {result: error}} of all `CASES`, and {"bits": `same_bits`}, from one interpreter process."""
     if importlib.util.find_spec("triton") is None:
         pytest.skip("Triton exists for Linux only")
     if tuple(map(int, importlib.metadata.version("triton").split(".")[:2])) < (3, 6):
@@ -163,17 +212,41 @@ def test_gpu_agrees_with_the_loop(name: str) -> None:
     check(errors(case, "cuda"), case)
 
 
+def test_the_interpreter_gives_the_same_bits_again_and_in_less_memory(interpreted: dict[str, dict[str, float]]) -> None:
+    assert interpreted["bits"] == dict.fromkeys(["again", "in windows", "one chunk of one sequence"], [True] * 10)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_gpu_gives_the_same_bits_again() -> None:
-    from zoo.ops import scan_triton
+@pytest.mark.parametrize("name", ["real", "length_4097", "length_4097_bfloat16"])
+def test_gpu_gives_the_same_bits_again_and_in_less_memory(name: str) -> None:
+    for equal in same_bits(draw(REAL_CASES[name], "cuda")).values():
+        assert equal == [True] * 10
 
-    inputs = draw(REAL_CASES["real"], "cuda").values()
-    runs = []
-    for _ in range(2):
-        out, states = scan_triton.forward(*inputs, True)
-        runs.append((out, *scan_triton.backward(out, *inputs, True, states)))
-    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+def test_sequences_are_cut_where_they_are_few_and_long() -> None:
+    scan_triton = pytest.importorskip("zoo.ops.scan_triton", exc_type=ImportError)
+    chunks = {(b, n): scan_triton.span_of(b, n, 768, 132) for b in (1, 8, 96) for n in (1, 129, 1025, 4096)}
+    whole = {key: -(-key[1] // scan_triton.CHUNK) for key in chunks}
+    assert {key for key in chunks if chunks[key] < whole[key]} == {(1, 1025), (1, 4096), (8, 1025), (8, 4096)}
+    for (batch, length), span in chunks.items():
+        segments = -(-whole[batch, length] // span)
+        assert segments * batch * 48 <= max(scan_triton.RESIDENT * 132, batch * 48)
+        assert segments == 1 or (segments > 2 and span >= scan_triton.SHORTEST)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (96, 129), (32, 4096), (1, 2**20), (4096, 129)])
+def test_partial_sums_stay_within_their_limit(size: tuple[int, int]) -> None:
+    scan_triton = pytest.importorskip("zoo.ops.scan_triton", exc_type=ImportError)
+    (batch, length), blocks, states = size, 768 // scan_triton.BLOCK_D, 16
+    span = scan_triton.span_of(batch, length, 768, 132)
+    segments = math.ceil(math.ceil(length / scan_triton.CHUNK) / span)
+    chunk = 2 * blocks * segments * scan_triton.CHUNK * states * 4
+    rows, window = scan_triton._window(batch, span, chunk)
+    assert 1 <= rows <= batch
+    assert 1 <= window <= span
+    assert rows * window * chunk <= scan_triton.PARTIAL_BYTES
+    assert rows == batch or window == 1
 
 
 def repair_interpreter() -> None:
@@ -193,5 +266,9 @@ if __name__ == "__main__":
     from zoo.ops import scan_triton
 
     repair_interpreter()
-    scan_triton.CHUNK, scan_triton.BLOCK_D = 4, 4  # a token costs the interpreter 10 ms: few of them fill chunks
-    print(json.dumps({name: errors(case, "cpu") for name, case in CASES.items()}))
+    # A token costs the interpreter 10 ms: few of them fill chunks, and segments of one.
+    scan_triton.CHUNK, scan_triton.BLOCK_D, scan_triton.SHORTEST = 4, 4, 1
+    found = {name: errors(case, "cpu") for name, case in CASES.items()}
+    scan_triton.processors_of = lambda _: 1
+    scan_triton.PARTIAL_BYTES = 2**21  # of which a thousandth holds a chunk or two
+    print(json.dumps(found | {"bits": same_bits(draw(CASES["segments"], "cpu"))}))

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from zoo.errors import SettingError
+from zoo.recipe import compose
 from zoo.training import precision
-from zoo.training.precision import choose
+from zoo.training.precision import MatmulPrecision, choose
 from zoo.training.trainer import build_trainer
 
 
@@ -80,3 +82,77 @@ def test_the_manifest_says_in_which_precision_a_run_trained(tmp_path: Path, monk
     (run,) = (tmp_path / "mantis").iterdir()
     for file in (run / "metrics.json", run / "adapter" / "metrics.json"):
         assert json.loads(file.read_text())["manifest"]["precision"] == "32-true"
+
+
+MADE_FOR = {name: compose.find(name).read_text().splitlines()[2] for name in compose.available()}
+
+
+@pytest.mark.parametrize("name", [name for name, hardware in MADE_FOR.items() if "GPU" in hardware])
+def test_a_recipe_for_a_gpu_names_its_arithmetic(name: str) -> None:
+    trainer = compose.read(compose.find(name), [])["trainer"]
+    assert trainer["precision"] in ("32-true", "bf16-mixed")
+    assert trainer["matmul_precision"] == "high"
+
+
+def test_no_recipe_for_a_processor_names_the_arithmetic_of_a_gpu() -> None:
+    names = [name for name, hardware in MADE_FOR.items() if "CPU" in hardware]
+    assert len(names) > 5
+    assert not [name for name in names if "matmul_precision" in compose.read(compose.find(name), [])["trainer"]]
+
+
+def arithmetic() -> tuple[str, bool]:
+    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+
+class On:
+    """As much of a trainer as a callback asks."""
+
+    is_global_zero = True
+
+    def __init__(self, device: str) -> None:
+        self.strategy = self
+        self.root_device = torch.device(device)
+
+
+@pytest.mark.parametrize("ends", ["well", "early"])
+@pytest.mark.parametrize(("asked", "tf32"), [("highest", False), ("high", True), ("medium", True)])
+def test_a_gpu_takes_the_named_arithmetic_while_it_trains(
+    asked: Any, tf32: bool, ends: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, callback, trainer = arithmetic(), MatmulPrecision(asked), On("cuda")
+    callback.on_fit_start(trainer, None)
+    try:
+        assert arithmetic() == (asked, tf32)
+    finally:
+        if ends == "well":
+            callback.on_fit_end(trainer, None)
+        else:
+            callback.on_exception(trainer, None, KeyboardInterrupt())
+    assert arithmetic() == before
+    assert capsys.readouterr().out == ("" if asked == "highest" else f"matmul precision {asked}\n")
+
+
+def test_a_processor_stays_exact_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    before, callback = arithmetic(), MatmulPrecision("high")
+    callback.on_fit_start(On("cpu"), None)
+    assert arithmetic() == before
+    assert capsys.readouterr().out == "matmul precision high, which is for a GPU: float32 stays exact here\n"
+
+
+def test_a_training_has_the_arithmetic_of_its_recipe_and_torchs_own_without(tmp_path: Path) -> None:
+    def asked(**settings: Any) -> list[str]:
+        made = build_trainer(tmp_path, accelerator="cpu", **settings)
+        return [one.asked for one in made.callbacks if isinstance(one, MatmulPrecision)]
+
+    assert (asked(), asked(matmul_precision="high")) == ([], ["high"])
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch has one way alone")
+def test_a_process_that_tells_torch_in_the_other_way_is_told() -> None:
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        with pytest.raises(SettingError, match=r"trainer\.matmul_precision: this process has set"):
+            MatmulPrecision("high").on_fit_start(On("cuda"), None)
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before

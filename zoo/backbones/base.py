@@ -139,10 +139,16 @@ class Backbone(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Transformed segments [N, ...] -> finished tokens [N, L, D], with no method in between."""
-        tokens = self.embed(inputs)
-        for block in self.blocks:
+        return self.finish(self.through(self.embed(inputs)))
+
+    def through(self, tokens: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Tokens [N, L, D] before block `start` -> those before block `stop`, or after the last, nothing in between.
+
+        A backbone whose blocks would all find out the same of their tokens finds it out once here.
+        """
+        for block in self.blocks[start:stop]:
             tokens = block(tokens)
-        return self.finish(tokens)
+        return tokens
 
     def rest(self, tokens: Any, depth: int | None, batch: Batch) -> Tensor:
         """What this backbone makes of a batch from its prefix on.
@@ -155,9 +161,7 @@ class Backbone(nn.Module):
         Returns:
             Pooled features [B, T, dim].
         """
-        flat = tokens.flatten(0, 1)
-        for block in self.blocks[depth or 0 :]:
-            flat = block(flat)
+        flat = self.through(tokens.flatten(0, 1), depth or 0)
         pooled: Tensor = self.pool(self.finish(flat)).unflatten(0, tokens.shape[:2])
         return pooled
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from zoo.backbones import weights
 from zoo.backbones.base import Backbone, fingerprint
 from zoo.backbones.draws import initialising, trunc_normal_
-from zoo.backbones.mamba3d_block import Block, Modulation, SecondBranch
+from zoo.backbones.mamba3d_block import Block, Modulation, SecondBranch, around
 from zoo.batch import Cloud, tensor_of
 from zoo.errors import SettingError
 from zoo.ops.batch_norm import BatchNorm1d
@@ -87,12 +87,11 @@ class Net(nn.Module):
         scan: Backend = "auto",
     ) -> None:
         super().__init__()
-        self.width, self.inner, self.states = width, 2 * width, states
+        self.width, self.inner, self.states, self.local_neighbours = width, 2 * width, states, local_neighbours
         self.make_block = partial(
             Block,
             width,
             states=states,
-            neighbours=local_neighbours,
             second_branch=second_branch,
             whole_batch=whole_batch,
             scan=scan,
@@ -116,6 +115,10 @@ class Net(nn.Module):
         """Centres [B, G, 3] -> positions [B, 1 + G, C]."""
         return torch.cat([self.cls_pos.expand(centres.shape[0], 1, -1), self.pos_embed(centres)], dim=1)
 
+    def near(self, centres: Tensor) -> Tensor:
+        """Centres [B, G, 3] -> indices [B, G, k] of the groups that local norm pooling mixes, for all blocks."""
+        return around(centres, self.local_neighbours)
+
 
 class Step(nn.Module):
     """One block as a map from tokens to tokens: it adds positions, and keeps the columns that are not its own.
@@ -130,20 +133,28 @@ class Step(nn.Module):
         super().__init__()
         # Of the network the step registers its block alone, so that what wraps a step's layers wraps no other block's.
         self.block, self.tap = net.blocks[index], tap
-        self.width, self.positions = net.width, net.positions
+        self.width, self.positions, self.near = net.width, net.positions, net.near
 
-    def forward(self, tokens: Tensor, modulation: Modulation | None = None, drop_path: float = 0.0) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        modulation: Modulation | None = None,
+        drop_path: float = 0.0,
+        near: Tensor | None = None,
+    ) -> Tensor:
         """[N, 1 + G, C + 3 + more] -> the same width, or C wider with a tap.
 
         Args:
             tokens: with centres.
             modulation: inside the mixer.
             drop_path: see `Block`.
+            near: see `Block`; sought where it is not given.
         """
         width = self.width
         features, rest = tokens[..., :width], tokens[..., width:]
         centres = tokens[:, 1:, width : width + 3]
-        features = self.block(features + self.positions(centres), centres, modulation, drop_path)
+        near = self.near(centres) if near is None else near
+        features = self.block(features + self.positions(centres), near, modulation, drop_path)
         return torch.cat([features, rest, features] if self.tap else [features, rest], dim=-1)
 
 
@@ -224,6 +235,18 @@ class Mamba3D(Backbone):
     def blocks(self) -> Sequence[nn.Module]:
         """`depth` maps from tokens to tokens."""
         return [Step(self.net, index, tap=index in self.taps) for index in range(len(self.net.blocks))]
+
+    def near(self, tokens: Tensor) -> Tensor:
+        """What the blocks take as `near`, of tokens [N, 1 + G, C + 3 + more]: it depends on their centres alone."""
+        return self.net.near(tokens[:, 1:, self.net.width : self.net.width + 3])
+
+    def through(self, tokens: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """As every backbone's, the groups near to each other sought once."""
+        steps = self.blocks[start:stop]
+        near = self.near(tokens) if steps else None
+        for step in steps:
+            tokens = step(tokens, near=near)
+        return tokens
 
     def describe(self, device: torch.device) -> str:
         """Which selective scan runs."""

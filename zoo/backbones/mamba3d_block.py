@@ -1,6 +1,6 @@
 """One block of Mamba3D (Han et al., arXiv 2404.14966): local norm pooling, then a bidirectional Mamba mixer.
 
-    x = x + LNP(LN(x), centres)
+    x = x + LNP(LN(x), groups near by)
     x = x + Mixer(LN(x))
 
 The equations and both quirks were read in the repositories of Mamba3D and Mantis. What differs: the K-pool is a
@@ -37,28 +37,31 @@ def k_pool(values: Tensor) -> Tensor:
     return (values.softmax(-2) * values).sum(-2)
 
 
+def around(centres: Tensor, count: int) -> Tensor:
+    """The groups nearest to each, itself among them: centres [B, G, 3] -> indices [B, G, k] of k = min(count, G)."""
+    return nearest(centres, centres, min(count, centres.shape[1]))[1]
+
+
 class LocalNormPooling(nn.Module):
     """Mix every group token with its nearest groups; the class token passes by.
 
     Args:
         width: C.
-        neighbours: k, the group itself included.
         whole_batch: take the deviation over the whole batch, as published: a cloud then depends on its batch.
     """
 
-    def __init__(self, width: int, *, neighbours: int, whole_batch: bool) -> None:
+    def __init__(self, width: int, *, whole_batch: bool) -> None:
         super().__init__()
-        self.neighbours, self.whole_batch = neighbours, whole_batch
+        self.whole_batch = whole_batch
         self.alpha = nn.Parameter(torch.ones(2 * width))
         self.beta = nn.Parameter(torch.zeros(2 * width))
         self.norm = nn.LayerNorm(2 * width)
         self.proj = nn.Linear(2 * width, width)
 
-    def forward(self, tokens: Tensor, centres: Tensor) -> Tensor:
-        """Tokens [B, 1 + G, C], centres [B, G, 3] -> [B, 1 + G, C]."""
+    def forward(self, tokens: Tensor, near: Tensor) -> Tensor:
+        """Tokens [B, 1 + G, C], indices [B, G, k] of the groups near to each -> [B, 1 + G, C]."""
         special, features = tokens[:, :1], tokens[:, 1:]
-        _, indices = nearest(centres, centres, min(self.neighbours, centres.shape[1]))
-        difference = gather(features, indices) - features[:, :, None]  # [B, G, k, C]
+        difference = gather(features, near) - features[:, :, None]  # [B, G, k, C]
         deviation = difference.std() if self.whole_batch else difference.flatten(1).std(1)[:, None, None, None]
         scale, own_scale = self.alpha.chunk(2)
         shift, own_shift = self.beta.chunk(2)
@@ -159,7 +162,6 @@ class Block(nn.Module):
     Args:
         width: C.
         states: S.
-        neighbours: of LNP.
         second_branch: of the mixer.
         whole_batch: see `LocalNormPooling`.
         scan: backend of the selective scan.
@@ -170,28 +172,27 @@ class Block(nn.Module):
         width: int,
         *,
         states: int,
-        neighbours: int,
         second_branch: SecondBranch,
         whole_batch: bool,
         scan: Backend,
     ) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.lnp = LocalNormPooling(width, neighbours=neighbours, whole_batch=whole_batch)
+        self.lnp = LocalNormPooling(width, whole_batch=whole_batch)
         self.mixer = Mixer(width, states=states, second_branch=second_branch, scan=scan)
 
     def forward(
-        self, features: Tensor, centres: Tensor, modulation: Modulation | None = None, drop_path: float = 0.0
+        self, features: Tensor, near: Tensor, modulation: Modulation | None = None, drop_path: float = 0.0
     ) -> Tensor:
-        """Features [B, 1 + G, C] with positions added, centres [B, G, 3] -> features.
+        """Features [B, 1 + G, C] with positions added -> features.
 
         Args:
             features: tokens.
-            centres: of the groups.
+            near: indices [B, G, k] of the groups near to each, from `around`.
             modulation: inside the mixer.
             drop_path: probability that a cloud skips a residual branch (stochastic depth).
         """
-        features = features + _dropped(self.lnp(self.norm1(features), centres), drop_path)
+        features = features + _dropped(self.lnp(self.norm1(features), near), drop_path)
         return features + _dropped(self.mixer(self.norm2(features), modulation), drop_path)
 
 

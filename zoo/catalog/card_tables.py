@@ -11,7 +11,8 @@ def results(front: Mapping[str, Any], comparisons: Mapping[str, Any], runs: Sequ
     own = front.get("zoo", {})
     compared = [_compared(name, record) for name, record in comparisons.items()]
     unlike = [_unlike(own["familiarity"])] if "familiarity" in own else []
-    return "\n\n".join([_reported(own), _measured(front), *_replaced(runs), *unlike, *compared])
+    steps = [_steps(own["hardware"])] if "hardware" in own else []
+    return "\n\n".join([_reported(own), _measured(front), *steps, *_replaced(runs), *unlike, *compared])
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
@@ -80,6 +81,24 @@ def _replaced(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         parts.append("Its control signals, on the same samples:\n\n" + _table(tuple(header), list(map(tuple, rows))))
     lines = list(dict.fromkeys(line for run in runs for line in interventions.inert(run)))
     return parts + (["\n".join(f"- {line}" for line in lines)] if lines else [])
+
+
+def _steps(record: Mapping[str, Any]) -> str:
+    where = f"commit {record['commit'][:8]}, {record['gpu']}, {record['date']}; `python benchmarks/gpu.py`"
+    rows = [
+        (
+            one["what"],
+            one["method"],
+            one["arithmetic"],
+            one["batch"],
+            f"{one['ms']:.1f}",
+            f"{one['gib']:.2f}",
+            f"{one['of_peak']:.1f} %",
+        )
+        for one in record["steps"]
+    ]
+    header = ("backbone", "method", "arithmetic", "batch", "step, ms", "peak memory, GiB", "of peak FLOP/s")
+    return f"**Training steps on a GPU**, random weights of the true shapes ({where}):\n\n" + _table(header, rows)
 
 
 def _unlike(record: Mapping[str, Any]) -> str:

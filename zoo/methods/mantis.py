@@ -28,7 +28,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones.base import Backbone
 from zoo.backbones.draws import trunc_normal_
 from zoo.backbones.mamba3d import Mamba3D, Step
 from zoo.batch import Batch
@@ -196,13 +195,13 @@ class Mantis(Method):
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
         """Tokens {points: [B, 1, 1 + G, C + 3]} after the prefix -> features {points: [B, 1, ...]}."""
-        backbone, tokens = backbones[STREAM], prefix[STREAM].flatten(0, 1)
+        backbone, tokens = cast(Mamba3D, backbones[STREAM]), prefix[STREAM].flatten(0, 1)
         views = [tokens]
         if self.training and self.dscd:
             views += [reorder(tokens, name, self.width) for name in self.orders]
         self._centres = None if self.training else tokens[:, 1:, self.width : self.width + 3]
         # What depends on its batch must have the batch of its authors, who run every order alone.
-        if cast(Mamba3D, backbone).compat == "official":
+        if backbone.compat == "official":
             pooled = [self._pooled(backbone, view) for view in views]
         else:
             pooled = list(self._pooled(backbone, torch.cat(views)).unflatten(0, (len(views), -1)).unbind())
@@ -210,12 +209,12 @@ class Mantis(Method):
         self._views = features[1:]
         return features[0]
 
-    def _pooled(self, backbone: Backbone, tokens: Tensor) -> Tensor:
+    def _pooled(self, backbone: Mamba3D, tokens: Tensor) -> Tensor:
         """Tokens [N, 1 + G, C + 3] after the prefix -> features [N, 1, ...]."""
-        blocks = cast(Sequence[Step], backbone.blocks[self.first :])
+        blocks, near = cast(Sequence[Step], backbone.blocks[self.first :]), backbone.near(tokens)
         for block, adapter, rate in zip(blocks, self.adapters, self.rates, strict=True):
             modulation = adapter if self.acts else None
-            tokens = block(tokens, modulation=modulation, drop_path=rate if self.training else 0.0)
+            tokens = block(tokens, modulation=modulation, drop_path=rate if self.training else 0.0, near=near)
         return backbone.pool(backbone.finish(tokens)).unsqueeze(1)
 
     def parameter_groups(self) -> Mapping[nn.Parameter, Group]:

@@ -65,16 +65,17 @@ class PointMAE(Method):
         seen, at = _pick(neighbourhoods, shown), _pick(centres, shown)
         width = self.student.width
         features = self.student.tokens(seen, at)[..., :width]
-        places = self.student.positions(at)
+        places, near = self.student.positions(at), self.student.near(at)
         for block in self.student.blocks:
-            features = block(features + places, at)
+            features = block(features + places, near)
         features = self.student.norm(features)
         masked = self.mask_token.expand(*hidden.shape, width)
         everywhere = torch.cat([at, _pick(centres, hidden)], dim=1)
         tokens = torch.cat([features, masked], dim=1)
         places = torch.cat([torch.zeros_like(features[:, :1]), self.positions(everywhere)], dim=1)
+        near = self.student.near(everywhere)
         for block in self.decoder:
-            tokens = block(tokens + places, everywhere)
+            tokens = block(tokens + places, near)
         said = self.rebuild(self.norm(tokens[:, -hidden.shape[1] :])).unflatten(-1, (self.neighbours, 3))
         return {"prediction": said[:, None], "truth": _pick(neighbourhoods, hidden)[:, None]}
 

@@ -7,6 +7,8 @@ squared differences, never a matrix product, which would lose the small ones; an
 `Pointnet_Pointnet2_pytorch` does, while `pointnet2_ops` weighs by their roots.
 """
 
+import importlib.util
+
 import numpy as np
 import torch
 from numba import njit
@@ -30,6 +32,11 @@ def farthest_points(points: Tensor, count: int) -> Tensor:
     # A graph that is exported can hold torch's operations alone.
     if points.device.type == "cpu" and not torch.compiler.is_exporting():
         return torch.from_numpy(_farthest_cpu(points.mT.contiguous().numpy(), count))
+    if points.device.type == "cuda" and not torch.compiler.is_exporting() and importlib.util.find_spec("triton"):
+        from zoo.ops import points_triton
+
+        if points.shape[1] <= points_triton.LARGEST:
+            return points_triton.farthest(points, count)
     return _farthest_loop(points, count)
 
 
@@ -113,6 +120,7 @@ def _squared(points: Tensor, queries: Tensor) -> Tensor:
 
 
 def _farthest_loop(points: Tensor, count: int) -> Tensor:
+    """Of other devices, larger clouds and exported graphs: the same indices, a dozen operations each."""
     # One axis after the other, as the CPU kernel does; and an exported graph repeats every operation `count` times.
     axes = points.unbind(-1)
     last = torch.zeros(points.shape[0], 1, dtype=torch.int64, device=points.device)

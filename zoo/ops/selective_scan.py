@@ -172,8 +172,9 @@ def _mamba_ssm(
     """The CUDA kernel of the package mamba-ssm, which wants channels before tokens."""
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
-    turned = [tensor.transpose(1, 2).contiguous() for tensor in (u, dt.to(u.dtype), B, C)]
-    gate = None if z is None else z.transpose(1, 2).contiguous()
+    # It refuses inputs of several types, which a method that modulates in float32 under autocast would give it.
+    turned = [tensor.to(u.dtype).transpose(1, 2).contiguous() for tensor in (u, dt, B, C)]
+    gate = None if z is None else z.to(u.dtype).transpose(1, 2).contiguous()
     out: Tensor = selective_scan_fn(
         turned[0],
         turned[1],

@@ -19,7 +19,7 @@ from zoo.training.callbacks import CostMonitor, MetricHistory
 from zoo.training.checkpoints import AtomicCheckpointIO, Best, Last
 from zoo.training.compiled import Compiled
 from zoo.training.length import Length
-from zoo.training.precision import choose
+from zoo.training.precision import MatmulPrecision, choose
 from zoo.training.processes import Sharded
 from zoo.training.progress import EpochLines, ProgressBar
 
@@ -37,6 +37,7 @@ def build_trainer(
     num_nodes: Annotated[int, ">= 1"] = 1,
     strategy: Literal["auto", "ddp", "fsdp"] = "auto",
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "32-true",
+    matmul_precision: Literal["highest", "high", "medium"] | None = None,
     accumulate_grad_batches: Annotated[int, ">= 1"] = 1,
     gradient_clip_val: Annotated[float, "> 0"] | None = 1.0,
     patience: Annotated[int, ">= 1"] | None = None,
@@ -66,6 +67,8 @@ def build_trainer(
         strategy: of several devices: ddp gives each the whole pairing, fsdp shares its weights out within a machine;
             auto is ddp.
         precision: arithmetic of the forward pass; auto is bf16-mixed on a GPU, and on a processor that gains by it.
+        matmul_precision: of products and convolutions that stay float32, on a GPU while it trains; high takes TF32,
+            which keeps 10 bits of the factors, medium may take bfloat16, which keeps 7. null: as torch is set.
         accumulate_grad_batches: batches per optimizer step.
         gradient_clip_val: largest gradient norm; null switches clipping off.
         patience: stop after so many validations without a better metric; null never stops early.
@@ -83,6 +86,7 @@ def build_trainer(
         SettingError: this machine or Lightning does not support a setting.
     """
     own: list[Callback] = [Best(run_dir), Last(run_dir, save_every), CostMonitor()]
+    own += [MatmulPrecision(matmul_precision)] if matmul_precision is not None else []
     if max_steps is not None or val_check_interval != 1.0 or isinstance(val_check_interval, int):
         own.append(Length(max_steps))
     own += [Compiled()] if compile else []
