@@ -147,12 +147,10 @@ def test_a_training_has_the_arithmetic_of_its_recipe_and_torchs_own_without(tmp_
     assert (asked(), asked(matmul_precision="high")) == ([], ["high"])
 
 
-@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch has one way alone")
-def test_a_process_that_tells_torch_in_the_other_way_is_told() -> None:
-    before = torch.backends.cuda.matmul.fp32_precision
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
-    try:
-        with pytest.raises(SettingError, match=r"trainer\.matmul_precision: this process has set"):
-            MatmulPrecision("high").on_fit_start(On("cuda"), None)
-    finally:
-        torch.backends.cuda.matmul.fp32_precision = before
+def test_a_process_that_tells_torch_in_the_other_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mixed() -> str:  # as torch does; whether depends on all that the process has set before
+        raise RuntimeError("you have used mix of the legacy and new APIs to set the matmul precision")
+
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
+    with pytest.raises(SettingError, match=r"trainer\.matmul_precision: this process has set"):
+        MatmulPrecision("high").on_fit_start(On("cuda"), None)
