@@ -131,6 +131,16 @@ def test_the_papers_backbone_has_the_papers_shapes() -> None:
     torch.testing.assert_close(branch.A_log.exp()[0], torch.arange(1.0, 17.0))
 
 
+def test_a_class_token_in_front_of_causal_scans_is_blind_and_can_be_left_out() -> None:
+    points = clouds(0, 1, 2)[:, 0]
+    causal, both, groups = mamba3d(), mamba3d(second_branch="sequence"), mamba3d(pooled="groups")
+    assert float(features(causal, points)[:, :WIDTH].std(0).max()) == 0
+    assert float(features(both, points)[:, :WIDTH].std(0).max()) > 0.01
+    tokens = groups(points)[:, 1:, :WIDTH]
+    assert torch.equal(features(groups, points), torch.cat([tokens.mean(1), tokens.amax(1)], -1))
+    assert groups.dim == causal.dim
+
+
 def test_wrong_settings_are_named() -> None:
     with pytest.raises(SettingError, match=r"taps: \[3\] are none of the blocks 0 to 2"):
         mamba3d(taps=(3,))
@@ -139,10 +149,9 @@ def test_wrong_settings_are_named() -> None:
 
 
 def test_a_fingerprint_tells_settings_and_weights_apart() -> None:
-    prints = {
-        mamba3d(**settings).fingerprint for settings in ({}, {"groups": 11}, {"compat": "official"}, {"taps": (1,)})
-    }
-    assert len(prints) == 4
+    different = ({}, {"groups": 11}, {"compat": "official"}, {"taps": (1,)}, {"pooled": "groups"})
+    prints = {mamba3d(**settings).fingerprint for settings in different}
+    assert len(prints) == 5
     assert mamba3d().fingerprint in prints
 
 

@@ -26,6 +26,7 @@ METHODS = {
     "without dscd": lambda: Mantis(rank=3, hidden=5, dscd=False),
     "only dt": lambda: Mantis(rank=3, hidden=5, modulate=("dt",), projection=4),
     "l2": lambda: Mantis(rank=3, hidden=5, feature_loss="l2", orders=("hilbert", "z_order_reversed"), projection=4),
+    "spread": lambda: Mantis(rank=3, hidden=5, projection=4, start="spread"),
     "lora": lambda: LoRA(rank=2, targets=TARGETS),
     "frozen": lambda: Frozen(),
 }
@@ -100,6 +101,42 @@ def test_saa_follows_its_equations() -> None:
     torch.testing.assert_close(moved[0][1, 3], dt[1, 3] + sum(token[i] * saa.bases[1]["dt"][i] for i in range(3)))
     assert torch.equal(moved[1], B)
     torch.testing.assert_close(moved[2][1, 3], C[1, 3] + token @ saa.bases[1]["C"])
+
+
+def test_channels_of_control_differ_from_the_first_step_where_their_start_is_spread() -> None:
+    """Published, every row of a basis has the gradient of the others; a spread start gives each its own."""
+    alike = {}
+    for start, learns in (("published", "adapters.0.bases.0.dt"), ("spread", "adapters.0.controller.weight")):
+        model = pairing(Mantis(rank=3, hidden=5, dscd=False, drop_path=0.0, start=start))
+        rows = model.method.get_parameter(learns)  # one a channel, all zero at the start
+        train_steps(model, steps=3)
+        directions = F.normalize(rows.detach(), dim=-1)
+        alike[start] = float((directions @ directions.T).abs().min())
+    assert alike["published"] > 0.99
+    assert alike["spread"] < 0.9
+
+
+def test_the_controller_has_a_rate_of_its_own() -> None:
+    model = pairing(Mantis(rank=3, hidden=5, controller_lr=0.3))
+    names = {parameter: name for name, parameter in model.method.named_parameters()}
+    rates = {names[parameter]: group.lr for parameter, group in model.method.parameter_groups().items()}
+    assert len(rates) == 4 * DEPTH
+    assert all((".proj." in name or ".controller." in name) and rate == 0.3 for name, rate in rates.items())
+
+
+def test_orders_train_alone_where_the_backbone_depends_on_its_batch() -> None:
+    """The published code runs each order by itself, so that each has its own first sample's mean."""
+    model = pairing(Mantis(rank=3, hidden=5, projection=4, drop_path=0.0), compat="official")
+    train_steps(model, steps=1)
+    model.train()
+    data = batch(0, 1, 2)
+    model(data)
+    views = [view["points"] for view in model.method._views]
+    tokens = model.prefix(data)["points"].flatten(0, 1)
+    for name, view in zip(("x", "y"), views, strict=True):
+        model.method.dscd = False
+        alone = model.method(model.backbones, {"points": reorder(tokens, name, WIDTH)[:, None]}, data)["points"]
+        assert torch.equal(alone, view)
 
 
 @pytest.mark.parametrize("second_branch", ["channel", "sequence"])

@@ -161,8 +161,9 @@ class Step(nn.Module):
 class Mamba3D(Backbone):
     """Mamba3D on clouds of N points.
 
-    A cloud is one segment. Pooled features are the class token beside max plus mean over groups [2 C]; with `taps` they
-    are instead one row per group, the normalised tapped features and the centre [G, len(taps) C + 3].
+    A cloud is one segment. Pooled features are the class token beside max plus mean over groups [2 C], or those of the
+    groups alone; with `taps` they are instead one row per group, the normalised tapped features and the centre
+    [G, len(taps) C + 3].
 
     Args:
         source: `zoo:FILE` (shipped), `file:PATH` of converted weights, or `random:SEED`.
@@ -174,6 +175,8 @@ class Mamba3D(Backbone):
         states: S of every scan.
         second_branch: `channel` is how Mamba3D was pretrained; `sequence` is what published Mantis checkpoints need.
         compat: `official` reproduces two defects of the published code, by which a prediction depends on its batch.
+        pooled: `class` token and groups, or `groups` alone, mean beside maximum: where `second_branch` is `channel`
+            both scans are causal, so that a class token in front sees no group and is the same for every cloud.
         taps: blocks (from 0) whose features a dense task reads; 3, 7 and 11 in the paper.
         scan: backend of the selective scan.
     """
@@ -193,10 +196,12 @@ class Mamba3D(Backbone):
         states: Annotated[int, ">= 1"] = 16,
         second_branch: SecondBranch = "channel",
         compat: Literal["none", "official"] = "none",
+        pooled: Literal["class", "groups"] = "class",
         taps: tuple[int, ...] = (),
         scan: Backend = "auto",
     ) -> None:
         super().__init__()
+        self.pooled = pooled
         self.groups, self.neighbours, self.compat, self.taps = groups, neighbours, compat, tuple(taps)
         self.scan = scan
         if wrong := [tap for tap in self.taps if not 0 <= tap < depth]:
@@ -222,6 +227,7 @@ class Mamba3D(Backbone):
             "second_branch": second_branch,
             "compat": compat,
             "taps": self.taps,
+            **({} if pooled == "class" else {"pooled": pooled}),  # as adapters of before there was a choice know it
         }
         self.fingerprint = fingerprint(self.net, settings, of=weights.files_of(source))
         self.freeze()
@@ -287,6 +293,8 @@ class Mamba3D(Backbone):
             return torch.cat([tokens[:, 1:, width + 3 :], tokens[:, 1:, width : width + 3]], dim=-1)
         features = tokens[..., :width]
         groups = features[:, 1:]
+        if self.pooled == "groups":
+            return torch.cat([groups.mean(1), groups.amax(1)], dim=-1)
         # `x.mean(1)[0]` of the published code is the first sample's mean, given to every sample.
         mean = groups.mean(1)[0] if self.compat == "official" else groups.mean(1)
         return torch.cat([features[:, 0], groups.amax(1) + mean], dim=-1)
