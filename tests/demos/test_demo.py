@@ -25,6 +25,7 @@ from zoo.demos.heading import heading, measured
 from zoo.demos.offers import Offer, from_folder
 from zoo.demos.page import Answerer, build, defaults, refusal
 from zoo.errors import SettingError, UserError
+from zoo.methods.frozen import Frozen
 
 gradio = pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 
@@ -169,6 +170,27 @@ def test_the_page_builds_and_its_button_fills_every_output(pairing: Any, data: A
             component.postprocess(value)
     assert page.analytics_enabled is False
     assert "fonts.googleapis" not in str(page.get_config_file())
+
+
+def test_its_parts_are_replaced_for_one_answer_and_stand_again_after_it() -> None:
+    pairing = hear()
+    answerer = Answerer(pairing, Clips(), [Offer(tiny.clip(0))])
+    before = [value.clone() for value in pairing(tiny.batch(0)).values()]
+    table = answerer.parts(0, None, {})
+    assert all(torch.equal(*pair) for pair in zip(before, pairing(tiny.batch(0)).values(), strict=True))
+    for words in ("text, by its mean over the split", "gate, by 1", "the trained method, by nothing", " of 4</td>"):
+        assert words in table
+    assert "another sample" not in table  # one answer has none
+    with pytest.raises(UserError, match="pick a sample"):
+        answerer.parts(None, None, {})
+
+
+def test_a_method_without_parts_offers_no_button() -> None:
+    page = build(
+        Answerer(tiny.pairing(Frozen()), Clips(), []), heading="<h1>x</h1>", card="", window="x", source="nowhere"
+    )
+    (button,) = [block for block in page.blocks.values() if getattr(block, "elem_id", "") == "replace"]
+    assert not button.visible
 
 
 def test_a_thumbnail_is_a_picture_whatever_the_sample() -> None:

@@ -88,14 +88,16 @@ def test_no_class_and_no_note_becomes_markup(pairing: Any, data: Any, sample: An
     answerer = Answerer(loaded, data, [Offer(sample)])
     page = build(answerer, heading="<h1>x</h1>", card="<p>card</p>", window=EVIL, source=EVIL)
     fields = {"gsd": "0.5", "question": EVIL, "choices": f"{EVIL}|two"} if data.name == "tiny pictures" else {}
+    told_fields = dict(fields)
     shown = answerer.answer(0, None, fields)
     (press,) = [found for found in page.fns.values() if found.name == "answer"]
-    for component, value in zip(press.outputs[2:], shown, strict=True):
+    for component, value in zip(press.outputs[3:], shown, strict=True):
         told = value.get("value", "") if isinstance(value, dict) else value
         if isinstance(component, gradio.HTML) and told:
             assert set(Seen(str(told)).tags) <= OURS
         elif isinstance(component, gradio.Plot) and told is not None:
             assert "<img" not in told.to_json().replace("\\u003c", "<")
+    assert set(Seen(answerer.parts(0, None, dict(told_fields))).tags) <= OURS
     for block in page.blocks.values():
         if isinstance(block, gradio.HTML):
             assert set(Seen(str(block.value)).tags) <= OURS

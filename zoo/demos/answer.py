@@ -24,6 +24,7 @@ class Answer:
         sample: a Clip, a Cloud or a Picture, as it was asked about.
         record: plain values, the line that `zoo.predict` prints.
         output: the task's decoded output, without the batch dimension.
+        decoded: the same as tensors.
         observed: what the method shows of it, one row a segment.
         seconds: that it took.
     """
@@ -31,6 +32,7 @@ class Answer:
     sample: Any
     record: dict[str, Any]
     output: Arrays
+    decoded: Mapping[str, Tensor]
     observed: Arrays
     seconds: float
 
@@ -61,7 +63,7 @@ def ask(pairing: Pairing, sample: Any) -> Answer:
     start = time.perf_counter()
     (found,) = predict_batch(pairing, [sample])
     seconds = time.perf_counter() - start
-    return Answer(sample, found.record, _arrays(found.output), _arrays(found.observed), seconds)
+    return Answer(sample, found.record, _arrays(found.output), found.output, _arrays(found.observed), seconds)
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> Arrays:

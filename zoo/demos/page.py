@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from data_modules.kinds.picture_probes import GSD
 from zoo.demos.answer import ask
 from zoo.demos.heading import WARNING
 from zoo.demos.offers import Offer, own
+from zoo.demos.parts import alone, parts
 from zoo.demos.style import caption
 from zoo.errors import UserError
 from zoo.pairing import Pairing
@@ -30,6 +33,8 @@ COLUMNS, ROW, MARGIN = 3, 108, 12
 """Of the samples' pictures; heights in pixels."""
 
 REFUSED = Markup('<p class="zoo-refused">No answer. <span>{}</span></p>')
+
+REPLACE = "Replace its parts, one at a time"
 
 HINT = '<p class="zoo-said">Nothing asked yet <small>pick a sample or drop a file, then press Answer</small></p>'
 
@@ -62,6 +67,7 @@ class Answerer:
 
     def __init__(self, pairing: Pairing, data: "DataModule", offers: list[Offer]) -> None:
         self.pairing, self.data, self.offers, self.kind = pairing, data, offers, kind(data)
+        self.asking = threading.Lock()  # a part that is replaced for one visitor is replaced for all
 
     def answer(self, chosen: int | None, upload: str | None, settings: dict[str, str]) -> list[Any]:
         """Values for the notes, and for `kind.outputs()`.
@@ -74,15 +80,9 @@ class Answerer:
         Raises:
             UserError: nothing chosen, a field that is wrong, or a file that is no sample; in words for the visitor.
         """
-        offer = None if chosen is None else self.offers[chosen]
-        path = upload if offer is None else offer.path
-        if path is not None:
-            sample, notes = own(self.data, Path(path), settings)
-        elif offer is not None:
-            sample, notes = self.kind.retold(offer.sample, self.data, settings), []
-        else:
-            raise UserError("pick a sample or drop a file first")
-        answered = ask(self.pairing, sample)
+        sample, notes = self._sample(chosen, upload, settings)
+        with self.asking:
+            answered = ask(self.pairing, sample)
         shown: list[Any] = self.kind.show(answered, self.data, self.pairing)
         # What every answer says stands above them all.
         said_of_it = [note for note in answered.record.get("notes", []) if note not in self.pairing.caveats]
@@ -91,6 +91,21 @@ class Answerer:
         notes = [*notes, *(f"forced: {line}" for line in self.pairing.forced)]
         said = Markup("").join(WARNING.format("note", note) for note in notes)
         return [gr.update(value=str(said), visible=bool(notes)), *shown]
+
+    def parts(self, chosen: int | None, upload: str | None, settings: dict[str, str]) -> str:
+        """What replacing the method's parts changes of the answer, as HTML; arguments and errors as of `answer`."""
+        sample, _ = self._sample(chosen, upload, settings)
+        with self.asking:
+            return parts(self.pairing, ask(self.pairing, sample))
+
+    def _sample(self, chosen: int | None, upload: str | None, settings: dict[str, str]) -> tuple[Any, list[str]]:
+        offer = None if chosen is None else self.offers[chosen]
+        path = upload if offer is None else offer.path
+        if path is not None:
+            return own(self.data, Path(path), settings)
+        if offer is None:
+            raise UserError("pick a sample or drop a file first")
+        return self.kind.retold(offer.sample, self.data, settings), []
 
     def fill(self, chosen: int) -> dict[str, str]:
         """Values of fields for an offer; empty for a file, which says for itself what it can."""
@@ -129,6 +144,8 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
                 with gr.Column(visible=False) as result:
                     notes = gr.HTML(padding=False)
                     outputs = module.outputs()
+                    replace = gr.Button(REPLACE, visible=bool(alone(answerer.pairing)), elem_id="replace")
+                    replaced = gr.HTML(padding=False)
 
         def pick(event: gr.SelectData) -> list[Any]:
             known = answerer.fill(event.index)
@@ -141,14 +158,22 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
         def begin() -> list[Any]:
             return [gr.update(value=BUSY, visible=True), gr.update(visible=False)]
 
-        def answer(index: int | None, path: str | None, *values: str | None) -> list[Any]:
-            settings = {name: value for name, value in zip(fields, values, strict=True) if value and value.strip()}
+        def settings_of(values: Sequence[str | None]) -> dict[str, str]:
+            return {name: value for name, value in zip(fields, values, strict=True) if value and value.strip()}
+
+        def replace_parts(index: int | None, path: str | None, *values: str | None) -> str:
             try:
-                shown = answerer.answer(index, path, settings)
+                return answerer.parts(index, path, settings_of(values))
             except UserError as error:
-                kept = [gr.skip()] * (1 + len(outputs))
+                return refusal(error, path)
+
+        def answer(index: int | None, path: str | None, *values: str | None) -> list[Any]:
+            try:
+                shown = answerer.answer(index, path, settings_of(values))
+            except UserError as error:
+                kept = [gr.skip()] * (2 + len(outputs))
                 return [gr.update(value=refusal(error, path), visible=True), gr.update(visible=False), *kept]
-            return [gr.update(visible=False), gr.update(visible=True), *shown]
+            return [gr.update(visible=False), gr.update(visible=True), "", *shown]
 
         gallery.select(pick, None, [chosen, upload, hint, result, *fields.values()], show_progress="hidden")
         # What was told of the sample before is not told of the file.
@@ -164,9 +189,10 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
         pressed.then(
             answer,
             [chosen, upload, *fields.values()],
-            [hint, result, notes, *outputs],
+            [hint, result, replaced, notes, *outputs],
             show_progress_on=[hint],
         )
+        replace.click(replace_parts, [chosen, upload, *fields.values()], [replaced], show_progress_on=[replaced])
     return page
 
 
