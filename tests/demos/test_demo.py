@@ -178,7 +178,7 @@ def test_its_parts_are_replaced_for_one_answer_and_stand_again_after_it() -> Non
     before = [value.clone() for value in pairing(tiny.batch(0)).values()]
     table = answerer.parts(0, None, {})
     assert all(torch.equal(*pair) for pair in zip(before, pairing(tiny.batch(0)).values(), strict=True))
-    for words in ("text, by its mean over the split", "gate, by 1", "the trained method, by nothing", " of 4</td>"):
+    for words in ("text, by the mean of all classes", "gate, by 1", "the trained method, by nothing", " of 4</td>"):
         assert words in table
     assert "another sample" not in table  # one answer has none
     with pytest.raises(UserError, match="pick a sample"):

@@ -135,17 +135,20 @@ def record_of(values: dict[str, float], n: int = 40) -> dict[str, Any]:
 
 
 def test_tables_say_what_was_replaced_and_what_it_cost() -> None:
-    run = {"interventions": {"test": record_of({"text_mean": -0.05, "without": -0.2})}}
-    header, rows = interventions.cells(interventions.of([run]), 100)
-    assert rows == [
-        ["text, by its mean over the split", "5.00", "-5.00 [-15.00, +5.00]", "25.00"],
+    run = {"interventions": {"test": record_of({"text_alike": -0.05, "without": -0.2})}}
+    measured = interventions.of([run])
+    assert interventions.cells(interventions.summary(measured, 100), interventions.intervals(measured, 100)) == [
+        ["text, by the mean of all classes", "5.00", "-5.00 [-15.00, +5.00]", "25.00"],
         ["the trained method, by nothing", "20.00", "-20.00 [-30.00, -10.00]", ""],
     ]
-    assert len(header) == 4
-    other = {"interventions": {"test": record_of({"text_mean": -0.15, "without": -0.2})}}
-    assert interventions.cells(interventions.of([run, other]), 100)[1][0][1:3] == ["10.00 ± 7.07", "-10.00 ± 7.07"]
+    other = {"interventions": {"test": record_of({"text_alike": -0.15, "without": -0.2})}}
+    both = interventions.of([run, other])
+    assert interventions.intervals(both, 100) is None
+    first, _ = interventions.cells(interventions.summary(both, 100))
+    assert first == ["text, by the mean of all classes", "10.00±7.07", "-10.00±7.07", "50.00±35.36"]
+    assert interventions.summary([], 100) == {}
     page = card_tables.results({}, {}, [{"unit": "fraction", **run}])
-    assert "| text, by its mean over the split | 5.00 | -5.00 [-15.00, +5.00] | 25.00 |" in page
+    assert "| text, by the mean of all classes | 5.00 | -5.00 [-15.00, +5.00] | 25.00 |" in page
     assert "| message | 4 | 2.50 | 0.100 |  |" in page
     # An evaluation stands in for a training that measured none; the last one counts.
     evaluated = {"unit": "fraction", "evaluations": [other, run]}
@@ -153,7 +156,7 @@ def test_tables_say_what_was_replaced_and_what_it_cost() -> None:
 
 
 def test_a_run_keeps_them_through_publication() -> None:
-    measured = record_of({"text_mean": 0.0, "without": -0.2})
+    measured = record_of({"text_alike": 0.0, "without": -0.2})
     record = {"metrics": {"accuracy": 0.8}, "manifest": {"recipe": "tb_ava"}, "interventions": {"val": measured}}
     kept = public_record.record(record)["interventions"]
     assert json.loads(json.dumps(kept)) == json.loads(json.dumps({"val": measured}))

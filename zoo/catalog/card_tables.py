@@ -71,14 +71,16 @@ def _replaced(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     if not measured:
         return []
     over = f", mean ± deviation over {len(measured)} runs" if len(measured) > 1 else ", in brackets paired 95 %"
-    header, rows = interventions.cells(measured, comparison.scale(runs[0]))
+    factor = comparison.scale(runs[0])
+    found = interventions.summary(measured, factor)
+    rows = interventions.cells(found, interventions.intervals(measured, factor))
     parts = [
         f"**What its parts do**: one replaced at a time on {measured[0]['n']} test samples{over}:\n\n"
-        + _table(tuple(header), [tuple(row) for row in rows])
+        + _table(interventions.HEADER, [tuple(row) for row in rows])
     ]
-    header, rows = interventions.signal_cells(measured)
-    if rows:
-        parts.append("Its control signals, on the same samples:\n\n" + _table(tuple(header), list(map(tuple, rows))))
+    if signals := interventions.signal_cells(found):
+        table = _table(interventions.SIGNAL_HEADER, [tuple(row) for row in signals])
+        parts.append(f"Its control signals, on the same samples:\n\n{table}")
     lines = list(dict.fromkeys(line for run in runs for line in interventions.inert(run)))
     return parts + (["\n".join(f"- {line}" for line in lines)] if lines else [])
 
@@ -129,6 +131,8 @@ def _compared(name: str, record: Mapping[str, Any]) -> str:
     for what, (header, rows) in (
         ("The method's own numbers", comparison.method_cells(record)),
         ("Branches of the method", comparison.branch_cells(record)),
+        ("One part replaced at a time", comparison.part_cells(record)),
+        ("Control signals", comparison.signal_cells(record)),
     ):
         if rows:
             parts.append(f"{what}, of the same runs:\n\n" + _table(tuple(header), [tuple(row) for row in rows]))

@@ -90,6 +90,8 @@ class Entry:
         reported: numbers of the card that are not ours.
         measured: None where we measured nothing.
         control: the best control that the recipe was compared with; None where it was compared with none.
+        changes: by mechanism of the method, the share of test predictions that replacing it changes; empty where nobody
+            measured it.
         status: follows from the two before it; one of STATUSES.
     """
 
@@ -112,6 +114,7 @@ class Entry:
     reported: list[dict[str, Any]]
     measured: Measured | None
     control: Control | None
+    changes: dict[str, float] = field(default_factory=dict)
     status: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from zoo.metrics import names
 from zoo.records import comparison
+from zoo.records.over_runs import spread
 
 
 def file_of(path: Path) -> Path:
@@ -70,7 +71,7 @@ def measured(records: Sequence[Mapping[str, Any]], *, command: str) -> dict[str,
     }
     metrics = []
     for name in first["metrics"]:
-        value = comparison.spread([unit * record["metrics"][name] for record in records])
+        value = spread([unit * record["metrics"][name] for record in records])
         extra: dict[str, Any] = {}
         if value["std"] is not None:
             extra["std"] = round(value["std"], 2)

@@ -25,7 +25,7 @@ from zoo.recipe import compose, plugins, schema, sources
 from zoo.recipe.compose import RecipeError
 from zoo.recipe.schema import TARGET, SchemaError
 from zoo.recipe.strict_yaml import StrictLoader
-from zoo.records import comparison
+from zoo.records import comparison, interventions
 
 
 def read_catalog() -> Catalog:
@@ -146,6 +146,7 @@ def of_adapter(folder: Path, recipes: Sequence[Entry]) -> Entry:
             bytes=(folder / "adapter.safetensors").stat().st_size,
             reported=[],
             measured=_of_run(record),
+            changes=next(map(interventions.changes, interventions.of([record])), {}),
             control=next((entry.control for entry in recipes if entry.name == manifest["recipe"]), None),
             **{**shared, "data": manifest["data"]["name"]},
         )

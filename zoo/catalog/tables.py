@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo.catalog.entries import Entry
+from zoo.metrics.names import named as named_metric
+from zoo.records.interventions import WITHOUT
 from zoo.wording import size
 
 BEGIN, END = "<!-- catalog:begin -->", "<!-- catalog:end -->"
@@ -93,6 +95,14 @@ def control(entry: Entry) -> str:
     """The best control with its number, and whether the difference to the recipe is clear."""
     best = entry.control
     return "" if best is None else f"{best.name}: {best.value:.1f} %, {best.verdict}"
+
+
+def replaced(entry: Entry) -> str:
+    """By mechanism of an adapter's method, the share of test predictions that replacing it changes."""
+    return ", ".join(
+        f"{'whole method' if name == WITHOUT else named_metric(name)} {100 * share:.1f} %"
+        for name, share in entry.changes.items()
+    )
 
 
 def licences(entry: Entry) -> str:
@@ -194,6 +204,7 @@ def markdown(recipes: Sequence[Entry], adapters: Sequence[Entry]) -> str:
                     "licences",
                     "measured by us",
                     "best control of the recipe",
+                    "predictions that change with a part replaced",
                 ),
                 [
                     (
@@ -206,6 +217,7 @@ def markdown(recipes: Sequence[Entry], adapters: Sequence[Entry]) -> str:
                         licences(e),
                         _result(e),
                         control(e),
+                        replaced(e),
                     )
                     for e in adapters
                 ],

@@ -203,7 +203,7 @@ class TBAVA(Method):
         if not self.gate:
             return super().interventions()
         return {
-            "text_mean": partial(self._told, _mean),
+            "text_alike": partial(self._told, _mean),
             "text_meaningless": partial(self._told, partial(shuffled, seed=1)),
             **super().interventions(),
         }

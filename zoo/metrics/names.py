@@ -46,6 +46,7 @@ REPLACED = {
     "other": "by another sample's",
     "open": "by 1",
     "closed": "by 0",
+    "alike": "by the mean of all classes",
     "meaningless": "by text without meaning",
 }
 """MECHANISM_REPLACEMENT is an intervention on a method: a part of it, replaced while a split is measured."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.metrics.names import directed, named
+from zoo.records import interventions
+from zoo.records.over_runs import plus_minus, spread
 
 ITSELF = "recipe"
 
@@ -25,8 +27,8 @@ def gather(folder: Path, variants: Sequence[str], rounds: Sequence[str], *, comm
     Returns:
         `about` (data, metric, commit, ...), `baselines` (trivial predictors of the monitored metric) and `rows`; the
         `gap` of a row is the 95 % paired bootstrap interval over test samples of recipe minus variant. A row may carry
-        `method`, the method's own numbers in their units, and `branches` by what was shown (`test` or a probe): share
-        of the samples and accuracy on them, in per cent.
+        `method`, the method's own numbers in their units, `branches` by what was shown (`test` or a probe): share of
+        the samples and accuracy on them, in per cent, and `parts`, what replacing each of them changed.
     """
     runs = {variant: [_read(folder / variant / label) for label in rounds] for variant in variants}
     first = runs[ITSELF][0]
@@ -64,13 +66,10 @@ def scale(record: Mapping[str, Any]) -> float:
     return 100 if record["unit"] == "fraction" else 1
 
 
-def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and sample deviation; the deviation of one value is None."""
-    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
-
-
 def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]) -> dict[str, Any]:
     costs = [run["manifest"]["cost"] for run in group]
+    parts = interventions.summary(interventions.of(group), scale(group[0]))
+    further = {"method": _method(group), "branches": _branches(group), "parts": parts}
     return {
         "name": name,
         "probes": [f"{group[0]['monitor']}_{name}" for name in group[0].get("probes", {})],
@@ -82,7 +81,7 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]
         "step_ms": round(1000 * statistics.median(cost["median_step_s"] for cost in costs)),
         "peak_mib": round(max(cost["peak_memory_bytes"] for cost in costs) / 2**20),
         "checkpoint_kib": round(costs[0]["checkpoint_bytes"] / 2**10),
-        **{key: value for key, value in (("method", _method(group)), ("branches", _branches(group))) if value},
+        **{key: value for key, value in further.items() if value},
     }
 
 
@@ -142,18 +141,12 @@ def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     table = []
     for row in rows:
         gap = f"{row['gap'][0]:+.2f}..{row['gap'][1]:+.2f}" if row["gap"] else ""
-        metrics = [_plus_minus(row["metrics"].get(name)) for name in (monitor, *others)]
+        metrics = [plus_minus(row["metrics"].get(name)) for name in (monitor, *others)]
         cost = [f"{row[name]:,}" if name == "trainable" else str(row[name]) for name in COST]
         table.append([named(row["name"]), metrics[0], gap, *metrics[1:], *cost])
     blank = [""] * (len(header) - 2)
     table += [[f"({named(name)})", f"{value:.2f}", *blank] for name, value in record["baselines"].items()]
     return header, table
-
-
-def _plus_minus(value: Mapping[str, float | None] | None) -> str:
-    if value is None:
-        return ""
-    return f"{value['mean']:.2f}" + (f"±{value['std']:.2f}" if value["std"] is not None else "")
 
 
 BRANCH = "branch_"
@@ -164,7 +157,7 @@ def method_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
     """Header and rows of the methods' own numbers by variant, in words; no rows where none has any."""
     rows = [row for row in record["rows"] if row.get("method")]
     names = list(dict.fromkeys(name for row in rows for name in row["method"] if not name.startswith(BRANCH)))
-    cells = [[row["name"], *(_plus_minus(row["method"].get(name)) for name in names)] for row in rows]
+    cells = [[row["name"], *(plus_minus(row["method"].get(name)) for name in names)] for row in rows]
     return ["variant", *map(directed, names)], [[named(name), *rest] for name, *rest in cells if any(rest)]
 
 
@@ -184,6 +177,20 @@ def branch_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
     cells = []
     for variant, shown, of in rows:
         parts = [of.get(name, {}) for name in names]
-        pairs = [_plus_minus(part.get(what)) for part in parts for what in ("share", "accuracy")]
+        pairs = [plus_minus(part.get(what)) for part in parts for what in ("share", "accuracy")]
         cells.append([named(variant), named(shown), *pairs])
     return header, cells
+
+
+def part_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of what replacing parts changed, by variant; no rows where nobody measured it."""
+    found = [(row["name"], row["parts"]) for row in record["rows"] if row.get("parts")]
+    rows = [[named(name), *cells] for name, parts in found for cells in interventions.cells(parts)]
+    return ["variant", *interventions.HEADER], rows
+
+
+def signal_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of control signals by variant; no rows where there are none."""
+    found = [(row["name"], row["parts"]) for row in record["rows"] if row.get("parts")]
+    rows = [[named(name), *cells] for name, parts in found for cells in interventions.signal_cells(parts)]
+    return ["variant", *interventions.SIGNAL_HEADER], rows

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.metrics.names import named, replaced
-from zoo.records import comparison
+from zoo.records.over_runs import plus_minus, spread
 
 KEY = "interventions"
 
@@ -17,6 +17,10 @@ WITHOUT = "without"
 
 INERT = 0.01
 """A mechanism is inert where no replacement of it changes this share of the predictions."""
+
+HEADER = ("replaced", "predictions changed, %", "change of the metric, points", "share of the gain lost, %")
+
+SIGNAL_HEADER = ("control signal", "channels", "effective rank", "deviation over samples", "saturated, %")
 
 SIGNALS = ("channels", "effective_rank", "spread", "saturated")
 
@@ -31,7 +35,7 @@ def of(records: Sequence[Mapping[str, Any]], split: str = "test") -> list[Mappin
 
 
 def mechanism(intervention: str) -> str:
-    """`text` of `text_mean`."""
+    """`text` of `text_alike`."""
     return intervention if intervention == WITHOUT else intervention.rpartition("_")[0]
 
 
@@ -58,48 +62,60 @@ def _called(name: str) -> str:
     return "the trained method" if name == WITHOUT else f"mechanism '{named(name)}'"
 
 
-def cells(measured: Sequence[Mapping[str, Any]], unit: float) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a table of replaced parts; no rows without runs.
+def summary(measured: Sequence[Mapping[str, Any]], unit: float) -> dict[str, Any]:
+    """Mean and deviation over runs, empty without any: `replaced`, by intervention `changed` and `lost` in per cent and
+    `change` in points; `signals`, by mechanism the mean of each of `SIGNALS`, `saturated` in per cent.
 
     Args:
-        measured: of `of`: mean and deviation over several.
+        measured: of `of`.
         unit: that makes their metric per cent.
     """
-    header = ["replaced", "predictions changed, %", "change of the metric, points", "share of the gain lost, %"]
-    names = list(measured[0]["replaced"]) if measured else []
-    rows = []
-    for name in names:
+    if not measured:
+        return {}
+    factors = {"changed": 100.0, "change": unit, "lost": 100.0}
+    replaced: dict[str, Any] = {}
+    for name in measured[0]["replaced"]:
         runs = [one["replaced"][name] for one in measured]
-        change = _over([unit * run["change"] for run in runs])
-        if len(runs) == 1:
-            low, high = (unit * end for end in runs[0]["interval"])
-            change += f" [{low:+.2f}, {high:+.2f}]"
-        lost = [100 * run["lost"] for run in runs if "lost" in run]
-        changed = [100 * run["changed"] for run in runs if run["changed"] is not None]
-        rows.append([replaced(name), _over(changed), change, _over(lost) if len(lost) == len(runs) else ""])
-    return header, rows
+        # `lost` has a meaning in every run or in none.
+        known = {key: [run[key] for run in runs if run.get(key) is not None] for key in factors}
+        replaced[name] = {k: spread([factors[k] * v for v in vs]) for k, vs in known.items() if len(vs) == len(runs)}
+    signals: dict[str, Any] = {}
+    for name in measured[0]["signals"]:
+        every = [one["signals"][name] for one in measured]
+        signals[name] = {key: statistics.fmean(one[key] for one in every) for key in SIGNALS if key in every[0]}
+        if "saturated" in signals[name]:
+            signals[name]["saturated"] *= 100
+    return {"replaced": replaced, "signals": signals}
 
 
-def signal_cells(measured: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a table of control signals, averaged over runs; no rows without."""
-    header = ["control signal", "channels", "effective rank", "deviation over samples", "saturated, %"]
+def cells(found: Mapping[str, Any], interval: Mapping[str, Sequence[float]] | None = None) -> list[list[str]]:
+    """Rows under `HEADER`, of a `summary`; none of an empty one.
+
+    Args:
+        found: the summary.
+        interval: of the change in points, by intervention, of a single run.
+    """
     rows = []
-    for name in measured[0]["signals"] if measured else ():
-        values = [[run["signals"][name].get(key) for run in measured] for key in SIGNALS]
-        mean = [statistics.fmean(known) if (known := [v for v in row if v is not None]) else None for row in values]
-        formats = ("{:.0f}", "{:.2f}", "{:.3f}", "{:.1f}")
-        factors = (1, 1, 1, 100)
-        rows.append(
-            [
-                named(name),
-                *("" if v is None else f.format(k * v) for v, f, k in zip(mean, formats, factors, strict=True)),
-            ]
-        )
-    return header, rows
+    for name, one in found.get("replaced", {}).items():
+        change = plus_minus(one["change"])
+        if interval:
+            low, high = interval[name]
+            change += f" [{low:+.2f}, {high:+.2f}]"
+        rows.append([replaced(name), plus_minus(one.get("changed")), change, plus_minus(one.get("lost"))])
+    return rows
 
 
-def _over(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    mean, deviation = comparison.spread(values).values()
-    return f"{mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+def intervals(measured: Sequence[Mapping[str, Any]], unit: float) -> dict[str, list[float]] | None:
+    """The paired 95 % interval of every change, in points, of a single run; None of several."""
+    if len(measured) != 1:
+        return None
+    return {name: [unit * end for end in one["interval"]] for name, one in measured[0]["replaced"].items()}
+
+
+def signal_cells(found: Mapping[str, Any]) -> list[list[str]]:
+    """Rows under `SIGNAL_HEADER`, of a `summary`."""
+    formats = dict(zip(SIGNALS, ("{:.0f}", "{:.2f}", "{:.3f}", "{:.1f}"), strict=True))
+    return [
+        [named(name), *(form.format(one[key]) if key in one else "" for key, form in formats.items())]
+        for name, one in found.get("signals", {}).items()
+    ]

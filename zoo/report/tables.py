@@ -125,12 +125,17 @@ def _details(record: Mapping[str, Any]) -> list[Table]:
             cells = [f"{100 * p['share']:.1f} %: {number(p['accuracy'], unit)}" if p else "" for p in of]
             rows += [[what, str(part["n"]), *cells]] if any(cells) else []
         found.append(_grid("share of the samples and accuracy by branch", ["shown", "n", *taken], rows))
-    measured = interventions.of([record])
-    for what, rows_of in (
-        ("one part of the method replaced at a time", interventions.cells(measured, comparison.scale(record))),
-        ("control signals", interventions.signal_cells(measured)),
+    measured, factor = interventions.of([record]), comparison.scale(record)
+    replaced = interventions.summary(measured, factor)
+    for what, header, cells_of in (
+        (
+            "one part of the method replaced at a time",
+            interventions.HEADER,
+            interventions.cells(replaced, interventions.intervals(measured, factor)),
+        ),
+        ("control signals", interventions.SIGNAL_HEADER, interventions.signal_cells(replaced)),
     ):
-        found += [_grid(f"{what}, {measured[0]['n']} test samples", *rows_of)] if rows_of[1] else []
+        found += [_grid(f"{what}, {measured[0]['n']} test samples", header, cells_of)] if cells_of else []
     for what, groups in record["by"].items():
         if len(groups) <= LONGEST:
             rows = [[name, number(group["accuracy"], unit), str(group["n"])] for name, group in groups.items()]
@@ -203,6 +208,8 @@ def compared(record: Mapping[str, Any]) -> Group:
         for what, cells in (
             ("the methods' own numbers", comparison.method_cells(record)),
             ("branches of the methods", comparison.branch_cells(record)),
+            ("one part replaced at a time", comparison.part_cells(record)),
+            ("control signals", comparison.signal_cells(record)),
         )
         if cells[1]
     ]
