@@ -84,6 +84,10 @@ def test_the_page_of_a_command_says_what_its_help_says(name: str, capsys: pytest
     page = " ".join(generate.pages()[f"commands/{name}.md"].split()).lower()
     for line in (module.__doc__ or "").replace("python -m zoo.", "zoo ").splitlines()[1:]:
         assert " ".join(line.split()).lower() in page, line
+    # Indented lines are a block of the page, the first ones too.
+    assert [line for line in (module.__doc__ or "").splitlines() if line.startswith("    ")] == [
+        line for line in generate.pages()[f"commands/{name}.md"].splitlines() if line.startswith("    ")
+    ]
     words = re.findall(r"^ {2,4}([a-z_.]+=|--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
     assert {word for word in words if word not in OPTIONS and word not in page} == set()
 
