@@ -70,7 +70,10 @@ def _mlflow(run_dir: Path) -> Logger:
 
 
 def _trackio(run_dir: Path) -> Logger:
-    """A database in the run folder, unless its TRACKIO_DIR names another; the package reads that when imported."""
+    """A database in the run folder, or where TRACKIO_DIR says.
+
+    The package reads that when imported: a second run of one process goes where it says that it logs.
+    """
     os.environ.setdefault("TRACKIO_DIR", str((run_dir / "logs" / "trackio").resolve()))
     return TrackioLogger(run_dir.name)
 
