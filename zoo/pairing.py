@@ -7,7 +7,7 @@ loss     = sum(task.loss(features, batch)) + sum(method.losses(head))
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -168,8 +168,9 @@ class Pairing(nn.Module):
         batch = self.task.asked(batch)
         return self.task.predict(self(batch), batch)
 
-    def rename(self, classes: Sequence[str], text: TextEncoder) -> None:
-        """Tell other classes apart from now on, by their names.
+    @contextlib.contextmanager
+    def naming(self, classes: Sequence[str], text: TextEncoder) -> Iterator[None]:
+        """Within, it tells these classes apart, by their names, and not its own.
 
         Args:
             classes: K' names.
@@ -178,8 +179,13 @@ class Pairing(nn.Module):
         Raises:
             SettingError: the task has fixed classes.
         """
-        self.task.rename(classes, text)
-        self.classes = list(classes)
+        own = self.classes
+        with self.task.naming(classes, text):
+            self.classes = list(classes)
+            try:
+                yield
+            finally:
+                self.classes = own
 
     # --- what is saved --------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The contract of a task: head, loss, decoding, metrics and what a result is compared with."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class Task(nn.Module):
             sample, "examples" for samples beside its `words`. () wants none; with None a run says that it has none.
         result: class of its predictions in Python.
         decided: names of the predictions that are decisions (a class, not its probability).
-        open_classes: whether it can be asked for classes that it was not attached to: see `rename`.
+        open_classes: whether it can be asked for classes that it was not attached to: see `naming`.
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
@@ -53,13 +54,19 @@ class Task(nn.Module):
         """
         raise NotImplementedError
 
-    def rename(self, classes: Sequence[str], text: TextEncoder) -> None:
-        """Take other classes from now on, where `open_classes` says that this can be done.
+    @contextlib.contextmanager
+    def naming(self, classes: Sequence[str], text: TextEncoder) -> Iterator[None]:
+        """Within, it tells these classes apart, where `open_classes` says that this can be done.
+
+        Args:
+            classes: K' names.
+            text: the text tower that it was attached with.
 
         Raises:
             SettingError: it cannot.
         """
         raise SettingError(f"task {self.kind}: its classes are those that it was trained on")
+        yield
 
     def anchored(self) -> Tensor | None:
         """What `attach` made of the text tower, as `Method.anchored` has it; None for a task without text."""

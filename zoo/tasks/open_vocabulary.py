@@ -11,7 +11,8 @@ taken away first: short texts share most of what a text tower makes of them. Wit
 its weight, which orders no classes: a tagger without training.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -112,15 +113,16 @@ class OpenVocabulary(Classification):
         self.weights = nn.ParameterDict({name: nn.Parameter(torch.tensor(1.0)) for name in self._knowing[0]})
         self.reset()
 
-    def rename(self, classes: Sequence[str], text: TextEncoder) -> None:
-        """Tell other classes apart from now on, by their names alone.
-
-        Args:
-            classes: K' names.
-            text: the text tower that it was attached with.
-        """
+    @contextlib.contextmanager
+    def naming(self, classes: Sequence[str], text: TextEncoder) -> Iterator[None]:
+        """Within, it tells other classes apart, by their names alone."""
+        names, vectors = self.names, self._classes
         with torch.no_grad():
             self._name(classes, self._told(text, classes).to(self._centre))
+        try:
+            yield
+        finally:
+            self._name(names, vectors)
 
     def anchored(self) -> Tensor:
         """Vectors of the classes, and of the vocabularies' names behind them, [K + V, d]."""
