@@ -85,13 +85,14 @@ class ESC10(SoundDataModule):
         root: folder of the data set.
         fold: of the test split; the next one, the first after the last, is for validation.
         unseen: classes that are neither trained on nor validated; they alone are measured then.
+        unseen_drawn: so many of them, drawn, in the place of names.
         shots: training recordings a class; null takes all.
-        draw: which recordings these are.
+        draw: which classes and recordings are drawn.
         segments: T, of every recording.
         sample_rate: in Hz, of the decoded sound.
 
     Raises:
-        SettingError: an unknown class, or one alone on either side.
+        SettingError: an unknown class, one alone on either side, or unseen classes both named and drawn.
     """
 
     name = "ESC-10"
@@ -104,13 +105,20 @@ class ESC10(SoundDataModule):
         root: str,
         fold: Annotated[int, ">= 1", "<= 5"] = 1,
         unseen: tuple[str, ...] = (),
+        unseen_drawn: Annotated[int, ">= 2", "<= 8"] | None = None,
         shots: Annotated[int, ">= 1"] | None = None,
         draw: Annotated[int, ">= 0"] = 0,
         segments: Annotated[int, ">= 1"] = 5,
         sample_rate: Annotated[int, ">= 1000"] = 16_000,
     ) -> None:
         super().__init__()
-        self.root, self.fold, self.unseen, self.shots, self.draw = Path(root), fold, tuple(unseen), shots, draw
+        self.root, self.fold, self.shots, self.draw = Path(root), fold, shots, draw
+        if unseen and unseen_drawn is not None:
+            raise SettingError("data.unseen and data.unseen_drawn: expected one of them")
+        self.unseen = tuple(unseen)
+        if unseen_drawn is not None:
+            order = torch.randperm(len(CLASSES), generator=torch.Generator().manual_seed(draw)).tolist()
+            self.unseen = tuple(CLASSES[label] for label in order[:unseen_drawn])
         self.segments, self.segment_seconds, self.sample_rate = segments, SECONDS / segments, sample_rate
         self.classes = list(CLASSES)
         if unknown := [name for name in self.unseen if name not in CLASSES]:

@@ -31,8 +31,9 @@ KEPT = "zoo.backbones.kept_text.KeptText"
 
 
 def kept(pairing: "Pairing", config: Any) -> tuple[dict[str, str], dict[str, "Tensor"]]:
-    """Header entries and tensors of a pairing's text anchors; empty where neither method nor task has some, or both: the
-    tower is built for these.
+    """Header entries and tensors of a pairing's text anchors.
+
+    Empty where neither method nor task has some, and where both have: the tower is built for these.
 
     Args:
         pairing: built from it.

@@ -204,13 +204,7 @@ class Model:
             self.to(device)  # Lightning leaves it on the processor
 
     def export(
-        self,
-        output: str | Path,
-        format: str = "onnx",
-        *,
-        input: Any = None,
-        tolerance: float = 1e-4,
-        **settings: Any,
+        self, output: str | Path, format: str = "onnx", *, input: Any = None, tolerance: float = 1e-4, **settings: Any
     ) -> dict[str, Any]:
         """Write it in another program's format, read it back and compare, as `python -m zoo.export` does.
 

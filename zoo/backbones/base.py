@@ -140,7 +140,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def scores(self, pooled: Tensor) -> Tensor:
-        """Pooled features [..., dim] -> how far its own classifier finds each name of `vocabulary`, [..., V], in 0 to 1."""
+        """Pooled features [..., dim] -> what its own classifier gives each name of `vocabulary`, [..., V] in 0 to 1."""
         raise NotImplementedError
 
     def forward(self, inputs: Tensor) -> Tensor:

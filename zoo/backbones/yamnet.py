@@ -52,13 +52,18 @@ class Block(nn.Module):
         """[N, P * H * W, C] -> [N, P * H' * W', C']."""
         height, width = self.grid
         grid = tokens.unflatten(1, (-1, height * width)).flatten(0, 1).transpose(1, 2).unflatten(2, (height, width))
-        # As TensorFlow pads: on grids of even sides, a stride of two needs nothing before the first place.
-        after = [1 if self.stride == 1 or side % 2 == 0 else 2 for side in (width, height)]
-        before = [2 - one if self.stride == 1 or side % 2 else 0 for one, side in zip(after, (width, height), strict=True)]
-        grid = F.relu6(self.conv(F.pad(grid, (before[0], after[0], before[1], after[1]))))
+        across, down = (_padding(side, self.stride) for side in (width, height))
+        grid = F.relu6(self.conv(F.pad(grid, (*across, *down))))
         if self.pointwise is not None:
             grid = F.relu6(self.pointwise(grid))
-        return grid.flatten(2).transpose(1, 2).unflatten(0, (len(tokens), -1)).flatten(1, 2)
+        out: Tensor = grid.flatten(2).transpose(1, 2).unflatten(0, (len(tokens), -1)).flatten(1, 2)
+        return out
+
+
+def _padding(side: int, stride: int) -> tuple[int, int]:
+    """Zeros before and behind a side for a 3-wide kernel, as TensorFlow's SAME has them: the odd one behind."""
+    every = max(0, (-(-side // stride) - 1) * stride + 3 - side)
+    return every // 2, every - every // 2
 
 
 class YAMNet(Backbone):
@@ -143,8 +148,11 @@ def _state(path: Path, net: nn.Module) -> dict[str, Tensor]:
     names = [name.removesuffix(".weight") for name in net.state_dict() if name.endswith(".weight")]
     if len(stored) != len(names):
         raise WeightsError(f"{path} has {len(stored)} layers after its filters; expected {len(names)}")
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, (operator, weight, bias) in zip(names, stored, strict=True):
         axes = {tflite.CONVOLUTION: (0, 3, 1, 2), tflite.DEPTHWISE: (3, 0, 1, 2), tflite.LINEAR: (0, 1)}[operator]
-        state |= {f"{name}.weight": torch.from_numpy(weight.transpose(axes).copy()), f"{name}.bias": torch.from_numpy(bias)}
+        state |= {
+            f"{name}.weight": torch.from_numpy(weight.transpose(axes).copy()),
+            f"{name}.bias": torch.from_numpy(bias),
+        }
     return state

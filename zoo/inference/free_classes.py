@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zoo.pairing import Pairing
     from zoo.tasks.base import Task
 
+
 def asked(given: str | Sequence[str] | None, task: "Task", trained: Sequence[str]) -> list[str]:
     """The names that a task is to choose between in the place of those trained on; none where nothing is given.
 

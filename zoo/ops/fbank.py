@@ -1,9 +1,9 @@
 """One log-mel front end with the named presets of published audio encoders.
 
-Kaldi-type presets (BEATs, AST, LAVISH) are Kaldi's `compute-fbank-feats` without dither and energy; `aisfx` and `yamnet`
-are STFT mels of their own. The first two give the bits of torchaudio 2.11 (`compliance.kaldi.fbank`, `transforms.MelSpectrogram`), with
-which adapters were trained, so that float32 operations stand in its order. Sources: BEATs `BEATs.py::preprocess`, AST
-and LAVISH data loaders, aiSFX's Librosa front end, and `features.py` of AudioSet's YAMNet.
+Kaldi-type presets (BEATs, AST, LAVISH) are Kaldi's `compute-fbank-feats` without dither and energy; `aisfx` and
+`yamnet` are STFT mels of their own. All but the last give the bits of torchaudio 2.11 (`compliance.kaldi.fbank`,
+`transforms.MelSpectrogram`), with which adapters were trained, so that float32 operations stand in its order. Sources:
+BEATs `BEATs.py::preprocess`, AST and LAVISH data loaders, aiSFX's Librosa front end, YAMNet's `features.py`.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The contract of a task: head, loss, decoding, metrics and what a result is compared with."""
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -54,8 +54,7 @@ class Task(nn.Module):
         """
         raise NotImplementedError
 
-    @contextlib.contextmanager
-    def naming(self, classes: Sequence[str], text: TextEncoder) -> Iterator[None]:
+    def naming(self, classes: Sequence[str], text: TextEncoder) -> AbstractContextManager[None]:
         """Within, it tells these classes apart, where `open_classes` says that this can be done.
 
         Args:
@@ -66,7 +65,6 @@ class Task(nn.Module):
             SettingError: it cannot.
         """
         raise SettingError(f"task {self.kind}: its classes are those that it was trained on")
-        yield
 
     def anchored(self) -> Tensor | None:
         """What `attach` made of the text tower, as `Method.anchored` has it; None for a task without text."""

@@ -6,13 +6,14 @@ Two ways to a class, whose logits are added:
     prior     an encoder with a vocabulary hears names n with scores p(n); a class is told by those close to it in
               meaning: log sum over n of p(n) w(n, k), where w(., k) = softmax over n of cos(n, k) / tau
 
-Anchors are a text tower's vectors of the names. Their mean over the vocabulary (over the trained classes without one) is
-taken away first: short texts share most of what a text tower makes of them. With the prior alone nothing is trained but
-its weight, which orders no classes: a tagger without training.
+Anchors are a text tower's vectors of the names. Their mean over the vocabulary (over the trained classes without one)
+is taken away first: short texts share most of what a text tower makes of them. With the prior alone nothing is trained
+but its weight, which orders no classes: a tagger without training.
 """
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -50,6 +51,11 @@ class OpenVocabulary(Classification):
     """
 
     open_classes = True
+    vectors: Tensor
+    vocabulary: Tensor
+    centre: Tensor
+    anchors: Tensor
+    near: Tensor
 
     def __init__(
         self,
@@ -82,43 +88,49 @@ class OpenVocabulary(Classification):
         """
         if text is None:
             raise SettingError("task: an open vocabulary needs a text tower; add one, backbones.text for instance")
-        self.streams, known = sorted(feature_dims), encoders or {}
-        knowing = {name: known[name] for name in self.streams if name in known and known[name].vocabulary}
-        if self.prior and not knowing:
+        self.streams = sorted(feature_dims)
+        self._knowing = Knowing(self._with_words(feature_dims, encoders or {}) if self.prior else {})
+        words = self._knowing.words
+        with torch.no_grad():
+            if isinstance(text, KeptText):
+                every = text.of(len(classes) + len(words))
+            else:
+                every = torch.cat([self._encoded(text, classes), *([text.encode(words)] if words else [])])
+        self.register_buffer("vocabulary", every[len(classes) :], persistent=False)
+        self.register_buffer("centre", (self.vocabulary if words else every).mean(0), persistent=False)
+        self._name(classes, every[: len(classes)])
+        if self.learned:
+            self.head = Head(feature_dims, text.dim, hidden=None)
+            self.log_scale = nn.Parameter(torch.tensor(1 / self.temperature).log())
+        self.weights = nn.ParameterDict({name: nn.Parameter(torch.tensor(1.0)) for name in self._knowing.encoders})
+        self.reset()
+
+    def _with_words(self, feature_dims: Mapping[str, int], encoders: Mapping[str, Backbone]) -> dict[str, Backbone]:
+        """The used encoders that have a vocabulary.
+
+        Raises:
+            SettingError: none has, or the method changes what a classifier reads.
+        """
+        found = {name: encoders[name] for name in self.streams if name in encoders and encoders[name].vocabulary}
+        if not found:
             raise SettingError(
                 f"task.prior: no vocabulary in the backbones {', '.join(self.streams)}; set task.prior: false, or take "
                 "an encoder that has one (zoo.backbones.yamnet.YAMNet)"
             )
-        for name, encoder in knowing.items() if self.prior else ():
+        for name, encoder in found.items():
             if feature_dims[name] != encoder.dim:
                 raise SettingError(
                     f"task.prior: the method gives {feature_dims[name]} features of {name}, whose classifier reads "
                     f"{encoder.dim}; set task.prior: false"
                 )
-        # No part of this module: they are the pairing's, and are saved and counted there.
-        self._knowing = (knowing if self.prior else {},)
-        words = [name for encoder in knowing.values() for name in encoder.vocabulary] if self.prior else []
-        with torch.no_grad():
-            if isinstance(text, KeptText):
-                vectors = text.of(len(classes) + len(words))
-            else:
-                vectors = torch.cat([self._told(text, classes), *([text.encode(words)] if words else [])])
-        self.register_buffer("_words", vectors[len(classes) :], persistent=False)
-        centre = (self._words if words else vectors).mean(0)
-        self.register_buffer("_centre", centre, persistent=False)
-        self._name(classes, vectors[: len(classes)])
-        if self.learned:
-            self.head = Head(feature_dims, text.dim, hidden=None)
-            self.log_scale = nn.Parameter(torch.tensor(1 / self.temperature).log())
-        self.weights = nn.ParameterDict({name: nn.Parameter(torch.tensor(1.0)) for name in self._knowing[0]})
-        self.reset()
+        return found
 
     @contextlib.contextmanager
     def naming(self, classes: Sequence[str], text: TextEncoder) -> Iterator[None]:
         """Within, it tells other classes apart, by their names alone."""
-        names, vectors = self.names, self._classes
+        names, vectors = self.names, self.vectors
         with torch.no_grad():
-            self._name(classes, self._told(text, classes).to(self._centre))
+            self._name(classes, self._encoded(text, classes).to(self.centre))
         try:
             yield
         finally:
@@ -126,16 +138,16 @@ class OpenVocabulary(Classification):
 
     def anchored(self) -> Tensor:
         """Vectors of the classes, and of the vocabularies' names behind them, [K + V, d]."""
-        return torch.cat([self._classes, self._words])
+        return torch.cat([self.vectors, self.vocabulary])
 
-    def _told(self, text: TextEncoder, classes: Sequence[str]) -> Tensor:
+    def _encoded(self, text: TextEncoder, classes: Sequence[str]) -> Tensor:
         """Vectors of class names [K, d], or what a control has in their place."""
         vectors = text.encode([name.replace("_", " ") for name in classes])
         generator = torch.Generator().manual_seed(self.seed)
         if self.text_control == "random":
             return F.normalize(torch.randn(vectors.shape, generator=generator), dim=-1)
         if self.text_control == "shuffled":
-            order = torch.randperm(len(vectors), generator=generator)  # of one ring, in which none follows itself
+            order = torch.randperm(len(vectors), generator=generator)  # a ring, in which no class follows itself
             others = torch.empty_like(vectors)
             others[order] = vectors[order.roll(1)]
             return others
@@ -144,36 +156,44 @@ class OpenVocabulary(Classification):
     def _name(self, classes: Sequence[str], vectors: Tensor) -> None:
         """Take these classes, with vectors [K, d]: their anchors, and the weights of the vocabularies' names."""
         self.names = list(classes)
-        self.register_buffer("_classes", vectors, persistent=False)
-        anchors = F.normalize(vectors - self._centre, dim=-1)
-        self.register_buffer("_anchors", anchors, persistent=False)
-        cosine = F.normalize(self._words - self._centre, dim=-1) @ anchors.T  # [V, K]
-        sizes = [len(encoder.vocabulary) for encoder in self._knowing[0].values()]
-        near = torch.cat([part.div(self.tau).softmax(0) for part in cosine.split(sizes)]) if sizes else cosine
-        self.register_buffer("_near", near, persistent=False)
+        anchors = F.normalize(vectors - self.centre, dim=-1)
+        near = F.normalize(self.vocabulary - self.centre, dim=-1) @ anchors.T / self.tau  # [V, K]
+        near = torch.cat([part.softmax(0) for part in self._knowing.split(near)]) if len(near) else near
+        for name, value in (("vectors", vectors), ("anchors", anchors), ("near", near)):
+            self.register_buffer(name, value, persistent=False)
 
     def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """[B, K]; the least number of the type where a class is no candidate."""
-        parts = []
+        parts = [self.weights[name] * found for name, found in self.relevance(features).items()]
         if self.learned:
             mapped = self.head({name: features[name].mean(1) for name in self.streams})
-            parts.append(F.normalize(mapped, dim=-1) @ self._anchors.T * self.log_scale.exp())
-        parts += [self.weights[name] * told for name, told in self.told(features).items()]
+            parts.append(F.normalize(mapped, dim=-1) @ self.anchors.T * self.log_scale.exp())
         logits = torch.stack(parts).sum(0)
         candidates = batch.conditions.get("candidates")
         if candidates is None:
             return logits
         return logits.masked_fill(~candidates.to(torch.bool), torch.finfo(logits.dtype).min)
 
-    def told(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def relevance(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log relevance of every class by stream, [B, K], from what the encoders' own classifiers find."""
-        found = {}
-        for (name, encoder), near in zip(self._knowing[0].items(), self._parts(), strict=True):
-            scores = encoder.scores(features[name]).mean(1)  # over segments
-            found[name] = (scores @ near).clamp(min=SMALLEST).log()
-        return found
+        parts = zip(self._knowing.encoders.items(), self._knowing.split(self.near), strict=True)
+        return {
+            name: (encoder.scores(features[name]).mean(1) @ near).clamp(min=SMALLEST).log()  # mean over segments
+            for (name, encoder), near in parts
+        }
 
-    def _parts(self) -> tuple[Tensor, ...]:
-        """Weights of names by vocabulary, [V, K] each."""
-        sizes = [len(encoder.vocabulary) for encoder in self._knowing[0].values()]
-        return self._near.split(sizes) if sizes else ()
+
+@dataclass(frozen=True)
+class Knowing:
+    """Encoders with a vocabulary by stream: the pairing's own, which no task saves or counts as its part."""
+
+    encoders: Mapping[str, Backbone]
+
+    @property
+    def words(self) -> list[str]:
+        """Their names, one vocabulary behind the other."""
+        return [name for encoder in self.encoders.values() for name in encoder.vocabulary]
+
+    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Rows [V, ...] by encoder."""
+        return rows.split([len(encoder.vocabulary) for encoder in self.encoders.values()]) if self.encoders else ()
