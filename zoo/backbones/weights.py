@@ -135,7 +135,10 @@ def bundle_path(name: str) -> Path:
 
 
 def pin(name: str) -> str:
-    """sha256 that a wheel (`PACKAGE==VERSION`), an `https:` source or a shipped file must have; "" where there is none."""
+    """sha256 that a wheel (`PACKAGE==VERSION`), an `https:` source or a shipped file must have.
+
+    Empty where the table has none.
+    """
     return ORIGINS[name].sha256 if name in ORIGINS else ""
 
 
