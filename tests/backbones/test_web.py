@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from zoo.backbones import hashes, weights, web
+from zoo.backbones import hashes, web, weights
 from zoo.backbones.origins import ORIGINS, Origin
 from zoo.backbones.weights import WeightsError
 
@@ -85,7 +85,7 @@ def test_what_goes_wrong_is_one_line_and_leaves_nothing(server: Server, answer: 
     "source", ["http://example.org/a", "https://", "https:a", "https://u:p@host/a", "https://h/a?b"]
 )
 def test_other_addresses_are_no_sources(source: str) -> None:
-    with pytest.raises(WeightsError, match="is none of .*https://HOST/PATH"):
+    with pytest.raises(WeightsError, match=r"is none of .*https://HOST/PATH"):
         weights.parse(source)
 
 
