@@ -146,6 +146,16 @@ def test_short_segments_are_silent_at_their_end_and_other_rates_are_resampled(dr
     torch.testing.assert_close(other[0, 0, 10:80], same[0, 0, 10:80], atol=0.25, rtol=0)
 
 
+def test_blocks_are_exported_for_batches_of_any_size(drawn: YAMNet) -> None:
+    block = drawn.blocks[2]
+    height, width = block.grid
+    tokens = torch.rand(2, height * width, drawn.dims[2])
+    batch = torch.export.Dim("batch", min=1, max=64)
+    traced = torch.export.export(block, (tokens,), dynamic_shapes=({0: batch},)).module()
+    more = torch.rand(5, height * width, drawn.dims[2])
+    torch.testing.assert_close(traced(more), block(more))
+
+
 def test_scores_are_the_classifier_of_pooled_features(drawn: YAMNet) -> None:
     pooled = torch.rand(2, 3, 1024, generator=torch.Generator().manual_seed(0))
     layer = drawn.net["classifier"]

@@ -56,7 +56,8 @@ class Block(nn.Module):
         grid = F.relu6(self.conv(F.pad(grid, (*across, *down))))
         if self.pointwise is not None:
             grid = F.relu6(self.pointwise(grid))
-        out: Tensor = grid.flatten(2).transpose(1, 2).unflatten(0, (len(tokens), -1)).flatten(1, 2)
+        # Not len(tokens), which an export would take for a constant.
+        out: Tensor = grid.flatten(2).transpose(1, 2).unflatten(0, (tokens.shape[0], -1)).flatten(1, 2)
         return out
 
 
