@@ -53,7 +53,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.adapter import directory, places
+from zoo.adapter import directory, kept_anchors, places
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.errors import UserError
 from zoo.inference import free_classes, inputs
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         for note in pairing.notes:
             print(f"note: {note}", file=sys.stderr)
         if names:
-            held.enter_context(pairing.naming(names, free_classes.tower(config, pairing, folder)))
+            held.enter_context(pairing.naming(names, kept_anchors.tower(config, pairing, folder.name)))
         pairing.to("cuda" if torch.cuda.is_available() else "cpu")
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal or len(pending) == 1) as bar:

@@ -14,6 +14,7 @@ from zoo.adapter import directory, kept_anchors
 from zoo.backbones.minilm import MiniLM
 from zoo.backbones.yamnet import YAMNet
 from zoo.errors import SettingError
+from zoo.train import main as train
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_another_text_tower_is_refused(adapter: Path, sound: Path, monkeypatch: 
     model = zoo.load(adapter)
     known = model.pairing.fingerprints["text"]
     model.pairing.fingerprints["text"] = known.also("something else")
-    with pytest.raises(SettingError, match=r"classes=: the text tower text is another one than open was trained with"):
+    with pytest.raises(SettingError, match=r"^the text tower text is another one than open was trained with"):
         model.predict(str(sound), classes=["a", "b"])
 
 
@@ -119,3 +120,14 @@ def test_a_changed_task_asks_the_tower_again(adapter: Path) -> None:
     assert kept_anchors.without_tower(config, file, header).backbones.text.get("file") == str(file)
     config.task.tau = 0.2
     assert kept_anchors.without_tower(config, file, header) is config
+
+
+def test_other_classes_than_the_trained_ones_are_measured(tmp_path: Path) -> None:
+    words = ["recipe=esc10_open", "--smoke", "data=folder", f"into={tmp_path / 'run'}"]
+    assert train([*words, f"data.root={sound_files.folders(tmp_path / 'own')}"]) == 0
+    model = zoo.load(tmp_path / "run" / "adapter")
+    others = sound_files.folders(tmp_path / "others", each=5, names=("siren", "violin", "drum_roll"))
+    measured = model.evaluate(others)
+    assert set(measured["by"]["class"]) == {"siren", "violin", "drum_roll"}
+    assert measured["baselines"]["commonest_class"]["accuracy"] == pytest.approx(1 / 3)
+    assert model.classes == ["dog_bark", "rain"]

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 
+from zoo.errors import SettingError
 from zoo.recipe.schema import TARGET
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from zoo.backbones.base import TextEncoder
     from zoo.pairing import Pairing
 
 HEADER, ANCHORS = "anchors", "text.anchors"
@@ -72,6 +74,29 @@ def without_tower(config: DictConfig, file: Path, header: Mapping[str, str]) -> 
         return config
     block = {TARGET: KEPT, "file": str(file)}
     return OmegaConf.create({**plain, "backbones": {**plain["backbones"], name: block}})
+
+
+def tower(config: DictConfig, pairing: "Pairing", adapter: str) -> "TextEncoder":
+    """The text tower of an adapter's recipe, which other classes than the trained ones need.
+
+    Args:
+        config: the recipe.
+        pairing: loaded from the adapter, with or without the tower.
+        adapter: its name, for a message.
+
+    Raises:
+        SettingError: it is another tower than the adapter was trained with.
+    """
+    from zoo.recipe.instantiate import instantiate
+
+    plain = OmegaConf.to_container(config, resolve=True)
+    name = tower_of(plain)
+    if name is None:
+        raise SettingError(f"{adapter}: its recipe names no text tower, so that it knows no other classes")
+    encoder: TextEncoder = instantiate(config.backbones[name])
+    if not pairing.forced and encoder.fingerprint != pairing.fingerprints["text"]:
+        raise SettingError(f"the text tower {name} is another one than {adapter} was trained with")
+    return encoder
 
 
 def _of(config: Any, name: str, classes: list[str], by: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig
 
-from zoo.adapter import directory, install
+from zoo.adapter import directory, install, kept_anchors
 from zoo.api.facts import facts
 from zoo.catalog import push as catalog_push
 from zoo.catalog.push import Upload
@@ -139,7 +139,7 @@ class Model:
     @cached_property
     def _text(self) -> "TextEncoder":
         """The text tower, which the trained classes do not need."""
-        return free_classes.tower(self.recipe, self.pairing, self.folder)
+        return kept_anchors.tower(self.recipe, self.pairing, self.name)
 
     def _predicted(self, reads: Iterable[Read], batch_size: int) -> Iterator[Prediction]:
         each = iter(reads)

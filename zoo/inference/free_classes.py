@@ -1,19 +1,12 @@
 """Classes that an adapter was not trained on, asked for by their names: `classes="dog bark|rain|siren"`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
-
-from zoo.adapter import kept_anchors
 from zoo.errors import SettingError
 from zoo.inference.settings import CLASSES, JOINED
-from zoo.recipe.instantiate import instantiate
 
 if TYPE_CHECKING:
-    from zoo.backbones.base import TextEncoder
-    from zoo.pairing import Pairing
     from zoo.tasks.base import Task
 
 
@@ -63,17 +56,3 @@ def require_open(task: "Task", trained: Sequence[str]) -> None:
             f"{CLASSES}=: this adapter knows the {len(trained)} classes that it was trained on ({few}) and no other; "
             "only one of the task open_vocabulary takes names"
         )
-
-
-def tower(config: DictConfig, pairing: "Pairing", folder: Path) -> "TextEncoder":
-    """The text tower of an adapter's recipe, which its trained classes do not need.
-
-    Raises:
-        SettingError: it is another one than the adapter was trained with.
-    """
-    name = kept_anchors.tower_of(OmegaConf.to_container(config, resolve=True))
-    assert name is not None, "a task of open classes has a text tower"
-    encoder: TextEncoder = instantiate(config.backbones[name])
-    if not pairing.forced and encoder.fingerprint != pairing.fingerprints["text"]:
-        raise SettingError(f"{CLASSES}=: the text tower {name} is another one than {folder.name} was trained with")
-    return encoder
