@@ -87,7 +87,7 @@ class ESC10(SoundDataModule):
         unseen: classes that are neither trained on nor validated; they alone are measured then.
         unseen_drawn: so many of them, drawn, in the place of names.
         shots: training recordings a class; null takes all.
-        draw: which classes and recordings are drawn.
+        draw: which classes and recordings are drawn; null draws by the run's seed.
         segments: T, of every recording.
         sample_rate: in Hz, of the decoded sound.
 
@@ -107,7 +107,7 @@ class ESC10(SoundDataModule):
         unseen: tuple[str, ...] = (),
         unseen_drawn: Annotated[int, ">= 2", "<= 8"] | None = None,
         shots: Annotated[int, ">= 1"] | None = None,
-        draw: Annotated[int, ">= 0"] = 0,
+        draw: Annotated[int, ">= 0"] | None = None,
         segments: Annotated[int, ">= 1"] = 5,
         sample_rate: Annotated[int, ">= 1000"] = 16_000,
     ) -> None:
@@ -115,18 +115,28 @@ class ESC10(SoundDataModule):
         self.root, self.fold, self.shots, self.draw = Path(root), fold, shots, draw
         if unseen and unseen_drawn is not None:
             raise SettingError("data.unseen and data.unseen_drawn: expected one of them")
-        self.unseen = tuple(unseen)
-        if unseen_drawn is not None:
-            order = torch.randperm(len(CLASSES), generator=torch.Generator().manual_seed(draw)).tolist()
-            self.unseen = tuple(CLASSES[label] for label in order[:unseen_drawn])
+        self.named, self.unseen_drawn = tuple(unseen), unseen_drawn
         self.segments, self.segment_seconds, self.sample_rate = segments, SECONDS / segments, sample_rate
         self.classes = list(CLASSES)
-        if unknown := [name for name in self.unseen if name not in CLASSES]:
+        if unknown := [name for name in self.named if name not in CLASSES]:
             raise SettingError(f"data.unseen: {', '.join(unknown)} not in {', '.join(CLASSES)}")
-        if len(set(self.unseen)) != len(self.unseen) or len(self.unseen) in (1, len(CLASSES) - 1, len(CLASSES)):
+        if len(set(self.named)) != len(self.named) or len(self.named) in (1, len(CLASSES) - 1, len(CLASSES)):
             raise SettingError(
-                f"data.unseen = {list(self.unseen)}: expected none, or 2 to {len(CLASSES) - 2} different classes"
+                f"data.unseen = {list(self.named)}: expected none, or 2 to {len(CLASSES) - 2} different classes"
             )
+
+    @property
+    def drawn(self) -> int:
+        """The draw that counts: the run's seed where none is set."""
+        return self.seed if self.draw is None else self.draw
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The unseen classes, named or drawn."""
+        if self.unseen_drawn is None:
+            return self.named
+        order = torch.randperm(len(CLASSES), generator=torch.Generator().manual_seed(self.drawn)).tolist()
+        return tuple(CLASSES[label] for label in order[: self.unseen_drawn])
 
     def splits(self) -> dict[str, SampleSet[Clip]]:
         """Three folds, one and one; with unseen classes, all recordings of these for test.
@@ -166,7 +176,7 @@ class ESC10(SoundDataModule):
                 raise DataError(
                     f"data.shots = {shots}: {CLASSES[label]} has {len(own)} training recordings beside fold {self.fold}"
                 )
-            order = torch.randperm(len(own), generator=torch.Generator().manual_seed(self.draw * FOLDS + self.fold))
+            order = torch.randperm(len(own), generator=torch.Generator().manual_seed(self.drawn * FOLDS + self.fold))
             kept += [own[place] for place in sorted(order[:shots].tolist())]
         return kept
 

@@ -79,6 +79,9 @@ def test_unseen_classes_can_be_drawn(root: Path) -> None:
     drawn = [ESC10(root=str(root), unseen_drawn=3, draw=draw).unseen for draw in range(10)]
     assert all(len(set(names)) == 3 for names in drawn)
     assert len(set(drawn)) > 5
+    by_seed = ESC10(root=str(root), unseen_drawn=3)
+    by_seed.seed = 7
+    assert by_seed.unseen == drawn[7]
     assert drawn[4] == ESC10(root=str(root), unseen_drawn=3, draw=4).unseen
 
 
