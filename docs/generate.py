@@ -116,7 +116,8 @@ def _described(document: str) -> tuple[str, str, str]:
     """Usage, purpose and the rest of a command's docstring: `` `USAGE`: purpose.``, then paragraphs."""
     first, _, rest = re.sub(r"python -m (zoo\.\w+)", lambda match: _typed(match[1]), document).partition("\n")
     usage, _, purpose = first.rpartition("`: ")
-    return usage.strip("`").replace("`, or `", " | "), f"{purpose[:1].upper()}{purpose[1:]}", rest.strip("\n")  # a block that comes first stays one
+    # Of blank lines alone: a block that comes first is indented.
+    return usage.strip("`").replace("`, or `", " | "), f"{purpose[:1].upper()}{purpose[1:]}", rest.strip("\n")
 
 
 def _arguments(module: str) -> str:

@@ -7,7 +7,7 @@ loss     = sum(task.loss(features, batch)) + sum(method.losses(head))
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from zoo.ops.familiarity import Familiarity
 from zoo.ops.tensors import mismatches
 from zoo.prefix import PrefixCache
 from zoo.tasks.base import Task
+from zoo.tasks.base import attach as attach_task
 
 CHUNK = 10
 """Segments that pass through the frozen blocks at a time on a processor."""
@@ -55,7 +56,7 @@ class Pairing(nn.Module):
         super().__init__()
         encoders = {name: backbone_of(thing, where=f"backbones.{name}") for name, thing in backbones.items()}
         attach(method, encoders, text=text, classes=classes)
-        task.attach(method.feature_dims, classes)
+        attach_task(task, method.feature_dims, classes, text=text, encoders=encoders)
         self.backbones = cast(Mapping[str, Backbone], nn.ModuleDict(encoders))
         self.method, self.task = method, task
         self.classes = list(classes)
@@ -163,6 +164,25 @@ class Pairing(nn.Module):
         """The task's decoded output for one batch."""
         batch = self.task.asked(batch)
         return self.task.predict(self(batch), batch)
+
+    @contextlib.contextmanager
+    def naming(self, classes: Sequence[str], text: TextEncoder) -> Iterator[None]:
+        """Within, it tells these classes apart, by their names, and not its own.
+
+        Args:
+            classes: K' names.
+            text: the text tower that it was built with.
+
+        Raises:
+            SettingError: the task has fixed classes.
+        """
+        own = self.classes
+        with self.task.naming(classes, text):
+            self.classes = list(classes)
+            try:
+                yield
+            finally:
+                self.classes = own
 
     # --- what is saved --------------------------------------------------------------------------------------------
 

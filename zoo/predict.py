@@ -20,6 +20,7 @@ others. The segments of a clip divide the time from `start` to `end`, in seconds
     pictures=DIR              draw every prediction, DIR/<path below input>.png
     batch_size=8              inputs predicted together; smaller needs less memory, larger is faster
     questions=FILE.csv|jsonl  one row per question: path (below input=FOLDER), question, choices, gsd
+    classes="one|two|three"   names to choose between, trained on or not: of an adapter of the task open_vocabulary
     --restart                 overwrite the output file
     --force                   load an adapter onto other backbones than it was trained on; every record says so
 
@@ -52,12 +53,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.adapter import directory, places
+from zoo.adapter import directory, kept_anchors, places
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.errors import UserError
-from zoo.inference import inputs
+from zoo.inference import free_classes, inputs
 from zoo.inference.inputs import Inputs
-from zoo.inference.settings import SETTINGS
+from zoo.inference.settings import CLASSES, SETTINGS
 from zoo.quiet import quiet
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         argv,
         __doc__ or "",
         required=("adapter", "input"),
-        optional=("output", "pictures", "batch_size", "questions", *SETTINGS),
+        optional=("output", "pictures", "batch_size", "questions", CLASSES, *SETTINGS),
         flags=("--force", "--restart"),
     )
     if not arguments.get("batch_size", "8").isdecimal() or int(arguments.get("batch_size", "8")) < 1:
@@ -93,7 +94,9 @@ def main(argv: list[str] | None = None) -> int:
         config = compose(str(folder / "recipe.yaml"), [])
         directory.require_packages(folder, config)
         data = instantiate(config.data)
-        found = find(arguments, data, instantiate(config.task))
+        task = instantiate(config.task)
+        names = free_classes.asked(arguments.get(CLASSES), task, directory.trained_classes(folder))
+        found = find(arguments, data, task)
         if sentence := inputs.passed_over(found):
             print(f"note: {sentence}", file=sys.stderr)
         pictures = _pictures(arguments)
@@ -102,9 +105,11 @@ def main(argv: list[str] | None = None) -> int:
         if not pending:
             print(f"{counted(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
             return 0
-        _, pairing = directory.load(folder, force="--force" in arguments)
+        config, pairing = directory.load(folder, force="--force" in arguments)
         for note in pairing.notes:
             print(f"note: {note}", file=sys.stderr)
+        if names:
+            held.enter_context(pairing.naming(names, kept_anchors.tower(config, pairing, folder.name)))
         pairing.to("cuda" if torch.cuda.is_available() else "cpu")
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal or len(pending) == 1) as bar:

@@ -53,6 +53,10 @@ class ClipProbe(SampleSet[Clip]):
         """As in the original clip."""
         return self.samples.target(self.rows[index])
 
+    def conditions(self, index: int) -> dict[str, Tensor]:
+        """As of the original clip."""
+        return self.samples.conditions(self.rows[index])
+
     def __getitem__(self, index: int) -> Clip:
         return self.spoil(self.samples[self.rows[index]], self.samples[self._next(index)])
 
@@ -79,13 +83,16 @@ def noisy(clip: Clip, _: Clip, *, decibels: float) -> Clip:
     return replace(clip, audio=np.clip(clip.audio + level * noise, -1, 1).astype(np.float32))
 
 
-def probes(samples: SampleSet[Clip]) -> dict[str, SampleSet[Clip]]:
-    """`silence`, `blank_pictures`, `other_sound` (where there are two clips), `noise_10_db` and `noise_0_db`.
+def probes(samples: SampleSet[Clip], *, sound_alone: bool = False) -> dict[str, SampleSet[Clip]]:
+    """`silence`, `blank_pictures`, `other_sound` (where there are two clips), `noise_10_db` and `noise_0_db`; of sound
+    alone `silence` and noise.
 
     The order is drawn, so that another clip is seldom of the same class.
     """
     rows = np.random.default_rng(0).permutation(len(samples))[:MOST].tolist()
-    spoils: dict[str, Spoil] = {"silence": silent, "blank_pictures": blank}
-    spoils |= {"other_sound": dubbed} if len(rows) > 1 else {}
+    spoils: dict[str, Spoil] = {"silence": silent}
+    if not sound_alone:
+        spoils["blank_pictures"] = blank
+        spoils |= {"other_sound": dubbed} if len(rows) > 1 else {}
     spoils |= {f"noise_{decibels}_db": partial(noisy, decibels=decibels) for decibels in NOISE}
     return {name: ClipProbe(samples, rows, name, spoil) for name, spoil in spoils.items()}

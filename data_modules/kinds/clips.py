@@ -90,6 +90,33 @@ class ClipDataModule(DataModule):
     def _windows(self, seconds: float) -> int:
         return max(1, math.ceil(seconds / self.seconds - self.segment_seconds / self.seconds / 2))
 
+    def window(self, path: Path, settings: dict[str, str]) -> tuple[Path, float, list[str]]:
+        """What FILE or FILE#k and the settings `start` and `end`, which are removed, mean of a file.
+
+        Returns:
+            The file, the beginning of the window in seconds, and notes on what lies behind it.
+
+        Raises:
+            DataError: there is no such window, or a setting is invalid.
+        """
+        start, end = stretch(settings)
+        for key in ("start", "end"):
+            settings.pop(key, None)
+        file, window = _window(path)
+        length = ends(file).length
+        if start > 0 and start >= length:
+            raise MediaError(f"{file}: start={start:g} lies behind its end, at {length:.2f} s")
+        windows = self._windows(min(end, length) - start)
+        if window is not None and window >= windows:
+            raise MediaError(f"{path}: there are {windows} windows of {self.seconds:g} s, #0 the first")
+        if windows > MOST:
+            raise MediaError(f"{file} claims to last {length:.0f} s; end= says how much of it to answer")
+        begin = start + (window or 0) * self.seconds
+        if window is not None or windows == 1:
+            return file, begin, []
+        said = f"only {begin:g} to {begin + self.seconds:g} s of {length:.2f} s"
+        return file, begin, [f"{said}; start= says where to begin, and {file.name}#1 is what follows"]
+
     def read(self, path: Path, settings: dict[str, str]) -> tuple[Clip, list[str]]:
         """Decode a window of a video, or of a sound file beside a folder of frames with its name: `clip.wav` and
         `clip/0001.jpg`, ...
@@ -101,31 +128,13 @@ class ClipDataModule(DataModule):
             DataError: the file cannot be decoded, lacks a stream, has no such window, or a setting is invalid.
         """
         self.require({key: value for key, value in settings.items() if key in self.settings})
-        start, end = stretch(settings)
-        for key in ("start", "end"):
-            settings.pop(key, None)
         policy = Policy(
             missing_audio="silence" if settings.pop("missing_audio", "error") == "silence" else "error",
             missing_pictures="blank" if settings.pop("missing_pictures", "error") == "blank" else "error",
         )
-        file, window = _window(path)
-        length = ends(file).length
-        if start > 0 and start >= length:
-            raise MediaError(f"{file}: start={start:g} lies behind its end, at {length:.2f} s")
-        windows = self._windows(min(end, length) - start)
-        if window is not None and window >= windows:
-            raise MediaError(f"{path}: there are {windows} windows of {self.seconds:g} s, #0 the first")
-        if windows > MOST:
-            raise MediaError(f"{file} claims to last {length:.0f} s; end= says how much of it to answer")
-        begin = start + (window or 0) * self.seconds
+        file, begin, beyond = self.window(path, settings)
         decoded = decode(file, self.cut, **policy, start=begin)
-        notes = list(decoded.notes)
-        if window is None and windows > 1:
-            notes.append(
-                f"only {begin:g} to {begin + self.seconds:g} s of {length:.2f} s; start= says where to begin, and "
-                f"{file.name}#1 is what follows"
-            )
-        return Clip(str(path), decoded.frames, decoded.audio, self.sample_rate, {}, begin), notes
+        return Clip(str(path), decoded.frames, decoded.audio, self.sample_rate, {}, begin), [*decoded.notes, *beyond]
 
     @property
     def cut(self) -> ClipSpec:

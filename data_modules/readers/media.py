@@ -117,12 +117,35 @@ def decode_clip(
     return DecodedClip(frames, _heard(path, sound, cut), [*notes, *sound.notes()])
 
 
-def _window(path: Path, cut: ClipSpec, start: float) -> tuple[NDArray[np.uint8] | None, Sound | None, list[str]]:
-    """Pictures and sound of a window, None where the file has none, and notes on the pictures and the tracks."""
+def decode_sound(
+    path: Path, *, segments: int, segment_seconds: float, sample_rate: int, start: float = 0.0
+) -> tuple[NDArray[np.float32], list[str]]:
+    """The sound of a window of a media file, as `decode_clip` cuts it, and notes; pictures are passed over.
+
+    Returns:
+        float32 [T, S] mono in [-1, 1].
+
+    Raises:
+        MediaError: no such file, no sound, or undecodable content.
+    """
+    cut = ClipSpec(segments=segments, segment_seconds=segment_seconds, sample_rate=sample_rate, frame_size=None)
+    _, sound, notes = _window(path, cut, start, film=False)
+    if sound is None:
+        raise NoSoundError(f"{path} has no sound")
+    return _heard(path, sound, cut), [*notes, *sound.notes()]
+
+
+def _window(
+    path: Path, cut: ClipSpec, start: float, *, film: bool = True
+) -> tuple[NDArray[np.uint8] | None, Sound | None, list[str]]:
+    """Pictures and sound of a window, None where the file has none, and notes on the pictures and the tracks; without
+    `film` the sound alone."""
     seconds = cut["segments"] * cut["segment_seconds"]
     last = ends(path) if start else Ends(float("inf"), float("inf"), float("inf"))
     for back in (*(back for back in BACK if back < start), None):
         with opened(path) as media:
+            if not film:
+                media.without_film()
             if back is not None and not media.seek(start - back):
                 continue
             pictures = Pictures(start, cut["segments"], cut["segment_seconds"], media.between)

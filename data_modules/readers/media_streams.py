@@ -96,6 +96,11 @@ class Media:
         """Width of a stored pixel over its height."""
         return float(self.film.sample_aspect_ratio or 1) if self.film else 1.0
 
+    def without_film(self) -> None:
+        """Pass over the pictures: none is decoded."""
+        self.film, self.streams = None, [self.sound] if self.sound else []
+        self.notes = [note for note in self.notes if note.startswith("sound")]
+
     def seek(self, time: float) -> bool:
         """Go to the last place before a time from which decoding can begin; whether that can be done."""
         try:

@@ -48,6 +48,10 @@ def test_noise_has_the_level_that_its_name_says(name: str, decibels: float) -> N
         assert np.array_equal(probe[i].audio, shown.audio)  # the same in every reading
 
 
+def test_of_sound_alone_only_the_sound_is_spoilt() -> None:
+    assert list(clip_probes.probes(Some("clips", 0, 6), sound_alone=True)) == ["silence", "noise_10_db", "noise_0_db"]
+
+
 def test_one_clip_has_no_other_sound_and_many_are_drawn() -> None:
     assert "other_sound" not in clip_probes.probes(Some("clips", 0, 1))
     many = clip_probes.probes(Some("clips", 0, 200))["silence"]

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from data_modules.errors import DataError
+from data_modules.kinds.sounds import SoundDataModule
 from zoo import demo
 from zoo.demos import clips, clouds, pictures
 from zoo.demos.heading import heading, measured
@@ -38,6 +39,14 @@ RECORD: dict[str, Any] = {
     "intervals": {"accuracy": [0.761, 0.823]},
     "manifest": {"data": {"name": "made-up things", "synthetic": True}},
 }
+
+
+def test_sounds_are_not_asked_about_pictures() -> None:
+    class Sounds(SoundDataModule):
+        segments, segment_seconds, sample_rate = 2, 0.5, 16
+
+    assert list(clips.fields(Sounds(), hear())) == ["start"]
+    assert list(clips.fields(Clips(), hear())) == ["missing_audio", "missing_pictures", "start"]
 
 
 def test_an_offered_picture_is_asked_as_the_fields_say() -> None:

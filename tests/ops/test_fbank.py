@@ -47,6 +47,17 @@ def test_kaldi_presets_equal_the_formula_and_have_the_frames_the_papers_say(name
     np.testing.assert_allclose(ours.numpy(), kaldi(wave, PRESETS[name]), atol=1e-3)
 
 
+def test_yamnet_equals_the_formula() -> None:
+    wave = sound(16_000).astype(np.float64)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    frames = np.stack([wave[i : i + 400] * hann for i in range(0, 16_000 - 399, 160)])
+    edges = np.linspace(kaldi_mel(125), kaldi_mel(7500), 66)
+    filters = triangles(kaldi_mel(np.arange(257) * 16_000 / 512), edges)
+    filters[:, 0] = 0
+    expected = np.log(np.abs(np.fft.rfft(frames, 512)) @ filters.T + 0.001)
+    np.testing.assert_allclose(fbank(torch.from_numpy(sound(16_000)), 16_000, "yamnet").numpy(), expected, atol=1e-4)
+
+
 def test_aisfx_equals_the_formula() -> None:
     wave = sound(44_100)
     padded = np.pad(wave.astype(np.float64), 1024, mode="reflect")

@@ -231,9 +231,18 @@ def require_packages(folder: Path, config: DictConfig) -> None:
     Raises:
         UserError: naming those that are not.
     """
+    packages.require(kept_anchors.without_tower(config, folder / "adapter.safetensors", _header(folder)))
+
+
+def trained_classes(folder: Path) -> list[str]:
+    """Names of the classes that an adapter was trained on, in label order; nothing else of it is loaded."""
+    found: list[str] = json.loads(_header(folder)["classes"])
+    return found
+
+
+def _header(folder: Path) -> dict[str, str]:
     with safe_open(folder / "adapter.safetensors", framework="np") as file:
-        header = file.metadata() or {}
-    packages.require(kept_anchors.without_tower(config, folder / "adapter.safetensors", header))
+        return file.metadata() or {}
 
 
 def read(folder: Path) -> tuple[dict[str, str], dict[str, "Tensor"]]:

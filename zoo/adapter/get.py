@@ -9,7 +9,7 @@ from zoo import files
 from zoo.adapter import directory, download, places
 from zoo.adapter.install import check_name, copy, inspect, install, staging
 from zoo.adapter.unpack import LIMITS, SUFFIXES, unpack
-from zoo.backbones import hashes, weights
+from zoo.backbones import hashes, hub, weights
 from zoo.backbones.weights import WeightsError
 from zoo.errors import UserError
 from zoo.files import file_hash
@@ -65,7 +65,7 @@ def _fetch(word: str, staged: Path, archive: Path, sha256: str | None) -> str:
     if word.startswith("hf://"):
         if not re.fullmatch(r"[\w.\-]+/[\w.\-]+(@[\w.\-/]+)?", word.removeprefix("hf://")):
             raise PullError(f"{word!r}: expected hf://USER/REPO or hf://USER/REPO@REVISION")
-        source = weights.snapshot(word.removeprefix("hf://"), tuple(LIMITS), by_hand="pull its folder by path")
+        source = hub.snapshot(word.removeprefix("hf://"), tuple(LIMITS), by_hand="pull its folder by path")
         return _copied(source, staged, sha256, word, cache=source.parents[1])  # .../snapshots/COMMIT
     if "://" in word:
         if urlsplit(word).path.endswith(SUFFIXES):

@@ -1,7 +1,8 @@
 """Class anchors that an adapter keeps, so that its text tower need not be built to predict.
 
     tensor `text.anchors`     the vectors, [K', d], as the method has them
-    header `anchors`          the recipe's block that the text tower takes, and a hash of what they were made from
+    header `anchors`          the recipe's block that the text tower takes, which block asked it (`method` where nothing
+                              is said), and a hash of what they were made from
 
 Where recipe or classes were changed since, the anchors are not taken: the tower is built and compared, as it is for an
 adapter that keeps none.
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 
+from zoo.errors import SettingError
 from zoo.recipe.schema import TARGET
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from zoo.backbones.base import TextEncoder
     from zoo.pairing import Pairing
 
 HEADER, ANCHORS = "anchors", "text.anchors"
@@ -30,16 +33,21 @@ KEPT = "zoo.backbones.kept_text.KeptText"
 
 
 def kept(pairing: "Pairing", config: Any) -> tuple[dict[str, str], dict[str, "Tensor"]]:
-    """Header entries and tensors of a pairing's text anchors; empty for a method without text.
+    """Header entries and tensors of a pairing's text anchors.
+
+    Empty where neither method nor task has some, and where both have: the tower is built for these.
 
     Args:
         pairing: built from it.
         config: a recipe as plain values.
     """
-    anchors, name = pairing.method.anchored(), _tower(config)
-    if anchors is None or name is None:
+    asked = {"method": pairing.method.anchored(), "task": pairing.task.anchored()}
+    found, name = {by: anchors for by, anchors in asked.items() if anchors is not None}, tower_of(config)
+    if len(found) != 1 or name is None:
         return {}, {}
-    return {HEADER: json.dumps({"backbone": name, "of": _of(config, name, pairing.classes)})}, {ANCHORS: anchors}
+    ((by, anchors),) = found.items()
+    told = {"backbone": name, "of": _of(config, name, pairing.classes, by), **({"by": by} if by != "method" else {})}
+    return {HEADER: json.dumps(told)}, {ANCHORS: anchors}
 
 
 def stored(file: Path) -> dict[str, "Tensor"]:
@@ -61,19 +69,43 @@ def without_tower(config: DictConfig, file: Path, header: Mapping[str, str]) -> 
     name = stored_header.get("backbone") if header["format"] != "1" else None
     if not isinstance(plain, dict) or name is None or name not in plain["backbones"]:
         return config
-    if stored_header.get("of") != _of(plain, name, json.loads(header["classes"])):
+    by = stored_header.get("by", "method")
+    if by not in ("method", "task") or stored_header.get("of") != _of(plain, name, json.loads(header["classes"]), by):
         return config
     block = {TARGET: KEPT, "file": str(file)}
     return OmegaConf.create({**plain, "backbones": {**plain["backbones"], name: block}})
 
 
-def _of(config: Any, name: str, classes: list[str]) -> str:
-    """sha256 of what anchors are made from: the blocks of text tower and method, and the classes."""
-    parts = [config["backbones"][name], config["method"], classes]
+def tower(config: DictConfig, pairing: "Pairing", adapter: str) -> "TextEncoder":
+    """The text tower of an adapter's recipe, which other classes than the trained ones need.
+
+    Args:
+        config: the recipe.
+        pairing: loaded from the adapter, with or without the tower.
+        adapter: its name, for a message.
+
+    Raises:
+        SettingError: it is another tower than the adapter was trained with.
+    """
+    from zoo.recipe.instantiate import instantiate
+
+    plain = OmegaConf.to_container(config, resolve=True)
+    name = tower_of(plain)
+    if name is None:
+        raise SettingError(f"{adapter}: its recipe names no text tower, so that it knows no other classes")
+    encoder: TextEncoder = instantiate(config.backbones[name])
+    if not pairing.forced and encoder.fingerprint != pairing.fingerprints["text"]:
+        raise SettingError(f"the text tower {name} is another one than {adapter} was trained with")
+    return encoder
+
+
+def _of(config: Any, name: str, classes: list[str], by: str) -> str:
+    """sha256 of what anchors are made from: the blocks of text tower and of what asks it, and the classes."""
+    parts = [config["backbones"][name], config[by], classes]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _tower(config: Any) -> str | None:
+def tower_of(config: Any) -> str | None:
     """Name of a recipe's backbone that is the text tower; loads the backbones' modules."""
     from zoo.backbones.base import TextEncoder
 

@@ -1,8 +1,10 @@
 """A trained pairing with all that its adapter knows: how inputs are prepared, its classes, card and numbers."""
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -11,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig
 
-from zoo.adapter import directory, install
+from zoo.adapter import directory, install, kept_anchors
 from zoo.api.facts import facts
 from zoo.catalog import push as catalog_push
 from zoo.catalog.push import Upload
 from zoo.errors import SettingError, UserError
 from zoo.files import file_hash, whole_folder
-from zoo.inference import given
+from zoo.inference import free_classes, given
 from zoo.inference.inputs import Read
 from zoo.inference.predictor import predict_batch
 from zoo.inference.settings import as_text
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from data_modules.base import DataModule
+    from zoo.backbones.base import TextEncoder
 
 
 class Model:
@@ -99,13 +102,14 @@ class Model:
 
     # --- predict --------------------------------------------------------------------------------------------------
 
-    def predict(self, inputs: Any, *, batch_size: int = 8, **settings: Any) -> Any:
+    def predict(self, inputs: Any, *, batch_size: int = 8, classes: Any = None, **settings: Any) -> Any:
         """Predict files, folders or values in memory, each prepared as the adapter's data were.
 
         Args:
             inputs: a path: of a file, a folder or a pattern; or a value: see `zoo.inference.values.write`; or a decoded
                 sample (`zoo.Picture`, `zoo.Cloud`, `zoo.Clip`); or a list of any of these.
             batch_size: inputs predicted together.
+            classes: names to choose between in the place of those trained on, a list, for the task open_vocabulary.
             **settings: of `settings`, as `python -m zoo.predict --help` describes them, e.g. `gsd=0.3`,
                 `question="..."`, `choices=["one", "two"]`, `up="z"`, `start=10`.
 
@@ -120,7 +124,9 @@ class Model:
             raise SettingError(f"batch_size={batch_size!r}: expected a whole number above 0")
         told = as_text(settings)
         self.data.require(told)
-        with tempfile.TemporaryDirectory() as scratch:
+        names = free_classes.asked(classes, self.pairing.task, self.classes)
+        naming = self.pairing.naming(names, self._text) if names else contextlib.nullcontext()
+        with tempfile.TemporaryDirectory() as scratch, naming:
             found = given.read_all(inputs, self.data, told, Path(scratch))
             predictions = list(self._predicted(found.reads, batch_size))
         if not found.alone:
@@ -129,6 +135,11 @@ class Model:
         if only.error:
             raise UserError(only.error)
         return only
+
+    @cached_property
+    def _text(self) -> "TextEncoder":
+        """The text tower, which the trained classes do not need."""
+        return kept_anchors.tower(self.recipe, self.pairing, self.name)
 
     def _predicted(self, reads: Iterable[Read], batch_size: int) -> Iterator[Prediction]:
         each = iter(reads)
@@ -193,13 +204,7 @@ class Model:
             self.to(device)  # Lightning leaves it on the processor
 
     def export(
-        self,
-        output: str | Path,
-        format: str = "onnx",
-        *,
-        input: Any = None,
-        tolerance: float = 1e-4,
-        **settings: Any,
+        self, output: str | Path, format: str = "onnx", *, input: Any = None, tolerance: float = 1e-4, **settings: Any
     ) -> dict[str, Any]:
         """Write it in another program's format, read it back and compare, as `python -m zoo.export` does.
 

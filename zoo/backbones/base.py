@@ -56,10 +56,12 @@ class Backbone(nn.Module):
         fingerprint: of weights and transform settings; part of cache keys and adapters.
         file_prefix: what a `file:` source has before the names of `net`'s tensors; None where `source` takes no file
             of plain tensors.
+        vocabulary: names, in words, of what its own classifier knows; () where it has none.
     """
 
     stream: str
     file_prefix: str | None = None
+    vocabulary: tuple[str, ...] = ()
     dims: tuple[int, ...]
     fingerprint: Fingerprint
 
@@ -135,6 +137,10 @@ class Backbone(nn.Module):
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Finished tokens [N, L, D] -> one feature per segment [N, dim]."""
+        raise NotImplementedError
+
+    def scores(self, pooled: Tensor) -> Tensor:
+        """Pooled features [..., dim] -> what its own classifier gives each name of `vocabulary`, [..., V] in 0 to 1."""
         raise NotImplementedError
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from zoo.files import file_hash, write_whole
 
 FRESH = 2_000_000_000
 """Nanoseconds for which a change may leave a file's times as they are."""
-STORES = ("wheels", "torchaudio")
+STORES = ("wheels", "torchaudio", "web")
 """Folders of the cache that hold what was fetched, each file or folder with its `sums`."""
 _ANEW = ContextVar("hash every file anew", default=False)
 log = logging.getLogger(__name__)

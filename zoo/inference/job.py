@@ -21,7 +21,7 @@ from zoo.inference.contents import Content, content
 from zoo.inference.inputs import Input, Inputs, Read, ahead
 from zoo.inference.output import PredictionsFile
 from zoo.inference.predictor import LONGEST, predict_batch
-from zoo.inference.settings import SETTINGS
+from zoo.inference.settings import CLASSES, SETTINGS
 from zoo.pairing import Pairing
 from zoo.tasks.language import LanguageTask
 from zoo.tasks.results import Prediction
@@ -166,6 +166,7 @@ def open_output(arguments: Mapping[str, str], folder: Path) -> PredictionsFile |
         "questions": _sha256(Path(arguments["questions"]).expanduser().read_bytes())
         if "questions" in arguments
         else None,
+        **({CLASSES: arguments[CLASSES]} if CLASSES in arguments else {}),
     }
     return PredictionsFile(Path(output).expanduser(), run, restart="--restart" in arguments)
 

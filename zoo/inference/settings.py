@@ -6,7 +6,10 @@ from typing import Any
 MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch")
 SETTINGS = (*MEDIA, *PICTURES, "category", "up", "question", "choices")
 
-JOINED = {"choices": "|", "stretch": "..", "bands": ","}
+CLASSES = "classes"
+"""The one setting that is not the data's but the task's: names to choose between."""
+
+JOINED = {"choices": "|", CLASSES: "|", "stretch": "..", "bands": ","}
 """Between the parts of a setting that Python may give as a list."""
 
 

@@ -1,12 +1,13 @@
 """One log-mel front end with the named presets of published audio encoders.
 
-Kaldi-type presets (BEATs, AST, LAVISH) are Kaldi's `compute-fbank-feats` without dither and energy; `aisfx` is an STFT
-mel of its own. Both give the bits of torchaudio 2.11 (`compliance.kaldi.fbank`, `transforms.MelSpectrogram`), with
-which adapters were trained, so that float32 operations stand in its order. Sources: BEATs `BEATs.py::preprocess`, AST
-and LAVISH data loaders, aiSFX's Librosa front end.
+Kaldi-type presets (BEATs, AST, LAVISH) are Kaldi's `compute-fbank-feats` without dither and energy; `aisfx` and
+`yamnet` are STFT mels of their own. All but the last give the bits of torchaudio 2.11 (`compliance.kaldi.fbank`,
+`transforms.MelSpectrogram`), with which adapters were trained, so that float32 operations stand in its order. Sources:
+BEATs `BEATs.py::preprocess`, AST and LAVISH data loaders, aiSFX's Librosa front end, YAMNet's `features.py`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -51,6 +52,8 @@ AISFX_RATE, AISFX_FFT = 44_100, 2048
 
 AISFX_SCALE = 9.457798957824707
 
+YAMNET_MELS, YAMNET_HOP, YAMNET_OFFSET = 64, 160, 0.001
+
 
 def fbank(waveform: Tensor, sample_rate: int, preset: str) -> Tensor:
     """Mono waveforms in [-1, 1] to normalised log-mel frames: [..., S] -> [..., frames, mels], float32.
@@ -58,20 +61,21 @@ def fbank(waveform: Tensor, sample_rate: int, preset: str) -> Tensor:
     Args:
         waveform: each row is one window, already cut; rows do not influence each other.
         sample_rate: in Hz; must be the preset's (44.1 kHz for `aisfx`, 16 kHz for the others).
-        preset: `beats`, `ast`, `lavish_swin`, `lavish_vit` or `aisfx`.
+        preset: `beats`, `ast`, `lavish_swin`, `lavish_vit`, `aisfx` or `yamnet`.
 
     Raises:
         ValueError: an unknown preset, another sample rate, or a window shorter than one frame.
     """
-    if preset != "aisfx" and preset not in PRESETS:
-        raise ValueError(f"unknown fbank preset {preset!r}: expected one of {', '.join([*PRESETS, 'aisfx'])}")
+    if preset not in (*PRESETS, *OTHERS):
+        raise ValueError(f"unknown fbank preset {preset!r}: expected one of {', '.join([*PRESETS, *OTHERS])}")
     expected = AISFX_RATE if preset == "aisfx" else KALDI_RATE
     if sample_rate != expected:
         raise ValueError(f"fbank preset {preset!r} expects {expected} Hz, got {sample_rate} Hz: resample first")
     if waveform.shape[-1] < expected // 40:
         raise ValueError(f"fbank needs at least one 25 ms frame ({expected // 40} samples), got {waveform.shape[-1]}")
     rows = waveform.reshape(-1, waveform.shape[-1]).float()
-    frames = _aisfx(rows) if preset == "aisfx" else torch.stack([_kaldi(row, PRESETS[preset]) for row in rows])
+    whole = OTHERS.get(preset)
+    frames = whole(rows) if whole else torch.stack([_kaldi(row, PRESETS[preset]) for row in rows])
     return frames.unflatten(0, waveform.shape[:-1]) if waveform.ndim > 1 else frames[0]
 
 
@@ -127,3 +131,28 @@ def _aisfx_filters() -> tuple[Tensor, Tensor]:
     width, above = points.diff(), points - hz  # [97], [1025, 98]
     triangles = torch.min(-above[:, :-2] / width[:-1], above[:, 2:] / width[1:]).clamp(min=0)
     return torch.hann_window(AISFX_FFT), triangles
+
+
+def _yamnet(rows: Tensor) -> Tensor:
+    """[N, S] -> [N, frames, 64]; whole frames of 25 ms alone, and their magnitudes, not their power."""
+    window, filters = (kept.to(rows.device) for kept in _yamnet_filters())
+    frames = rows.unfold(-1, FRAME, YAMNET_HOP) * window  # [N, frames, 400]
+    magnitude = torch.fft.rfft(F.pad(frames, (0, FFT - FRAME))).abs()
+    return torch.log(magnitude @ filters + YAMNET_OFFSET)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _yamnet_filters() -> tuple[Tensor, Tensor]:
+    """Hann window [400], and triangles even on HTK's mel axis, 125 Hz to 7.5 kHz, without the constant: [257, 64]."""
+    hz = torch.linspace(0, KALDI_RATE / 2, FFT // 2 + 1, dtype=torch.float64)[:, None]
+    low, high, mel = (1127.0 * torch.log1p(value / 700.0) for value in (*torch.tensor([[125.0], [7500.0]]), hz))
+    points = low + (high - low) * torch.linspace(0, 1, YAMNET_MELS + 2, dtype=torch.float64)
+    width = points.diff()  # [65]
+    filters = torch.min((mel - points[:-2]) / width[:-1], (points[2:] - mel) / width[1:]).clamp(min=0)
+    filters[0] = 0
+    return torch.hann_window(FRAME), filters.float()
+
+
+OTHERS: dict[str, Callable[[Tensor], Tensor]] = {"aisfx": _aisfx, "yamnet": _yamnet}
+"""Presets that are no Kaldi filter banks: [N, S] -> [N, frames, mels]."""

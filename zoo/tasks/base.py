@@ -1,12 +1,16 @@
 """The contract of a task: head, loss, decoding, metrics and what a result is compared with."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch
+from zoo.errors import SettingError
 from zoo.metrics.bootstrap import mean_interval
 from zoo.tasks.results import Prediction
 
@@ -27,6 +31,7 @@ class Task(nn.Module):
             sample, "examples" for samples beside its `words`. () wants none; with None a run says that it has none.
         result: class of its predictions in Python.
         decided: names of the predictions that are decisions (a class, not its probability).
+        open_classes: whether it can be asked for classes that it was not attached to: see `naming`.
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
@@ -38,11 +43,32 @@ class Task(nn.Module):
     pictures: tuple[str, ...] | None = None
     result: type[Prediction] = Prediction
     decided: tuple[str, ...] = ()
+    open_classes: bool = False
     version: int = 1
 
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
-        """Create the head."""
+        """Create the head.
+
+        A task that reads the frozen text tower or the encoders' own vocabularies names them as well, in its signature:
+        `attach(self, feature_dims, classes, text=None, encoders=None)`.
+        """
         raise NotImplementedError
+
+    def naming(self, classes: Sequence[str], text: TextEncoder) -> AbstractContextManager[None]:
+        """Within, it tells these classes apart, where `open_classes` says that this can be done.
+
+        Args:
+            classes: K' names.
+            text: the text tower that it was attached with.
+
+        Raises:
+            SettingError: it cannot.
+        """
+        raise SettingError(f"task {self.kind}: its classes are those that it was trained on")
+
+    def anchored(self) -> Tensor | None:
+        """What `attach` made of the text tower, as `Method.anchored` has it; None for a task without text."""
+        return None
 
     def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The head's raw scores, [B, ..., K]; methods with consistency losses ask for them."""
@@ -100,6 +126,21 @@ class Task(nn.Module):
     def baselines(self) -> dict[str, dict[str, float]]:
         """Metrics of trivial predictors on what was counted: {predictor: {metric: value}}."""
         return {}
+
+
+def attach(
+    task: Task,
+    feature_dims: Mapping[str, int],
+    classes: Sequence[str],
+    *,
+    text: TextEncoder | None,
+    encoders: Mapping[str, Backbone],
+) -> None:
+    """Attach a task, giving it the text tower and the encoders where its `attach` names them."""
+    offered = {"text": text, "encoders": encoders}
+    wanted = inspect.signature(task.attach).parameters
+    create: Callable[..., None] = task.attach
+    create(feature_dims, classes, **{name: value for name, value in offered.items() if name in wanted})
 
 
 class Head(nn.Module):

@@ -1,5 +1,6 @@
 """Measure a pairing on a test split by its task's own metrics, in training and in evaluation alike."""
 
+import contextlib
 import json
 import sys
 import time
@@ -13,6 +14,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from zoo.adapter import kept_anchors
 from zoo.adapter.directory import AdapterError
 from zoo.files import file_hash
 from zoo.pairing import Pairing
@@ -106,17 +108,26 @@ def described(data: "DataModule") -> dict[str, Any]:
 
 def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool = True) -> dict[str, Any]:
     """Measure a loaded adapter on the test split of `config.data`; with a manifest, as in training, and the verdict on
-    whether its card's number is reproduced."""
-    start = time.perf_counter()
-    if config.data.get("classes") is None and "classes" in schema.signature(config.data[TARGET]):
+    whether its card's number is reproduced.
+
+    A task of open classes is measured on the data's own classes, whatever it was trained on; of others they must be the
+    same.
+    """
+    start, opened = time.perf_counter(), pairing.task.open_classes
+    if not opened and config.data.get("classes") is None and "classes" in schema.signature(config.data[TARGET]):
         config.data.classes = pairing.classes  # own files may lack some, and must have no other
     data = build_data(config, "test")
-    if list(data.classes) != pairing.classes:
+    naming: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if list(data.classes) != pairing.classes and opened:
+        naming = pairing.naming(data.classes, kept_anchors.tower(config, pairing, folder.name))
+    elif list(data.classes) != pairing.classes:
         raise AdapterError(
             f"{folder} knows {len(pairing.classes)} classes ({', '.join(pairing.classes[:4])}, ...), the data "
             f"{len(data.classes)} ({', '.join(data.classes[:4])}, ...): they must be the same, in the same order"
         )
-    measured, _ = measure(build_loaders(config, data, pairing), single_trainer("auto"), probed=probed, thorough=True)
+    with naming:
+        loaders = build_loaders(config, data, pairing)
+        measured, _ = measure(loaders, single_trainer("auto"), probed=probed, thorough=True)
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     manifest = provenance.manifest(
         **{key: stored["manifest"][key] for key in ("recipe", "seed", "selected_on")},
