@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones.base import Backbone, TextEncoder
+from zoo.backbones.embedded import embedded
 from zoo.backbones.kept_text import KeptText
 from zoo.batch import Batch
 from zoo.errors import SettingError
@@ -95,7 +96,7 @@ class OpenVocabulary(Classification):
             if isinstance(text, KeptText):
                 every = text.of(len(classes) + len(words))
             else:
-                every = torch.cat([self._encoded(text, classes), *([text.encode(words)] if words else [])])
+                every = torch.cat([self._encoded(text, classes), *([embedded(text, words)] if words else [])])
         self.register_buffer("vocabulary", every[len(classes) :], persistent=False)
         self.register_buffer("centre", (self.vocabulary if words else every).mean(0), persistent=False)
         self._name(classes, every[: len(classes)])
@@ -142,7 +143,7 @@ class OpenVocabulary(Classification):
 
     def _encoded(self, text: TextEncoder, classes: Sequence[str]) -> Tensor:
         """Vectors of class names [K, d], or what a control has in their place."""
-        vectors = text.encode([name.replace("_", " ") for name in classes])
+        vectors = embedded(text, [name.replace("_", " ") for name in classes])
         generator = torch.Generator().manual_seed(self.seed)
         if self.text_control == "random":
             return F.normalize(torch.randn(vectors.shape, generator=generator), dim=-1)
