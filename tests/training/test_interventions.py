@@ -160,3 +160,13 @@ def test_a_run_keeps_them_through_publication() -> None:
     record = {"metrics": {"accuracy": 0.8}, "manifest": {"recipe": "tb_ava"}, "interventions": {"val": measured}}
     kept = public_record.record(record)["interventions"]
     assert json.loads(json.dumps(kept)) == json.loads(json.dumps({"val": measured}))
+
+
+def test_a_constant_that_was_moved_is_no_mechanism_at_work() -> None:
+    measured = record_of(
+        {"gate_mean": 0.0, "gate_other": -0.002, "gate_open": -0.3, "fuse_open": -0.2, "without": -0.4}
+    )
+    assert interventions.changes(measured) == {"gate": 0.002, "fuse": 0.2, "without": 0.4}
+    assert interventions.inert({"interventions": {"val": measured}}) == [
+        "mechanism 'gate' is inert: replacing it changes 0.20 % of the predictions on validation"
+    ]

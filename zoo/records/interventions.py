@@ -16,7 +16,7 @@ WITHOUT = "without"
 """The intervention that takes the trained method away."""
 
 INERT = 0.01
-"""A mechanism is inert where no replacement of it changes this share of the predictions."""
+"""A mechanism is inert where no levelling replacement of it changes this share of the predictions."""
 
 HEADER = ("replaced", "predictions changed, %", "change of the metric, points", "share of the gain lost, %")
 
@@ -39,17 +39,25 @@ def mechanism(intervention: str) -> str:
     return intervention if intervention == WITHOUT else intervention.rpartition("_")[0]
 
 
+LEVELLING = ("mean", "other", "alike")
+"""Replacements that leave a signal its level and take away how it differs: by the mean, by another sample's, by the
+mean of all classes. Held open, or without meaning, a signal that is the same for all changes predictions, too."""
+
+
 def changes(measured: Mapping[str, Any]) -> dict[str, float]:
-    """By mechanism, the largest share of predictions that a replacement of it changes."""
+    """By mechanism, the largest share of predictions that a levelling replacement of it changes; any replacement, where
+    there is no such one."""
+    shares = {name: one["changed"] for name, one in measured["replaced"].items() if one["changed"] is not None}
+    levelled = {mechanism(name) for name in shares if name.rpartition("_")[2] in LEVELLING}
     found: dict[str, float] = {}
-    for name, one in measured["replaced"].items():
-        if one["changed"] is not None:
-            found[mechanism(name)] = max(one["changed"], found.get(mechanism(name), 0.0))
+    for name, share in shares.items():
+        if name.rpartition("_")[2] in LEVELLING or mechanism(name) not in levelled:
+            found[mechanism(name)] = max(share, found.get(mechanism(name), 0.0))
     return found
 
 
 def inert(record: Mapping[str, Any]) -> list[str]:
-    """A line for every mechanism that no replacement shows at work on the validation split."""
+    """A line for every mechanism whose differences, between samples or classes, change nothing on validation."""
     return [
         f"{_called(name)} is inert: replacing it changes {100 * share:.2f} % of the predictions on validation"
         for measured in of([record], "val")
