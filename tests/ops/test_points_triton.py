@@ -3,6 +3,7 @@
 In Triton's interpreter, a process of its own (this file run as a script), as in `test_scan_triton.py`.
 """
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -38,6 +39,8 @@ def interpreted() -> dict[str, list[list[list[int]]]]:
     """{cloud: [indices, indices of a compiled graph]} from one interpreter process."""
     if importlib.util.find_spec("triton") is None:
         pytest.skip("Triton exists for Linux only")
+    if tuple(map(int, importlib.metadata.version("triton").split(".")[:2])) < (3, 6):
+        pytest.skip("the interpreter of this Triton ends no loop at a number that NumPy 2.4 gives it")
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
