@@ -95,7 +95,9 @@ def main(argv: list[str] | None = None) -> int:
         directory.require_packages(folder, config)
         data = instantiate(config.data)
         task = instantiate(config.task)
-        names = free_classes.asked(arguments.get(CLASSES), task, directory.trained_classes(folder))
+        names = []
+        if CLASSES in arguments:
+            names = free_classes.asked(arguments[CLASSES], task, directory.trained_classes(folder))
         found = find(arguments, data, task)
         if sentence := inputs.passed_over(found):
             print(f"note: {sentence}", file=sys.stderr)

@@ -23,6 +23,7 @@ READERS = {
     "EventLocalization": {f"{CLIPS}.ClipFolder"},
     "VideoParsing": {f"{CLIPS}.ParsedClipFolder"},
     "Classification": {f"{CLOUDS}.CloudFolder", f"{PICTURES}.PictureFolder"},
+    "OpenVocabulary": {"data_modules.folder_sounds.SoundFolder"},
     "PartSegmentation": {f"{CLOUDS}.PartFolder"},
     "Reconstruction": {f"{CLOUDS}.PlainCloudFolder"},
     "MultipleChoice": {f"{PICTURES}.QuestionFolder"},
