@@ -199,20 +199,17 @@ def test_gates_are_told_again_where_blocks_are_recomputed(name: str) -> None:
         assert gradient.abs().sum() > 0
 
 
-def test_merged_equals_unmerged_at_that_scale_alone_and_unmerging_is_exact() -> None:
+def test_updates_folded_into_the_weights_equal_the_gates_at_that_scale_alone() -> None:
     pairing = encoder(estimate=False).eval()
     move(pairing, gates=True)
-    before = {n: p.clone() for n, p in pairing.backbones.named_parameters()}
     here, there = pictures(2.0, 2.0), pictures(0.2, 0.2)
     expected, elsewhere = only(pairing(here)), only(pairing(there))
-    pairing.method.merge(gsd=2.0)
-    torch.testing.assert_close(only(pairing(here)), expected, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(only(pairing(there)), elsewhere, atol=1e-3)
-    with pytest.raises(SettingError, match="merged already"):
-        pairing.method.merge(gsd=1.0)
-    pairing.method.unmerge()
-    assert all(torch.equal(p, before[n]) for n, p in pairing.backbones.named_parameters())
-    assert torch.equal(only(pairing(there)), elsewhere)
+    updates = pairing.method.low_rank(gsd=2.0)
+    with torch.no_grad(), pairing.method.without():
+        for update in updates:
+            update.layer.weight += update.scaling * update.up @ update.down
+        torch.testing.assert_close(only(pairing(here)), expected, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(only(pairing(there)), elsewhere, atol=1e-3)
 
 
 def test_a_scale_outside_of_training_is_moved_to_its_border_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -68,15 +68,14 @@ def test_another_sample_is_the_one_before_over_batches() -> None:
     assert given.flatten().tolist() == [2, 3, 0, 1, 2, 3, 4, 5, 6, 7]
 
 
-@pytest.mark.parametrize(("by", "value"), [("open", 1.0), ("closed", 0.0)])
-def test_a_gate_can_be_held(by: str, value: float) -> None:
-    controlled = {"gate": Controlled([Signal((0.0, 1.0))], (by,))}  # type: ignore[arg-type]
-    with interventions(controlled)[f"gate_{by}"]():
-        assert (controlled["gate"].signals[0](torch.rand(3, 2)) == value).all()
+def test_a_gate_can_be_held_open() -> None:
+    gate = {"gate": Controlled([Signal((0.0, 1.0))], ("open",))}
+    with interventions(gate)["gate_open"]():
+        assert (gate["gate"].signals[0](torch.rand(3, 2)) == 1).all()
 
 
 def test_a_replacement_ends_with_an_error() -> None:
-    controlled = {"gate": Controlled([Signal()], ("closed",))}
-    with pytest.raises(RuntimeError, match="stop"), interventions(controlled)["gate_closed"]():
+    controlled = {"gate": Controlled([Signal()], ("open",))}
+    with pytest.raises(RuntimeError, match="stop"), interventions(controlled)["gate_open"]():
         raise RuntimeError("stop")
     assert controlled["gate"].signals[0].replacement is None

@@ -180,7 +180,7 @@ class Model:
 
         Args:
             data: folder of own files; None takes the data of the training.
-            probes: measure interventions on pictures as well.
+            probes: spoil the samples and replace parts of the method, one at a time, as well.
             **settings: of the data, e.g. `root="DIR"`.
 
         Returns:

@@ -70,12 +70,13 @@ def _replaced(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     measured = interventions.of(runs)
     if not measured:
         return []
-    over = f", mean ± deviation over {len(measured)} runs" if len(measured) > 1 else ", in brackets paired 95 %"
+    over = f"mean ± deviation over {len(measured)} runs" if len(measured) > 1 else "with the paired 95 % interval"
     factor = comparison.scale(runs[0])
     found = interventions.summary(measured, factor)
     rows = interventions.cells(found, interventions.intervals(measured, factor))
     parts = [
-        f"**What its parts do**: one replaced at a time on {measured[0]['n']} test samples{over}:\n\n"
+        f"**What its parts do**: one replaced at a time on {measured[0]['n']} test samples ({interventions.LEGEND}; "
+        f"{over}):\n\n"
         + _table(interventions.HEADER, [tuple(row) for row in rows])
     ]
     if signals := interventions.signal_cells(found):

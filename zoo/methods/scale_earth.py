@@ -238,7 +238,7 @@ class ScaleEarth(Method):
             log.warning("a GSD outside of the %.3g to %.3g %s of training is moved to their border", low, high, unit)
         return inside
 
-    # --- losses, reports, merging ---------------------------------------------------------------------------------
+    # --- losses, reports, updates ---------------------------------------------------------------------------------
 
     def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
         """`estimate`: Gaussian negative log-likelihood of the told GSDs, weighted."""
@@ -294,15 +294,3 @@ class ScaleEarth(Method):
         if self.scale == "gate" and gsd is None:
             raise SettingError("the gates of ScaleEarth depend on the ground sampling distance: say gsd=METRES")
         return self.updates.low_rank(None if self.scale == "none" or gsd is None else self._at(gsd))
-
-    def merge(self, gsd: float) -> None:
-        """Fold the updates at one GSD in metres into the frozen weights; other GSDs then mean nothing.
-
-        Raises:
-            SettingError: merged already, or a quantised layer, whose weight cannot take an update.
-        """
-        self.updates.merge(self._at(gsd))
-
-    def unmerge(self) -> None:
-        """Put the frozen weights back, bit by bit."""
-        self.updates.unmerge()

@@ -94,16 +94,11 @@ class GatedLowRank(nn.Module):
             hidden = hidden * gate.view(gate.shape[0], *[1] * (x.ndim - 2), -1)
         return F.linear(hidden, self.up) * self.scaling
 
-    def delta(self, z: Tensor) -> Tensor:
-        """The update as one matrix at a single log10(GSD) z []: [outputs, inputs]."""
-        down = self.down * self.gate(z)[:, None] if self.gated else self.down
-        return self.scaling * self.up @ down
-
 
 class GatedUpdates(nn.ModuleDict):
     """One update for every layer of some sites, acting through hooks while the condition is given.
 
-    The frozen modules stay as and where they are; merged updates lie in their weights instead.
+    The frozen modules stay as and where they are.
 
     Args:
         sites: whose layers are adapted.
@@ -118,7 +113,6 @@ class GatedUpdates(nn.ModuleDict):
         super().__init__()
         self.condition = condition
         self.layers: dict[str, nn.Linear] = {}
-        self._originals: dict[str, Tensor] = {}
         for site in sites:
             for path, layer in site.layers.items():
                 where = f"{site.target}/{site.index:02d}/{path}".replace(".", "_")
@@ -130,7 +124,7 @@ class GatedUpdates(nn.ModuleDict):
 
     def _hook(self, update: GatedLowRank, tower: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
         def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-            if not self.condition.active or self._originals:
+            if not self.condition.active:
                 return None
             more: Tensor = update(inputs[0], self.condition.rows(tower, inputs[0].shape[0]))
             return output + more.to(output.dtype)
@@ -150,25 +144,3 @@ class GatedUpdates(nn.ModuleDict):
             down = update.down if z is None else update.down * update.gate(z)[:, None]
             found.append(LowRank(layer, down, update.up, update.scaling))
         return found
-
-    @torch.no_grad()
-    def merge(self, z: Tensor) -> None:
-        """Fold the updates at one log10(GSD) z [] into the frozen weights.
-
-        Raises:
-            SettingError: merged already, or a quantised layer, whose weight cannot take an update.
-        """
-        if self._originals:
-            raise SettingError("the updates are merged already: unmerge first")
-        if bad := [path for path, layer in self.layers.items() if not layer.weight.is_floating_point()]:
-            raise SettingError(f"{bad[0]} is quantised: its weight cannot take an update")
-        self._originals = {path: layer.weight.detach().clone() for path, layer in self.layers.items()}
-        for path, layer in self.layers.items():
-            layer.weight += cast(GatedLowRank, self[path]).delta(z).to(layer.weight.dtype)
-
-    @torch.no_grad()
-    def unmerge(self) -> None:
-        """Put the frozen weights back, bit by bit."""
-        for path, weight in self._originals.items():
-            self.layers[path].weight.copy_(weight)
-        self._originals = {}

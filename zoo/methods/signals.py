@@ -16,9 +16,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-Replacement = Literal["mean", "other", "open", "closed"]
+Replacement = Literal["mean", "other", "open"]
 
-"""A signal's mean over the split, another sample's, 1 or 0."""
+"""By a signal's mean over the samples watched, by another sample's, or by 1."""
 
 EDGE = 0.02
 """Share of a signal's span, at either end, within which it counts as saturated."""
@@ -89,8 +89,8 @@ class Signal:
             self._watch(value.detach(), each)
         if self.replacement is None:
             return value
-        if self.replacement in ("open", "closed"):
-            return torch.full_like(value, float(self.replacement == "open"))
+        if self.replacement == "open":
+            return torch.ones_like(value)
         if self.replacement == "mean":
             assert self.watched is not None
             return self.watched.mean().to(value).expand_as(value)

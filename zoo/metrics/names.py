@@ -42,10 +42,9 @@ PROBES = {
 """Looks at the test split with part of the input spoilt: METRIC_PROBE is the metric there."""
 
 REPLACED = {
-    "mean": "by its mean over the split",
+    "mean": "by its mean over the samples",
     "other": "by another sample's",
     "open": "by 1",
-    "closed": "by 0",
     "alike": "by the mean of all classes",
     "meaningless": "by text without meaning",
 }

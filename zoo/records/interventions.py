@@ -18,7 +18,10 @@ WITHOUT = "without"
 INERT = 0.01
 """A mechanism is inert where no levelling replacement of it changes this share of the predictions."""
 
-HEADER = ("replaced", "predictions changed, %", "change of the metric, points", "share of the gain lost, %")
+HEADER = ("replaced", "changed, %", "metric, points", "95 %", "of the gain, %")
+
+LEGEND = "share of the predictions that change, change of the metric, share lost of what the method brings"
+"""Of the numbers under `HEADER`."""
 
 SIGNAL_HEADER = ("control signal", "channels", "effective rank", "deviation over samples", "saturated, %")
 
@@ -105,11 +108,9 @@ def cells(found: Mapping[str, Any], interval: Mapping[str, Sequence[float]] | No
     """
     rows = []
     for name, one in found.get("replaced", {}).items():
-        change = plus_minus(one["change"])
-        if interval:
-            low, high = interval[name]
-            change += f" [{low:+.2f}, {high:+.2f}]"
-        rows.append([replaced(name), plus_minus(one.get("changed")), change, plus_minus(one.get("lost"))])
+        between = "{:+.2f} to {:+.2f}".format(*interval[name]) if interval else ""
+        numbers = [plus_minus(one.get(key)) for key in ("changed", "change", "lost")]
+        rows.append([replaced(name), *numbers[:2], between, numbers[2]])
     return rows
 
 

@@ -127,15 +127,18 @@ def _details(record: Mapping[str, Any]) -> list[Table]:
         found.append(_grid("share of the samples and accuracy by branch", ["shown", "n", *taken], rows))
     measured, factor = interventions.of([record]), comparison.scale(record)
     replaced = interventions.summary(measured, factor)
-    for what, header, cells_of in (
+    for what, header, cells_of, legend in (
         (
             "one part of the method replaced at a time",
             interventions.HEADER,
             interventions.cells(replaced, interventions.intervals(measured, factor)),
+            interventions.LEGEND,
         ),
-        ("control signals", interventions.SIGNAL_HEADER, interventions.signal_cells(replaced)),
+        ("control signals", interventions.SIGNAL_HEADER, interventions.signal_cells(replaced), None),
     ):
-        found += [_grid(f"{what}, {measured[0]['n']} test samples", header, cells_of)] if cells_of else []
+        if cells_of:
+            found.append(_grid(f"{what}, {measured[0]['n']} test samples", header, cells_of))
+            found[-1].caption = legend
     for what, groups in record["by"].items():
         if len(groups) <= LONGEST:
             rows = [[name, number(group["accuracy"], unit), str(group["n"])] for name, group in groups.items()]
