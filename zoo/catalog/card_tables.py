@@ -76,8 +76,7 @@ def _replaced(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = interventions.cells(found, interventions.intervals(measured, factor))
     parts = [
         f"**What its parts do**: one replaced at a time on {measured[0]['n']} test samples ({interventions.LEGEND}; "
-        f"{over}):\n\n"
-        + _table(interventions.HEADER, [tuple(row) for row in rows])
+        f"{over}):\n\n" + _table(interventions.HEADER, [tuple(row) for row in rows])
     ]
     if signals := interventions.signal_cells(found):
         table = _table(interventions.SIGNAL_HEADER, [tuple(row) for row in signals])

@@ -18,6 +18,7 @@ from zoo.batch import Clip
 from zoo.demos.answer import Answer
 from zoo.demos.style import BACKGROUND, CLASSES, GREY, caption, styled
 from zoo.pairing import Pairing
+from zoo.report.over_time import seen
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -61,15 +62,18 @@ def retold(clip: Clip, data: "DataModule", settings: dict[str, str]) -> Clip:
 
 
 def thumbnail(clip: Clip, data: "DataModule") -> NDArray[np.uint8]:
-    """The middle picture."""
-    picture: NDArray[np.uint8] = clip.frames[len(clip.frames) // 2]
-    return picture
+    """The middle picture, or the sound's spectrogram there."""
+    pictures = seen(clip)
+    middle: NDArray[np.uint8] = pictures[len(pictures) // 2]
+    return middle
 
 
 def outputs() -> list[gr.components.Component]:
     """Components for `show`."""
     said = gr.HTML(padding=False)
-    caption("What is seen", "a picture a segment, underlined in the colour of its event")
+    caption(
+        "What is seen", "a picture a segment, of sound alone its spectrogram; underlined in the colour of its event"
+    )
     film = gr.HTML(padding=False, elem_id="film")
     with gr.Column(visible=False) as timed:
         caption("Event timeline", "below it the probabilities, the darker the likelier")
@@ -162,7 +166,7 @@ def filmstrip(answered: Answer, names: list[str], seconds: float) -> str:
     """Every segment's picture with its time, and its events, as HTML that takes as many rows as the page is narrow."""
     found, begin = [row for line, row in lines(answered, names).items() if line != "truth"], answered.sample.start
     none, figures = len(names) - 1, []
-    for t, frame in enumerate(answered.sample.frames):
+    for t, frame in enumerate(seen(answered.sample)):
         events = list(dict.fromkeys(int(row[t]) for row in found if row[t] < none))
         colour = _colour(events[0] if events else none, names)
         said = escape(", ".join(names[k] for k in events))

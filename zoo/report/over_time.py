@@ -6,16 +6,34 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import mlab
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
+from zoo.batch import Clip
+
 BACKGROUND = "#d9d9d9"
+
+WINDOW = 512
+"""Sound samples of a column of a spectrogram."""
 
 
 def event_colours(classes: int) -> list[Any]:
     """A colour for each of K classes and, last, for background."""
     return [matplotlib.colormaps["tab20"](i % 20) for i in range(classes)] + [to_rgb(BACKGROUND)]
+
+
+def seen(clip: Clip) -> NDArray[np.uint8]:
+    """A picture a segment, uint8 [T, H, W, 3]: the clip's own or, where all are one grey, its sound's spectrogram."""
+    if clip.frames.min() != clip.frames.max():
+        return clip.frames
+    window = min(WINDOW, clip.audio.shape[1])
+    powers = [mlab.specgram(sound, NFFT=window, noverlap=window // 2)[0] for sound in clip.audio]
+    level = 10 * np.log10(np.stack(powers)[:, ::-1] + 1e-10)  # low notes below
+    lowest, loudest = np.quantile(level, 0.05), max(level.max(), np.quantile(level, 0.05) + 1)
+    coloured = matplotlib.colormaps["magma"](np.clip((level - lowest) / (loudest - lowest), 0, 1), bytes=True)
+    return np.ascontiguousarray(coloured[..., :3])
 
 
 def draw_film(axes: Axes, frames: NDArray[np.uint8]) -> None:

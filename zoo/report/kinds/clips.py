@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from zoo.report.figures import RIGHT, WRONG, bars, plain, save, write
 from zoo.report.figures import confusion as draw_confusion
-from zoo.report.over_time import draw_film, draw_heat, draw_strip, event_colours
+from zoo.report.over_time import draw_film, draw_heat, draw_strip, event_colours, seen
 from zoo.report.run import Arrays, Drawer, One, Run, confusion, examples
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ def modalities(run: Run) -> None:
 
 
 def films(run: Run) -> None:
-    """`examples`: the frames of some clips under target and prediction in words."""
+    """`examples`: what is seen of some clips under target and prediction in words."""
     shown = examples(run, CLIPS)
     figure = Figure(figsize=(11, 1.6 * len(shown)), layout="constrained")
     for axes, example in zip(figure.subplots(len(shown), 1, squeeze=False).ravel(), shown, strict=True):
         clip = run.samples[example.index]
-        draw_film(axes, clip.frames)
+        draw_film(axes, seen(clip))
         colour = {True: RIGHT, False: WRONG, None: "black"}[example.right]
         target = f"{example.target}; " if example.target else ""
         axes.set_title(f"{clip.id}: {target}prediction {example.prediction}", fontsize=10, loc="left", color=colour)
@@ -103,7 +103,7 @@ def _examples(run: Run, chosen: list[int], target: NDArray[Any], prediction: NDA
     probabilities = run.array(run.predictions.prediction, "probabilities")
     seconds = cast("ClipDataModule", run.data).segment_seconds
     return [
-        Example(run.predictions.ids[i], target[i], prediction[i], probabilities[i], run.samples[i].frames, seconds)
+        Example(run.predictions.ids[i], target[i], prediction[i], probabilities[i], seen(run.samples[i]), seconds)
         for i in chosen[:CLIPS] or range(min(CLIPS, len(target)))
     ]
 
@@ -212,7 +212,7 @@ def one(one: One) -> Figure:
     if not (one.task.wants("segments") or one.task.wants("modalities")):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         film, axes = figure.subplots(2, 1, height_ratios=[1, 1.6])
-        draw_film(film, one.sample.frames)
+        draw_film(film, seen(one.sample))
         if "likely" in one.record:
             bars(axes, one.record["likely"], "probability")
         else:
@@ -230,7 +230,7 @@ def _over_time(one: One, data: "ClipDataModule") -> Figure:
     heights = [1.3, *([0.42] * (not by_modality)), *([1.6] * len(maps))] + ([0.3 + 0.45 * len(gates)] if gates else [])
     figure = Figure(figsize=(11, 0.6 + 1.15 * sum(heights)), layout="constrained")
     rows = list(figure.subplots(len(heights), 1, height_ratios=heights))
-    draw_film(rows.pop(0), sample.frames)
+    draw_film(rows.pop(0), seen(sample))
     if not by_modality:
         strip = rows.pop(0)
         draw_strip(strip, 0, prediction["segments"], names, event_colours(len(names) - 1))
