@@ -32,7 +32,7 @@ MADE_UP = {
     "mantis_shapenetpart": cloud_files.shapenet_part,
     "mamba3d_pretrain_shapenet55": cloud_files.shapenet55,
     **dict.fromkeys(("scale_earth_rsscn7", "scale_earth_rsscn7_unseen", "small_llava_rsscn7"), picture_files.rsscn7),
-    "scale_aware_eurosat": picture_files.eurosat,
+    "scale_aware_eurosat": partial(picture_files.eurosat, each=1),
     "scale_aware_resisc45": picture_files.resisc45,
     "scale_earth_geoscale_vqa": question_files.geoscale,
     "scale_earth_rsvqa": question_files.rsvqa,

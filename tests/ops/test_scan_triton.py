@@ -4,6 +4,7 @@ Triton picks interpreter or compiler when it is first imported, so the interpret
 run as a script, which prints every case's errors.
 """
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -58,6 +59,8 @@ CASES = {
     "segments_huge_steps": Case(length=13, dt_scale=120.0, processors=1),
     "segments_bfloat16": Case(length=13, dtype=torch.bfloat16, processors=1),
 }
+QUICK = ("s16_three_chunks", "one_token", "none_at_all", "bfloat16", "segments_bfloat16")
+"""One of every path through the kernels; every case is interpreted by the slow tests."""
 REAL = {"batch": 8, "length": 129, "channels": 768, "states": 16, "processors": None}
 FEW = {"batch": 2, "channels": 40, "processors": None}
 REAL_CASES = {
@@ -186,22 +189,29 @@ def own_processors(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(scan_triton, "processors_of", scan_triton.processors_of)
 
 
-@pytest.fixture(scope="module")
-def interpreted() -> dict[str, dict[str, float]]:
-    """{case: {result: error}} of all `CASES`, and {"bits": `same_bits`}, from one interpreter process."""
+@functools.cache
+def interpreted(names: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """{case: {result: error}} of some of `CASES`, and for "bits" `same_bits`, from one interpreter process."""
     if importlib.util.find_spec("triton") is None:
         pytest.skip("Triton exists for Linux only")
     if tuple(map(int, importlib.metadata.version("triton").split(".")[:2])) < (3, 6):
         pytest.skip("the interpreter of this Triton is another one than `repair_interpreter` mends")
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False, env=environment)
+    line = [sys.executable, __file__, *names]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_interpreter_agrees_with_the_loop(name: str, interpreted: dict[str, dict[str, float]]) -> None:
-    check(interpreted[name], CASES[name])
+@pytest.mark.parametrize("name", QUICK)
+def test_interpreter_agrees_with_the_loop(name: str) -> None:
+    check(interpreted(QUICK)[name], CASES[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CASES if name not in QUICK])
+def test_interpreter_agrees_with_the_loop_in_every_case(name: str) -> None:
+    check(interpreted(("bits", *CASES))[name], CASES[name])
 
 
 @pytest.mark.gpu
@@ -212,8 +222,11 @@ def test_gpu_agrees_with_the_loop(name: str) -> None:
     check(errors(case, "cuda"), case)
 
 
-def test_the_interpreter_gives_the_same_bits_again_and_in_less_memory(interpreted: dict[str, dict[str, float]]) -> None:
-    assert interpreted["bits"] == dict.fromkeys(["again", "in windows", "one chunk of one sequence"], [True] * 10)
+@pytest.mark.slow
+def test_the_interpreter_gives_the_same_bits_again_and_in_less_memory() -> None:
+    assert interpreted(("bits", *CASES))["bits"] == dict.fromkeys(
+        ["again", "in windows", "one chunk of one sequence"], [True] * 10
+    )
 
 
 @pytest.mark.gpu
@@ -268,7 +281,9 @@ if __name__ == "__main__":
     repair_interpreter()
     # A token costs the interpreter 10 ms: few of them fill chunks, and segments of one.
     scan_triton.CHUNK, scan_triton.BLOCK_D, scan_triton.SHORTEST = 4, 4, 1
-    found = {name: errors(case, "cpu") for name, case in CASES.items()}
+    found = {name: errors(CASES[name], "cpu") for name in sys.argv[1:] if name in CASES}
     scan_triton.processors_of = lambda _: 1
     scan_triton.PARTIAL_BYTES = 2**21  # of which a thousandth holds a chunk or two
-    print(json.dumps(found | {"bits": same_bits(draw(CASES["segments"], "cpu"))}))
+    print(
+        json.dumps(found | {name: same_bits(draw(CASES["segments"], "cpu")) for name in sys.argv[1:] if name == "bits"})
+    )
