@@ -53,7 +53,7 @@ def _measured(front: Mapping[str, Any]) -> str:
                         m["name"],
                         f"{m['value']:.2f} %{spread}{interval}",
                         a["n"],
-                        a["seeds"],
+                        f"{a['seeds']}, {a['folds']} folds" if "folds" in a else a["seeds"],
                         a["selected_on"],
                         a["commit"][:8],
                         a["hardware"],

@@ -17,6 +17,7 @@ class Measured:
         interval: 95 %, over samples; None of several seeds.
         n: samples of the split.
         seeds: of the trainings.
+        folds: of the data, where it was measured on several.
         data: name of the data set.
         commit: None where the code was no checkout.
         dirty: whether that checkout had uncommitted changes.
@@ -35,6 +36,12 @@ class Measured:
     dirty: bool
     hardware: str
     date: str
+    folds: int | None = None
+
+    @property
+    def rounds(self) -> str:
+        """Over what the value is a mean."""
+        return f"{self.folds} folds" if self.folds else f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else ""
 
 
 @dataclass(frozen=True)

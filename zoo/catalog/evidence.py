@@ -54,15 +54,17 @@ def publishable(record: Mapping[str, Any]) -> bool:
 
 
 def measured(records: Sequence[Mapping[str, Any]], *, command: str) -> dict[str, Any]:
-    """One `model-index` result from the records of a recipe's runs, one a seed; fractions become per cent.
+    """One `model-index` result from the records of a recipe's runs, one a seed or a fold; fractions become per cent.
 
     A single run's metrics keep their bootstrap interval; several runs give mean and deviation.
     """
     first = records[0]
     manifest, unit = first["manifest"], comparison.scale(first)
+    seeds = sorted({record["manifest"]["seed"] for record in records})
     shared = {
         "n": first["n"],
-        "seeds": [record["manifest"]["seed"] for record in records],
+        "seeds": seeds,
+        **({"folds": len(records)} if len(records) > len(seeds) else {}),
         "selected_on": manifest["selected_on"],
         "commit": manifest["commit"],
         "hardware": manifest["hardware"],

@@ -197,6 +197,7 @@ def _published(page: Card) -> Measured | None:
         interval=args.get("interval"),
         data=result["dataset"]["name"],
         dirty=False,
+        folds=args.get("folds"),
         **shared,
     )
 

@@ -131,7 +131,8 @@ def _result(entry: Entry) -> dict[str, str]:
     measured = "not measured"
     if found := entry.measured:
         measured = (
-            f"{tables.exactly(entry)} on {found.data}, test (n = {found.n}, seeds {found.seeds}); "
+            f"{tables.exactly(entry)} on {found.data}, test (n = {found.n}, seeds {found.seeds}"
+            f"{f', {found.folds} folds' if found.folds else ''}); "
             f"commit {(found.commit or 'unknown')[:8]}, {found.hardware}, {found.date}"
         )
     own = entry.licences

@@ -234,8 +234,8 @@ def _result(entry: Entry) -> str:
     found = entry.measured
     if found is None:
         return "not yet"
-    seeds = f", {len(found.seeds)} seeds" if len(found.seeds) > 1 else ""
-    return f"{measured(entry)} {found.metric} (n = {found.n}{seeds})"
+    rounds = f", {found.rounds}" if found.rounds else ""
+    return f"{measured(entry)} {found.metric} (n = {found.n}{rounds})"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
