@@ -131,7 +131,10 @@ def test_an_adapter_of_a_former_format_still_loads_and_answers_as_it_did(number:
     assert found["likely"] == pytest.approx(stored["likely"], abs=2e-6)
 
 
-@pytest.mark.parametrize(("number", "said"), [(1, "other weights or settings"), (2, "other weights")])
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(1, "other weights or settings"), pytest.param(2, "other weights", marks=pytest.mark.slow)],
+)
 def test_an_adapter_of_a_former_format_on_another_backbone_is_refused(number: int, said: str, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(OLD[number], tmp_path / "old"))
     edit(folder, backbones__points__source="random:1")

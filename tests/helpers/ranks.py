@@ -5,12 +5,20 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    ["zoo.training.fit", "zoo.evaluate", "zoo.report.run_pictures", "zoo.catalog.card", "tiny", "point_tiny"]
+    [
+        *("pytest", "torch.utils.tensorboard", "tiny", "point_tiny", "tiny_data"),
+        *("zoo.training.fit", "zoo.evaluate", "zoo.report.run_pictures", "zoo.catalog.card"),
+    ]
 )
+HELPERS = str(Path(__file__).parent)
 
 
 def run(function: Callable[..., None], count: int, *args: Any, machines: int = 1, timeout: float = 240) -> list[int]:
@@ -18,6 +26,9 @@ def run(function: Callable[..., None], count: int, *args: Any, machines: int = 1
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:  # a server is not told the paths of this process before Python 3.14
+        patch.setenv("PYTHONPATH", HELPERS, prepend=os.pathsep)
+        forkserver.ensure_running()
     started = [
         context.Process(target=_rank, args=(function, rank, count, machines, port, args)) for rank in range(count)
     ]

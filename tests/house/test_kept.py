@@ -93,7 +93,9 @@ def features(pairing: Pairing, batch: Batch) -> dict[str, torch.Tensor]:
     return pairing(batch)
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize(
+    "name", ["mantis", *(pytest.param(n, marks=pytest.mark.slow) for n in SAMPLES if n != "mantis")]
+)
 def test_a_pairing_of_kept_encoders_is_that_of_new_ones_also_after_others_had_them(name: str) -> None:
     new = pairing(name)
     with kept():
@@ -152,7 +154,9 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    "end", [end if end.startswith(("import", "raise")) else pytest.param(end, marks=pytest.mark.slow) for end in ENDS]
+)
 def test_a_forked_command_is_as_one_in_a_new_interpreter(
     end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,13 +32,16 @@ CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 WRITTEN = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
 
 
+generated = cache(generate.pages)
+
+
 @cache
 def pages() -> dict[str, str]:
     """Every page as it is built, by path."""
     written = {
         path: generate.relink((DOCS / path).read_text(encoding="utf-8"), f"docs/{path}", path) for path in WRITTEN
     }
-    return written | generate.pages()
+    return written | generated()
 
 
 def listed(nav: Any) -> list[str]:
@@ -60,12 +63,12 @@ def anchors(markdown: str) -> set[str]:
 
 
 def test_every_page_stands_once_in_the_navigation_and_every_entry_is_a_page() -> None:
-    found = listed(generate.navigation(CONFIG["nav"], generate.pages()))
+    found = listed(generate.navigation(CONFIG["nav"], generated()))
     assert sorted(found) == sorted(pages())
 
 
 def test_every_command_recipe_adapter_and_method_has_a_page() -> None:
-    made = generate.pages()
+    made = generated()
     assert {f"commands/{name}.md" for name in commands()} <= set(made)
     assert {f"recipes/{name}.md" for name in compose.available()} <= set(made)
     assert {f"adapters/{path.parent.name}.md" for path in ROOT.glob("zoo/pretrained/*/README.md")} <= set(made)
@@ -81,12 +84,12 @@ def test_the_page_of_a_command_says_what_its_help_says(name: str, capsys: pytest
     module = importlib.import_module(f"zoo.{name}")
     with pytest.raises(SystemExit):
         module.main(["--help"])
-    page = " ".join(generate.pages()[f"commands/{name}.md"].split()).lower()
+    page = " ".join(generated()[f"commands/{name}.md"].split()).lower()
     for line in (module.__doc__ or "").replace("python -m zoo.", "zoo ").splitlines()[1:]:
         assert " ".join(line.split()).lower() in page, line
     # Indented lines are a block of the page, the first ones too.
     assert [line for line in (module.__doc__ or "").splitlines() if line.startswith("    ")] == [
-        line for line in generate.pages()[f"commands/{name}.md"].splitlines() if line.startswith("    ")
+        line for line in generated()[f"commands/{name}.md"].splitlines() if line.startswith("    ")
     ]
     words = re.findall(r"^ {2,4}([a-z_.]+=|--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
     assert {word for word in words if word not in OPTIONS and word not in page} == set()

@@ -43,8 +43,8 @@ def difference(one: Path, other: Path, name: str = "last") -> float:
 
 
 CASES = [(*case, strategy) for case in (("clips", 1), ("clips", 2), ("clouds", 1)) for strategy in ("ddp", "fsdp")]
-FAST = (("clouds", 1, "fsdp"),)
-"""`ddp` resumes below; the others are slow tests."""
+FAST = (("clouds", 1, "ddp"),)
+"""`fsdp` runs on two machines below; the others are slow tests."""
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,8 @@ def resumed(folder: Path, kind: str, batch: int, settings: dict[str, Any], epoch
     fit(folder, kind, batch, settings, resume=True)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_resume_to_the_result_of_an_uninterrupted_run(tmp_path: Path, strategy: str) -> None:
     whole, cut, settings = tmp_path / "whole", tmp_path / "cut", {"strategy": strategy, "devices": 2}
     for folder in (whole, cut):
@@ -184,7 +185,7 @@ def failing(folder: Path, how: str) -> None:
         sys.exit(1)
 
 
-@pytest.mark.parametrize(("how", "code"), [("raise", 1), ("kill", -signal.SIGKILL)])
+@pytest.mark.parametrize(("how", "code"), [("raise", 1), pytest.param("kill", -signal.SIGKILL, marks=pytest.mark.slow)])
 def test_when_one_process_fails_the_others_stop_and_say_so(tmp_path: Path, how: str, code: int) -> None:
     assert ranks.run(failing, 2, tmp_path, how, timeout=120) == [1, code]
     assert "process 0 of 2" in (tmp_path / "said").read_text()

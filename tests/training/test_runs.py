@@ -8,7 +8,6 @@ import sys
 import sysconfig
 import time
 import zipfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -103,11 +102,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(tmp_path_factory)
 
 
-def new_process(name: str) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """How a command is run in a new process: truly for one recipe, forked for the others."""
-    return subprocess.run if name == "mantis" else forked.run
-
-
 def smoke(name: str, folder: Path) -> Path:
     assert main([f"recipe={name}", "--smoke", f"runs={folder / 'runs'}", *data_words(name, folder)]) == 0
     return next((folder / "runs" / name).iterdir())
@@ -150,7 +144,7 @@ def test_evaluate_in_a_new_process_finds_the_same_numbers(finished: Finished, na
     run = finished[name]
     words = [f"adapter={run / 'adapter'}", f"output={tmp_path / 'again.json'}"]
     if name in ALONE:
-        done = new_process(name)([sys.executable, "-m", "zoo.evaluate", *words], capture_output=True, text=True)
+        done = forked.run([sys.executable, "-m", "zoo.evaluate", *words], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
     else:
         assert evaluate.main(words) == 0
@@ -183,7 +177,8 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
     first = capsys.readouterr().out
     if name in ALONE:
         command = [sys.executable, "-m", "zoo.predict", *words]
-        assert new_process(name)(command, capture_output=True, text=True, check=True).stdout == first
+        run = subprocess.run if name == "mantis" else forked.run  # one of the two truly
+        assert run(command, capture_output=True, text=True, check=True).stdout == first
     else:
         assert predict.main(words) == 0
         assert capsys.readouterr().out == first

@@ -10,7 +10,7 @@ Adapters of formats 1 and 2 were trained on torch's own draws, and are given the
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,9 @@ Values = NDArray[np.float64]
 
 GRID = 2.0**-20
 """Values of functions are multiples of it: rounding errors of a double, about 2**-50, do not move them."""
+
+CHUNK = 2**15
+"""Numbers that are drawn at a time: with their doubles they stay in a core's cache."""
 
 SUMMED = 8
 """16-bit integers whose sum is a normal draw: standard deviation 1, kurtosis 2.85, at most 4.9 deviations."""
@@ -91,6 +94,23 @@ def trunc_normal_(tensor: Tensor, std: float) -> Tensor:
         return tensor.add_(0.0).clamp_(-2.0, 2.0)  # -0 becomes 0, which are other bytes
 
 
+def _on_grid(values: Values) -> Values:
+    values /= GRID
+    np.round(values, out=values)
+    values *= GRID
+    return values
+
+
+def _fill(tensor: Tensor, parts: Iterable[Values]) -> Tensor:
+    """Write parts one behind the other into a tensor of any strides."""
+    flat = tensor.view(-1) if tensor.is_contiguous() else torch.empty(tensor.numel(), dtype=tensor.dtype)
+    start = 0
+    for part in parts:
+        flat[start : start + len(part)].copy_(torch.from_numpy(part))
+        start += len(part)
+    return tensor if tensor.is_contiguous() else tensor.copy_(flat.view(tensor.shape))
+
+
 class Shapes(TorchFunctionMode):
     """Inside, an architecture is built without storage, to be filled from a file: nothing is drawn.
 
@@ -129,9 +149,9 @@ class Draws(TorchDispatchMode):
         """
         kwargs, packet = kwargs or {}, func.overloadpacket
         if packet in FUNCTIONS:
-            values = np.round(FUNCTIONS[packet](args[0].double().numpy()) / GRID) * GRID
             out: Tensor = args[0] if func._schema.is_mutable else torch.empty_like(args[0])
-            return out.copy_(torch.from_numpy(values))
+            given, function = args[0].reshape(-1).split(CHUNK), FUNCTIONS[packet]
+            return _fill(out, (_on_grid(function(some.double().numpy())) for some in given))
         if packet in (aten.linalg_vector_norm, aten.norm):
             return func(args[0].double(), *args[1:], **kwargs).div_(GRID).round_().mul_(GRID).to(args[0].dtype)
         if packet in NORMAL + UNIFORM:
@@ -139,15 +159,19 @@ class Draws(TorchDispatchMode):
             filled: Tensor = args[0] if fills else func(*args, **kwargs)
             given = args[1:3] if fills else ()
             draw = self._normal if packet in NORMAL else self._uniform
-            return filled.copy_(torch.from_numpy(draw(filled.numel(), *given)).view(filled.shape))
+            counts = (min(CHUNK, filled.numel() - start) for start in range(0, filled.numel(), CHUNK))
+            return _fill(filled, (draw(count, *given) for count in counts))
         if torch.Tag.nondeterministic_seeded in func.tags and packet not in INTEGER:
             raise NotImplementedError(f"weights drawn by {func} would differ between processors")
         return func(*args, **kwargs)
 
     def _uniform(self, count: int, low: float = 0.0, high: float = 1.0) -> Values:
         """Multiples of 2**-24 in [0, 1), stretched."""
-        steps = (self.bits.random_raw(count) >> np.uint64(40)).astype(np.float64)
-        return low + (high - low) * (steps * 2.0**-24)
+        steps: Values = (self.bits.random_raw(count) >> np.uint64(40)).astype(np.float64)
+        steps *= 2.0**-24
+        steps *= high - low
+        steps += low
+        return steps
 
     def _normal(self, count: int, mean: float = 0.0, deviation: float = 1.0) -> Values:
         """Sums of 16-bit integers, centred and scaled."""
