@@ -13,7 +13,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from zoo import cards, compare
-from zoo.adapter import places
+from zoo.adapter import places, shareable
 from zoo.catalog import card, card_tables, evidence
 from zoo.catalog.card import Card, CardError
 from zoo.recipe.compose import available, compose, to_yaml
@@ -109,6 +109,11 @@ def test_a_card_is_what_its_evidence_makes_of_it(path: Path, tmp_path: Path) -> 
     assert bool(shipped.front.get("model-index")) == bool(shipped.evidence["runs"])
     card.write(tmp_path / path.name, shipped)
     assert (tmp_path / path.name).read_text() == path.read_text()
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_a_recipes_card_names_no_folder_that_would_keep_its_adapters_from_being_shared(path: Path) -> None:
+    assert shareable.lines(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("name", places.bundled())
