@@ -16,7 +16,7 @@ from pathlib import Path
 
 from zoo import files
 from zoo.adapter import directory, places, public_record
-from zoo.catalog import card, evidence
+from zoo.catalog import card, evidence, pages
 from zoo.catalog.card import CardError
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.quiet import quiet
@@ -60,6 +60,9 @@ def main(argv: list[str] | None = None) -> int:
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         tables.show(tables.evaluation(result, stored))
         print(result["verdict"]["line"])
+        if provenance.CONVERTED in stored["manifest"]:
+            for number in card.facts(folder / "README.md")["zoo"]["reported"]:
+                print(f"reported by others: {pages.reported(number)}")
         if "familiarity" in result:
             print(f"unlike its training: {tables.unlike(result['familiarity'])}")
         for line in interventions.inert(result):
