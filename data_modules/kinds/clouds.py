@@ -1,9 +1,9 @@
 """Base of the data modules of point clouds: preparation, augmentation, a user's file, and hold-out by object.
 
 Sampling and augmentation follow Point-MAE's fine-tuning practice as Mantis uses it: farthest point sampling to N, and
-in training to 1.17 N (1200 for 1024), of which a random N are drawn again in every epoch (`subset`); where files have no
-more than N, all of them in another order (`shuffle`). Groups have other centres either way. Augmentations draw from a
-generator seeded by run, epoch and batch, so that a resumed run sees what an uninterrupted one would have seen.
+in training to 1.17 N (1200 for 1024), of which a random N are drawn again in every epoch (`subset`); where files have
+no more than N, all of them in another order (`shuffle`). Groups have other centres either way. Augmentations draw from
+a generator seeded by run, epoch and batch, so that a resumed run sees what an uninterrupted one would have seen.
 
 Policy for imperfect clouds: copies of a point are left out, fewer points than N are repeated, further columns (normals,
 colours) are not used, all counted in the manifest; coordinates that are not finite, and clouds without extent, are
@@ -14,8 +14,9 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Self, get_args
 
 import numpy as np
 import torch
@@ -140,6 +141,12 @@ class CloudSet(SampleSet[Cloud]):
             self._prepared[index] = points, rows, hashlib.sha256(text + values.tobytes()).hexdigest()
         return self._prepared[index]
 
+    def with_points(self, count: int) -> Self:
+        """The same clouds with another number of points."""
+        other = copy(self)
+        other.preparation, other._prepared = Preparation(count, self.preparation.unit), {}
+        return other
+
     def target(self, index: int) -> dict[str, Tensor]:
         """`label`: int64 []."""
         return {"label": torch.tensor(self.labels[index])}
@@ -208,6 +215,11 @@ class CloudDataModule(DataModule):
                 if "points" in batch.conditions:
                     batch.conditions["points"] = flat
         return batch
+
+    def views(self) -> SampleSet[Cloud]:
+        """The test split with as many points a cloud as training has before its augmentations."""
+        samples = self.sets["test"]
+        return samples.with_points(self.count("train")) if isinstance(samples, CloudSet) else samples
 
     def require(self, settings: Mapping[str, str]) -> None:
         """Refuse an up axis that is none."""

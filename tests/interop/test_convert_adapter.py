@@ -80,8 +80,14 @@ def test_a_converted_adapter_says_where_it_comes_from_and_no_number_before_one_i
     assert "not measured" in said
     assert "converted, not trained" in said
     assert "Not measured" in heading.measured(record)
-    assert evaluate.main([f"adapter={folder}", f"data.root={root}", "probes=false"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    out = tmp_path / "out.json"
+    assert evaluate.main([f"adapter={folder}", f"data.root={root}", "probes=false", "votes=2", f"output={out}"]) == 0
+    said, found = " ".join(capsys.readouterr().out.split()), json.loads(out.read_text())
+    assert re.search(r"voted over 2 views \(shuffle, rotate\): accuracy [\d.]+ %, .*; without voting [\d.]+ %", said)
+    assert found["voted"]["metrics"].keys() == found["metrics"].keys()
+    model = zoo.load(str(folder))
+    assert model.evaluate(probes=False, votes=2, root=str(root))["voted"] == found["voted"]
+    assert "voted" not in model.evaluate(probes=False, root=str(root))
     assert "its card has no number of this code's" in said
     assert "reported by others: 93.48 % accuracy" in said
     with pytest.raises(SystemExit, match="1"):

@@ -28,6 +28,7 @@ Data and pairing are those of recipe `{recipe}`.
 
 ```bash
 python -m zoo.evaluate adapter=DIR data.root=DATA
+python -m zoo.evaluate adapter=DIR data.root=DATA votes=10
 python -m zoo.predict adapter=DIR input=FILE
 ```
 
