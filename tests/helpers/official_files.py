@@ -137,9 +137,35 @@ class Official(dict[str, Tensor]):
             out.append(torch.cat([x[:1], F.silu(F.conv1d(v.T, *self.at("mlp.share_mlp"))).T]))
         return out
 
-    def pooled(self, points: Tensor) -> Tensor:
-        """Clouds [B, N, 3] -> [B, 2 C]."""
+    def head(self, x: Tensor) -> Tensor:
+        """[B, 2 C] -> logits [B, K] in training without dropout, where batch norm is by the batch."""
+        for linear, norm in (("0", "1"), ("4", "5")):
+            x = F.linear(x, *self.at(f"cls_head_finetune.{linear}"))
+            x = F.batch_norm(x, None, None, *self.at(f"cls_head_finetune.{norm}"), training=True).relu()
+        return F.linear(x, *self.at("cls_head_finetune.8"))
+
+    def projected(self, x: Tensor) -> Tensor:
+        """[B, 2 C] -> [B, 128], where features of two orders are compared."""
+        return F.linear(F.gelu(F.linear(x, *self.at("dscd_head.proj_head.0"))), *self.at("dscd_head.proj_head.2"))
+
+    def loss(self, points: Tensor, labels: Tensor) -> Tensor:
+        """Of a training step: every order of the tokens is a batch by itself."""
+        main, a, b = (self.pooled(points, axis) for axis in (None, 0, 1))
+        feature = 1 - F.cosine_similarity(self.projected(a), self.projected(b)).mean()
+        p, q = (F.log_softmax(self.head(view) / 2, dim=-1) for view in (a, b))
+        both = (
+            F.kl_div(p, q, reduction="batchmean", log_target=True),
+            F.kl_div(q, p, reduction="batchmean", log_target=True),
+        )
+        return F.cross_entropy(self.head(main), labels) + feature + 0.5 * 2**2 / 2 * sum(both)
+
+    def pooled(self, points: Tensor, axis: int | None = None) -> Tensor:
+        """Clouds [B, N, 3] -> [B, 2 C], their groups in the order of an axis or as they are."""
         (neighbourhoods, centres), xs = group(points, 12, 6), []
+        if axis is not None:
+            order = centres[..., axis].argsort(1)[..., None]
+            centres = centres.gather(1, order.expand_as(centres))
+            neighbourhoods = neighbourhoods.gather(1, order[..., None].expand_as(neighbourhoods))
         for cloud in neighbourhoods:
             x = self.bn("encoder.first_conv.1", F.conv1d(cloud.mT, *self.at("encoder.first_conv.0"))).relu()
             x = F.conv1d(x, *self.at("encoder.first_conv.3"))

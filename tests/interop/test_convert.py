@@ -86,6 +86,30 @@ def test_a_mantis_checkpoint_classifies_as_in_the_authors_layout(tmp_path: Path,
     assert all(word in said for word in words)
 
 
+def test_a_training_step_under_official_compatibility_is_the_authors(tmp_path: Path) -> None:
+    """Each of the three orders is a batch with its own first sample and deviation; with one batch of all it is not."""
+    state = filled(KINDS["classification"])
+    path = converted(tmp_path, {"base_model": state})
+    data, trained = batch(0, 1, 2), [n for n in state if re.search("saa_|head.*(weight|bias)$", n)]
+    theirs = Official(state | {name: state[name].clone().requires_grad_() for name in trained})
+    expected = theirs.loss(data.inputs["points"][:, 0], data.target["label"])
+    expected.backward()
+    encoder = Mamba3D(source=f"file:{path}", **SIZES, **OFFICIAL)
+    pairing = Pairing({"points": encoder}, Mantis(drop_path=0.0), Classification(dropout=0.0), classes=CLASSES)
+    pairing.load_trainable(load_file(path.with_suffix(".adapter.safetensors")), source="the file")
+    pairing.train()
+    loss = sum(pairing.losses(data).values())
+    torch.testing.assert_close(loss, expected, **CLOSE)
+    loss.backward()
+    gradients = {n: p.grad for n, p in pairing.named_parameters() if p.grad is not None}
+    ours = official({}, gradients)
+    assert ours.keys() == {*trained}
+    beside_norm = {"cls_head_finetune.0.bias", "cls_head_finetune.4.bias"}  # whose gradients are zero but for rounding
+    for name, gradient in ours.items():
+        scale = theirs[name].grad.abs().max()
+        assert name in beside_norm or (gradient - theirs[name].grad).abs().max() <= 1e-3 * scale, name
+
+
 def test_a_part_segmentation_checkpoint_fits_a_pairing(tmp_path: Path) -> None:
     path = converted(tmp_path, {"model": filled(KINDS["part segmentation"])})
     encoder = Mamba3D(source=f"file:{path}", **SIZES, **OFFICIAL, taps=(0, 1))
