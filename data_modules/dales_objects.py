@@ -15,7 +15,8 @@ from typing import Annotated
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.clouds import Augmentation, CloudDataModule, stratified_holdout, subsample
+from data_modules.kinds.cloud_augmentation import Augmentation
+from data_modules.kinds.clouds import CloudDataModule, stratified_holdout, subsample
 from data_modules.kinds.stored_clouds import CloudRecords, StoredSet, labelled
 from data_modules.readers.arrays import read_arrays
 from zoo.batch import Cloud, SampleSet

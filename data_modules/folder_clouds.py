@@ -23,7 +23,8 @@ from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.folder.own_files import Folder, OwnFiles, require_classes
 from data_modules.folder.rows import Columns, FileEntry, repeated_files
-from data_modules.kinds.clouds import Augmentation, CloudDataModule, standing
+from data_modules.kinds.cloud_augmentation import Augmentation
+from data_modules.kinds.clouds import CloudDataModule, standing
 from data_modules.kinds.parts import category_condition, require_category
 from data_modules.kinds.stored_clouds import CloudRecords, StoredSet
 from data_modules.readers.arrays import LazyClouds

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.clouds import Augmentation, CloudDataModule, stratified_holdout
+from data_modules.kinds.cloud_augmentation import Augmentation
+from data_modules.kinds.clouds import CloudDataModule, stratified_holdout
 from data_modules.kinds.stored_clouds import CloudRecords, StoredSet, labelled, make_splits
 from data_modules.modelnet40 import ModelNet40, layout, read_modelnet40
 from data_modules.readers.arrays import read_arrays

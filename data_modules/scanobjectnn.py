@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.clouds import Augmentation, CloudDataModule, stratified_holdout
+from data_modules.kinds.cloud_augmentation import Augmentation
+from data_modules.kinds.clouds import CloudDataModule, stratified_holdout
 from data_modules.kinds.stored_clouds import CloudRecords, compared, labelled, make_splits
 from data_modules.readers.arrays import read_arrays
 from zoo.batch import Cloud, SampleSet

@@ -15,7 +15,8 @@ from typing import Annotated
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
-from data_modules.kinds.clouds import Augmentation, CloudDataModule, stratified_holdout
+from data_modules.kinds.cloud_augmentation import Augmentation
+from data_modules.kinds.clouds import CloudDataModule, stratified_holdout
 from data_modules.kinds.stored_clouds import CloudRecords, compared, make_splits
 from data_modules.readers.arrays import LazyClouds
 from data_modules.readers.listed import read_lines, require

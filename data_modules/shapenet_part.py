@@ -121,12 +121,12 @@ class ShapeNetPart(CloudDataModule):
         *,
         root: str,
         points: Annotated[int, ">= 1"] = 2048,
-        augment: tuple[Literal["rotate", "scale_translate", "jitter"], ...] = (),
+        augment: tuple[Literal["shuffle", "rotate", "scale_translate", "jitter"], ...] = (),
     ) -> None:
         super().__init__(points=points, augment=augment)
         if "subset" in self.augmentations:
             raise SettingError(
-                "augment: subset would part points from their labels; expected rotate, scale_translate, jitter"
+                "augment: subset would part points from their labels; expected shuffle, rotate, scale_translate, jitter"
             )
         self.root = Path(root)
 

@@ -13,7 +13,8 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.kinds.clouds import Augmentation, CloudDataModule
+from data_modules.kinds.cloud_augmentation import Augmentation
+from data_modules.kinds.clouds import CloudDataModule
 from data_modules.synthetic.clouds import RAW, VERSION, GeneratedClouds
 from data_modules.synthetic.furniture import FURNITURE
 from data_modules.synthetic.solids import Part, Points, Rng, box, cylinder, ellipsoid, plate, scan, turned, visible

@@ -11,7 +11,8 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.kinds.clouds import Augmentation, CloudDataModule
+from data_modules.kinds.cloud_augmentation import Augmentation
+from data_modules.kinds.clouds import CloudDataModule
 from data_modules.synthetic.clouds import RAW, GeneratedClouds
 from data_modules.synthetic.solids import (
     Part,

@@ -6,6 +6,9 @@ The result reproduces if it lies within the card's interval, on the same data. O
 
     probes=false    skip the interventions on samples (blank pictures, a wrong scale) and on the method's parts, which
                     take most of the time
+    votes=10        of clouds: measure once more, by the mean of the logits over so many random views of every sample,
+                    drawn by the data's own augmentations (data.augment). It stands beside the number without voting,
+                    and enters no card
     --update-card   add the measurement to the adapter's metrics.json and card; from a clean commit only
     --force         load an adapter whose backbones or structure differ from training; results say so
 """
@@ -16,12 +19,13 @@ from pathlib import Path
 
 from zoo import files
 from zoo.adapter import directory, places, public_record
-from zoo.catalog import card, evidence
+from zoo.catalog import card, evidence, pages
 from zoo.catalog.card import CardError
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.quiet import quiet
 from zoo.recipe import data_roots
 from zoo.recipe.compose import compose
+from zoo.recipe.instantiate import instantiate
 from zoo.records import interventions, provenance
 from zoo.report import tables
 
@@ -32,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         argv,
         __doc__ or "",
         required=("adapter",),
-        optional=("output", "probes"),
+        optional=("output", "probes", "votes"),
         flags=("--update-card", "--force"),
         free=True,
     )
@@ -40,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
         fail([f"'{word}': an adapter is measured as it was trained; only data.* may be changed" for word in other])
     if named.get("probes", "true") not in ("true", "false"):
         fail([f"probes={named['probes']}: expected true or false"])
+    if not (views := named.get("votes", "0")).isdecimal() or named.get("votes") == "0":
+        fail([f"votes={views}: expected how many views vote"])
     quiet()
     with user_errors():
         folder = places.find_adapter(named["adapter"])
@@ -51,15 +57,24 @@ def main(argv: list[str] | None = None) -> int:
                 "--update-card: a number enters a card from a clean commit only; this is a tree with uncommitted "
                 "changes, or no checkout"
             )
+        from zoo.training import voting
         from zoo.training.initialise import plain
         from zoo.training.measure import evaluate
 
+        if votes := int(views):
+            voting.require(instantiate(config.data), instantiate(config.task), votes)
+
         # With the cache, as in training: probes look at the same pictures, whose frozen part is then computed once.
         _, pairing = directory.load(folder, cached=True, force="--force" in named)
-        result = evaluate(folder, config, pairing, probed=named.get("probes") != "false")
+        result = evaluate(folder, config, pairing, probed=named.get("probes") != "false", votes=votes)
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         tables.show(tables.evaluation(result, stored))
         print(result["verdict"]["line"])
+        if "voted" in result:
+            print(tables.voted(result))
+        if provenance.CONVERTED in stored["manifest"]:
+            for number in card.facts(folder / "README.md")["zoo"]["reported"]:
+                print(f"reported by others: {pages.reported(number)}")
         if "familiarity" in result:
             print(f"unlike its training: {tables.unlike(result['familiarity'])}")
         for line in interventions.inert(result):

@@ -14,8 +14,9 @@ from typing import Any
 from zoo import files
 from zoo.adapter import directory, places
 from zoo.command_line import fail, parse_arguments, user_errors
+from zoo.errors import UserError
 from zoo.recipe.compose import compose
-from zoo.records import run_places
+from zoo.records import provenance, run_places
 
 FREE = ("data.", "data=", "trainer.", "cache.", "cache=")
 
@@ -36,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         folder = places.find_adapter(named["adapter"])
         directory.verify(folder)
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        if provenance.CONVERTED in stored["manifest"]:
+            raise UserError(f"{folder} was converted from others' tensors: there is no training of ours to reproduce")
         config = compose(str(folder / "recipe.yaml"), overrides)
         from zoo.records.verdict import verdict
         from zoo.report import tables

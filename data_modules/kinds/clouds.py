@@ -1,9 +1,9 @@
 """Base of the data modules of point clouds: preparation, augmentation, a user's file, and hold-out by object.
 
 Sampling and augmentation follow Point-MAE's fine-tuning practice as Mantis uses it: farthest point sampling to N, and
-in training to 1.17 N (1200 for 1024, 2400 for 2048), of which a random N are drawn again in every epoch. Augmentations
-draw from a generator seeded by run, epoch and batch, so that a resumed run sees what an uninterrupted one would have
-seen.
+in training to 1.17 N (1200 for 1024), of which a random N are drawn again in every epoch (`subset`); where files have
+no more than N, all of them in another order (`shuffle`). Groups have other centres either way. Augmentations draw from
+a generator seeded by run, epoch and batch, so that a resumed run sees what an uninterrupted one would have seen.
 
 Policy for imperfect clouds: copies of a point are left out, fewer points than N are repeated, further columns (normals,
 colours) are not used, all counted in the manifest; coordinates that are not finite, and clouds without extent, are
@@ -14,8 +14,9 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Self, get_args
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
+from data_modules.kinds.cloud_augmentation import Augmentation, augment
 from data_modules.readers.cloud_notes import AXES, Axis, upright
 from data_modules.readers.cloud_preparation import MOST_SAMPLED, VERSION, Preparation
 from data_modules.readers.point_files import READABLE, REFUSED, clouds_in, read_points
@@ -32,47 +34,8 @@ from zoo.errors import SettingError
 
 SURPLUS = 1200 / 1024
 
-Augmentation = Literal["subset", "rotate", "scale_translate", "jitter"]
-
-
-def rotation(angles: Tensor, axis: int) -> Tensor:
-    """Rotation matrices [B, 3, 3] about a coordinate axis, from angles [B] in radians."""
-    sine, cosine = angles.sin(), angles.cos()
-    matrix = torch.zeros(len(angles), 3, 3, device=angles.device)
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    matrix[:, axis, axis] = 1
-    matrix[:, first, first] = matrix[:, second, second] = cosine
-    matrix[:, first, second], matrix[:, second, first] = -sine, sine
-    return matrix
-
-
-def augment(points: Tensor, kinds: Sequence[str], *, count: int, up: int, generator: torch.Generator) -> Tensor:
-    """Random copies of clouds [B, M, 3] -> [B, count, 3].
-
-    Args:
-        points: clouds; M > count only with `subset`.
-        kinds: of `Augmentation`: `subset` (a random `count` of the points), `rotate` (about the up axis),
-            `scale_translate` (per axis by 2/3 to 3/2, then by up to 0.2), `jitter` (normal, 0.01, cut at 0.05).
-        count: points to keep.
-        up: the up axis.
-        generator: of the CPU, so that numbers are the same on every device.
-    """
-    batch = len(points)
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
-
-    if "subset" in kinds:
-        order = uniform(batch, points.shape[1]).argsort(1)[:, :count].to(points.device)
-        points = points.gather(1, order[..., None].expand(-1, -1, 3))
-    if "rotate" in kinds:
-        points = points @ rotation(uniform(batch) * 2 * math.pi, up).to(points)
-    if "scale_translate" in kinds:
-        scale = 2 / 3 + uniform(batch, 1, 3) * (3 / 2 - 2 / 3)
-        points = points * scale.to(points) + ((uniform(batch, 1, 3) * 2 - 1) * 0.2).to(points)
-    if "jitter" in kinds:
-        points = points + (torch.randn(points.shape, generator=generator) * 0.01).clamp(-0.05, 0.05).to(points)
-    return points
+POINT_LABELS = ("parts",)
+"""Targets of one label a point."""
 
 
 def stratified_holdout(objects: Sequence[str], labels: Sequence[int], share: float) -> list[bool]:
@@ -178,6 +141,12 @@ class CloudSet(SampleSet[Cloud]):
             self._prepared[index] = points, rows, hashlib.sha256(text + values.tobytes()).hexdigest()
         return self._prepared[index]
 
+    def with_points(self, count: int) -> Self:
+        """The same clouds with another number of points."""
+        other = copy(self)
+        other.preparation, other._prepared = Preparation(count, self.preparation.unit), {}
+        return other
+
     def target(self, index: int) -> dict[str, Tensor]:
         """`label`: int64 []."""
         return {"label": torch.tensor(self.labels[index])}
@@ -231,18 +200,26 @@ class CloudDataModule(DataModule):
         return super().report()
 
     def augment(self, batch: Batch, epoch: int) -> Batch:
-        """A training batch turned, scaled and thinned, by numbers drawn from (seed, epoch, ids)."""
+        """A training batch shuffled, turned, scaled and thinned, by numbers drawn from (seed, epoch, ids)."""
         if self.augmentations and batch.inputs:
             drawn = f"{self.seed} {epoch} {' '.join(batch.ids)}".encode()
             generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(drawn).digest()[:7], "big"))
             for name, clouds in batch.inputs.items():
-                flat = augment(
+                flat, rows = augment(
                     clouds.flatten(0, 1), self.augmentations, count=self.points, up=AXES[self.up], generator=generator
                 )
                 batch.inputs[name] = flat.unflatten(0, clouds.shape[:2])
+                if rows is not None:
+                    moved = {k: batch.target[k].gather(1, rows) for k in POINT_LABELS if k in batch.target}
+                    batch.target.update(moved)
                 if "points" in batch.conditions:
                     batch.conditions["points"] = flat
         return batch
+
+    def views(self) -> SampleSet[Cloud]:
+        """The test split with as many points a cloud as training has before its augmentations."""
+        samples = self.sets["test"]
+        return samples.with_points(self.count("train")) if isinstance(samples, CloudSet) else samples
 
     def require(self, settings: Mapping[str, str]) -> None:
         """Refuse an up axis that is none."""

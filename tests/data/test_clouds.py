@@ -1,5 +1,6 @@
 """What clouds share: the policy for imperfect ones, holding out, drawing few, augmentation."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,14 +13,17 @@ from cloud_files import ids, ready
 
 from data_modules.errors import DataError
 from data_modules.kinds import clouds
+from data_modules.kinds.cloud_augmentation import augment, rotation
 from data_modules.modelnet40 import ModelNet40
 from data_modules.readers import point_files
 from data_modules.readers.cloud_preparation import clean
 from data_modules.scanobjectnn import ScanObjectNN
 from data_modules.shapenet_part import ShapeNetPart
+from zoo.backbones.mamba3d import group
 from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.methods.frozen import Frozen
+from zoo.recipe import compose
 from zoo.tasks.classification import Classification
 from zoo.training.loaders import Loaders
 
@@ -143,7 +147,7 @@ def test_few_are_drawn_by_class_and_seed() -> None:
 
 
 def changed(kind: str, *, count: int = 64, up: int = 1, seed: int = 0) -> torch.Tensor:
-    return clouds.augment(FLAT, [kind], count=count, up=up, generator=torch.Generator().manual_seed(seed))
+    return augment(FLAT, [kind], count=count, up=up, generator=torch.Generator().manual_seed(seed))[0]
 
 
 FLAT = torch.from_numpy(cloud_files.clouds(np.random.default_rng(2), [0] * 40))
@@ -157,7 +161,7 @@ def test_rotation_keeps_distances_and_the_up_coordinate(up: int) -> None:
     others = [axis for axis in range(3) if axis != up]
     moved = (turned[..., others] - FLAT[..., others]).abs().amax((1, 2))
     assert (moved > 1e-3).sum() > 35
-    quarter = clouds.rotation(torch.tensor([torch.pi / 2]), up)[0]
+    quarter = rotation(torch.tensor([torch.pi / 2]), up)[0]
     assert torch.allclose(torch.linalg.det(quarter), torch.tensor(1.0), atol=1e-6)
 
 
@@ -216,8 +220,47 @@ def test_conditions_that_are_points_move_with_the_cloud(tmp_path: Path) -> None:
     assert torch.equal(data.sets["train"][0].conditions["points"], points)
 
 
+@pytest.mark.parametrize(
+    "recipe", [name for name in compose.shipped() if re.match("mantis_(scan|model|shapenet)", name)]
+)
+def test_recipes_of_benchmarks_draw_new_centres_of_the_same_points_in_every_epoch(recipe: str, tmp_path: Path) -> None:
+    kinds = compose.read(compose.find(recipe), [])["data"]["augment"]
+    data = ready("bg", cloud_files.scanobjectnn(tmp_path), augment=[k for k in kinds if k in ("subset", "shuffle")])
+    points = torch.from_numpy(np.stack([data.sets["train"][k].points for k in range(4)]))
+
+    def centres(epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn = data.augment(Batch([*"abcd"], {"points": points[:, None]}, {}), epoch).inputs["points"][:, 0]
+        return drawn, group(drawn, 8, 4)[1]
+
+    (first, own), (second, other), (again, _) = centres(0), centres(1), centres(0)
+    assert torch.equal(first, again)
+    assert first.shape == (4, 32, 3)
+    shared = (own[:, :, None] == other[:, None]).all(-1).any(1).float().mean()
+    assert shared < 0.8
+    if "subset" not in kinds:
+        assert all(torch.equal(a.unique(dim=0), b.unique(dim=0)) for a, b in zip(first, second, strict=True))
+
+
+def test_labels_of_points_are_shuffled_with_them(tmp_path: Path) -> None:
+    data = ready("part", cloud_files.shapenet_part(tmp_path), augment=("shuffle", "scale_translate"))
+    samples = [data.sets["train"][k] for k in (0, 20)]
+    points, parts = (
+        torch.stack(t) for t in zip(*[(torch.from_numpy(s.points), s.target["parts"]) for s in samples], strict=True)
+    )
+    target, conditions = {"parts": parts.clone(), "label": torch.tensor([0, 1])}, {"points": points.clone()}
+    batch = data.augment(Batch(["x", "y"], {"points": points[:, None]}, target, conditions=conditions), 0)
+    assert torch.equal(batch.conditions["points"], batch.inputs["points"][:, 0])
+    assert not torch.equal(batch.target["parts"], parts)
+    assert batch.target["label"].tolist() == [0, 1]
+    for before, labels, after, moved in zip(
+        points, parts, batch.inputs["points"][:, 0], batch.target["parts"], strict=True
+    ):
+        # Scales are positive: along every axis, points keep their order.
+        assert torch.equal(labels[before[:, 0].argsort()], moved[after[:, 0].argsort()])
+
+
 def test_a_random_subset_would_part_points_from_labels() -> None:
     with pytest.raises(SettingError, match="augment: subset would part points from their labels"):
         ShapeNetPart(root="/nowhere", augment=("subset",))  # type: ignore[arg-type]
-    with pytest.raises(SettingError, match="augment: turn: expected subset, rotate, scale_translate, jitter"):
+    with pytest.raises(SettingError, match="augment: turn: expected subset, shuffle, rotate, scale_translate, jitter"):
         ModelNet40(root="/nowhere", augment=("turn",))  # type: ignore[arg-type]

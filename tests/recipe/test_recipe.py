@@ -50,7 +50,7 @@ WRONG = {
 
 WRONG_CLOUDS = {
     "method.orders=[x,w]": "method.orders: expected tuple[Literal['native', 'x', ",
-    "data.augment=[spin]": "data.augment: expected tuple[Literal['subset', 'rotate', ",
+    "data.augment=[spin]": "data.augment: expected tuple[Literal['subset', 'shuffle', ",
     "backbones.points.scan=cuda": "backbones.points.scan: expected Literal['auto', 'reference', ",
 }
 

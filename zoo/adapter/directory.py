@@ -7,6 +7,10 @@
     README.md             the model card
     SHA256SUMS            of the files above; checked before anything is read
 
+and, of an adapter that was converted from a checkpoint holding backbone and adapter in one (`zoo.convert`), the frozen
+backbone in mantis_backbone.safetensors: the recipe names it without a folder, and the fingerprint tells it from others.
+
+
 It is written under a temporary name and renamed, so a half-written adapter never bears the final name; one that takes
 the place of another leaves that whole until its own is in place.
 """
@@ -46,13 +50,22 @@ BESIDE = (FAMILIARITY, ANCHORS)  # before the names of all that was not trained
 
 FILES = ("adapter.safetensors", "recipe.yaml", "metrics.json", "README.md")
 
+BACKBONE = "mantis_backbone.safetensors"
+"""The one further file that an adapter directory may hold, called as in `zoo.backbones.origins`."""
+
 
 class AdapterError(UserError):
     """An adapter directory is incomplete, altered, or does not fit; the message names the file or tensor."""
 
 
 def save(
-    pairing: "Pairing", folder: Path, *, recipe: str, metrics: dict[str, Any], card: Callable[[Path], str]
+    pairing: "Pairing",
+    folder: Path,
+    *,
+    recipe: str,
+    metrics: dict[str, Any],
+    card: Callable[[Path], str],
+    backbone: Path | None = None,
 ) -> Path:
     """Write an adapter directory at `folder`, which must not exist yet.
 
@@ -62,6 +75,7 @@ def save(
         recipe: resolved YAML.
         metrics: becomes metrics.json.
         card: Markdown of the model card, from a directory that has the other files.
+        backbone: weights that lie in the directory as well.
     """
     from safetensors.torch import save_file
 
@@ -80,6 +94,8 @@ def save(
     tensors = {name: tensor.cpu().contiguous() for name, tensor in kept.items()}
     with whole_folder(folder) as temporary:
         save_file(tensors, temporary / "adapter.safetensors", metadata=header)
+        if backbone:
+            shutil.copyfile(backbone, temporary / BACKBONE)
         complete(temporary, recipe, metrics, card)
     return folder
 
@@ -116,7 +132,8 @@ def replace(
 
     verify(folder)
     with exchanged(folder) as temporary:
-        shutil.copyfile(folder / "adapter.safetensors", temporary / "adapter.safetensors")
+        for name in ("adapter.safetensors", *([BACKBONE] if (folder / BACKBONE).is_file() else [])):
+            shutil.copyfile(folder / name, temporary / name)
         if beside:
             header, tensors = read(folder)
             tensors |= kept_anchors.stored(folder / "adapter.safetensors") | beside

@@ -16,6 +16,8 @@ from zoo.recipe.compose import RecipeError, compose
 
 NAME = re.compile(r"[A-Za-z0-9_][\w.\-]*", re.ASCII)
 
+MOST_BACKBONE = LIMITS["adapter.safetensors"]
+
 
 class InstallError(UserError):
     """The files are no sound adapter, or the name is taken."""
@@ -45,6 +47,8 @@ def copy(source: Path, target: Path, *, cache: Path | None = None) -> None:
         if not path.is_symlink() and not path.exists():
             raise InstallError(f"{source} is no adapter directory: it has no {name}")
         copy_plain(path, target / name, most=limit, cache=cache)
+    if (source / directory.BACKBONE).exists():
+        copy_plain(source / directory.BACKBONE, target / directory.BACKBONE, most=MOST_BACKBONE, cache=cache)
 
 
 def inspect(folder: Path) -> None:

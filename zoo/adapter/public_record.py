@@ -105,6 +105,7 @@ def _manifest(manifest: Mapping[str, Any], public: Public) -> dict[str, Any]:
         "data": lambda value: _data(value, public),
         "backbones": lambda value: {k: _hashes(v) for k, v in value.items() if is_key(k)},
         "init": lambda value: _start(value, public),
+        "converted": lambda value: {"sha256": _matching(value.get("sha256"), HEX, "")},
         "features": lambda value: [_matching(each, COMPUTED, "not stated") for each in value],
         "precision": lambda value: _matching(value, r"(32|16|bf16)-(true|mixed)", "not stated"),
     }

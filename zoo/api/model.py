@@ -175,12 +175,15 @@ class Model:
 
     # --- measure and pass on ----------------------------------------------------------------------------------------
 
-    def evaluate(self, data: str | Path | None = None, *, probes: bool = True, **settings: Any) -> dict[str, Any]:
+    def evaluate(
+        self, data: str | Path | None = None, *, probes: bool = True, votes: int = 0, **settings: Any
+    ) -> dict[str, Any]:
         """Measure it on a test split by its task's own metrics, as `python -m zoo.evaluate` does.
 
         Args:
             data: folder of own files; None takes the data of the training.
             probes: spoil the samples and replace parts of the method, one at a time, as well.
+            votes: of clouds, measure `voted` as well, over so many random views.
             **settings: of the data, e.g. `root="DIR"`.
 
         Returns:
@@ -198,7 +201,7 @@ class Model:
         prepare, device = self.pairing.prepare, self.device
         try:
             with provenance.standing_for(["zoo.evaluate", f"adapter={self.folder}", *changed]):
-                return evaluate(self.folder, config, self.pairing, probed=probes)
+                return evaluate(self.folder, config, self.pairing, probed=probes, votes=votes)
         finally:
             self.pairing.prepare = prepare
             self.to(device)  # Lightning leaves it on the processor

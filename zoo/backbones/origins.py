@@ -110,6 +110,12 @@ ORIGINS = {
         "pretrain_pointmae_ckpt-last.pth, then `python -m zoo.convert checkpoint=pretrain_pointmae_ckpt-last.pth "
         "output=mamba3d_pointmae.safetensors`",
     ),
+    "mantis_backbone.safetensors": Origin(
+        "Mamba3D (out of its authors' Mantis checkpoint)",
+        "its authors' (none stated)",
+        "https://github.com/gzhhhhhhh/Mantis/releases/tag/v1.0",
+        "mantis_*.pth, then `python -m zoo.convert checkpoint=mantis_*.pth recipe=NAME into=DIR`: DIR holds it",
+    ),
     "BEATs_iter3_plus_AS2M.pt": Origin(
         "BEATs",
         "MIT",

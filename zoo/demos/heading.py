@@ -51,6 +51,8 @@ def heading(name: str, config: DictConfig, pairing: Pairing, record: Mapping[str
 def measured(record: Mapping[str, Any]) -> Markup:
     """One sentence: the monitored metric, its interval, on what, and whether that is synthetic."""
     data, monitor, unit = record["manifest"]["data"], record["monitor"], record["unit"]
+    if record["metrics"][monitor] is None:
+        return Markup("Not measured by this code.")
     low, high = record["intervals"].get(monitor, (None, None))
     interval = "" if low is None else f", 95 % interval {number(low, unit)} to {number(high, unit)}"
     return MEASURED.format(

@@ -16,9 +16,10 @@ two further orders a and b, without teacher or stopped gradient.
     feature    = 1 - cos(P f_a, P f_b)                    or the mean square
     prediction = T^2 / 2 (KL(p_a || p_b) + KL(p_b || p_a)) at temperature T
 
-What differs: the three orders run as one batch; SAA does not force a slow scan; no adapter of dead parameters is made
-for a modulation that is switched off; and published SAA runs its second branch on the reversed sequence although the
-backbone was pretrained on reversed channels, which here is the backbone's setting `second_branch`.
+What differs: the three orders run as one batch (each by itself where the backbone's `compat` is `official`, for then
+what an order gives depends on its batch); SAA does not force a slow scan; no adapter of dead parameters is made for a
+modulation that is switched off; and published SAA runs its second branch on the reversed sequence although the backbone
+was pretrained on reversed channels, which here is the backbone's setting `second_branch`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

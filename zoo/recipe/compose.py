@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from zoo import wording
 from zoo.errors import UserError
 from zoo.files import PACKAGE
-from zoo.recipe import annotations, former_names, own_data, plugins, schema, short_names
+from zoo.recipe import annotations, former_names, own_data, plugins, schema, short_names, sources
 from zoo.recipe.check import KEYS, check, unknown
 from zoo.recipe.former_names import LOADERS
 from zoo.recipe.own_data import WORD
@@ -146,7 +146,7 @@ def read(path: Path, problems: list[str], seen: tuple[Path, ...] = ()) -> dict[s
         problems.append(f"{path}: expected a mapping of {', '.join(KEYS)}")
         return {}
     unknown_names: list[str] = []
-    values = short_names.spelled(former_names.today(values), unknown_names)
+    values = sources.beside(short_names.spelled(former_names.today(values), unknown_names), path.parent)
     problems += [f"{path}: {line}" for line in unknown_names]
     merged: dict[str, Any] = {}
     for piece in values.get("include") or []:

@@ -1,6 +1,7 @@
 """The weights that a backbone's block of a recipe names, and what is known of them. Imports no torch."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from zoo.backbones import weights
@@ -32,3 +33,26 @@ def licences(block: Mapping[str, Any]) -> list[tuple[str, str]]:
         else:
             found.append((f"{kind} ({source})", f"unknown (no entry in {TABLE})"))
     return found
+
+
+def beside(recipe: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A recipe whose backbones' `file:` sources are looked for in its own folder first, from wherever it is read: a
+    folder that holds both may be moved. What does not lie there stays as it is.
+
+    Args:
+        recipe: plain values, checked or not.
+        folder: of the recipe's file.
+    """
+
+    def found(value: Any) -> Any:
+        kind, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
+        return f"file:{(folder / name).absolute()}" if kind == "file" and name and (folder / name).is_file() else value
+
+    backbones = recipe.get("backbones")
+    if not isinstance(backbones, Mapping):
+        return {**recipe}
+    blocks = {
+        name: {key: found(value) for key, value in block.items()} if isinstance(block, Mapping) else block
+        for name, block in backbones.items()
+    }
+    return {**recipe, "backbones": blocks}

@@ -16,6 +16,9 @@ from zoo.version import __version__
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "timm", "transformers", "open_clip_torch", "peft", "numpy", "av")
 
+CONVERTED = "converted"
+"""Key of a manifest whose tensors others trained: the file that they were converted from. Nothing was measured then."""
+
 
 def git_state() -> dict[str, Any]:
     """Commit and dirty flag of the source checkout; both null for an installed wheel."""

@@ -19,6 +19,12 @@ def verdict(now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]
     """
     metric, unit = stored["monitor"], stored["unit"]
     name, value, was = names.named(metric), now["metrics"][metric], stored["metrics"][metric]
+    if was is None:
+        return {
+            "reproduces": None,
+            "exact": False,
+            "line": f"{name} {number(value, unit)} now; its card has no number of this code's, so nothing to reproduce",
+        }
     line = f"{name} {number(value, unit)} now, {number(was, unit)} in the card"
     then, found = (record["manifest"]["data"]["fingerprint"] for record in (stored, now))
     if then != found:

@@ -197,6 +197,17 @@ def evaluation(record: Mapping[str, Any], stored: Mapping[str, Any]) -> Group:
     return Group(table, *_details(record))
 
 
+def voted(record: Mapping[str, Any]) -> str:
+    """A vote in one line, beside the number without voting."""
+    found, monitor, unit = record["voted"], record["monitor"], record["unit"]
+    bounds = interval({**record, **found}, monitor)
+    return (
+        f"voted over {found['views']} views ({', '.join(found['augment'])}): {named(monitor)} "
+        f"{number(found['metrics'][monitor], unit)}{f', 95 % interval {bounds}' if bounds else ''}; without voting "
+        f"{number(record['metrics'][monitor], unit)}"
+    )
+
+
 def compared(record: Mapping[str, Any]) -> Group:
     """A recipe beside its controls, from `comparison.gather`: one table of what they reach, one of what they cost."""
     about = record["about"]

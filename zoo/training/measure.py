@@ -23,6 +23,7 @@ from zoo.recipe import schema
 from zoo.recipe.schema import TARGET
 from zoo.records import provenance
 from zoo.records.verdict import verdict
+from zoo.training import voting
 from zoo.training.breakdown import branches, breakdown
 from zoo.training.build import build_data, build_loaders
 from zoo.training.interventions import intervene
@@ -106,9 +107,11 @@ def described(data: "DataModule") -> dict[str, Any]:
     return {"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint(), **data.report()}
 
 
-def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool = True) -> dict[str, Any]:
+def evaluate(
+    folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool = True, votes: int = 0
+) -> dict[str, Any]:
     """Measure a loaded adapter on the test split of `config.data`; with a manifest, as in training, and the verdict on
-    whether its card's number is reproduced.
+    whether its card's number is reproduced. With `votes`, how many random views, `voted` stands beside that.
 
     A task of open classes is measured on the data's own classes, whatever it was trained on; of others they must be the
     same.
@@ -117,6 +120,8 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
     if not opened and config.data.get("classes") is None and "classes" in schema.signature(config.data[TARGET]):
         config.data.classes = pairing.classes  # own files may lack some, and must have no other
     data = build_data(config, "test")
+    if votes:
+        voting.require(data, pairing.task, votes)
     naming: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if list(data.classes) != pairing.classes and opened:
         naming = pairing.naming(data.classes, kept_anchors.tower(config, pairing, folder.name))
@@ -127,7 +132,9 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
         )
     with naming:
         loaders = build_loaders(config, data, pairing)
-        measured, _ = measure(loaders, single_trainer("auto"), probed=probed, thorough=True)
+        trainer = single_trainer("auto")
+        measured, _ = measure(loaders, trainer, probed=probed, thorough=True)
+        voted = {"voted": voting.vote(loaders, trainer.strategy.root_device, votes)} if votes else {}
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     manifest = provenance.manifest(
         **{key: stored["manifest"][key] for key in ("recipe", "seed", "selected_on")},
@@ -137,7 +144,7 @@ def evaluate(folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool
         backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
         **({"features": pairing.cache.origins()} if pairing.cache else {}),
     )
-    result = measured | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
+    result = measured | voted | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
     return result | {"verdict": verdict(result, stored)}
 
 
