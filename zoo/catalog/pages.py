@@ -84,7 +84,8 @@ def recipe_summary(entry: Entry, catalog: Catalog) -> dict[str, str]:
 def adapter_summary(entry: Entry, details: Mapping[str, Any]) -> dict[str, str]:
     """Facts of an adapter, in short; they stand below its resolved recipe."""
     example = next((file for key, file in INPUTS.items() if key in entry.targets), "picture.tif")
-    question = ' question="..." choices="one|two"' if entry.task == "visual-question-answering" else ""
+    further = ' question="..." choices="one|two"' if entry.task == "visual-question-answering" else ""
+    further += ' classes="one|two"' if schema.attributes(entry.targets["task"]).get("open_classes") else ""
     word = entry.name if entry.where else entry.path
     root = " data.root=DIR" if "root" in schema.signature(entry.targets["data"]) else ""
     classes = details["classes"]
@@ -101,7 +102,7 @@ def adapter_summary(entry: Entry, details: Mapping[str, Any]) -> dict[str, str]:
         "checksums": "\n".join(f"{digest}  {name}" for name, digest in details["checksums"].items())
         + "\nall files match",
         "folder": entry.path,
-        "use it": f"python -m zoo.predict adapter={word} input={example}{question}\n"
+        "use it": f"python -m zoo.predict adapter={word} input={example}{further}\n"
         f"python -m zoo.evaluate adapter={word}{root}\n"
         f'zoo.load("{word}")     in Python',
     }
