@@ -11,8 +11,6 @@ from zoo.backbones.chat import Prompt
 from zoo.backbones.hf_vision_language import HFVisionLanguage, means
 from zoo.backbones.hf_weights import Precision, Quantization
 
-MIN_TOKENS = 64
-
 MAX_PIXELS = 1_310_720
 """1280 tokens of 32 x 32 pixels."""
 
@@ -34,6 +32,12 @@ class Qwen3VL(HFVisionLanguage):
             patches fill; one token is 32 x 32 pixels, so 8500 x 8500 pixels become 1225 tokens, not 70756. transformers
             refuses an image that is 200 times as long as it is wide.
     """
+
+    least = 64
+    """Tokens of the smallest image, up to which it is scaled."""
+
+    mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    """Of colours, in its published image processor."""
 
     def __init__(
         self,
@@ -61,18 +65,18 @@ class Qwen3VL(HFVisionLanguage):
         return int(self.net.config.vision_config.out_hidden_size)
 
     def image_processor(self) -> Any:
-        """Qwen2-VL's with this model's patches, at least 64 tokens an image, scaled to [-1, 1]."""
+        """Qwen2-VL's with this model's patches, smallest image and colours."""
         from transformers import Qwen2VLImageProcessor
 
         sizes = self.net.config.vision_config
-        least = MIN_TOKENS * (sizes.patch_size * sizes.spatial_merge_size) ** 2
+        least = self.least * (sizes.patch_size * sizes.spatial_merge_size) ** 2
         return Qwen2VLImageProcessor(
             patch_size=sizes.patch_size,
             temporal_patch_size=sizes.temporal_patch_size,
             merge_size=sizes.spatial_merge_size,
             size={"shortest_edge": least, "longest_edge": MAX_PIXELS},
-            image_mean=[0.5] * 3,
-            image_std=[0.5] * 3,
+            image_mean=list(self.mean),
+            image_std=list(self.std),
         )
 
     def coarsens(self, height: int, width: int, side: int | None) -> float:
@@ -99,7 +103,7 @@ class Qwen3VL(HFVisionLanguage):
             "tokens": grid.prod(-1) // merged,
             "images": inputs["images"],
             "pooled": means(features, inputs["rows"] // merged),
-            "deepstack": [torch.cat(list(level)) for level in found.deepstack_features],
+            "deepstack": [torch.cat(list(level)) for level in getattr(found, "deepstack_features", ())],
             "grid": grid,
         }
 
