@@ -107,7 +107,8 @@ class VisionLanguage(Backbone):
 
 def ask(question: Question) -> str:
     """The words put to a model: question, lettered choices, and how to answer."""
-    lines = [question.text, *(f"{letter}. {words}" for letter, words in zip(LETTERS, question.choices, strict=False))]
+    marks = (question.marks.replace("A", letter) for letter in LETTERS)
+    lines = [question.text, *(f"{mark} {words}" for mark, words in zip(marks, question.choices, strict=False))]
     return "\n".join([*lines, question.instruction or (OPEN if not question.choices else ONE)])
 
 
