@@ -6,6 +6,7 @@ import pytest
 import torch
 import vlm_tiny as tiny
 
+from zoo.backbones import hf_weights
 from zoo.backbones.weights import WeightsError
 from zoo.errors import SettingError
 
@@ -42,8 +43,8 @@ def test_bfloat16_keeps_what_turns_positions_into_angles():
 
 
 def test_four_bits_say_in_one_line_what_they_lack(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingError, match=r"^quantize: 4bit needs a CUDA device") as error:
+    monkeypatch.setattr(hf_weights, "absent_of", lambda *packages: list(packages))
+    with pytest.raises(SettingError, match=r"^quantize: 4bit needs bitsandbytes \(pip install ") as error:
         tiny.model("llava", source="file:/no/such/folder", quantize="4bit")
     assert "\n" not in str(error.value)
 

@@ -10,6 +10,7 @@ from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.backbones.llava import LLaVA, LLaVANext
 from zoo.backbones.qwen2_5_vl import Qwen25VL
 from zoo.backbones.qwen3_vl import Qwen3VL
+from zoo.backbones.smolvlm import SmolVLM, SmolVLM2
 from zoo.batch import Picture, Question
 
 # Ten times the usual deviation: with less, attention is all but even, and a wrong position would change no word.
@@ -92,10 +93,39 @@ QWEN25 = {
         **WIDE,
     },
 }
-NAMES = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl"]
+SMOL = {
+    "vision_config": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 32,
+        "patch_size": 8,
+        **WIDE,
+    },
+    "text_config": LLAMA,
+    "scale_factor": 2,
+    "image_token_id": 99,
+}
+NAMES = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl", "smolvlm", "smolvlm2"]
+SMOLS = {"smolvlm", "smolvlm2"}
 QWENS = {"qwen2_5_vl", "qwen3_vl"}
-CLASSES = {"llava": LLaVA, "llava_next": LLaVANext, "qwen2_5_vl": Qwen25VL, "qwen3_vl": Qwen3VL}
-CONFIGS = {"llava": LLAVA, "llava_next": NEXT, "qwen2_5_vl": QWEN25, "qwen3_vl": QWEN}
+CLASSES = {
+    "llava": LLaVA,
+    "llava_next": LLaVANext,
+    "qwen2_5_vl": Qwen25VL,
+    "qwen3_vl": Qwen3VL,
+    "smolvlm": SmolVLM,
+    "smolvlm2": SmolVLM2,
+}
+CONFIGS = {
+    "llava": LLAVA,
+    "llava_next": NEXT,
+    "qwen2_5_vl": QWEN25,
+    "qwen3_vl": QWEN,
+    "smolvlm": SMOL,
+    "smolvlm2": SMOL,
+}
 PIXELS = 40 * 16 * 16
 """Area of Qwen's largest image here: 40 tokens."""
 
@@ -139,6 +169,9 @@ def own_forward(model: HFVisionLanguage, name: str, sample: Picture, answer: lis
     if name in QWENS:
         counts = [int(t * h * w) // 4 for t, h, w in rows["image_grid_thw"].tolist()]
         further = {"image_grid_thw": rows["image_grid_thw"]}
+    elif name in SMOLS:
+        counts, further = (rows["grid"][:, 2] * 4).tolist(), {"pixel_attention_mask": rows["pixel_attention_mask"][None]}
+        rows["pixel_values"] = rows["pixel_values"][None]
     elif name == "llava":
         counts, further = [16] * len(sample.images), {}
     else:

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from zoo.backbones.base import Fingerprint
 from zoo.backbones.chat import Prompt
-from zoo.backbones.hf_vision_language import HFVisionLanguage, means
+from zoo.backbones.hf_modules import means
+from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.backbones.hf_weights import Precision, Quantization
 
 MAX_PIXELS = 1_310_720
@@ -24,8 +26,8 @@ class Qwen3VL(HFVisionLanguage):
     Args:
         source: `hf:REPO[@REVISION]`, `file:FOLDER` in transformers' layout, or `random:SEED`.
         config: settings of a `random:` model, as `Qwen3VLConfig` takes them; refused with real weights.
-        quantize: `4bit` keeps the weights as NF4 with double quantisation and computes in bfloat16 (QLoRA); needs CUDA
-            and bitsandbytes.
+        quantize: `4bit` keeps the language model's weights as NF4 with double quantisation and computes in bfloat16
+            (QLoRA); vision tower, merger and output layer stay whole. Needs bitsandbytes; slow without CUDA.
         dtype: of the weights, where they are not quantised.
         checkpointing: forget activations inside the blocks while training and run the blocks again for the gradients.
         max_pixels: an image of a larger area is scaled down to it, keeping its shape, to sides that whole merged
@@ -52,7 +54,12 @@ class Qwen3VL(HFVisionLanguage):
         super().__init__(source=source, config=config, quantize=quantize, dtype=dtype, checkpointing=checkpointing)
         self.images.size["shortest_edge"] = min(self.images.size["shortest_edge"], max_pixels)
         self.images.size["longest_edge"] = max_pixels
+        self.max_pixels = max_pixels
         self.fingerprint = self.fingerprint.also(max_pixels)
+
+    def in_four_bits(self) -> Fingerprint:
+        """See `HFVisionLanguage`; with `max_pixels`."""
+        return super().in_four_bits().also(self.max_pixels)
 
     def architecture(self) -> tuple[Any, Any]:
         """transformers' Qwen3-VL."""
@@ -91,6 +98,12 @@ class Qwen3VL(HFVisionLanguage):
             max_pixels=self.images.size["longest_edge"],
         )
         return math.sqrt(height * width / (rows * columns))
+
+    @property
+    def projectors(self) -> list[nn.Module]:
+        """The merger, and those of DeepStack where there are any."""
+        visual = self.net.model.visual
+        return [visual.merger, *getattr(visual, "deepstack_merger_list", [])]
 
     def look(self, inputs: Any) -> dict[str, Any]:
         """Merged features, a list of those of earlier blocks, and each image's grid of patches int64 [N, 3]."""

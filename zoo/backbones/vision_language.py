@@ -50,6 +50,11 @@ class VisionLanguage(Backbone):
         """Blocks of the towers `vision` and `language`, as modules of the model itself."""
         raise NotImplementedError
 
+    @property
+    def projectors(self) -> list[nn.Module]:
+        """Modules that translate vision tokens for the language model, one input each; a method may train them."""
+        return []
+
     def prefix_depth(self, first: Mapping[str, int]) -> int | None:
         """0 where `look` is a pure function of the input with one shape, None where inputs differ in shape."""
         raise NotImplementedError
