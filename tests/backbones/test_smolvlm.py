@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import vlm_files
 import vlm_tiny as tiny
 from torch import Tensor
 
@@ -15,44 +16,13 @@ from zoo.backbones.weights import WeightsError
 from zoo.batch import Picture
 from zoo.errors import SettingError
 
-ROWS = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
-SPECIAL = ["<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<|im_start|>", *ROWS]
-TEMPLATE = (
-    "<|im_start|>{% for message in messages %}{{ message.role | capitalize }}:{% for part in message.content %}"
-    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}<end_of_utterance>\n"
-    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
-)
-CONFIG = {**tiny.SMOL, "text_config": {**tiny.LLAMA, "vocab_size": 288}, "image_token_id": 256}
-
 
 @pytest.fixture(scope="module", params=["smolvlm", "smolvlm2"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved SmolVLM as a repository holds it: safetensors, tokenizer, image processor, chat template."""
     if request.param == "smolvlm2":
         pytest.importorskip("num2words", reason="SmolVLM2's processor needs num2words")
-    return written(request.param, tmp_path_factory.mktemp("smolvlm"))
-
-
-def written(name: str, path: Path) -> Path:
-    from tokenizers import Tokenizer, decoders, pre_tokenizers
-    from tokenizers import models as kinds
-    from transformers import Idefics3Processor, PreTrainedTokenizerFast, SmolVLMProcessor, SmolVLMVideoProcessor
-
-    model = tiny.model(name, config=CONFIG)
-    words = {word: i for i, word in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), *SPECIAL])}
-    tokenizer = Tokenizer(kinds.BPE(vocab=words, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<end_of_utterance>", additional_special_tokens=SPECIAL
-    )
-    settings = {"image_seq_len": 4, "chat_template": TEMPLATE}
-    if name == "smolvlm":
-        Idefics3Processor(model.images, fast, **settings).save_pretrained(path)
-    else:
-        SmolVLMProcessor(model.images, fast, SmolVLMVideoProcessor(), **settings).save_pretrained(path)
-    model.net.save_pretrained(path)
-    return path
+    return vlm_files.smolvlm(request.param, tmp_path_factory.mktemp("smolvlm"))
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,10 @@ def own_forward(model: HFVisionLanguage, name: str, sample: Picture, answer: lis
         counts = [int(t * h * w) // 4 for t, h, w in rows["image_grid_thw"].tolist()]
         further = {"image_grid_thw": rows["image_grid_thw"]}
     elif name in SMOLS:
-        counts, further = (rows["grid"][:, 2] * 4).tolist(), {"pixel_attention_mask": rows["pixel_attention_mask"][None]}
+        counts, further = (
+            (rows["grid"][:, 2] * 4).tolist(),
+            {"pixel_attention_mask": rows["pixel_attention_mask"][None]},
+        )
         rows["pixel_values"] = rows["pixel_values"][None]
     elif name == "llava":
         counts, further = [16] * len(sample.images), {}

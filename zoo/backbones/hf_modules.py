@@ -61,8 +61,8 @@ def require_causal(kind: str, text: Any, where: str) -> None:
     told = text.get(setting) if isinstance(text, dict) else getattr(text, setting, None)
     if kind in BOTH_WAYS or told:
         raise SettingError(
-            f"{where}: {kind} attends over its prompt in both directions, and prompts are masked from left to right here; "
-            "choose LLaVA, Qwen2.5-VL, Qwen3-VL or SmolVLM"
+            f"{where}: {kind} attends over its prompt in both directions, and prompts are masked from left to right "
+            "here; choose LLaVA, Qwen2.5-VL, Qwen3-VL or SmolVLM"
         )
 
 

@@ -92,8 +92,7 @@ class HFVisionLanguage(VisionLanguage):
         self.train()
 
     def in_four_bits(self) -> Fingerprint:
-        """What its fingerprint is where the same files are quantised: named by the files, as the last bits of quantised
-        tensors hang on the device that made them."""
+        """Its fingerprint where the same files are quantised: of the files, as a device decides the last bits."""
         return files_print(*self._whole)
 
     # --- what an architecture says of itself ------------------------------------------------------------------------
@@ -115,7 +114,7 @@ class HFVisionLanguage(VisionLanguage):
         return (mask.cumsum(-1) - 1).clamp(min=0)
 
     def marks(self, seen: Mapping[str, Any]) -> list[list[int]]:
-        """Tokens that stand for every image, in order: one token for each of its features, and what goes around them."""
+        """Tokens that stand for every image: one for each of its features, and what goes around them."""
         return [[self.chat.image] * count for count in seen["tokens"].tolist()]
 
     def beside(self, prompt: Prompt, seen: Mapping[str, Any]) -> dict[str, Any]:

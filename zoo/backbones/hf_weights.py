@@ -127,4 +127,8 @@ def load(
         )
     if missing := info["missing_keys"]:
         raise WeightsError(f"{source} is no {model.__name__}: it lacks {', '.join(sorted(missing)[:5])}")
+    for module in net.modules() if quantization else ():
+        # On a processor bitsandbytes repacks, at its first call, what is not training into a form without gradients;
+        # and a frozen model is never training.
+        module.support_avx512bf16_for_cpu = False
     return net

@@ -1,7 +1,8 @@
 """Qwen2.5-VL (Bai et al. 2025, arXiv 2502.13923), through transformers: Qwen3-VL's way with pictures, one step earlier.
 
-Its vision tower attends within windows, but for a few blocks, and nothing of earlier blocks goes into the language model
-(no DeepStack). Patches are put in the order of windows inside the tower, image by image, so that rows stay their image's.
+Its vision tower attends within windows, but for a few blocks, and nothing of earlier blocks goes into the language
+model (no DeepStack). Patches are put in the order of windows inside the tower, image by image, so that rows stay their
+image's.
 """
 
 from collections.abc import Mapping

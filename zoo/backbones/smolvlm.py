@@ -51,12 +51,13 @@ class SmolVLM(HFVisionLanguage):
         """Nothing: its tiles hold the whole picture, a little out of shape."""
         return []
 
-    def transform(self, sample: Picture) -> dict[str, Tensor]:
+    def transform(self, sample: Picture) -> Any:
         """All images of a picture, by the model's own image processor.
 
         Returns:
             `pixel_values` float32 [R, 3, S, S] and `pixel_attention_mask` int64 [R, S, S], of all tiles; `grid` int64
-            [N, 3]: rows and columns of tiles (0 where the image is one), and tiles; `rows` (R) and `images` (N) int64 [1].
+            [N, 3]: rows and columns of tiles (0 where the image is one), and tiles; `rows` (R) and `images` (N) int64
+            [1].
         """
         found = [
             self.images(

@@ -89,7 +89,9 @@ class LoRA(Method):
 
     def parameter_groups(self) -> Mapping[nn.Parameter, Group]:
         """B learns `lr_ratio` times as fast as A, a projector `projector_lr` times."""
-        groups = {up: Group(lr=self.lr_ratio) for layer in self._wrapped() if (up := layer.lora_B[NAME].weight) is not None}
+        groups = {
+            up: Group(lr=self.lr_ratio) for layer in self._wrapped() if (up := layer.lora_B[NAME].weight) is not None
+        }
         others = self.projectors.parameters() if self.projectors else ()
         return {**groups, **{parameter: Group(lr=self.projector_lr) for parameter in others}}
 

@@ -53,7 +53,8 @@ class Projectors(nn.ModuleList):
         found = [each for b in backbones.values() if isinstance(b, VisionLanguage) for each in b.projectors]
         if not found:
             raise SettingError(
-                f"method.projector_lr: needs a vision-language model with a projector; the recipe has {sorted(backbones)}"
+                "method.projector_lr: needs a vision-language model with a projector; the recipe has "
+                f"{sorted(backbones)}"
             )
         super().__init__(copy.deepcopy(each).float().requires_grad_(True) for each in found)
         for frozen, made in zip(found, self, strict=True):

@@ -125,10 +125,10 @@ def group_macro(tasks: Sequence[SubTask], right: Sequence[float]) -> float:
 def upstream_macro(tasks: Sequence[SubTask], right: Sequence[float], over: Macro = "kinds and groups") -> float:
     """What VLMEvalKit calls "Overall macro".
 
-    Of XLRS-Bench it is the plain mean over sub-tasks (`kinds`). Of OmniEarth-Bench (`kinds and groups`) it is neither of
-    the two means that the name suggests: the group means are appended to the table of sub-task accuracies before the
-    table is averaged, so that both are in the mean: sub-tasks (1, 0) and (1) have mean 2/3, their groups 3/4, and this
-    gives (1 + 0 + 1 + 1/2 + 1) / 5 = 0.7.
+    Of XLRS-Bench it is the plain mean over sub-tasks (`kinds`). Of OmniEarth-Bench (`kinds and groups`) it is neither
+    of the two means that the name suggests: the group means are appended to the table of sub-task accuracies before
+    the table is averaged, so that both are in the mean: sub-tasks (1, 0) and (1) have mean 2/3, their groups 3/4, and
+    this gives (1 + 0 + 1 + 1/2 + 1) / 5 = 0.7.
     """
     by_task = {task: accuracy for task, (accuracy, _) in accuracy_by(tasks, right).items()}
     if over == "kinds":
