@@ -15,6 +15,8 @@ from zoo.backbones.vision_language import ask
 from zoo.backbones.weights import WeightsError
 from zoo.batch import Picture
 from zoo.errors import SettingError
+from zoo.recipe.build import build_pairing
+from zoo.recipe.compose import compose
 
 
 @pytest.fixture(scope="module", params=["smolvlm", "smolvlm2"])
@@ -83,3 +85,19 @@ def test_weights_of_another_kind_are_refused_before_they_are_read(tmp_path: Path
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "idefics3"}))
     with pytest.raises(WeightsError, match=r"is of the type idefics3 \(config\.json\), not llava"):
         tiny.model("llava", source=f"file:{tmp_path}", config=None)
+
+
+OWN = """
+include: [backbone/smolvlm_256m, method/lora_vlm, trainer/qlora]
+seed: 0
+data: {_target_: data_modules.rsvqa.RSVQA, root: nowhere, variant: lr}
+loader: {batch_size: 4}
+task: {_target_: zoo.tasks.open_vqa.OpenVQA}
+"""
+
+
+def test_a_recipe_of_ones_own_takes_it_by_name(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(OWN)
+    made = build_pairing(compose(str(tmp_path / "own.yaml"), smoke=True), ["count"], cached=False)
+    assert made.method.describe() == "adapts language blocks 0 to 1 (8 layers: q_proj, k_proj, v_proj, o_proj)"
+    assert isinstance(made.backbones["vlm"], SmolVLM)
