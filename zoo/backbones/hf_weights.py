@@ -30,7 +30,7 @@ def quantization_of(source: str) -> Any:
     """
     if absent_of("bitsandbytes"):
         needed = f"quantize: 4bit needs bitsandbytes ({install('bitsandbytes')})"
-        raise SettingError(f"{needed}; choose quantize: none on this machine")
+        raise SettingError(f"{needed}; choose quantize: none on this machine, or --unquantized for an adapter")
     if weights.parse(source).kind == "random":
         raise SettingError(f"quantize: 4bit is for real weights; there is nothing to quantise in {source}")
     from transformers import BitsAndBytesConfig
