@@ -10,8 +10,8 @@ benchmark is for measuring only, so that all of it is `test`.
 
 A sub-task is a task of the fourth level, named with those above it, as the same name stands below several; its group is
 the sphere. Which tasks there are differs between releases, so they are taken from the files. The ground sampling
-distance is not given, and many pictures are maps and curves that have none. Choices are lettered "A." here and "(A)"
-upstream. `python -m data_modules.omniearth --check ROOT` says what is missing.
+distance is not given, and many pictures are maps and curves that have none. Questions are put in upstream's words, to
+the letter, unless `prompts: zoo` is set. `python -m data_modules.omniearth --check ROOT` says what is missing.
 """
 
 import reprlib
@@ -57,7 +57,8 @@ class OmniEarthBench(QuestionBenchmark):
         levels = [row[level] for level in LEVELS]
         if not all(isinstance(level, str) and level for level in levels):
             raise DataError(f"{where}: {', '.join(LEVELS)} = {reprlib.repr(levels)}; expected four names")
-        return question_of(row, where, kind="/".join(levels), group=levels[0])
+        kind = "/".join(levels)
+        return question_of(row, where, kind=kind, group=levels[0], macro="kinds and groups", prompts=self.prompts)
 
 
 if __name__ == "__main__":

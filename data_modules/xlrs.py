@@ -8,9 +8,11 @@ Expected below ROOT, as either of the two layouts that initiacms distributes on 
 and below TRAIN_ROOT a user's own train.jsonl and val.jsonl, or questions.jsonl (data_modules/kinds/questions.py): the
 benchmark is for measuring only, so that all of it is `test`, though its split is named `train` where it comes from.
 
-The words of a question and how to answer are upstream's; choices are lettered "A." here and "(A)" there. One sub-task,
-"Overall Land use classification", may have several right letters. The ground sampling distance is not given. Pictures
-of all pixels take gigabytes: `max_side` shrinks them while they are read.
+Questions are put in upstream's words, to the letter, unless `prompts: zoo` is set. One sub-task, "Overall Land use
+classification", may have several right letters; upstream compares the answer as the file writes it character by
+character, so that one with spaces between its letters counts as wrong there whatever is said. Its macro is the plain
+mean over the sub-tasks. The ground sampling distance is not given. Pictures of all pixels take gigabytes: `max_side`
+shrinks them while they are read.
 `python -m data_modules.xlrs --check ROOT` says what is missing.
 """
 
@@ -107,7 +109,15 @@ class XLRSBench(QuestionBenchmark):
         """
         kind = sub_task(row, where)
         instruction = SEVERAL_LETTERS if kind == SEVERAL else ONE_LETTER
-        question = question_of(row, where, kind=kind, group=kind.partition("/")[0], instruction=instruction)
+        question = question_of(
+            row,
+            where,
+            kind=kind,
+            group=kind.partition("/")[0],
+            macro="kinds",
+            prompts=self.prompts,
+            instruction=instruction,
+        )
         if " " in question.answer and kind != SEVERAL:
             raise DataError(f"{where}: answer {question.answer}, but in {kind} one letter is right")
         return question

@@ -58,13 +58,14 @@ def list_recipes() -> "list[Entry]":
     return read_catalog().recipes
 
 
-def load(name: str | Path, *, device: str | None = None, force: bool = False) -> "Model":
+def load(name: str | Path, *, device: str | None = None, force: bool = False, unquantized: bool = False) -> "Model":
     """A trained model: `predict`, `evaluate`, `export`, `save`, `push`; its `pairing` is the `torch.nn.Module`.
 
     Args:
         name: of a bundled or installed adapter, its folder, or hf://USER/REPO, which is installed first.
         device: to predict on; the first GPU by default, where there is one.
         force: load onto other backbones than it was trained on; `model.pairing.forced` then says what differs.
+        unquantized: load what was trained in four bits onto whole weights in bfloat16; `forced` says that as well.
 
     Warns:
         UserWarning: its data were prepared in another way than this version prepares them.
@@ -78,7 +79,8 @@ def load(name: str | Path, *, device: str | None = None, force: bool = False) ->
     from zoo.api.model import Model
 
     word = str(name)
-    model = Model(places.find_adapter(get.pull(word) if word.startswith("hf://") else word), device=device, force=force)
+    folder = places.find_adapter(get.pull(word) if word.startswith("hf://") else word)
+    model = Model(folder, device=device, force=force, unquantized=unquantized)
     for note in model.pairing.notes:
         warnings.warn(note, stacklevel=2)
     return model

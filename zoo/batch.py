@@ -66,6 +66,11 @@ class Cloud:
     prepared: str = ""
 
 
+Marks = Literal["A.", "(A)"]
+
+Macro = Literal["", "kinds", "kinds and groups"]
+
+
 class Question(NamedTuple):
     """A question about a picture.
 
@@ -77,6 +82,11 @@ class Question(NamedTuple):
         kind: the sub-task, one of the data module's `classes`.
         group: of sub-tasks (a sphere, a level), where a benchmark averages over those.
         instruction: how to answer, in the benchmark's own words; empty for the zoo's.
+        marks: how the letters before the choices are written.
+        gold: the right answer as the benchmark's file writes it, which its script compares character by character;
+            empty where there is no such script.
+        macro: what that script averages for its "macro": accuracies of sub-tasks, or those and their groups' together;
+            empty where it has none.
     """
 
     text: str
@@ -85,6 +95,9 @@ class Question(NamedTuple):
     kind: str = ""
     group: str = ""
     instruction: str = ""
+    marks: Marks = "A."
+    gold: str = ""
+    macro: Macro = ""
 
 
 METRES = "m"

@@ -9,6 +9,7 @@ source and the estimate's interval.
     samples=DIR       offers the files of a folder
     data.root=DIR     offers the test split of the adapter's own data in this folder
     --force           take an adapter onto other backbones than it was trained on; the page says so
+    --unquantized     take what was trained in four bits onto whole weights in bfloat16; the page says so
 
 Without samples= and data.root=, adapters of synthetic data offer generated samples of their test split. Needs
 the extra `demo`: pip install 'multimodal-peft-zoo[demo]'. No data are sent, and the page loads nothing from other
@@ -21,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from zoo.adapter import places
+from zoo.adapter import places, unquantized
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.demos.serve import page, require_port, serve
 from zoo.errors import require_packages
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         __doc__ or "",
         required=("adapter",),
         optional=("port", "share", "samples"),
-        flags=("--force",),
+        flags=("--force", unquantized.FLAG),
         free=True,
     )
     port, share = arguments.get("port", "7860"), arguments.get("share", "false")
@@ -53,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         require_port(int(port))
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
         folder, samples = places.find_adapter(arguments["adapter"]), arguments.get("samples")
-        built = page(folder, overrides, Path(samples) if samples else None, force="--force" in arguments)
+        given, whole = Path(samples) if samples else None, unquantized.FLAG in arguments
+        built = page(folder, overrides, given, force="--force" in arguments, whole=whole)
         serve(built, int(port), share=share == "true", since=since)
     return 0
 

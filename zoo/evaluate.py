@@ -11,6 +11,7 @@ The result reproduces if it lies within the card's interval, on the same data. O
                     and enters no card
     --update-card   add the measurement to the adapter's metrics.json and card; from a clean commit only
     --force         load an adapter whose backbones or structure differ from training; results say so
+    --unquantized   measure what was trained in four bits on whole weights in bfloat16; results say so
 """
 
 import json
@@ -18,7 +19,7 @@ import sys
 from pathlib import Path
 
 from zoo import files
-from zoo.adapter import directory, places, public_record
+from zoo.adapter import directory, places, public_record, unquantized
 from zoo.catalog import card, evidence, pages
 from zoo.catalog.card import CardError
 from zoo.command_line import fail, parse_arguments, user_errors
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         __doc__ or "",
         required=("adapter",),
         optional=("output", "probes", "votes"),
-        flags=("--update-card", "--force"),
+        flags=("--update-card", "--force", unquantized.FLAG),
         free=True,
     )
     if other := [word for word in overrides if not word.startswith(("data.", "data="))]:
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
             voting.require(instantiate(config.data), instantiate(config.task), votes)
 
         # With the cache, as in training: probes look at the same pictures, whose frozen part is then computed once.
-        _, pairing = directory.load(folder, cached=True, force="--force" in named)
+        _, pairing = directory.load(folder, cached=True, force="--force" in named, whole=unquantized.FLAG in named)
         result = evaluate(folder, config, pairing, probed=named.get("probes") != "false", votes=votes)
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         tables.show(tables.evaluation(result, stored))

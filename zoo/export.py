@@ -17,12 +17,13 @@ every file.
                        settings of zoo.predict tell about it
     data.KEY=VALUE     where the data lie, for instance data.root=DIR
     --force            an adapter that does not fit its backbones, which export.json then says
+    --unquantized      what was trained in four bits, on whole weights in bfloat16, which export.json then says
 """
 
 import sys
 from pathlib import Path
 
-from zoo.adapter import directory, places
+from zoo.adapter import directory, places, unquantized
 from zoo.adapter.places import recipe_name
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.files import file_hash
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         __doc__ or "",
         required=("adapter", "output", "format"),
         optional=("tolerance", "input", *SETTINGS),
-        flags=("--force",),
+        flags=("--force", unquantized.FLAG),
         free=True,
     )
     problems = [f"'{w}': only data.* may be changed" for w in overrides if not w.startswith(("data.", "data="))]
@@ -57,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         folder = places.find_adapter(arguments["adapter"])
         directory.verify(folder)
         config = compose(str(folder / "recipe.yaml"), overrides)
-        _, pairing = directory.load(folder, force="--force" in arguments)
+        loaded, pairing = directory.load(folder, force="--force" in arguments, whole=unquantized.FLAG in arguments)
+        config.backbones = loaded.backbones
         samples, where = samples_for(config, arguments)
         if gsd is not None and "gsd" not in pairing.method.conditions:
             print("note: this adapter makes no use of gsd=", file=sys.stderr)

@@ -12,7 +12,7 @@ points or of a picture. A vision-language model writes about a picture, or choos
     pictures  jpg, png, tif, jp2, webp, avif, bmp, gif
 
 The output is one JSON line an input, in order: `id` and the prediction, `notes` on imputed or padded values (silence,
-repeated points), `forced` if the adapter loads only with --force; or `id` and `error`. One bad file does not stop the
+repeated points), `forced` if the base is not that of the training; or `id` and `error`. One bad file does not stop the
 others. The segments of a clip divide the time from `start` to `end`, in seconds of the file, evenly.
 
     output=FILE.jsonl         write to a file instead of standard output; the same command resumes a stopped run, and
@@ -23,6 +23,7 @@ others. The segments of a clip divide the time from `start` to `end`, in seconds
     classes="one|two|three"   names to choose between, trained on or not: of an adapter of the task open_vocabulary
     --restart                 overwrite the output file
     --force                   load an adapter onto other backbones than it was trained on; every record says so
+    --unquantized             of an adapter trained in four bits: on whole weights in bfloat16; every record says so
 
 Settings, if the adapter's data take them:
 
@@ -53,7 +54,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.adapter import directory, kept_anchors, places
+from zoo.adapter import directory, kept_anchors, places, unquantized
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.errors import UserError
 from zoo.inference import free_classes, inputs
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         __doc__ or "",
         required=("adapter", "input"),
         optional=("output", "pictures", "batch_size", "questions", CLASSES, *SETTINGS),
-        flags=("--force", "--restart"),
+        flags=("--force", "--restart", unquantized.FLAG),
     )
     if not arguments.get("batch_size", "8").isdecimal() or int(arguments.get("batch_size", "8")) < 1:
         fail([f"batch_size: expected a number above 0, got {arguments['batch_size']!r}"])
@@ -107,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         if not pending:
             print(f"{counted(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
             return 0
-        config, pairing = directory.load(folder, force="--force" in arguments)
+        config, pairing = directory.load(folder, force="--force" in arguments, whole=unquantized.FLAG in arguments)
         for note in pairing.notes:
             print(f"note: {note}", file=sys.stderr)
         if names:

@@ -7,8 +7,9 @@ their pictures may be one of the benchmark.
 
 import re
 import reprlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from data_modules.errors import DataError
 from data_modules.kinds.packed_pictures import PackedSet
@@ -17,7 +18,7 @@ from data_modules.kinds.pictures import PictureDataModule
 from data_modules.kinds.questions import LETTERS, counted, letters, own_questions
 from data_modules.readers.lines import ErrorCollector
 from data_modules.readers.packed import Packed, packed_lines
-from zoo.batch import Picture, Question, SampleSet
+from zoo.batch import Macro, Marks, Picture, Question, SampleSet
 
 LISTED = "The choices are listed below:"
 
@@ -26,6 +27,10 @@ ASKED = "Select the best answer"
 PARTS = 15
 
 OPTIONS = "multi-choice options"
+
+Prompts = Literal["upstream", "zoo"]
+
+UPSTREAM_MARKS: Marks = "(A)"
 
 _MARK = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*", re.MULTILINE)
 
@@ -49,7 +54,7 @@ def options(value: Any, where: str) -> tuple[tuple[str, ...], str]:
         body, marker, rest = text.partition(ASKED)
         instruction = (marker + rest).strip()
         parts = _MARK.split(body.replace(LISTED, ""))
-    marks, words = parts[1::2], [" ".join(word.split()) for word in parts[2::2]]
+    marks, words = parts[1::2], [word.strip() for word in parts[2::2]]
     if len(words) < 2 or "".join(marks) != LETTERS[: len(marks)] or not all(words):
         raise DataError(
             f"{where}: {OPTIONS} = {reprlib.repr(value)}; expected (A) ..., (B) ..., and so on, two or more"
@@ -57,14 +62,29 @@ def options(value: Any, where: str) -> tuple[tuple[str, ...], str]:
     return tuple(words), instruction
 
 
-def question_of(row: dict[str, Any], where: str, *, kind: str, group: str, instruction: str = "") -> Question:
+def question_of(
+    row: dict[str, Any],
+    where: str,
+    *,
+    kind: str,
+    group: str,
+    macro: Macro,
+    prompts: Prompts = "upstream",
+    instruction: str = "",
+) -> Question:
     """The question of a row.
+
+    lmms-eval (`tasks/xlrs/mcq_utils.py`) and VLMEvalKit (`image_mcq.py`) put the question, "The choices are listed
+    below:" without a space before it, a line a choice, an empty line, and how to answer. So does `upstream`, to the
+    letter; `zoo` puts a space there, "A." for "(A)", and no empty line.
 
     Args:
         row: of the benchmark.
         where: for messages.
         kind: sub-task.
         group: of sub-tasks.
+        macro: see `Question`.
+        prompts: whose words and marks are put to the model.
         instruction: how to answer, where the row does not say it.
 
     Raises:
@@ -74,11 +94,15 @@ def question_of(row: dict[str, Any], where: str, *, kind: str, group: str, instr
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: question = {reprlib.repr(text)}; expected a text")
     choices, own = options(row[OPTIONS], where)
-    right = answer.strip() if isinstance(answer, str) else ""
-    if not _ANSWER.fullmatch(right):
+    gold = answer if isinstance(answer, str) else ""
+    if not _ANSWER.fullmatch(gold.strip()):
         raise DataError(f"{where}: answer = {reprlib.repr(answer)}; expected a letter, or several")
-    right = letters(re.findall("[A-Z]", right), choices, where)
-    return Question(f"{text.strip()} {LISTED}", choices, right, kind, group, own or instruction)
+    right = letters(re.findall("[A-Z]", gold), choices, where)
+    if prompts == "zoo":
+        choices, asked = tuple(" ".join(words.split()) for words in choices), f"{text.strip()} {LISTED}"
+        return Question(asked, choices, right, kind, group, own or instruction, "A.", gold, macro)
+    below = f"\n{own or instruction}"
+    return Question(f"{text}{LISTED}", choices, right, kind, group, below, UPSTREAM_MARKS, gold, macro)
 
 
 class QuestionBenchmark(PictureDataModule):
@@ -96,6 +120,8 @@ class QuestionBenchmark(PictureDataModule):
         train_root: folder of the user's questions, train.jsonl and val.jsonl or questions.jsonl.
         max_side: pictures with a longer side are shrunk to it while they are read; null keeps all pixels.
         gsd_range: metres per pixel outside of which a ground sampling distance is taken for a slip of units.
+        prompts: `upstream` asks the benchmark's questions in the very words of its scripts, and letters the choices of
+            the user's own as these do, "(A)"; `zoo` letters all of them "A.".
     """
 
     own_files = "data_modules.folder_pictures.QuestionFolder"
@@ -110,8 +136,10 @@ class QuestionBenchmark(PictureDataModule):
         train_root: str,
         max_side: Annotated[int, ">= 1"] | None = None,
         gsd_range: tuple[float, float] = PLAUSIBLE,
+        prompts: Prompts = "upstream",
     ) -> None:
         super().__init__(max_side=max_side, gsd_range=gsd_range)
+        self.prompts, self.marks = prompts, UPSTREAM_MARKS if prompts == "upstream" else "A."
         self.root, self.train_root = Path(root), Path(train_root)
 
     def ask(self, row: dict[str, Any], where: str) -> Question:
@@ -178,9 +206,13 @@ class QuestionBenchmark(PictureDataModule):
                 "it is for measuring only, so leave them out of training and selection"
             )
         return {
-            **{name: self.pictures([question.shot for question in part]) for name, part in own.items()},
+            **{name: self.pictures([self._marked(question.shot) for question in part]) for name, part in own.items()},
             "test": test,
         }
+
+    def _marked(self, shot: PictureRecord) -> PictureRecord:
+        assert shot.question is not None
+        return replace(shot, question=shot.question._replace(marks=self.marks))
 
     def check(self) -> list[str]:
         """Counts of the benchmark."""

@@ -14,7 +14,7 @@ from data_modules.kinds.picture_probes import GSD, probes
 from data_modules.kinds.picture_set import PLAUSIBLE, PictureRecord, PictureSet, per_pixel, plausible
 from data_modules.readers.formats import READABLE, REFUSED_SUFFIXES
 from data_modules.readers.sensors import Rendering, parse
-from zoo.batch import METRES, GroundScale, Picture, Question, SampleSet
+from zoo.batch import METRES, GroundScale, Marks, Picture, Question, SampleSet
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class PictureDataModule(DataModule):
     side: int | None = None
     """Shorter side in pixels of the pictures that a GSD refers to, if all are alike: see `zoo.batch.GroundScale`."""
     instruction: str = ""
+    marks: Marks = "A."
     """Instruction after the question, if training uses another one than the zoo's."""
 
     def __init__(
@@ -116,7 +117,9 @@ class PictureDataModule(DataModule):
         if choices and not all(options):
             raise DataError(f"choices: expected words between bars, like 'field|forest|water', got {choices!r}")
         return Provided(
-            gsd, None if question is None else Question(question, options, instruction=self.instruction), rendering
+            gsd,
+            None if question is None else Question(question, options, instruction=self.instruction, marks=self.marks),
+            rendering,
         )
 
     def require(self, settings: Mapping[str, str]) -> None:

@@ -46,7 +46,7 @@ def test_towers_are_disjoint_and_hold_every_block_that_matters(models, name):
         id(m) for m in model.net.modules() if type(m).__name__.endswith(("Block", "EncoderLayer", "DecoderLayer"))
     }
     missing = blocks - layers["vision"] - layers["language"]
-    assert len(missing) == (0 if name == "qwen3_vl" else 1), "LLaVA never reads its last vision block"
+    assert len(missing) == name.startswith("llava"), "LLaVA never reads its last vision block"
 
 
 def test_what_a_cut_vision_block_computes_has_no_effect():
@@ -117,11 +117,10 @@ def test_writing_ends_with_the_turn(models, name, monkeypatch):
 @names
 def test_pooled_is_the_mean_of_what_the_vision_tower_gives(models, name):
     model, sample, seen = models[name], tiny.picture(1, (70, 33), (64, 64)), []
-    if name == "qwen3_vl":
+    if name in tiny.QWENS:
         handle = model.net.model.visual.merger.register_forward_hook(lambda module, args, out: seen.append(out))
     else:
-        projector = model.net.model.multi_modal_projector
-        handle = projector.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+        handle = model.projectors[0].register_forward_hook(lambda module, args, out: seen.append(args[0]))
     pooled = model.pooled(model.look(tiny.inputs(model, [sample])))
     handle.remove()
     torch.testing.assert_close(pooled[0], seen[0].flatten(0, -2).mean(0))
@@ -216,7 +215,7 @@ def test_lora_in_one_tower_trains_that_tower_and_nothing_else(name, tower, other
     model, samples = tiny.model(name, checkpointing=True), tiny.pictures()[:2]
     frozen = {key: value.clone() for key, value in model.state_dict().items()}
     before = tiny.likelihood(model, samples)
-    qkv = name == "qwen3_vl" and tower == "vision"
+    qkv = name in tiny.QWENS and tower == "vision"
     lora = LoRA(rank=2, alpha=4.0, targets={tower: ["attn.qkv"] if qkv else ["q_proj", "v_proj"]})
     lora.attach({"scene": model})
     data = batch(model, samples)

@@ -4,8 +4,10 @@ import json
 
 import pytest
 import torch
+import vlm_files
 import vlm_tiny as tiny
 
+from zoo.backbones import hf_weights
 from zoo.backbones.weights import WeightsError
 from zoo.errors import SettingError
 
@@ -42,38 +44,15 @@ def test_bfloat16_keeps_what_turns_positions_into_angles():
 
 
 def test_four_bits_say_in_one_line_what_they_lack(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingError, match=r"^quantize: 4bit needs a CUDA device") as error:
+    monkeypatch.setattr(hf_weights, "absent_of", lambda *packages: list(packages))
+    with pytest.raises(SettingError, match=r"^quantize: 4bit needs bitsandbytes \(pip install ") as error:
         tiny.model("llava", source="file:/no/such/folder", quantize="4bit")
     assert "\n" not in str(error.value)
 
 
-TEMPLATE = (
-    "{% for message in messages %}<|{{ message.role }}|>{% for part in message.content %}"
-    "{% if part.type == 'image' %}MARK{% else %}{{ part.text }}{% endif %}{% endfor %}<|end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, models):
-    """A saved Qwen3-VL as a repository holds it: safetensors, tokenizer, image processor, chat template."""
-    from tokenizers import Tokenizer, decoders, pre_tokenizers
-    from tokenizers import models as kinds
-    from transformers import PreTrainedTokenizerFast, Qwen3VLProcessor, Qwen3VLVideoProcessor
-
-    model, path = models["qwen3_vl"], tmp_path_factory.mktemp("qwen")
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())[:240]
-    special = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|end|>", "<|user|>"]
-    words = {letter: index for index, letter in enumerate(letters)} | {t: 250 + i for i, t in enumerate(special)}
-    tokenizer = Tokenizer(kinds.BPE(vocab=words, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", additional_special_tokens=special)
-    template = TEMPLATE.replace("MARK", "<|vision_start|><|image_pad|><|vision_end|>").replace("<|assistant|>", "A:")
-    Qwen3VLProcessor(model.images, fast, Qwen3VLVideoProcessor(), chat_template=template).save_pretrained(path)
-    model.net.save_pretrained(path)
-    return path
+def folder(tmp_path_factory):
+    return vlm_files.qwen("qwen3_vl", tmp_path_factory.mktemp("qwen"))
 
 
 def test_saved_weights_bring_their_own_words(folder, models):

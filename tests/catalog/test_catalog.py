@@ -235,7 +235,7 @@ def test_filters_take_part_of_a_name_whatever_its_case_and_hyphens(everything: C
     assert set(names(method="tb-ava")) == {name for name in compose.available() if name.startswith("tb_ava")}
     assert names(method="TB_AVA") == names(method="tb-ava") == names(method="TBAVA")
     assert "mantis_shapenetpart" in names(task="part segmentation")
-    assert set(names(backbone="qwen")) == {e.name for e in everything.recipes if "Qwen3-VL-8B, 4-bit" in e.backbones}
+    assert set(names(backbone="qwen")) == {e.name for e in everything.recipes if "Qwen" in str(e.backbones)}
     trained = ["scale_earth_rsscn7", "scale_earth_rsscn7_unseen", "small_llava_rsscn7"]
     assert names(data="rsscn7", status="trained") == trained
 

@@ -94,7 +94,7 @@ def test_of_an_adapters_recipe_only_what_may_be_changed() -> None:
 def test_options_once() -> None:
     assert set(found("train --")) == {"--smoke", "--print", "--list", "--help"}
     assert found("train --smoke --sm") == []
-    assert set(found("predict --")) == {"--force", "--restart", "--help"}
+    assert set(found("predict --")) == {"--force", "--restart", "--unquantized", "--help"}
 
 
 def test_a_sweep_searches_the_same_keys() -> None:

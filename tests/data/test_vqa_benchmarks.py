@@ -18,6 +18,7 @@ from data_modules.kinds.questions import PerPicture
 from data_modules.omniearth import OmniEarthBench
 from data_modules.readers.packed import LinePlace
 from data_modules.xlrs import KINDS, ONE_LETTER, SEVERAL_LETTERS, XLRSBench
+from zoo.backbones.vision_language import ask
 from zoo.batch import Question
 
 
@@ -25,16 +26,22 @@ def test_xlrs_asks_in_upstreams_words(tmp_path: Path) -> None:
     data = ready("xlrs", made("xlrs", tmp_path))
     questions = asked(data, "test")
     by_text = {question.text: question for question in questions}
-    assert by_text["What about 1? The choices are listed below:"] == Question(
-        "What about 1? The choices are listed below:",
+    assert by_text["What about 1?The choices are listed below:"] == Question(
+        "What about 1?The choices are listed below:",
         ("red", "green", "blue", "white"),
         "B",
         "Complex reasoning/Environmental condition reasoning",
         "Complex reasoning",
-        ONE_LETTER,
+        f"\n{ONE_LETTER}",
+        "(A)",
+        "B",
+        "kinds",
     )
-    several = by_text["What about 7? The choices are listed below:"]
-    assert (several.answer, several.instruction) == ("A B C", SEVERAL_LETTERS)
+    several = by_text["What about 7?The choices are listed below:"]
+    assert (several.answer, several.gold, several.instruction) == ("A B C", "BAC", f"\n{SEVERAL_LETTERS}")
+    rows = [row for part in range(15) for row in read_lines(tmp_path / f"benchmark/XLRS-Bench-lite_part{part}.jsonl")]
+    assert sorted(map(ask, questions)) == sorted(row["question"] + row["multi-choice options"] for row in rows)
+    assert {question.marks for question in asked(data, "train")} == {"(A)"}
     assert {question.kind for question in questions} == set(data.classes) == set(KINDS)
     # The benchmark's one split is named train where it comes from: nothing of it is trained on here.
     assert {question.text for question in asked(data, "train")} == {f"What is in picture {n}?" for n in range(3)}
@@ -42,6 +49,14 @@ def test_xlrs_asks_in_upstreams_words(tmp_path: Path) -> None:
     assert same_pixels(found["XLRS-Bench-lite_part0/15"].images[0], 100)
     assert [same_pixels(i, n) for i, n in zip(found["XLRS-Bench-lite_part3/3"].images, (103, 100), strict=True)]
     assert all(math.isnan(sample.conditions["gsd"].item()) for sample in found.values())
+
+
+def test_xlrs_asks_in_the_zoos_words_where_that_is_set(tmp_path: Path) -> None:
+    data = ready("xlrs", made("xlrs", tmp_path), prompts="zoo")
+    by_text = {question.text: question for question in asked(data, "test")}
+    question = by_text["What about 1? The choices are listed below:"]
+    assert (question.marks, question.instruction, question.gold) == ("A.", ONE_LETTER, "B")
+    assert {question.marks for question in asked(data, "train")} == {"A."}
 
 
 def test_questions_about_one_picture_share_its_key(tmp_path: Path) -> None:
@@ -161,12 +176,15 @@ def test_omniearth_names_tasks_with_what_is_above_them(tmp_path: Path) -> None:
     ]
     question = asked(data, "test")[3]
     assert question == Question(
-        "And 3? The choices are listed below:",
+        "And 3?The choices are listed below:",
         ("a", "b", "c", "d", "e", "f", "unable to decide"),
         "A G",
         data.classes[3],
         "Oceansphere",
-        "Select the best answer(s).",
+        "\nSelect the best answer(s).",
+        "(A)",
+        "A G",
+        "kinds and groups",
     )
 
 

@@ -35,7 +35,7 @@ MADE_UP = {
     "scale_aware_eurosat": partial(picture_files.eurosat, each=1),
     "scale_aware_resisc45": picture_files.resisc45,
     "scale_earth_geoscale_vqa": question_files.geoscale,
-    "scale_earth_rsvqa": question_files.rsvqa,
+    **dict.fromkeys(("scale_earth_rsvqa", "lora_rsvqa", "qlora_rsvqa"), question_files.rsvqa),
     "scale_earth_xlrs": vqa_files.xlrs,
     "scale_earth_omniearth": vqa_files.omniearth,
 }

@@ -1,4 +1,4 @@
-"""The three vision-language architectures with tiny random weights, and pictures to ask them about."""
+"""The vision-language architectures with tiny random weights, and pictures to ask them about."""
 
 from typing import Any
 
@@ -8,7 +8,9 @@ from torch import Tensor
 
 from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.backbones.llava import LLaVA, LLaVANext
+from zoo.backbones.qwen2_5_vl import Qwen25VL
 from zoo.backbones.qwen3_vl import Qwen3VL
+from zoo.backbones.smolvlm import SmolVLM, SmolVLM2
 from zoo.batch import Picture, Question
 
 # Ten times the usual deviation: with less, attention is all but even, and a wrong position would change no word.
@@ -36,7 +38,7 @@ LLAMA = {
 }
 LLAVA = {"vision_config": CLIP, "text_config": LLAMA, "image_token_index": 99, "image_seq_length": 16}
 NEXT = {**LLAVA, "image_grid_pinpoints": [[32, 64], [64, 32], [64, 64]]}
-QWEN = {
+QWEN: dict[str, Any] = {
     "text_config": {
         "hidden_size": 64,
         "intermediate_size": 128,
@@ -71,16 +73,66 @@ QWEN = {
     "vision_start_token_id": 252,
     "vision_end_token_id": 253,
 }
-NAMES = ["llava", "llava_next", "qwen3_vl"]
-CLASSES = {"llava": LLaVA, "llava_next": LLaVANext, "qwen3_vl": Qwen3VL}
-CONFIGS = {"llava": LLAVA, "llava_next": NEXT, "qwen3_vl": QWEN}
+QWEN25 = {
+    **QWEN,
+    "text_config": {
+        **{key: value for key, value in QWEN["text_config"].items() if key != "head_dim"},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2]},
+    },
+    "vision_config": {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 4,
+        "patch_size": 8,
+        "temporal_patch_size": 2,
+        "spatial_merge_size": 2,
+        "out_hidden_size": 64,
+        "window_size": 32,
+        "fullatt_block_indexes": [1],
+        **WIDE,
+    },
+}
+SMOL = {
+    "vision_config": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 32,
+        "patch_size": 8,
+        **WIDE,
+    },
+    "text_config": LLAMA,
+    "scale_factor": 2,
+    "image_token_id": 99,
+}
+NAMES = ["llava", "llava_next", "qwen2_5_vl", "qwen3_vl", "smolvlm", "smolvlm2"]
+SMOLS = {"smolvlm", "smolvlm2"}
+QWENS = {"qwen2_5_vl", "qwen3_vl"}
+CLASSES = {
+    "llava": LLaVA,
+    "llava_next": LLaVANext,
+    "qwen2_5_vl": Qwen25VL,
+    "qwen3_vl": Qwen3VL,
+    "smolvlm": SmolVLM,
+    "smolvlm2": SmolVLM2,
+}
+CONFIGS = {
+    "llava": LLAVA,
+    "llava_next": NEXT,
+    "qwen2_5_vl": QWEN25,
+    "qwen3_vl": QWEN,
+    "smolvlm": SMOL,
+    "smolvlm2": SMOL,
+}
 PIXELS = 40 * 16 * 16
 """Area of Qwen's largest image here: 40 tokens."""
 
 
 def model(name: str, **settings: Any) -> HFVisionLanguage:
     """A fresh one, always with the same weights."""
-    limits = {"max_pixels": PIXELS} if name == "qwen3_vl" else {}
+    limits = {"max_pixels": PIXELS} if name in QWENS else {}
     return CLASSES[name](**{"source": "random:3", "config": CONFIGS[name], **limits, **settings})
 
 
@@ -114,9 +166,15 @@ def own_forward(model: HFVisionLanguage, name: str, sample: Picture, answer: lis
     """Log-probabilities [A + 1, V] after a prompt and an answer's tokens, by transformers alone, from pixels on."""
     rows = inputs(model, [sample])
     config = model.net.config
-    if name == "qwen3_vl":
+    if name in QWENS:
         counts = [int(t * h * w) // 4 for t, h, w in rows["image_grid_thw"].tolist()]
         further = {"image_grid_thw": rows["image_grid_thw"]}
+    elif name in SMOLS:
+        counts, further = (
+            (rows["grid"][:, 2] * 4).tolist(),
+            {"pixel_attention_mask": rows["pixel_attention_mask"][None]},
+        )
+        rows["pixel_values"] = rows["pixel_values"][None]
     elif name == "llava":
         counts, further = [16] * len(sample.images), {}
     else:
@@ -126,7 +184,7 @@ def own_forward(model: HFVisionLanguage, name: str, sample: Picture, answer: lis
     for token in model.chat.prompt(sample.question, len(sample.images)):
         prompt += [token] * next(left) if token == config.image_token_id else [token]
     ids = torch.tensor([prompt + answer])
-    if name == "qwen3_vl":
+    if name in QWENS:
         further["mm_token_type_ids"] = (ids == config.image_token_id).int()
     logits = model.net(input_ids=ids, pixel_values=rows["pixel_values"], **further).logits[0]
     return logits[len(prompt) - 1 :].log_softmax(-1)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import vlm_tiny
 from makers import MAKERS, clip
 from tiny import pairing
 
@@ -59,3 +60,41 @@ def test_a_target_that_matches_nothing_is_refused_with_the_layers_there_are() ->
 def test_a_target_inside_fused_attention_is_refused() -> None:
     with pytest.raises(SettingError, match=r"attn\.out_proj lies inside PyTorch's fused attention"):
         LoRA(targets={"vision": ["out_proj"]}).attach({"vision": MAKERS["clip"]()})
+
+
+@pytest.mark.parametrize("name", vlm_tiny.NAMES)
+def test_the_projector_learns_beside_it_at_its_own_rate_and_is_taken_away_with_it(name: str) -> None:
+    model, samples = vlm_tiny.model(name), vlm_tiny.pictures()
+    method = LoRA(rank=2, targets={"language": ["q_proj"]}, projector_lr=0.1)
+    questions = [sample.question for sample in samples]
+    batch = Batch(ids=[*"abc"], inputs={}, target={}, questions=questions)
+    inputs = {"scene": vlm_tiny.inputs(model, samples)}
+    before = vlm_tiny.likelihood(model, samples)
+    method.attach({"scene": model})
+    assert method.describe().endswith("; trains the projector")
+    frozen = {id(parameter) for module in model.projectors for parameter in module.parameters()}
+    own = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    assert len(own) == len(frozen)
+    assert not frozen & {id(parameter) for parameter in own}
+    groups = method.parameter_groups()
+    assert {groups[parameter].lr for parameter in own} == {0.1}
+    start = method({"scene": model}, inputs, batch)["scene"]
+    torch.testing.assert_close(start, before, equal_nan=True, rtol=0, atol=0)
+    start[~start.isnan()].sum().backward()
+    silent = [n for n, p in method.projectors.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    # What the tiny Qwen3-VL's last merger gives is added after its last block, where no word reads it.
+    assert not [n for n in silent if not (name == "qwen3_vl" and n.startswith("2."))]
+    with torch.no_grad():
+        for parameter in own:
+            parameter += 0.1
+    assert not torch.equal(method({"scene": model}, inputs, batch)["scene"].nan_to_num(), before.nan_to_num())
+    with method.without():
+        again = method({"scene": model}, inputs, batch)["scene"]
+    torch.testing.assert_close(again, before, equal_nan=True, rtol=0, atol=0)
+    with pytest.raises(SettingError, match="its projector is trained whole, beside the low-rank updates"):
+        method.low_rank()
+
+
+def test_a_projector_where_there_is_none_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"projector_lr: needs a vision-language model with a projector"):
+        pairing(LoRA(targets={"vision": ["1"]}, projector_lr=0.1))

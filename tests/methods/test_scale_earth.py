@@ -148,7 +148,7 @@ def test_every_sample_of_a_mixed_batch_is_as_it_is_alone(scale: str) -> None:
 @pytest.mark.parametrize("tower", ["language", "vision"])
 @pytest.mark.parametrize("name", vlm_tiny.NAMES)
 def test_every_question_of_a_mixed_batch_is_as_it_is_alone(name: str, tower: str) -> None:
-    layers = {"language": ["q_proj", "v_proj"], "vision": ["qkv"] if name == "qwen3_vl" else ["q_proj"]}[tower]
+    layers = {"language": ["q_proj", "v_proj"], "vision": ["qkv"] if name in vlm_tiny.QWENS else ["q_proj"]}[tower]
     pairing = reader(name, {tower: layers}).eval()
     move(pairing)
     gsd = [0.3, 10.0, 2.0]
@@ -186,7 +186,7 @@ def test_gates_stay_as_told_while_an_answer_is_written(name: str, monkeypatch: p
 
 @pytest.mark.parametrize("name", vlm_tiny.NAMES)
 def test_gates_are_told_again_where_blocks_are_recomputed(name: str) -> None:
-    layers = {"language": ["q_proj"], "vision": ["qkv"] if name == "qwen3_vl" else ["q_proj"]}
+    layers = {"language": ["q_proj"], "vision": ["qkv"] if name in vlm_tiny.QWENS else ["q_proj"]}
     found = []
     for checkpointing in (False, True):
         pairing = reader(name, layers, backbone={"checkpointing": checkpointing}, estimate=False).train()

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.batch import Question
+from zoo.batch import Macro, Question
 from zoo.metrics import multiple_choice, rsvqa
 from zoo.metrics.grouped import accuracy_by, commonest, macro
 from zoo.metrics.multiple_choice import strict, upstream
 
 COLOURS = ("Blue", "Red", "Dark green", "Green.", "Grey")
 PIECES = ("A", "B", "a", "c", "and", ",", ".", ":", "(", ")", "The", "answer", "is", "So", "I", "think", "Red", "blue")
+TOY = [("x", "air"), ("y", "air"), ("x", "sea"), ("x", "sea")]
 WORDS = st.lists(st.sampled_from(PIECES))
 
 
@@ -123,8 +124,10 @@ def test_upstreams_phrases_brackets_and_letters() -> None:
     assert upstream("C A") == "AC"
 
 
-def question(answer: str, kind: str, group: str = "", choices: tuple[str, ...] = COLOURS) -> Question:
-    return Question("What colour?", choices, answer, kind, group)
+def question(
+    answer: str, kind: str, group: str = "", choices: tuple[str, ...] = COLOURS, gold: str = "", macro: Macro = ""
+) -> Question:
+    return Question("What colour?", choices, answer, kind, group, gold=gold, macro=macro)
 
 
 def test_multiple_choice_scores_counted_by_hand() -> None:
@@ -142,15 +145,27 @@ def test_multiple_choice_scores_counted_by_hand() -> None:
 
 
 def test_the_toy_case_of_omniearths_overall_macro() -> None:
-    asked = [question("A", "x", "air"), question("A", "y", "air"), question("A", "x", "sea"), question("A", "x", "sea")]
+    asked = [question("A", kind, group, macro="kinds and groups") for kind, group in TOY]
     said = ["A", "B", "A", "A"]
     found = multiple_choice.scores(said, asked)
-    tasks = [("air", "x"), ("air", "y"), ("sea", "x"), ("sea", "x")]
+    tasks = [(group, kind) for kind, group in TOY]
     assert macro(tasks, multiple_choice.right_strict(said, asked)) == pytest.approx(2 / 3)
     assert found["group_macro"] == pytest.approx(0.75)
     assert found["upstream_macro"] == pytest.approx(0.70)
     assert found["accuracy"] == pytest.approx(0.75)
     assert found["task_macro"] == pytest.approx((1 + 0) / 2)  # `x` of both groups is one kind
+
+
+def test_xlrs_macro_is_the_plain_mean_over_its_sub_tasks() -> None:
+    found = multiple_choice.scores(["A", "B", "A", "A"], [question("A", k, g, macro="kinds") for k, g in TOY])
+    assert found["upstream_macro"] == pytest.approx(2 / 3)
+    assert "upstream_macro" not in multiple_choice.scores(["A"] * 4, [question("A", k, g) for k, g in TOY])
+
+
+def test_upstream_compares_the_characters_of_the_answer_as_its_file_writes_it() -> None:
+    asked = [question("A B", "x", gold=gold) for gold in ("AB", "BA", "A B", "A, B", "")]
+    assert multiple_choice.right_upstream(["A B"] * 5, asked) == [True, True, False, False, True]
+    assert multiple_choice.right_strict(["A B"] * 5, asked) == [True] * 5
 
 
 def test_upstreams_letters_reach_as_far_as_the_benchmarks_choices() -> None:

@@ -191,7 +191,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, data: Places, made: Pairing, *words:
     config = SimpleNamespace(data=data, task=made.task)
     monkeypatch.setattr(directory, "verify", lambda folder: None)
     monkeypatch.setattr(directory, "require_packages", lambda folder, config: None)
-    monkeypatch.setattr(directory, "load", lambda folder, force: (config, made))
+    monkeypatch.setattr(directory, "load", lambda folder, force, whole: (config, made))
     monkeypatch.setattr(predict, "compose", lambda *_: config)
     monkeypatch.setattr(predict, "instantiate", lambda block: block)
     path = data.root / "asked.png"

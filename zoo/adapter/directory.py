@@ -27,7 +27,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 
-from zoo.adapter import caveats, kept_anchors, soundness, trust
+from zoo.adapter import caveats, kept_anchors, soundness, trust, unquantized
 from zoo.adapter.exchange import as_it_stands, exchanged
 from zoo.adapter.fingerprints import differences, structure
 from zoo.adapter.kept_anchors import ANCHORS
@@ -187,17 +187,22 @@ def checksums(folder: Path) -> dict[str, str]:
     return {name: listed[name] for name in FILES}
 
 
-def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[DictConfig, "Pairing"]:
+def load(
+    folder: Path, *, cached: bool = False, force: bool = False, whole: bool = False
+) -> tuple[DictConfig, "Pairing"]:
     """Verify a directory, rebuild its pairing and copy the tensors in.
 
     Args:
         folder: an adapter directory.
         cached: keep the recipe's prefix cache.
         force: load even onto other backbones or another structure; `pairing.forced` then lists the differences.
+        whole: load what was trained in four bits onto whole weights, which `pairing.forced` then says; see
+            `zoo.adapter.unquantized`.
 
     Raises:
         AdapterError: altered files, an unknown format, other backbone weights, settings or structure, or tensors that
             do not fit; the last is an error under `force` too.
+        UserError: `whole`, and nothing was trained in four bits.
     """
     from zoo.adapter import former
     from zoo.adapter.learnt import recall
@@ -207,12 +212,13 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
     from zoo.recipe.instantiate import instantiate
 
     verify(folder)
-    config = compose(str(folder / "recipe.yaml"), [])
+    trained = compose(str(folder / "recipe.yaml"), [])
+    config, streams = unquantized.of(trained) if whole else (trained, [])
     header, tensors = read(folder)
     with fingerprints_of_format(int(header["format"])):
         bare = kept_anchors.without_tower(config, folder / "adapter.safetensors", header)
         pairing = build_pairing(bare, json.loads(header["classes"]), cached=cached)
-    found = differences(header, pairing.fingerprints)
+    found = differences(header, unquantized.as_trained(pairing, streams))
     if found and int(header["format"]) < 3 and former.known_elsewhere(folder / "recipe.yaml", header):
         found = []
     if (
@@ -229,7 +235,7 @@ def load(folder: Path, *, cached: bool = False, force: bool = False) -> tuple[Di
         recall(pairing, folder / "adapter.safetensors")
     except ValueError as error:
         raise AdapterError(str(error)) from None
-    pairing.forced = found
+    pairing.forced = [*found, *unquantized.said(streams)]
     data = instantiate(config.data)
     pairing.prepare, pairing.preparation = data.prepare, header.get("preparation", "")
     if pairing.preparation != data.preparation:

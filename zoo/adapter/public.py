@@ -38,7 +38,7 @@ PLAIN = (("data", "folder"), *(("format", form) for form in ("merged", "peft", "
 
 PLACES = ("root", "folder", "folders", "input", "manifest", "splits", "adapter", "init")
 
-FLAGS = ("-m", "--smoke", "--force", "--update-card")
+FLAGS = ("-m", "--smoke", "--force", "--unquantized", "--update-card")
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|true|false|null")
 

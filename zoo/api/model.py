@@ -51,13 +51,16 @@ class Model:
         folder: an adapter directory.
         device: to predict on; the first GPU by default, where there is one.
         force: load onto other backbones than it was trained on.
+        unquantized: load what was trained in four bits onto whole weights in bfloat16.
     """
 
-    def __init__(self, folder: Path, *, device: str | None = None, force: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, device: str | None = None, force: bool = False, unquantized: bool = False
+    ) -> None:
         self.recipe: DictConfig
         self.pairing: Pairing
         self.folder = folder
-        self.recipe, self.pairing = directory.load(folder, force=force)
+        self.recipe, self.pairing = directory.load(folder, force=force, whole=unquantized)
         self.data: DataModule = instantiate(self.recipe.data)
         self.data.measured_in(self.pairing.ground)
         self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -102,10 +102,13 @@ class ByteChat:
         self.image = int(config.image_token_id)
         around = [getattr(config, f"vision_{name}_token_id", None) for name in ("start", "end")]
         self.before, self.after = ([token] if token is not None else [] for token in around)
-        begin, end, pad = (getattr(config.text_config, f"{name}_token_id", None) for name in ("bos", "eos", "pad"))
+        size = config.text_config.vocab_size
+        named = (getattr(config.text_config, f"{name}_token_id", None) for name in ("bos", "eos", "pad"))
+        # Defaults of the published size, which a tiny vocabulary does not reach, name nothing.
+        begin, end, pad = (token if token is None or token < size else None for token in named)
         self.begin = [begin] if begin is not None else []
         special = {self.image, getattr(config, "video_token_id", None), begin, end, pad, *around}
-        free = [token for token in range(config.text_config.vocab_size) if token not in special]
+        free = [token for token in range(size) if token not in special]
         # Qwen's configuration names no end of turn; any token without another meaning will do.
         self.end = int(free.pop() if end is None else end)
         self.stops, self.tokens = frozenset([self.end]), free

@@ -1,4 +1,4 @@
-"""Vision-language models of transformers: what LLaVA, LLaVA-NeXT and Qwen3-VL share.
+"""Vision-language models of transformers: what LLaVA, LLaVA-NeXT, Qwen2.5-VL, Qwen3-VL and SmolVLM share.
 
 The vision tower runs once (`look`), and its features are put in the place of the pictures' tokens. Prompts of a batch
 are padded on the left, so that every answer ends at the same place, and nothing but the positions that predict an
@@ -6,6 +6,7 @@ answer is projected to the vocabulary.
 """
 
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -17,9 +18,18 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from zoo.backbones import weights
-from zoo.backbones.base import fingerprint
+from zoo.backbones.base import Fingerprint, fingerprint
 from zoo.backbones.chat import ByteChat, Chat, Prompt, TemplateChat
-from zoo.backbones.hf_weights import Precision, Quantization, load, processor_of, quantization_of
+from zoo.backbones.hf_modules import LANGUAGE, PROJECTORS, VISION, blocks, padded, part, replayable, require_causal
+from zoo.backbones.hf_weights import (
+    Precision,
+    Quantization,
+    files_print,
+    load,
+    processor_of,
+    quantization_of,
+    require_kind,
+)
 from zoo.backbones.vision_language import Contexts, VisionLanguage
 from zoo.batch import Picture, Question
 
@@ -34,8 +44,8 @@ class HFVisionLanguage(VisionLanguage):
     Args:
         source: `hf:REPO[@REVISION]`, `file:FOLDER` in transformers' layout, or `random:SEED`.
         config: settings of a `random:` model, as its transformers configuration takes them; refused with real weights.
-        quantize: `4bit` keeps the weights as NF4 with double quantisation and computes in bfloat16 (QLoRA); needs CUDA
-            and bitsandbytes.
+        quantize: `4bit` keeps the language model's weights as NF4 with double quantisation and computes in bfloat16
+            (QLoRA); vision tower, projector and output layer stay whole. Needs bitsandbytes; slow without CUDA.
         dtype: of the weights, where they are not quantised.
         checkpointing: forget activations inside the blocks while training and run the blocks again for the gradients.
     """
@@ -53,9 +63,12 @@ class HFVisionLanguage(VisionLanguage):
     ) -> None:
         super().__init__()
         # The cheap first: what a source lacks is said before gigabytes are read.
+        model, configuration = self.architecture()
+        require_causal(configuration.model_type, (config or {}).get("text_config", {}), source)
         quantization = quantization_of(source) if quantize == "4bit" else None
+        require_kind(source, configuration)
         processor = processor_of(source)
-        self.net = load(source, *self.architecture(), config, quantization, getattr(torch, dtype))
+        self.net = load(source, model, configuration, config, quantization, getattr(torch, dtype))
         self.chat = self._chat(processor, source)
         self.images = self.image_processor() if processor is None else processor.image_processor
         self.image_dim = self.width()
@@ -66,16 +79,21 @@ class HFVisionLanguage(VisionLanguage):
         self.dims = (text.hidden_size,) * (text.num_hidden_layers + 1)
         # About a second a gigabyte, once for a file: a cheaper name would not notice an altered tensor.
         settings = {"images": self.images.to_dict(), "chat": self.chat.settings, "quantize": quantize}
-        files = weights.files_of(source) if quantize == "none" else []  # which device quantised decides as well
-        self.fingerprint = fingerprint(self.net, settings, of=files)
+        self._whole = (source, json.dumps({**settings, "quantize": "4bit"}, sort_keys=True, default=str))
+        files = weights.files_of(source)
+        self.fingerprint = files_print(*self._whole) if quantization else fingerprint(self.net, settings, of=files)
         self.freeze()
         self._replaying = False
-        self._replayed = [module for module in self.net.modules() if checkpointing and _replayable(module)]
+        self._replayed = [module for module in self.net.modules() if checkpointing and replayable(module)]
         for layer in self._replayed:
             layer.gradient_checkpointing = True
             layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=self._contexts)
         # A module is born in training mode, and Lightning's fit leaves it there without a call of `train`.
         self.train()
+
+    def in_four_bits(self) -> Fingerprint:
+        """Its fingerprint where the same files are quantised: of the files, as a device decides the last bits."""
+        return files_print(*self._whole)
 
     # --- what an architecture says of itself ------------------------------------------------------------------------
 
@@ -94,6 +112,10 @@ class HFVisionLanguage(VisionLanguage):
     def positions(self, tokens: Tensor, mask: Tensor, seen: Mapping[str, Any]) -> Tensor:
         """Positions of a prompt's tokens int64 [B, L] with this mask: [B, L] or [3, B, L]."""
         return (mask.cumsum(-1) - 1).clamp(min=0)
+
+    def marks(self, seen: Mapping[str, Any]) -> list[list[int]]:
+        """Tokens that stand for every image: one for each of its features, and what goes around them."""
+        return [[self.chat.image] * count for count in seen["tokens"].tolist()]
 
     def beside(self, prompt: Prompt, seen: Mapping[str, Any]) -> dict[str, Any]:
         """Further inputs of the language model when it reads a whole prompt."""
@@ -133,7 +155,12 @@ class HFVisionLanguage(VisionLanguage):
     @property
     def towers(self) -> Mapping[str, Sequence[nn.Module]]:
         """Blocks of the vision tower and of the language model."""
-        return {"vision": _blocks(self._part("vision_tower", "visual")), "language": _blocks(self._language)}
+        return {"vision": blocks(part(self.net, *VISION)), "language": blocks(self._language)}
+
+    @property
+    def projectors(self) -> list[nn.Module]:
+        """The one between the towers."""
+        return [part(self.net, *PROJECTORS)]
 
     def prefix_depth(self, first: Mapping[str, int]) -> int | None:
         """None: pictures differ in their number of tokens."""
@@ -148,10 +175,7 @@ class HFVisionLanguage(VisionLanguage):
 
     @property
     def _language(self) -> Any:
-        return self._part("language_model")
-
-    def _part(self, *names: str) -> Any:
-        return next(module for path, module in self.net.named_modules() if path.rpartition(".")[2] in names)
+        return part(self.net, *LANGUAGE)
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -234,13 +258,13 @@ class HFVisionLanguage(VisionLanguage):
         return TemplateChat(processor, int(self.net.config.image_token_id), listed, source)
 
     def _prompts(self, seen: Any, questions: Sequence[Question]) -> list[list[int]]:
-        """Prompts with as many image tokens for each image as it has features."""
-        counts = iter(seen["tokens"].tolist())
+        """Prompts with the marks of each image in the place of its one token."""
+        marks = iter(self.marks(seen))
         return [
             [
                 each
                 for token in self.chat.prompt(question, images)
-                for each in [token] * (next(counts) if token == self.chat.image else 1)
+                for each in (next(marks) if token == self.chat.image else [token])
             ]
             for question, images in zip(questions, seen["images"].tolist(), strict=True)
         ]
@@ -255,10 +279,10 @@ class HFVisionLanguage(VisionLanguage):
         embeds = embeds.masked_scatter(pictures[..., None], seen["features"].to(embeds.dtype))
         return Prompt(embeds, mask, self.positions(tokens, mask, seen), pictures)
 
-    def _read(self, prompt: Prompt, seen: Any, cache: Any = None, part: Any = None) -> Tensor:
+    def _read(self, prompt: Prompt, seen: Any, cache: Any = None, some: Any = None) -> Tensor:
         """Last hidden states [B, L, D] of what the cache does not yet hold, by the language model or a part of it."""
         start = 0 if cache is None else cache.get_seq_length()
-        language = self._language if part is None else part
+        language = self._language if some is None else some
         out: Tensor = language(
             inputs_embeds=prompt.embeds[:, start:],
             attention_mask=prompt.mask,
@@ -270,30 +294,5 @@ class HFVisionLanguage(VisionLanguage):
         return out
 
 
-def means(tokens: Tensor, counts: Tensor) -> Tensor:
-    """Mean of every sample's share of [sum of counts, D], float32 [B, D]."""
-    return torch.stack([share.float().mean(0) for share in tokens.split(counts.tolist())])
-
-
-def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows of tokens padded on the left, int64 [B, L], and the mask, 0 where padded."""
-    length = max(map(len, rows))
-    tokens = torch.tensor([[0] * (length - len(row)) + list(row) for row in rows], device=device)
-    lengths = torch.tensor([[len(row)] for row in rows], device=device)
-    return tokens, (torch.arange(length, device=device) >= length - lengths).long()
-
-
 def _until(tokens: list[int], stops: frozenset[int]) -> list[int]:
     return tokens[: next((i for i, token in enumerate(tokens) if token in stops), None)]
-
-
-def _replayable(module: nn.Module) -> bool:
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    return isinstance(module, GradientCheckpointingLayer)
-
-
-def _blocks(tower: nn.Module) -> list[nn.Module]:
-    """The one list of blocks in a tower, wherever this version of transformers keeps it."""
-    (blocks,) = [m for m in tower.modules() if isinstance(m, nn.ModuleList) and len(m) and all(map(_replayable, m))]
-    return list(blocks)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.hf_vision_language import HFVisionLanguage, means
+from zoo.backbones.hf_modules import means
+from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.backbones.square import coarsens, unseen
 
 

@@ -128,6 +128,18 @@ ORIGINS = {
     "Qwen/Qwen3-VL-8B-Instruct": Origin(
         "Qwen3-VL-8B", "Apache-2.0", "https://huggingface.co/Qwen/Qwen3-VL-8B-Instruct", megabytes=17_500
     ),
+    "Qwen/Qwen2.5-VL-3B-Instruct": Origin(
+        "Qwen2.5-VL-3B",
+        "Qwen Research License (not for commercial use)",
+        "https://huggingface.co/Qwen/Qwen2.5-VL-3B-Instruct",
+        megabytes=7_500,
+    ),
+    "Qwen/Qwen2.5-VL-7B-Instruct": Origin(
+        "Qwen2.5-VL-7B", "Apache-2.0", "https://huggingface.co/Qwen/Qwen2.5-VL-7B-Instruct", megabytes=16_600
+    ),
+    "HuggingFaceTB/SmolVLM-256M-Instruct": Origin(
+        "SmolVLM-256M", "Apache-2.0", "https://huggingface.co/HuggingFaceTB/SmolVLM-256M-Instruct", megabytes=510
+    ),
     "vit_large_patch16_dinov3.sat493m": Origin(
         "DINOv3-L (satellite)",
         "DINOv3 License (not open source)",

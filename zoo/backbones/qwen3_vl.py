@@ -1,54 +1,24 @@
-"""Qwen3-VL (arXiv 2511.21631), through transformers: images of any shape, packed as one sequence of patches."""
+"""Qwen3-VL (arXiv 2511.21631), through transformers."""
 
-import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from zoo.backbones.chat import Prompt
-from zoo.backbones.hf_vision_language import HFVisionLanguage, means
-from zoo.backbones.hf_weights import Precision, Quantization
-
-MIN_TOKENS = 64
-
-MAX_PIXELS = 1_310_720
-"""1280 tokens of 32 x 32 pixels."""
+from zoo.backbones.qwen_vl import QwenVL
 
 
-class Qwen3VL(HFVisionLanguage):
-    """Qwen3-VL (`Qwen/Qwen3-VL-8B-Instruct`): one row of the vision tower a patch, of all images of a batch.
+class Qwen3VL(QwenVL):
+    """Qwen3-VL (`Qwen/Qwen3-VL-8B-Instruct`): features of earlier vision blocks go into the language model's first
+    layers as well (DeepStack).
 
-    Its vision tokens are what the merger makes of 2 x 2 patches. Features of earlier blocks go into the first layers of
-    the language model as well (DeepStack).
-
-    Args:
-        source: `hf:REPO[@REVISION]`, `file:FOLDER` in transformers' layout, or `random:SEED`.
-        config: settings of a `random:` model, as `Qwen3VLConfig` takes them; refused with real weights.
-        quantize: `4bit` keeps the weights as NF4 with double quantisation and computes in bfloat16 (QLoRA); needs CUDA
-            and bitsandbytes.
-        dtype: of the weights, where they are not quantised.
-        checkpointing: forget activations inside the blocks while training and run the blocks again for the gradients.
-        max_pixels: an image of a larger area is scaled down to it, keeping its shape, to sides that whole merged
-            patches fill; one token is 32 x 32 pixels, so 8500 x 8500 pixels become 1225 tokens, not 70756. transformers
-            refuses an image that is 200 times as long as it is wide.
+    Arguments are those of `QwenVL`; `config` is `Qwen3VLConfig`'s.
     """
 
-    def __init__(
-        self,
-        *,
-        source: str,
-        config: dict[str, Any] | None = None,
-        quantize: Quantization = "none",
-        dtype: Precision = "float32",
-        checkpointing: bool = False,
-        max_pixels: Annotated[int, ">= 1024"] = MAX_PIXELS,
-    ) -> None:
-        super().__init__(source=source, config=config, quantize=quantize, dtype=dtype, checkpointing=checkpointing)
-        self.images.size["shortest_edge"] = min(self.images.size["shortest_edge"], max_pixels)
-        self.images.size["longest_edge"] = max_pixels
-        self.fingerprint = self.fingerprint.also(max_pixels)
+    least = 64
+    mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
     def architecture(self) -> tuple[Any, Any]:
         """transformers' Qwen3-VL."""
@@ -56,60 +26,15 @@ class Qwen3VL(HFVisionLanguage):
 
         return Qwen3VLForConditionalGeneration, Qwen3VLConfig
 
-    def width(self) -> int:
-        """Width of the merger's output."""
-        return int(self.net.config.vision_config.out_hidden_size)
+    @property
+    def projectors(self) -> list[nn.Module]:
+        """The merger, and those of DeepStack."""
+        return [*super().projectors, *self.net.model.visual.deepstack_merger_list]
 
-    def image_processor(self) -> Any:
-        """Qwen2-VL's with this model's patches, at least 64 tokens an image, scaled to [-1, 1]."""
-        from transformers import Qwen2VLImageProcessor
-
-        sizes = self.net.config.vision_config
-        least = MIN_TOKENS * (sizes.patch_size * sizes.spatial_merge_size) ** 2
-        return Qwen2VLImageProcessor(
-            patch_size=sizes.patch_size,
-            temporal_patch_size=sizes.temporal_patch_size,
-            merge_size=sizes.spatial_merge_size,
-            size={"shortest_edge": least, "longest_edge": MAX_PIXELS},
-            image_mean=[0.5] * 3,
-            image_std=[0.5] * 3,
-        )
-
-    def coarsens(self, height: int, width: int, side: int | None) -> float:
-        """Pixels of the picture, along a side, that become one, as its own processor resizes it."""
-        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-
-        rows, columns = smart_resize(
-            height,
-            width,
-            factor=self.images.patch_size * self.images.merge_size,
-            min_pixels=self.images.size["shortest_edge"],
-            max_pixels=self.images.size["longest_edge"],
-        )
-        return math.sqrt(height * width / (rows * columns))
-
-    def look(self, inputs: Any) -> dict[str, Any]:
-        """Merged features, a list of those of earlier blocks, and each image's grid of patches int64 [N, 3]."""
-        grid = inputs["image_grid_thw"]
-        found = self.net.model.get_image_features(inputs["pixel_values"], grid)
-        features = torch.cat(list(found.pooler_output))
-        merged = self.net.config.vision_config.spatial_merge_size**2
-        return {
-            "features": features,
-            "tokens": grid.prod(-1) // merged,
-            "images": inputs["images"],
-            "pooled": means(features, inputs["rows"] // merged),
-            "deepstack": [torch.cat(list(level)) for level in found.deepstack_features],
-            "grid": grid,
-        }
-
-    def positions(self, tokens: Tensor, mask: Tensor, seen: Mapping[str, Any]) -> Tensor:
-        """M-RoPE: a vision token has its place in the image, a word the same number three times: int64 [3, B, L]."""
-        kinds = (tokens == self.chat.image).int() * mask.int()
-        found: Tensor = self.net.model.get_rope_index(
-            tokens, mm_token_type_ids=kinds, image_grid_thw=seen["grid"], attention_mask=mask
-        )[0]
-        return found
+    def shown(self, found: Any, inputs: Any) -> dict[str, Any]:
+        """As `QwenVL`, and a list of the features of earlier blocks."""
+        levels = [torch.cat(list(level)) for level in found.deepstack_features]
+        return {**super().shown(found, inputs), "deepstack": levels}
 
     def beside(self, prompt: Prompt, seen: Mapping[str, Any]) -> dict[str, Any]:
         """Features of earlier vision blocks, for the first layers of the language model."""

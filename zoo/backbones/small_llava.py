@@ -23,7 +23,8 @@ from zoo.backbones.chat import ByteChat, Chat, Prompt
 from zoo.backbones.dinov2 import EMBEDDED as VISION
 from zoo.backbones.dinov2 import DINOv2
 from zoo.backbones.draws import initialising
-from zoo.backbones.hf_vision_language import HFVisionLanguage, padded
+from zoo.backbones.hf_modules import padded
+from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.backbones.language_part import part
 from zoo.backbones.vision_language import ask
 from zoo.batch import Framed, Question
@@ -130,6 +131,11 @@ class SmallLLaVA(HFVisionLanguage):
             weights.load_exactly(made, weights.resolve(source), source)
         return made
 
+    @property
+    def projectors(self) -> list[nn.Module]:
+        """The one of two layers."""
+        return [self.projector]
+
     # --- pictures ---------------------------------------------------------------------------------------------------
 
     def transform(self, sample: Framed) -> Tensor:
@@ -223,7 +229,7 @@ class SmallLLaVA(HFVisionLanguage):
         """Hidden states of what `likelihood` reads after so many blocks, [B, L, D], padded on the left."""
         shown = self._projected(seen)
         first = part(self._language, slice(blocks), last=False)
-        return self._read(self._prompt(self._words(shown, questions), shown), shown, part=first)
+        return self._read(self._prompt(self._words(shown, questions), shown), shown, some=first)
 
     def likelihood_from(self, read: Tensor, blocks: int, seen: Any, questions: Sequence[Question]) -> Tensor:
         """As `likelihood`, from what `read` gives."""
@@ -231,7 +237,7 @@ class SmallLLaVA(HFVisionLanguage):
         tokens, mask = padded(self._words(counted, questions), read.device)
         prompt = Prompt(read, mask, self.positions(tokens, mask, counted), tokens == self.chat.image)
         later = part(self._language, slice(blocks, None), last=True)
-        return self._of_answers(self._read(prompt, counted, part=later), questions)
+        return self._of_answers(self._read(prompt, counted, some=later), questions)
 
     def _projected(self, seen: Tensor) -> dict[str, Tensor]:
         return {"features": self.projector(seen.flatten(0, 2)), **self._counted(seen)}

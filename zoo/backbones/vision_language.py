@@ -50,6 +50,11 @@ class VisionLanguage(Backbone):
         """Blocks of the towers `vision` and `language`, as modules of the model itself."""
         raise NotImplementedError
 
+    @property
+    def projectors(self) -> list[nn.Module]:
+        """Modules that translate vision tokens for the language model, one input each; a method may train them."""
+        return []
+
     def prefix_depth(self, first: Mapping[str, int]) -> int | None:
         """0 where `look` is a pure function of the input with one shape, None where inputs differ in shape."""
         raise NotImplementedError
@@ -107,7 +112,8 @@ class VisionLanguage(Backbone):
 
 def ask(question: Question) -> str:
     """The words put to a model: question, lettered choices, and how to answer."""
-    lines = [question.text, *(f"{letter}. {words}" for letter, words in zip(LETTERS, question.choices, strict=False))]
+    marks = (question.marks.replace("A", letter) for letter in LETTERS)
+    lines = [question.text, *(f"{mark} {words}" for mark, words in zip(marks, question.choices, strict=False))]
     return "\n".join([*lines, question.instruction or (OPEN if not question.choices else ONE)])
 
 

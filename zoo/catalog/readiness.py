@@ -88,12 +88,9 @@ def examine(entry: Entry, config: Mapping[str, Any], here: Machine) -> Verdict:
     for key, block in config["backbones"].items():
         for setting, source in sources.weight_sources(block).items() if block else ():
             _weights(f"backbones.{key}.{setting}", source, here, verdict)
-        if block and block.get("quantize") == "4bit":
-            missing_parts = [] if here.cuda else ["a CUDA device"]
-            if machine.version("bitsandbytes") is None:
-                missing_parts.append("bitsandbytes")
-                verdict.get["bitsandbytes"] = f"{install('bitsandbytes')}, on a machine with CUDA"
-            verdict.missing += [f"{what} (4-bit weights)" for what in missing_parts]
+        if block and block.get("quantize") == "4bit" and machine.version("bitsandbytes") is None:
+            verdict.missing.append("bitsandbytes (4-bit weights)")
+            verdict.get["bitsandbytes"] = install("bitsandbytes")
     if "GPU" in entry.hardware and not here.cuda:
         verdict.made_for = entry.hardware
     return verdict

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 HOST, LARGEST = "127.0.0.1", "200mb"
 
 
-def page(folder: Path, overrides: list[str], samples: Path | None, *, force: bool) -> "gradio.Blocks":
+def page(
+    folder: Path, overrides: list[str], samples: Path | None, *, force: bool, whole: bool = False
+) -> "gradio.Blocks":
     """The page of an adapter.
 
     Args:
@@ -27,6 +29,7 @@ def page(folder: Path, overrides: list[str], samples: Path | None, *, force: boo
         overrides: of its data.
         samples: folder whose files are offered.
         force: load although backbones or structure differ.
+        whole: load what was trained in four bits onto whole weights.
 
     Raises:
         UserError: of the adapter.
@@ -37,7 +40,7 @@ def page(folder: Path, overrides: list[str], samples: Path | None, *, force: boo
     from zoo.demos.page import Answerer, build, defaults
 
     config = compose(str(folder / "recipe.yaml"), overrides)
-    _, pairing = directory.load(folder, force=force)
+    _, pairing = directory.load(folder, force=force, whole=whole)
     data = instantiate(config.data)
     data.seed = config.seed
     found, source = [], ""

@@ -1,10 +1,14 @@
 """The first stage of LLaVA (Liu et al. 2023, arXiv 2304.08485): train the projector alone between two frozen ends."""
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from zoo.backbones.vision_language import VisionLanguage
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
 
@@ -30,3 +34,34 @@ class Projector(Method):
     def _instead(self, _: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         out: Tensor = self.projector(*inputs)
         return out
+
+
+class Projectors(nn.ModuleList):
+    """Trainable copies in float32, each in the place of one of the frozen modules between the towers of a model.
+
+    Args:
+        backbones: of the recipe, one of them a vision-language model.
+
+    Raises:
+        SettingError: no backbone has a projector.
+    """
+
+    enabled = True
+    """False leaves the frozen ones in their places."""
+
+    def __init__(self, backbones: Backbones) -> None:
+        found = [each for b in backbones.values() if isinstance(b, VisionLanguage) for each in b.projectors]
+        if not found:
+            raise SettingError(
+                "method.projector_lr: needs a vision-language model with a projector; the recipe has "
+                f"{sorted(backbones)}"
+            )
+        super().__init__(copy.deepcopy(each).float().requires_grad_(True) for each in found)
+        for frozen, made in zip(found, self, strict=True):
+            frozen.register_forward_hook(partial(self._instead, made))
+
+    def _instead(self, made: Callable[[Tensor], Tensor], _: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        if not self.enabled:
+            return output
+        (tokens,) = inputs
+        return made(tokens.to(torch.float32)).to(output.dtype)

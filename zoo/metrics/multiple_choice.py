@@ -3,7 +3,9 @@
 Two readers. `strict`, ours, understands a whole answer or nothing. `upstream` behaves as `extract_characters_regex` in
 lmms-eval (`tasks/xlrs/mcq_utils.py`) and VLMEvalKit (`image_mcq.py`), whose numbers the papers report: it takes letters
 out of the middle of words, so "The correct answer is: B. Red" counts as B, D and E. Both count an answer right where
-the set of letters is exactly the set of right ones.
+the set of letters is exactly the set of right ones; upstream takes for these the characters of the answer as the file
+writes it, so that "A B", with its space, is never matched. VLMEvalKit's default is another extraction since 2026: a
+language model, a judge, reads the letters; nothing here does that.
 """
 
 import re
@@ -11,7 +13,7 @@ import string
 from collections.abc import Sequence
 from statistics import fmean
 
-from zoo.batch import Question
+from zoo.batch import Macro, Question
 from zoo.metrics.grouped import accuracy_by, macro
 
 SubTask = tuple[str, str]
@@ -110,7 +112,8 @@ def right_upstream(texts: Sequence[str], questions: Sequence[Question]) -> list[
     choices, which is the same on the whole of XLRS-Bench (at most five) and of OmniEarth-Bench (at most seven).
     """
     letters = string.ascii_uppercase[: max([5, *(len(q.choices) for q in questions)])]
-    return [set(upstream(text, letters)) == set(q.answer.split()) for text, q in zip(texts, questions, strict=True)]
+    golds = [q.gold or q.answer.replace(" ", "") for q in questions]
+    return [set(upstream(text, letters)) == set(gold) for text, gold in zip(texts, golds, strict=True)]
 
 
 def group_macro(tasks: Sequence[SubTask], right: Sequence[float]) -> float:
@@ -119,13 +122,17 @@ def group_macro(tasks: Sequence[SubTask], right: Sequence[float]) -> float:
     return macro([group for group, _ in by_task], [accuracy for accuracy, _ in by_task.values()])
 
 
-def upstream_macro(tasks: Sequence[SubTask], right: Sequence[float]) -> float:
-    """What VLMEvalKit calls "Overall macro" of OmniEarth-Bench: neither of the two means that the name suggests.
+def upstream_macro(tasks: Sequence[SubTask], right: Sequence[float], over: Macro = "kinds and groups") -> float:
+    """What VLMEvalKit calls "Overall macro".
 
-    It appends the group means to the table of sub-task accuracies before it averages the table, so that both are in the
-    mean: sub-tasks (1, 0) and (1) have mean 2/3, their groups 3/4, and this gives (1 + 0 + 1 + 1/2 + 1) / 5 = 0.7.
+    Of XLRS-Bench it is the plain mean over sub-tasks (`kinds`). Of OmniEarth-Bench (`kinds and groups`) it is neither
+    of the two means that the name suggests: the group means are appended to the table of sub-task accuracies before
+    the table is averaged, so that both are in the mean: sub-tasks (1, 0) and (1) have mean 2/3, their groups 3/4, and
+    this gives (1 + 0 + 1 + 1/2 + 1) / 5 = 0.7.
     """
     by_task = {task: accuracy for task, (accuracy, _) in accuracy_by(tasks, right).items()}
+    if over == "kinds":
+        return fmean(by_task.values())
     by_group = accuracy_by([group for group, _ in by_task], list(by_task.values()))
     return fmean([*by_task.values(), *(accuracy for accuracy, _ in by_group.values())])
 
@@ -135,7 +142,8 @@ def scores(texts: Sequence[str], questions: Sequence[Question]) -> dict[str, flo
 
     `accuracy` over questions and `task_macro` over kinds, both by the strict reader; `accuracy_upstream` over questions
     by upstream's; `parse_failures`, the share of texts that the strict reader cannot read, all of which count as wrong.
-    Where questions come from two groups or more, also `group_macro` (strict) and `upstream_macro` (upstream's reader).
+    Where questions come from two groups or more, also `group_macro` (strict); where their benchmark has a macro of its
+    own, also `upstream_macro` (upstream's reader).
     """
     right, loose = right_strict(texts, questions), right_upstream(texts, questions)
     out = {
@@ -146,5 +154,7 @@ def scores(texts: Sequence[str], questions: Sequence[Question]) -> dict[str, flo
     }
     tasks = [(q.group, q.kind) for q in questions]
     if len({group for group, _ in tasks}) > 1:
-        out |= {"group_macro": group_macro(tasks, right), "upstream_macro": upstream_macro(tasks, loose)}
+        out["group_macro"] = group_macro(tasks, right)
+    if over := next((q.macro for q in questions if q.macro), None):
+        out["upstream_macro"] = upstream_macro(tasks, loose, over)
     return out

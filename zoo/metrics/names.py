@@ -14,7 +14,7 @@ NAMES = {
     "class_miou": "IoU, mean over categories",
     "mean_class_accuracy": "accuracy, mean over classes",
     "accuracy_upstream": "accuracy, read as the benchmark's script reads",
-    "upstream_macro": "the same, mean over groups",
+    "upstream_macro": "the same, the benchmark script's macro average",
     "task_macro": "accuracy, mean over kinds of question",
     "group_macro": "accuracy, mean over groups of kinds",
     "average_accuracy": "accuracy, mean over kinds of question",
