@@ -7,6 +7,7 @@ peak is that of one large product, measured here. `tiny=true` takes the recipes'
 """
 
 import importlib
+import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -31,12 +32,17 @@ from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
 from zoo.training.build import build_loaders
 
-QWEN = [
-    "backbones.vlm.source=random:0",
-    "backbones.vlm.config.text_config={hidden_size: 2048, intermediate_size: 6144, num_hidden_layers: 8, "
-    "num_attention_heads: 16, num_key_value_heads: 8, head_dim: 128}",
-    "backbones.vlm.config.vision_config={depth: 8, out_hidden_size: 2048, deepstack_visual_indexes: [2, 4, 6]}",
-]
+QWEN: dict[str, Any] = {
+    "text_config": {
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+    },
+    "vision_config": {"depth": 8, "out_hidden_size": 2048, "deepstack_visual_indexes": [2, 4, 6]},
+}
 """The layers of Qwen3-VL-2B, eight of its twenty-eight, so that drawing random weights takes seconds."""
 LANGUAGE_LORA = (
     "method={_target_: zoo.methods.lora.LoRA, rank: 48, alpha: 96, "
@@ -56,6 +62,7 @@ class Case:
         lora: the recipe's variant, or the `method=` that takes the place of its own.
         words: of the full size, beside the recipe's own.
         checkpoints: the setting that computes activations again, where the recipe has it on.
+        in_four_bits: the weights lie on the disk, for only such are quantised.
     """
 
     about: str
@@ -65,6 +72,7 @@ class Case:
     lora: str
     words: list[str]
     checkpoints: str = ""
+    in_four_bits: bool = False
 
 
 CASES = {
@@ -99,7 +107,11 @@ CASES = {
         "question_files.geoscale",
         2,
         LANGUAGE_LORA,
-        [*QWEN, "backbones.vlm.quantize=none"],
+        [
+            "backbones.vlm.source=random:0",
+            "backbones.vlm.quantize=none",
+            *(f"backbones.vlm.config.{part}={json.dumps(sizes)}" for part, sizes in QWEN.items()),
+        ],
         "backbones.vlm.checkpointing",
     ),
     "qwen3_vl_4bit": Case(
@@ -108,8 +120,9 @@ CASES = {
         "question_files.geoscale",
         2,
         LANGUAGE_LORA,
-        [*QWEN, "backbones.vlm.quantize=4bit"],
+        [],
         "backbones.vlm.checkpointing",
+        in_four_bits=True,
     ),
 }
 
@@ -128,6 +141,7 @@ def prepared(case: Case, folder: Path, *, lora: bool, tiny: bool, also: tuple[st
     folder.mkdir()
     words = [f"data.root={getattr(importlib.import_module(module), function)(folder)}"]
     words += [*also, *([] if tiny else [*case.words, "loader.num_workers=0"])]
+    words += _quantized(folder / "weights", tiny=tiny) if case.in_four_bits else []
     replaced = lora and case.lora.startswith("method=")
     words += [case.lora] if replaced else []
     variant = case.lora if lora and not replaced else None
@@ -141,6 +155,20 @@ def prepared(case: Case, folder: Path, *, lora: bool, tiny: bool, also: tuple[st
     pairing = pairing.to(DEVICE).train()
     batch = batch.to(DEVICE)
     return pairing, batch if tiny else repeated(batch, case.size)
+
+
+def _quantized(folder: Path, *, tiny: bool) -> list[str]:
+    """Words of a recipe for a Qwen3-VL that is written here and read in four bits."""
+    import vlm_files
+    from vlm_tiny import QWEN as TINY
+
+    marks = {name: number for name, number in TINY.items() if name.endswith("_token_id")}
+    sizes = {} if tiny else {"config": QWEN | marks, "dtype": "bfloat16"}
+    with fingerprints_of_format(2):
+        vlm_files.qwen("qwen3_vl", folder, **sizes)
+    return [
+        f"backbones.vlm.{word}" for word in (f"source=file:{folder}", "config=null", "quantize=4bit", "dtype=bfloat16")
+    ]
 
 
 def repeated(batch: Batch, size: int) -> Batch:

@@ -40,11 +40,11 @@ def letters() -> list[str]:
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def qwen(name: str, path: Path) -> Path:
-    """A Qwen2.5-VL or Qwen3-VL."""
+def qwen(name: str, path: Path, **settings: Any) -> Path:
+    """A Qwen2.5-VL or Qwen3-VL; of other settings than the tiny one's, where some are given."""
     from transformers import Qwen2_5_VLProcessor, Qwen2VLVideoProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
-    model = tiny.model(name)
+    model = tiny.model(name, **settings)
     words = {letter: index for index, letter in enumerate(letters()[:240])}
     fast = tokenizer(words | {token: 250 + i for i, token in enumerate(MARKS)}, MARKS, "<|end|>")
     if name == "qwen3_vl":

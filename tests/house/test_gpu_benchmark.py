@@ -1,6 +1,7 @@
 """What is prepared for minutes on a GPU runs, at tiny sizes, on a processor."""
 
 import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -43,7 +44,8 @@ def test_the_scan_is_timed_both_ways_and_beside_a_limit(tmp_path: Path, monkeypa
 def test_every_method_takes_its_steps_beside_lora(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import gpu_steps
 
-    others = [name for name in gpu_steps.CASES if name != "mantis" and "4bit" not in name]  # four bits need CUDA
+    at_hand = importlib.util.find_spec("bitsandbytes") is not None
+    others = [name for name, case in gpu_steps.CASES.items() if name != "mantis" and (at_hand or not case.in_four_bits)]
     cases = ["mantis"] if of == "mantis" else others
     found = rows("gpu_steps", tmp_path / "steps.json", monkeypatch, f"cases={','.join(cases)}")
     assert [row for row in found if "error" in row] == []
