@@ -10,7 +10,7 @@ from run_tiny import as_it_was, command
 
 from zoo.training import measure, trainer
 from zoo.training.module import TrainingModule
-from zoo.training.progress import EVERY, EpochLines
+from zoo.training.progress import EVERY, EpochLines, StepLines
 
 __all__ = ["as_it_was"]  # a fixture of every test here
 
@@ -90,3 +90,16 @@ def test_a_terminal_has_its_bar_and_no_lines_beside_it(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert command(f"into={tmp_path / 'run'}") == 0
     assert clock.told == []
+
+
+def test_steps_without_a_trainer_tell_how_far_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock(10.0)
+    lines = StepLines("val, one part replaced", 7, clock)
+    for _ in range(7):
+        clock.now += clock.pace
+        lines.step()
+    assert capsys.readouterr().out.splitlines() == [
+        "val, one part replaced: step 2 of 7, about 50 s left",
+        "val, one part replaced: step 4 of 7, about 30 s left",
+        "val, one part replaced: step 6 of 7, about 10 s left",
+    ]

@@ -17,6 +17,7 @@ from zoo.metrics.bootstrap import bootstrap_interval
 from zoo.pairing import Pairing
 from zoo.records.interventions import WITHOUT
 from zoo.training.loaders import Loaders
+from zoo.training.progress import StepLines
 
 MOST = 256
 """Samples of a split that are measured, drawn where there are more."""
@@ -43,15 +44,16 @@ def intervene(loaders: Loaders, split: str, device: torch.device) -> dict[str, A
     samples, before = loaders.data.sets[split], pairing.device
     rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:MOST].tolist()
     loader = loaders.loader(samples, sampler=rows)
+    lines = StepLines(f"{split}, one part of the method replaced at a time", len(loader) * (1 + len(interventions)))
     pairing.to(device).eval()
     try:
         controlled = pairing.method.controlled()
         with signals.watching(controlled):
-            decisions, scores = _run(pairing, loader)
+            decisions, scores = _run(pairing, loader, lines)
         found: dict[str, dict[str, Any]] = {}
         for name, intervention in interventions.items():
             with intervention():
-                others, values = _run(pairing, loader)
+                others, values = _run(pairing, loader, lines)
             found[name] = {
                 "changed": _changed(pairing, decisions, others),
                 "value": float(values.mean()),
@@ -69,7 +71,7 @@ def intervene(loaders: Loaders, split: str, device: torch.device) -> dict[str, A
 
 
 @torch.no_grad()
-def _run(pairing: Pairing, loader: DataLoader[Batch]) -> tuple[dict[str, Tensor], Tensor]:
+def _run(pairing: Pairing, loader: DataLoader[Batch], lines: StepLines) -> tuple[dict[str, Tensor], Tensor]:
     """Predictions by name, and the monitored metric of every sample, [N]."""
     task, device = pairing.task, pairing.device
     task.reset()
@@ -80,6 +82,7 @@ def _run(pairing: Pairing, loader: DataLoader[Batch]) -> tuple[dict[str, Tensor]
         task.update(prediction, batch)
         for name in task.decided:
             kept.setdefault(name, []).append(prediction[name].cpu())
+        lines.step()
     return {name: torch.cat(values) for name, values in kept.items()}, task.per_sample().double().cpu()
 
 

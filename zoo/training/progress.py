@@ -15,6 +15,29 @@ EVERY = 30.0
 """Longest time in seconds between two lines."""
 
 
+class StepLines:
+    """Prints a line at least every half minute of steps that no trainer takes.
+
+    Args:
+        what: is done in them.
+        total: number of steps.
+        clock: seconds since an arbitrary start.
+    """
+
+    def __init__(self, what: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.what, self.total, self.clock, self.done = what, total, clock, 0
+        self._since = self._printed = clock()
+
+    def step(self) -> None:
+        """One step is done; a line is printed early if the next one would end too late for it."""
+        self.done, now = self.done + 1, self.clock()
+        pace = (now - self._since) / self.done
+        if self.done < self.total and now + pace - self._printed >= EVERY:
+            self._printed = now
+            left = duration(pace * (self.total - self.done))
+            print(f"{self.what}: step {self.done} of {self.total}, about {left} left", flush=True)
+
+
 class EpochLines(Callback):
     """Prints one line per epoch, and one at least every half minute within epochs and tests, if no bar is shown.
 
