@@ -226,6 +226,7 @@ def test_a_card_is_not_updated_from_a_tree_with_changes(
     assert "clean commit" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_training_again_reproduces_and_says_so(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

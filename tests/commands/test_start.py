@@ -23,15 +23,10 @@ def imported(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "unneeded"),
-    [
-        ("mantis-dales", (*TRAINING, *PICTURES)),
-        ("scale_earth-rsscn7", (*TRAINING, *PICTURES)),
-        ("tb_ava-grid", (*TRAINING, *PICTURES)),
-    ],
+    "name", ["mantis-dales", *(pytest.param(n, marks=pytest.mark.slow) for n in ("scale_earth-rsscn7", "tb_ava-grid"))]
 )
-def test_loading_imports_neither_training_nor_foreign_libraries(name: str, unneeded: tuple[str, ...]) -> None:
-    assert not imported(LOAD.format(name=name)) & {*unneeded}
+def test_loading_imports_neither_training_nor_foreign_libraries(name: str) -> None:
+    assert not imported(LOAD.format(name=name)) & {*TRAINING, *PICTURES}
 
 
 def test_predicting_a_file_imports_no_training(tmp_path: Path) -> None:

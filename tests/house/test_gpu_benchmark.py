@@ -64,6 +64,7 @@ def test_an_epoch_is_read_with_and_without_the_cache(tmp_path: Path, monkeypatch
     assert [row["epoch"] for row in found] == ["empty cache", "from the cache", "from the cache", "without a cache"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("benchmarks")
 def test_every_gpu_test_leaves_a_row_and_one_that_fails_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

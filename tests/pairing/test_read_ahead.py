@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from kept import twin
 from torch import Tensor
 
 import zoo
@@ -34,10 +36,13 @@ def scale_earth(**settings) -> ScaleEarth:
     return ScaleEarth(**{"targets": {"language": Q + V}, "last": {"language": 1}, "rank": 6, **settings})
 
 
+drawn = cache(lambda: SmallLLaVA(**RANDOM))  # once: drawing its weights takes longer than most tests here
+
+
 def pairing(method: Method, folder: Path | None = None, **settings) -> Pairing:
     torch.manual_seed(0)
     cache = None if folder is None else PrefixCache(folder=str(folder), **settings)
-    made = Pairing({"vlm": SmallLLaVA(**RANDOM)}, method, MultipleChoice(max_new_tokens=3), classes=["a"], cache=cache)
+    made = Pairing({"vlm": twin(drawn())}, method, MultipleChoice(max_new_tokens=3), classes=["a"], cache=cache)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():  # away from the start, where updates are silent
         for name, parameter in made.method.named_parameters():

@@ -117,7 +117,7 @@ def pairing(data: Places) -> Pairing:
     return made.eval()
 
 
-@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("asked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_record_of_a_test_run(tmp_path: Path, asked: bool) -> None:
     data = Places(str(tmp_path / "data"), asked=asked)
     data.setup("test")
