@@ -16,11 +16,13 @@ from zoo.methods import signals
 from zoo.metrics.bootstrap import bootstrap_interval
 from zoo.pairing import Pairing
 from zoo.records.interventions import WITHOUT
+from zoo.tasks.language import LanguageTask
 from zoo.training.loaders import Loaders
 from zoo.training.progress import StepLines
 
-MOST = 256
-"""Samples of a split that are measured, drawn where there are more."""
+MOST, MOST_WRITTEN = 256, 96
+"""Samples of a split that are measured, drawn where there are more; fewer where a model writes its answers, which takes
+a hundred times as long as naming a class."""
 
 
 def intervene(loaders: Loaders, split: str, device: torch.device) -> dict[str, Any]:
@@ -42,7 +44,8 @@ def intervene(loaders: Loaders, split: str, device: torch.device) -> dict[str, A
     if not interventions:
         return {}
     samples, before = loaders.data.sets[split], pairing.device
-    rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:MOST].tolist()
+    most = MOST_WRITTEN if isinstance(pairing.task, LanguageTask) else MOST
+    rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:most].tolist()
     loader = loaders.loader(samples, sampler=rows)
     lines = StepLines(f"{split}, one part of the method replaced at a time", len(loader) * (1 + len(interventions)))
     pairing.to(device).eval()
