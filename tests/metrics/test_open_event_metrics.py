@@ -57,4 +57,4 @@ def test_trivial_predictors() -> None:
     assert found["all_background"]["segment_f1_seen"] == pytest.approx((0 + 14 / 17) / 2)
     assert found["true_class_everywhere"]["segment_accuracy"] == pytest.approx((0.3 + 1 + 0.4) / 3)
     assert found["true_class_everywhere"]["event_f1_seen"] == 0
-    assert found["true_class_everywhere"]["average"] < 1
+    assert found["true_class_everywhere"]["mean_of_three"] < 1

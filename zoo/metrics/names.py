@@ -21,7 +21,7 @@ NAMES = {
     "accuracy_without_count_and_area": "accuracy, without counts and areas",
     "segment_f1": "F1 of segments",
     "event_f1": "F1 of events",
-    "average": "mean of accuracy and both F1",
+    "mean_of_three": "mean of accuracy and both F1",
     "parse_failures": "answers that name no choice",
     "without": "the trained method, by nothing",
     "lora": "LoRA",
@@ -44,7 +44,7 @@ PROBES = {
 }
 """Looks at the test split with part of the input spoilt: METRIC_PROBE is the metric there."""
 
-PARTS = {"seen": "classes trained on", "unseen": "classes without training samples"}
+PARTS = {"seen": "seen classes", "unseen": "unseen classes"}
 """METRIC_PART is the metric on some samples of the split."""
 
 REPLACED = {

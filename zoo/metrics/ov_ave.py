@@ -6,8 +6,8 @@ Every video has three scores, of its T segments with one class or background eac
     segment_f1         F1 of every class from its segments, averaged over the classes in prediction or truth
     event_f1           the same from events, maximal runs of a class: one is found by an IoU of 0.5 or more
 
-Background is a class like any other in all three. A benchmark's number is the mean over videos; `average`, by which the
-authors choose a checkpoint, is the mean of the three. The F1 of a matrix [K + 1, T] is that of video parsing.
+Background is a class like any other in all three. A benchmark's number is the mean over videos; `mean_of_three`, by
+which the authors choose a checkpoint, is the mean of the three. The F1 of a matrix [K + 1, T] is that of video parsing.
 """
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from zoo.metrics import ave
 from zoo.metrics.llp import event_counts, f1, segment_counts
 
-OFFICIAL = ("segment_accuracy", "segment_f1", "event_f1", "average")
+OFFICIAL = ("segment_accuracy", "segment_f1", "event_f1", "mean_of_three")
 
 PARTS = ("seen", "unseen")
 """Videos by whether the class they were chosen for has training samples; background videos have such a class, too."""

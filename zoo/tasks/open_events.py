@@ -42,7 +42,7 @@ class OpenEvents(EventLocalization):
         text: `class` uses the names; `shuffled` gives every class the name of another, `random` a drawn vector
             (controls).
         seed: of the controls.
-        monitor: the metric that selects the checkpoint; `average` is that of OV-AVEBench's authors.
+        monitor: the metric that selects the checkpoint; `mean_of_three` is that of OV-AVEBench's authors.
     """
 
     open_classes = True
@@ -58,7 +58,7 @@ class OpenEvents(EventLocalization):
         background_weight: Annotated[float, "> 0"] = 1.0,
         text: Literal["class", "shuffled", "random"] = "class",
         seed: int = 0,
-        monitor: Literal["average", "segment_accuracy", "segment_f1", "event_f1"] = "average",
+        monitor: Literal["mean_of_three", "segment_accuracy", "segment_f1", "event_f1"] = "mean_of_three",
     ) -> None:
         super().__init__(hidden=hidden, background_weight=background_weight)
         self.temperature, self.text_control, self.seed, self.monitor = temperature, text, seed, monitor
