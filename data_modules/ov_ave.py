@@ -28,7 +28,7 @@ from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.kinds.clip_files import MediaClips, locate
 from data_modules.kinds.clips import ClipDataModule
-from data_modules.readers.lines import ErrorCollector
+from data_modules.readers.lines import FEW, ErrorCollector
 from data_modules.readers.media import FRAMES, Policy
 from zoo.batch import Clip, SampleSet
 
@@ -50,17 +50,16 @@ SEEN = [
     "motorboat", "mynah bird singing", "ocean burbling", "people booing", "people burping", "people cheering",
     "people crowd", "people sniggering", "people whistling", "playing acoustic guitar", "playing banjo",
     "playing bass drum", "playing bass guitar", "playing cymbal", "playing glockenspiel", "playing harp",
-    "playing mandolin", "playing sitar", "playing synthesizer", "playing violin", "race car",
-    "roller coaster running", "singing bowl", "slot machine", "turkey gobbling", "typing on typewriter",
-    "volcano explosion", "woodpecker pecking tree",
+    "playing mandolin", "playing sitar", "playing synthesizer", "playing violin", "race car", "roller coaster running",
+    "singing bowl", "slot machine", "turkey gobbling", "typing on typewriter", "volcano explosion",
+    "woodpecker pecking tree",
 ]  # fmt: skip
 
 UNSEEN = [
     "baby laughter", "basketball bounce", "bird chirping", "chainsawing trees", "chicken crowing",
     "church bell ringing", "dog barking", "driving buses", "electric shaver", "female singing", "goose honking",
-    "helicopter", "lions roaring", "people clapping", "playing bassoon", "playing drum kit",
-    "playing electric guitar", "playing piano", "playing saxophone", "train horning",
-    "vacuum cleaner cleaning floors",
+    "helicopter", "lions roaring", "people clapping", "playing bassoon", "playing drum kit", "playing electric guitar",
+    "playing piano", "playing saxophone", "train horning", "vacuum cleaner cleaning floors",
 ]  # fmt: skip
 
 CLASSES = sorted(SEEN + UNSEEN)
@@ -109,11 +108,7 @@ def read_rows(root: Path) -> list[Row]:
 
 
 def _row(line: dict[str, Any], found: set[str], known: dict[str, tuple[str, tuple[int, ...]]], where: str) -> Row:
-    """A line of the list, whose video enters `found`.
-
-    Raises:
-        DataError: what is wrong with it.
-    """
+    """A line of the list, whose video enters `found`; raises DataError: what is wrong with it."""
     split, category, kind, video = (line[name] for name in COLUMNS)
     if None in line or None in line.values():
         raise DataError(f"{where}: expected {len(COLUMNS)} fields between commas")
@@ -155,11 +150,7 @@ def read_labels(path: Path, errors: ErrorCollector) -> dict[str, tuple[str, tupl
 
 
 def _seconds(entry: Any, where: str) -> tuple[str, tuple[int, ...]]:
-    """Class and seconds of a video's entry.
-
-    Raises:
-        DataError: it is no such entry.
-    """
+    """Class and seconds of a video's entry; raises DataError: it is none."""
     label = entry.get("label") if isinstance(entry, dict) else None
     try:
         seconds = json.loads(label) if isinstance(label, str) else label  # the authors keep a list as text
@@ -183,7 +174,7 @@ def _list(root: Path, name: str) -> Path:
 
 
 class OVAVE(ClipDataModule):
-    """The official split. Seen classes alone, to train and select on; with `unseen`, all of them, to be measured.
+    """The official split: seen classes to train and select on, or, with `unseen`, all of them to be measured.
 
     Args:
         root: folder of the data set.
@@ -223,10 +214,7 @@ class OVAVE(ClipDataModule):
             DataError: a split is empty, or unseen classes are asked for in a training.
         """
         if self.unseen and stage == "fit" and not self.sets:
-            raise DataError(
-                "data.unseen=true: a training must not know the unseen classes; leave it out, and give it to "
-                "zoo.evaluate afterwards"
-            )
+            raise DataError("data.unseen=true: a training must not know these classes; give it to zoo.evaluate alone")
         super().setup(stage)
 
     def splits(self) -> dict[str, SampleSet[Clip]]:
@@ -240,14 +228,26 @@ class OVAVE(ClipDataModule):
 
     def _clips(self, split: str, rows: list[Row]) -> MediaClips:
         folders = [self.root, self.root / "video", self.root / "ovave_dataset_preprocessed"]
+        names = [media_name(row, folders) for row in rows]
+        if self.policy["missing_pictures"] == "error" and self.on_bad == "error":
+            self._require_pictures(split, [path for name in names if (path := locate(name, folders))])
         return MediaClips(
-            [(row.video, media_name(row, folders), row.target(self.classes)) for row in rows],
+            [(row.video, name, row.target(self.classes)) for row, name in zip(rows, names, strict=True)],
             data=self,
             split=split,
             folders=folders,
             distributor=DISTRIBUTOR,
             pictures=pictures_of,
         )
+
+    def _require_pictures(self, split: str, paths: list[Path]) -> None:
+        """Raises DataError: sound files whose folder of pictures is missing or empty."""
+        lacking = [str(beside(path)) for path in paths if path.suffix == ".wav" and pictures_of(path) is None]
+        if lacking:
+            raise DataError(
+                f"{self.name}, split {split}: {len(lacking)} of {len(paths)} clips have no pictures, looked for in "
+                f"{', '.join(lacking[:FEW])}. {DISTRIBUTOR}. missing_pictures=blank or on_bad=skip goes on without them"
+            )
 
     def check(self) -> list[str]:
         """Counts of the list beside the published ones; the command checks the media."""
@@ -270,11 +270,16 @@ def media_name(row: Row, folders: list[Path]) -> str:
     return next((way for way in ways if locate(way, folders)), ways[0])
 
 
+def beside(path: Path) -> Path:
+    """Where the pictures of a sound file <split>/audio/<cls_name>/<vid_name>.wav lie."""
+    return path.parents[2] / "video" / path.parent.name / path.stem
+
+
 def pictures_of(path: Path) -> Path | None:
     """The folder of a sound file's pictures; None of a video, and where it has none."""
-    folder = path.parents[2] / "video" / path.parent.name / path.stem
-    there = path.suffix == ".wav" and folder.is_dir() and any(f.suffix.lower() in FRAMES for f in folder.iterdir())
-    return folder if there else None
+    if path.suffix != ".wav" or not (folder := beside(path)).is_dir():
+        return None
+    return folder if any(file.suffix.lower() in FRAMES for file in folder.iterdir()) else None
 
 
 class EveryClip(OVAVE):

@@ -88,9 +88,22 @@ def test_check_says_complete_or_what_is_missing(
     media.unlink()
     assert "1 of 2 media files are missing" in check()[1][-1]
     media.write_bytes(content)
-    for picture in root.glob("train/video/race car/*/*.png"):
+
+
+def test_sound_files_without_their_pictures_are_named_with_where_these_belong(tmp_path: Path) -> None:
+    root = av_files.ov_ave(tmp_path)
+    folder = root / "train" / "video" / "race car" / "-trainAAAA0"
+    for picture in folder.iterdir():
         picture.unlink()
-    assert videos or "-trainAAAA0.wav has no pictures" in check()[1][-1]
+    with pytest.raises(DataError, match="split train: 1 of 2 clips have no pictures") as caught:
+        OVAVE(root=str(root)).setup()
+    assert str(folder) in str(caught.value)
+    blank, left_out = OVAVE(root=str(root), missing_pictures="blank"), OVAVE(root=str(root), on_bad="skip")
+    blank.setup()
+    left_out.setup()
+    assert blank.remarks == {"train: no pictures: grey ones are used": 1}
+    assert left_out.remarks == {"train: no pictures: left out": 1}
+    assert len(np.unique(blank.sets["train"][0].frames)) == 1
 
 
 WRONG = {
