@@ -1,10 +1,11 @@
-"""Clips that lie on the disk as one media file each: shared by the benchmarks of real video."""
+"""Clips that lie on the disk as one media file each, or as a sound file and its pictures: shared by the benchmarks of
+real video."""
 
 import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -12,7 +13,16 @@ from typing import Any, Literal, NamedTuple, Protocol
 from torch import Tensor
 
 from data_modules.readers.lines import FEW
-from data_modules.readers.media import READER, Policy, decode_clip, probe
+from data_modules.readers.media import (
+    FRAMES,
+    READER,
+    ClipSpec,
+    DecodedClip,
+    Policy,
+    decode_clip,
+    decode_sound_with_frames,
+    probe,
+)
 from data_modules.readers.media_streams import MediaError, NoPicturesError, NoSoundError
 from zoo.batch import Clip, SampleSet
 
@@ -55,6 +65,7 @@ class MediaClips(SampleSet[Clip]):
         split: name of the split.
         folders: where files are looked for, in order.
         distributor: advice for missing files.
+        pictures: folder of the pictures of a sound file; None, which it also says of a video, means in the file itself.
 
     Raises:
         MediaError: files are missing or damaged and `on_bad` is "error".
@@ -68,15 +79,16 @@ class MediaClips(SampleSet[Clip]):
         split: str,
         folders: Sequence[Path],
         distributor: str,
+        pictures: Callable[[Path], Path | None] = lambda _: None,
     ) -> None:
-        self.policy = data.policy
-        self.settings: dict[str, Any] = {
+        self.policy, self.pictures = data.policy, pictures
+        self.cut: ClipSpec = {
             "segments": data.segments,
             "segment_seconds": data.segment_seconds,
             "sample_rate": data.sample_rate,
             "frame_size": data.frame_size,
-            **data.policy,
         }
+        self.settings: dict[str, Any] = {**self.cut, **data.policy}
         found = [(name, locate(file, folders), target) for name, file, target in entries]
         missing = [file for (_, path, _), (_, file, _) in zip(found, entries, strict=True) if path is None]
         if missing and data.on_bad == "error":
@@ -109,12 +121,11 @@ class MediaClips(SampleSet[Clip]):
         seconds = self.settings["segments"] * self.settings["segment_seconds"]
 
         def check(path: Path) -> FileCheck:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest, beside = self._digest(path), self.pictures(path)
             try:
                 if whole:
-                    decode_clip(path, **self.settings)
-                remarks = probe(path, seconds=seconds, **self.policy)
+                    self._decoded(path)
+                remarks = probe(path, seconds=seconds, frames=beside is not None, **self.policy)
             except MediaError as error:
                 return FileCheck(digest, [], error)
             return FileCheck(digest, remarks, None)
@@ -122,6 +133,21 @@ class MediaClips(SampleSet[Clip]):
         ordered = sorted(paths)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # FFmpeg's libraries run without Python's lock
             return dict(zip(ordered, pool.map(check, ordered), strict=True))
+
+    def _decoded(self, path: Path) -> DecodedClip:
+        if (folder := self.pictures(path)) is not None:
+            return decode_sound_with_frames(path, folder, **self.cut)
+        return decode_clip(path, **self.settings)
+
+    def _digest(self, path: Path) -> str:
+        """sha256 of a file; of a sound file and its pictures over those of all of them."""
+        folder = self.pictures(path)
+        pictures = [] if folder is None else sorted(f for f in folder.glob("*") if f.suffix.lower() in FRAMES)
+        digests = []
+        for each in (path, *pictures):
+            with each.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest() if pictures else digests[0]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -141,7 +167,7 @@ class MediaClips(SampleSet[Clip]):
 
     def __getitem__(self, index: int) -> Clip:
         name, path, target = self.entries[index]
-        decoded = decode_clip(path, **self.settings)
+        decoded = self._decoded(path)
         return Clip(name, decoded.frames, decoded.audio, self.settings["sample_rate"], target)
 
 

@@ -23,6 +23,7 @@ READERS = {
     "EventLocalization": {f"{CLIPS}.ClipFolder"},
     "VideoParsing": {f"{CLIPS}.ParsedClipFolder"},
     "Classification": {f"{CLOUDS}.CloudFolder", f"{PICTURES}.PictureFolder"},
+    "OpenEvents": {f"{CLIPS}.ClipFolder"},
     "OpenVocabulary": {"data_modules.folder_sounds.SoundFolder"},
     "PartSegmentation": {f"{CLOUDS}.PartFolder"},
     "Reconstruction": {f"{CLOUDS}.PlainCloudFolder"},

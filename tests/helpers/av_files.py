@@ -1,5 +1,6 @@
-"""Made-up files in the true layouts of AVE, LLP and GRID: small videos written with PyAV, labels in real formats."""
+"""Made-up files in the true layouts of AVE, LLP, OV-AVEBench and GRID: small media, labels in real formats."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -92,6 +93,37 @@ def llp(root: Path) -> Path:
             write_clip(root / "LLP_dataset" / "video" / f"{row[:11]}.mp4")
     for name, rows in LLP_EVENTS.items():
         (root / name).write_text("\n".join(["filename\tonset\toffset\tevent_labels", *rows]) + "\n")
+    return root
+
+
+OV_AVE = [  # split, class, seen or not, video, seconds
+    ("train", "race car", "close", "-trainAAAA0", "[0, 1, 1, 1, 0, 0, 0, 0, 0, 0]"),
+    ("train", "cat purring", "close", "trainAAAAA1", "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]"),
+    ("val", "race car", "close", "valBBBBBBB0", "[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"),
+    ("val", "dog barking", "open", "valBBBBBBB1", "[1, 0, 0, 0, 0, 0, 0, 0, 0, 1]"),
+    ("test", "cat purring", "close", "testCCCCCC0", "[0, 0, 0, 0, 0, 1, 1, 1, 1, 1]"),
+    ("test", "helicopter", "open", "testCCCCCC1", "[1, 1, 1, 1, 1, 0, 0, 0, 0, 0]"),
+]
+
+
+def ov_ave(root: Path, *, videos: bool = False) -> Path:
+    """OV-AVEBench's layout: six clips, as sound files and pictures, or as videos."""
+    root.mkdir(parents=True, exist_ok=True)
+    rows = [",".join(row[:4]) for row in OV_AVE]
+    (root / "ovave_dataset_meta.csv").write_text("\n".join(["split,cls_name,cls_type,vid_name", *rows]) + "\n")
+    labels = {video: {"category": category, "label": label} for _, category, _, video, label in OV_AVE}
+    (root / "released_ovavel_dataset_anno.json").write_text(json.dumps(labels))
+    wave = (0.5 * np.sin(2 * np.pi * 440 * np.arange(160_000) / 16_000)).astype(np.float32)
+    for split, category, _, video, _ in OV_AVE:
+        if videos:
+            write_clip(root / "video" / f"{video}.mp4")
+            continue
+        sound, pictures = (root / split / kind / category for kind in ("audio", "video"))
+        sound.mkdir(parents=True, exist_ok=True)
+        (pictures / video).mkdir(parents=True)
+        soundfile.write(sound / f"{video}.wav", wave, 16_000)
+        for second in range(10):
+            Image.new("RGB", (48, 48), (20 * second,) * 3).save(pictures / video / f"{second:08d}.png")
     return root
 
 

@@ -23,6 +23,7 @@ MADE_UP = {
     "tb_ava_grid": av_files.grid,
     "tb_ava_ave": av_files.ave,
     "tb_ava_llp": av_files.llp,
+    "tb_ava_ovave": av_files.ov_ave,
     "mantis_dales": cloud_files.dales,
     "mantis_scanobjectnn_bg": cloud_files.scanobjectnn,
     "mantis_scanobjectnn_only": cloud_files.scanobjectnn,

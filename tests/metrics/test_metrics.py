@@ -135,6 +135,13 @@ def test_the_trivial_predictors_of_the_real_llp_test_split_equal_the_loop(shared
         for level, row in zip(LEVELS, mean, strict=True):
             cells = [name.replace("_", " "), level, *(f"{value:.2f}" for value in row)]
             assert f"| {' | '.join(cells)} |" in card_text("tb_ava_llp")
+    listed = torch.stack([target["weak"].bool() for target in labels["test"].values()])[:, None].expand_as(audio)
+    metric = VideoParsingMetrics()
+    metric.update(listed, listed, audio, visual)
+    found = metric.compute()
+    for level in LEVELS:
+        cells = ["weak labels everywhere", level, *(f"{float(found[f'{level}/{kind}']):.2f}" for kind in KINDS)]
+        assert f"| {' | '.join(cells)} |" in card_text("tb_ava_llp")
 
 
 def test_perfect_and_empty_predictions() -> None:

@@ -122,3 +122,9 @@ def test_a_comparison_says_which_way_is_good() -> None:
     header, _ = comparison.cells(told)
     assert "answers that name no choice (lower is better)" in header
     assert comparison.method_cells(told)[0] == ["variant", "scale error, octaves (lower is better)"]
+
+
+def test_a_metric_on_a_part_of_the_samples_is_called_by_both() -> None:
+    assert named("event_f1_unseen") == "F1 of events, unseen classes"
+    assert named("mean_of_three_seen_silence") == "mean of accuracy and both F1, seen classes, without sound"
+    assert named("unseen") == "unseen"

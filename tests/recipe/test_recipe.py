@@ -212,6 +212,7 @@ DISTRIBUTED = {
     "mantis_modelnet40": "github.com/charlesq34/pointnet2",
     "tb_ava_ave": "github.com/YapengTian/AVE-ECCV18",
     "tb_ava_llp": "github.com/YapengTian/AVVP-ECCV20",
+    "tb_ava_ovave": "github.com/jasongief/OV-AVEL",
     "tb_ava_grid": "spandh.dcs.shef.ac.uk/gridcorpus",
     "scale_earth_rsvqa": "zenodo.org/records/6344334",
     "scale_earth_rsscn7": "10.1109/LGRS.2015.2475299",

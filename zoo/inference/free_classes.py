@@ -54,5 +54,5 @@ def require_open(task: "Task", trained: Sequence[str]) -> None:
         few = ", ".join(trained[:4]) + (", ..." if len(trained) > 4 else "")
         raise SettingError(
             f"{CLASSES}=: this adapter knows the {len(trained)} classes that it was trained on ({few}) and no other; "
-            "only one of the task open_vocabulary takes names"
+            "only one of the tasks open_vocabulary and open_events takes names"
         )

@@ -19,6 +19,9 @@ NAMES = {
     "group_macro": "accuracy, mean over groups of kinds",
     "average_accuracy": "accuracy, mean over kinds of question",
     "accuracy_without_count_and_area": "accuracy, without counts and areas",
+    "segment_f1": "F1 of segments",
+    "event_f1": "F1 of events",
+    "mean_of_three": "mean of accuracy and both F1",
     "parse_failures": "answers that name no choice",
     "without": "the trained method, by nothing",
     "lora": "LoRA",
@@ -40,6 +43,9 @@ PROBES = {
     "noise_0_db": "noise as loud as the sound",
 }
 """Looks at the test split with part of the input spoilt: METRIC_PROBE is the metric there."""
+
+PARTS = {"seen": "seen classes", "unseen": "unseen classes"}
+"""METRIC_PART is the metric on some samples of the split."""
 
 REPLACED = {
     "mean": "by its mean over the samples",
@@ -75,7 +81,8 @@ def named(key: str) -> str:
     for probe, words in PROBES.items():
         if key.endswith(f"_{probe}"):
             return f"{named(key.removesuffix(f'_{probe}'))}, {words}"
-    return key.replace("_", " ")
+    metric, _, part = key.rpartition("_")
+    return f"{named(metric)}, {PARTS[part]}" if metric and part in PARTS else key.replace("_", " ")
 
 
 def replaced(key: str) -> str:

@@ -61,19 +61,19 @@ class EventLocalization(Task):
 
     def loss(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Cross entropy averaged over segments (by weight), [B]."""
-        logits, truth = self.head(features), batch.target["segments"]
+        logits, truth = self.logits(features, batch), batch.target["segments"]
         loss = F.cross_entropy(logits.movedim(-1, 1), truth, reduction="none", label_smoothing=self.label_smoothing)
         weight = torch.where(truth == self.background, self.background_weight, 1.0)
         return {"cross_entropy": (weight * loss).sum(-1) / weight.sum(-1)}
 
     def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """`segments` int64 [B, T], `probabilities` float32 [B, T, K + 1]."""
-        probabilities = self.head(features).float().softmax(-1)
+        probabilities = self.logits(features, batch).float().softmax(-1)
         return {"segments": probabilities.argmax(-1), "probabilities": probabilities}
 
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
         """The class of every segment and its probability."""
-        best = prediction["probabilities"].max(-1).values
+        best = prediction["probabilities"].gather(-1, prediction["segments"][:, None])[:, 0]
         return {
             "segments": [self.names[int(k)] for k in prediction["segments"]],
             "probability": [round(float(p), 6) for p in best],

@@ -143,16 +143,7 @@ class OpenVocabulary(Classification):
 
     def _encoded(self, text: TextEncoder, classes: Sequence[str]) -> Tensor:
         """Vectors of class names [K, d], or what a control has in their place."""
-        vectors = embedded(text, [name.replace("_", " ") for name in classes])
-        generator = torch.Generator().manual_seed(self.seed)
-        if self.text_control == "random":
-            return F.normalize(torch.randn(vectors.shape, generator=generator), dim=-1)
-        if self.text_control == "shuffled":
-            order = torch.randperm(len(vectors), generator=generator)  # a ring, in which no class follows itself
-            others = torch.empty_like(vectors)
-            others[order] = vectors[order.roll(1)]
-            return others
-        return vectors
+        return name_vectors(text, classes, control=self.text_control, seed=self.seed)
 
     def _name(self, classes: Sequence[str], vectors: Tensor) -> None:
         """Take these classes, with vectors [K, d]: their anchors, and the weights of the vocabularies' names."""
@@ -182,6 +173,22 @@ class OpenVocabulary(Classification):
             name: (encoder.scores(features[name]).mean(1) @ near).clamp(min=SMALLEST).log()  # mean over segments
             for (name, encoder), near in parts
         }
+
+
+def name_vectors(
+    text: TextEncoder, classes: Sequence[str], *, control: Literal["class", "shuffled", "random"], seed: int
+) -> Tensor:
+    """Vectors of class names [K, d], or what a control has in their place: other names' vectors, or drawn ones."""
+    vectors = embedded(text, [name.replace("_", " ") for name in classes])
+    generator = torch.Generator().manual_seed(seed)
+    if control == "random":
+        return F.normalize(torch.randn(vectors.shape, generator=generator), dim=-1)
+    if control == "shuffled":
+        order = torch.randperm(len(vectors), generator=generator)  # a ring, in which no class follows itself
+        others = torch.empty_like(vectors)
+        others[order] = vectors[order.roll(1)]
+        return others
+    return vectors
 
 
 @dataclass(frozen=True)
