@@ -128,10 +128,12 @@ def test_a_picture_is_the_central_square_as_it_was_trained_on(drawn: EfficientNe
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
-def test_it_knows_imagenets_names(drawn: EfficientNetLite0) -> None:
-    assert len(drawn.vocabulary) == 1000
-    assert drawn.vocabulary[1] == "goldfish, Carassius auratus"
-    assert drawn.vocabulary[985] == "daisy"
+def test_it_knows_imagenets_names_where_its_weights_are_read(drawn: EfficientNetLite0, file: Path) -> None:
+    read = EfficientNetLite0(source=f"file:{file}", image_size=SIDE)
+    assert len(read.vocabulary) == len(drawn.vocabulary) == 1000
+    assert read.vocabulary[1] == "goldfish, Carassius auratus"
+    assert read.vocabulary[985] == "daisy"
+    assert not set(drawn.vocabulary) & set(read.vocabulary)  # random weights know no names
     scores = drawn.scores(torch.rand(2, 3, 1280))
     assert scores.shape == (2, 3, 1000)
     torch.testing.assert_close(scores.sum(-1), torch.ones(2, 3))

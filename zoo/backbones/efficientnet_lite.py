@@ -81,11 +81,13 @@ class EfficientNetLite0(SquareBackbone):
         super().__init__()
         with initialising(source, "EfficientNet-Lite0"):
             self.net: Any = timm.create_model(MODEL)
-        if weights.parse(source).kind != "random":
+        numbers = range(self.net.num_classes)
+        if weights.parse(source).kind == "random":
+            self.vocabulary = tuple(f"picture {number}" for number in numbers)
+        else:
             state = weights.load_state_dict(weights.resolve(source))
             weights.fill(self.net, {self._name(name): tensor for name, tensor in state.items()}, source)
-        names = ImageNetInfo()
-        self.vocabulary = tuple(names.index_to_description(number) for number in range(self.net.num_classes))
+            self.vocabulary = tuple(map(ImageNetInfo().index_to_description, numbers))
         self.image_size = image_size
         every = self._every()
         self.sides = [-(-image_size // 2)]  # of the map before a block, and after the last
