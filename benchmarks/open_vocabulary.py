@@ -1,10 +1,11 @@
-"""`python benchmarks/open_vocabulary.py root=DIR [output=FILE.json]`: unseen classes without training, on ESC-10.
+"""`python benchmarks/open_vocabulary.py root=DIR [recipe=rsscn7_open] [output=FILE.json]`: unseen classes, no training.
 
-Every choice of three of the ten classes (120), decided between the three by what frozen YAMNet hears and MiniLM reads
-(`zoo.tasks.open_vocabulary` with its prior alone); and all ten at once. Beside the names: the names of other classes,
-drawn vectors (ten seeds each), and YAMNet's vocabulary without every name that is close to that of a class, which shows
-how much of the number is that AudioSet already has these classes. Nothing is trained and nothing is selected: all 400
-recordings are measured.
+Of ESC-10 (recipe `esc10_open`, the default) every choice of three of the ten classes (120), decided between the three
+by what frozen YAMNet hears and MiniLM reads (`zoo.tasks.open_vocabulary` with its prior alone); and all ten at once. Of
+RSSCN7 the 35 choices of three of seven, by what EfficientNet-Lite0 sees. Beside the names: the names of other classes,
+drawn vectors (ten seeds each), and the encoder's vocabulary without every name that is close to that of a class, which
+shows how much of the number is that it already has these classes. Nothing is trained and nothing is selected: all
+samples are measured.
 """
 
 import itertools
@@ -17,7 +18,7 @@ from measuring import Record
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_modules.esc10 import CLASSES, ESC10
+from data_modules.base import DataModule
 from zoo.batch import Batch
 from zoo.command_line import parse_arguments
 from zoo.pairing import Pairing
@@ -32,28 +33,27 @@ CLOSE = (0.8, 0.7, 0.6)
 """Cosines to a class from which on a name of the vocabulary is left out."""
 
 
-def heard(pairing: Pairing, root: str) -> tuple[Tensor, Tensor]:
-    """Features [N, T, D] of all recordings, and their classes [N]."""
-    data = ESC10(root=root)
-    data.setup()
+def features_of(pairing: Pairing, data: DataModule) -> tuple[dict[str, Tensor], Tensor]:
+    """Features [N, T, D] of all samples by stream, and their classes [N]."""
     samples = [data.sets[split][index] for split in data.sets for index in range(len(data.sets[split]))]
     with torch.no_grad():
-        features = torch.cat([pairing(pairing.batch([sample]))["audio"] for sample in samples])
+        found = [pairing(pairing.batch([sample])) for sample in samples]
+    features = {stream: torch.cat([one[stream] for one in found]) for stream in found[0]}
     return features, torch.stack([sample.target["label"] for sample in samples])
 
 
-def accuracies(task: OpenVocabulary, features: Tensor, truth: Tensor) -> dict[str, float]:
-    """Of all ten classes, and of every choice of three."""
+def accuracies(task: OpenVocabulary, features: dict[str, Tensor], truth: Tensor) -> dict[str, float]:
+    """Of all classes, and of every choice of three."""
     with torch.no_grad():
-        logits = task.logits({"audio": features}, Batch(ids=[], inputs={}, target={}))
+        logits = task.logits(features, Batch(ids=[], inputs={}, target={}))
     found = []
-    for choice in itertools.combinations(range(len(CLASSES)), UNSEEN):
+    for choice in itertools.combinations(range(logits.shape[1]), UNSEEN):
         asked = torch.tensor(choice)
         rows = torch.isin(truth, asked)
         found.append((asked[logits[rows][:, asked].argmax(1)] == truth[rows]).double().mean())
     unseen = torch.stack(found)
     return {
-        "ten": (logits.argmax(1) == truth).double().mean().item(),
+        "all": (logits.argmax(1) == truth).double().mean().item(),
         "unseen": unseen.mean().item(),
         "deviation": unseen.std().item(),
         "worst": unseen.min().item(),
@@ -77,17 +77,20 @@ def tasks(pairing: Pairing, make: Callable[..., OpenVocabulary]) -> Iterator[tup
 
 def main(argv: list[str] | None = None) -> int:
     """Measure every form."""
-    arguments, _ = parse_arguments(argv, __doc__ or "", required=("root",), optional=("output",))
-    config = compose("esc10_open", [f"data.root={arguments['root']}", "task.learned=false", "cache=null"])
-    pairing = build_pairing(config, CLASSES, cached=False)
+    arguments, _ = parse_arguments(argv, __doc__ or "", required=("root",), optional=("recipe", "output"))
+    name = arguments.get("recipe", "esc10_open")
+    config = compose(name, [f"data.root={arguments['root']}", "task.learned=false", "cache=null"])
+    data = instantiate(config.data)
+    data.setup()
+    pairing = build_pairing(config, data.classes, cached=False)
     text = instantiate(config.backbones.text)
 
     def make(**settings: object) -> OpenVocabulary:
         task = OpenVocabulary(learned=False, **settings)  # type: ignore[arg-type]
-        task.attach(pairing.method.feature_dims, CLASSES, text=text, encoders=dict(pairing.backbones.items()))
+        task.attach(pairing.method.feature_dims, data.classes, text=text, encoders=dict(pairing.backbones.items()))
         return task
 
-    features, truth = heard(pairing, arguments["root"])
+    features, truth = features_of(pairing, data)
     record = Record(Path(arguments.get("output", "open_vocabulary.json")), torch=torch.__version__, n=len(truth))
     for name, forms in tasks(pairing, make):
         each = [accuracies(form, features, truth) for form in forms]

@@ -14,13 +14,11 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import torch
-
 from data_modules.check import check_command
 from data_modules.errors import DataError
+from data_modules.kinds.held_back import HeldBack
 from data_modules.kinds.sounds import Recording, SoundDataModule, SoundSet, digest_of
 from zoo.batch import Clip, SampleSet
-from zoo.errors import SettingError
 
 CLASSES = [
     "dog bark",
@@ -112,31 +110,15 @@ class ESC10(SoundDataModule):
         sample_rate: Annotated[int, ">= 1000"] = 16_000,
     ) -> None:
         super().__init__()
-        self.root, self.fold, self.shots, self.draw = Path(root), fold, shots, draw
-        if unseen and unseen_drawn is not None:
-            raise SettingError("data.unseen and data.unseen_drawn: expected one of them")
-        self.named, self.unseen_drawn = tuple(unseen), unseen_drawn
+        self.root, self.fold = Path(root), fold
+        self.held_back = HeldBack(CLASSES, tuple(unseen), unseen_drawn, shots, draw)
         self.segments, self.segment_seconds, self.sample_rate = segments, SECONDS / segments, sample_rate
         self.classes = list(CLASSES)
-        if unknown := [name for name in self.named if name not in CLASSES]:
-            raise SettingError(f"data.unseen: {', '.join(unknown)} not in {', '.join(CLASSES)}")
-        if len(set(self.named)) != len(self.named) or len(self.named) in (1, len(CLASSES) - 1, len(CLASSES)):
-            raise SettingError(
-                f"data.unseen = {list(self.named)}: expected none, or 2 to {len(CLASSES) - 2} different classes"
-            )
-
-    @property
-    def drawn(self) -> int:
-        """The draw that counts: the run's seed where none is set."""
-        return self.seed if self.draw is None else self.draw
 
     @property
     def unseen(self) -> tuple[str, ...]:
         """The unseen classes, named or drawn."""
-        if self.unseen_drawn is None:
-            return self.named
-        order = torch.randperm(len(CLASSES), generator=torch.Generator().manual_seed(self.drawn)).tolist()
-        return tuple(CLASSES[label] for label in order[: self.unseen_drawn])
+        return tuple(CLASSES[label] for label in self.held_back.away(self.seed))
 
     def splits(self) -> dict[str, SampleSet[Clip]]:
         """Three folds, one and one; with unseen classes, all recordings of these for test.
@@ -144,41 +126,18 @@ class ESC10(SoundDataModule):
         Raises:
             DataError: the copy is incomplete, or a class has fewer recordings than shots.
         """
-        every = recordings(self.root)
-        away = {CLASSES.index(name) for name in self.unseen}
+        away = self.held_back.away(self.seed)
         held = {"test": self.fold, "val": self.fold % FOLDS + 1}
         parts: dict[str, list[Recording]] = {"train": [], "val": [], "test": []}
-        for fold, one in every:
+        for fold, one in recordings(self.root):
             split = next((split for split, number in held.items() if number == fold), "train")
-            if one.label in away:
-                parts["test"].append(one)
-            elif split != "test" or not away:
-                parts[split].append(one)
-        if self.shots is not None:
-            parts["train"] = self._few(parts["train"], self.shots)
-        asked = torch.tensor([label in away for label in range(len(CLASSES))])
-        between = {"train": ~asked, "val": ~asked, "test": asked}
-        return {
-            split: SoundSet(part, cut=self.cut, candidates=between[split] if away else None)
-            for split, part in parts.items()
-        }
-
-    def _few(self, part: list[Recording], shots: int) -> list[Recording]:
-        """So many recordings of every class, drawn by `draw` alone.
-
-        Raises:
-            DataError: there are fewer.
-        """
-        kept = []
-        for label in sorted({one.label for one in part}):
-            own = [one for one in part if one.label == label]
-            if len(own) < shots:
-                raise DataError(
-                    f"data.shots = {shots}: {CLASSES[label]} has {len(own)} training recordings beside fold {self.fold}"
-                )
-            order = torch.randperm(len(own), generator=torch.Generator().manual_seed(self.drawn * FOLDS + self.fold))
-            kept += [own[place] for place in sorted(order[:shots].tolist())]
-        return kept
+            if placed := self.held_back.placed(split, one.label, away):
+                parts[placed].append(one)
+        train, seed = parts["train"], self.held_back.drawn(self.seed) * FOLDS + self.fold
+        few = self.held_back.few([one.label for one in train], seed, f"beside fold {self.fold}")
+        parts["train"] = [train[row] for row in few]
+        between = self.held_back.candidates(away)
+        return {split: SoundSet(part, cut=self.cut, candidates=between[split]) for split, part in parts.items()}
 
     def check(self) -> list[str]:
         """Counts of files."""

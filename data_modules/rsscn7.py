@@ -8,7 +8,8 @@ with the map scale in the number of a file: 1 to 100 are 1:700, then 1:1300, 1:2
 columns `file,label,scale_block` takes precedence over names. The ground sampling distance is not given, only its ratio:
 here the finest scale is 1, in units of its own, and the others are 1.86, 3.71 and 7.43.
 
-Splits are 40 / 10 / 50 of every class at every scale, by a hash of the file's name.
+Splits are 40 / 10 / 50 of every class at every scale, by a hash of the file's name. Classes may be kept from training
+and validation (`unseen`), and training pictures left out (`shots`): see `kinds.held_back`.
 `python -m data_modules.rsscn7 --check ROOT` says what is missing.
 """
 
@@ -16,9 +17,11 @@ import csv
 import re
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from data_modules.check import check_command
 from data_modules.errors import DataError
+from data_modules.kinds.held_back import HeldBack
 from data_modules.kinds.picture_set import PictureRecord, require_factors, view
 from data_modules.kinds.pictures import PictureDataModule, split
 from zoo.batch import Picture, SampleSet
@@ -58,11 +61,20 @@ class RSSCN7(PictureDataModule):
         train_scales: map scales to train and select on, 0 (finest) to 3; all when null.
         test_scales: map scales to measure; all when null.
         resample: every training picture is also shown with its ground sampling distance multiplied by these factors.
+        unseen: classes that are neither trained on nor validated; they alone are measured then, on all of their
+            pictures at the scales to measure.
+        unseen_drawn: so many of them, drawn, in the place of names.
+        shots: training pictures a class; null takes all.
+        draw: which classes and pictures are drawn; null draws by the run's seed.
+
+    Raises:
+        SettingError: an unknown class, one alone on either side, or unseen classes both named and drawn.
     """
 
     name = "RSSCN7"
     classes = CLASSES
     license = "research use"
+    conditions = ("gsd", "candidates")
     gsd_unit = "x the finest (1:700 = 1)"
     side = 256
 
@@ -73,8 +85,13 @@ class RSSCN7(PictureDataModule):
         train_scales: tuple[int, ...] | None = None,
         test_scales: tuple[int, ...] | None = None,
         resample: tuple[float, ...] = (),
+        unseen: tuple[str, ...] = (),
+        unseen_drawn: Annotated[int, ">= 2", "<= 5"] | None = None,
+        shots: Annotated[int, ">= 1"] | None = None,
+        draw: Annotated[int, ">= 0"] | None = None,
     ) -> None:
         super().__init__()
+        self.held_back = HeldBack(CLASSES, tuple(unseen), unseen_drawn, shots, draw)
         self.root, self.factors = Path(root), require_factors((1.0, *resample), "resample")
         self.scales = {"train": train_scales, "val": train_scales, "test": test_scales}
         if bad := {scale for chosen in self.scales.values() for scale in chosen or ()} - set(range(len(SCALES))):
@@ -98,21 +115,36 @@ class RSSCN7(PictureDataModule):
         ]
 
     def shots_by_split(self) -> dict[str, list[PictureRecord]]:
-        """40 / 10 / 50 of every class at every scale: `train`, `val` and `test`, each at its chosen scales."""
+        """40 / 10 / 50 of every class at every scale: `train`, `val` and `test`, each at its chosen scales.
+
+        Raises:
+            DataError: a class has fewer training pictures than shots.
+        """
         found = self.shots()
+        away = self.held_back.away(self.seed)
         # Names of folders differ by copy.
         names = [Path(shot.id).name for shot, _ in found]
         rows = split(names, [(shot.label, scale) for shot, scale in found], SHARES)
-        return {
-            name: [found[row][0] for row in rows[name] if chosen is None or found[row][1] in chosen]
-            for name, chosen in self.scales.items()
-        }
+        parts: dict[str, list[PictureRecord]] = {name: [] for name in self.scales}
+        split_of = {row: name for name, own in rows.items() for row in own}
+        for row, (shot, scale) in enumerate(found):
+            placed = self.held_back.placed(split_of[row], shot.label, away) or ""
+            chosen = self.scales.get(placed)
+            if placed and (chosen is None or scale in chosen):
+                parts[placed].append(shot)
+        train = parts["train"]
+        labels = [shot.label for shot in train if shot.label is not None]
+        few = self.held_back.few(labels, self.held_back.drawn(self.seed), "at the scales to train")
+        return {**parts, "train": [train[row] for row in few]}
 
     def splits(self) -> dict[str, SampleSet[Picture]]:
         """`shots_by_split`, the training pictures at every factor."""
         factors = {"train": self.factors}
+        between = self.held_back.candidates(self.held_back.away(self.seed))
         return {
-            name: self.pictures([view(shot, factor) for factor in factors.get(name, (1.0,)) for shot in shots])
+            name: self.pictures(
+                [view(shot, factor) for factor in factors.get(name, (1.0,)) for shot in shots], between[name]
+            )
             for name, shots in self.shots_by_split().items()
         }
 

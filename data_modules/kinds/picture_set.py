@@ -95,6 +95,7 @@ class PictureSet(SampleSet[Picture]):
         unit: of the GSD; where it is not metres, what a GeoTIFF says is left out.
         rendering: which bands are shown, and which range of their values.
         remarks: counts pictures that needed mending.
+        candidates: bool [K], the classes between which these pictures are to be decided; None where that is all.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class PictureSet(SampleSet[Picture]):
         unit: str = METRES,
         rendering: Rendering = AS_IT_IS,
         remarks: Counter[str] | None = None,
+        candidates: Tensor | None = None,
     ) -> None:
         self.shots, self.max_side, self.bounds, self.unit, self.rendering = (
             list(shots),
@@ -115,6 +117,7 @@ class PictureSet(SampleSet[Picture]):
             rendering,
         )
         self.remarks: Counter[str] = Counter() if remarks is None else remarks
+        self.candidates = candidates
         self._headers: dict[int, Header] = {}
 
     def __len__(self) -> int:
@@ -154,8 +157,12 @@ class PictureSet(SampleSet[Picture]):
         return size_as_read(found.height, found.width, self.max_side)
 
     def conditions(self, index: int) -> dict[str, Tensor]:
-        """`gsd`: float32 [], of the pixels as given, NaN where unknown."""
-        return {GSD: torch.tensor(self.gsd(index)[0], dtype=torch.float32)}
+        """`gsd`: float32 [], of the pixels as given, NaN where unknown; `candidates`: bool [K], if there are some."""
+        return self._conditions(self.gsd(index)[0])
+
+    def _conditions(self, gsd: float) -> dict[str, Tensor]:
+        between = {} if self.candidates is None else {"candidates": self.candidates}
+        return {GSD: torch.tensor(gsd, dtype=torch.float32), **between}
 
     def gsd(self, index: int) -> tuple[float, Origin]:
         """The ground sampling distance of the pixels as given, NaN where unknown, and who says it."""
@@ -183,10 +190,9 @@ class PictureSet(SampleSet[Picture]):
             self.remarks.update(notes)
             images.append(resample(image, shot.factor))
         gsd, origin = self.gsd(index)
-        conditions = {GSD: torch.tensor(gsd, dtype=torch.float32)}
         if self.unit != METRES and shot.gsd is None and self.header(index).gsd is not None:
             self.remarks[f"pictures whose file says metres a pixel, left out where the scale is {self.unit}"] += 1
-        return Picture(shot.id, tuple(images), self.target(index), conditions, shot.question, origin)
+        return Picture(shot.id, tuple(images), self.target(index), self._conditions(gsd), shot.question, origin)
 
 
 def resample(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:

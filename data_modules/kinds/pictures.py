@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from torch import Tensor
+
 from data_modules.base import DataModule
 from data_modules.errors import DataError
 from data_modules.kinds.picture_probes import GSD, probes
@@ -81,13 +83,25 @@ class PictureDataModule(DataModule):
             if isinstance(samples, PictureSet):
                 samples.unit = ground.unit
 
-    def pictures(self, shots: Sequence[PictureRecord]) -> PictureSet:
-        """A split of these samples."""
-        return self._set(shots, self.showing, self.mended)
+    def pictures(self, shots: Sequence[PictureRecord], candidates: Tensor | None = None) -> PictureSet:
+        """A split of these samples, decided between some classes alone where `candidates`, bool [K], says so."""
+        return self._set(shots, self.showing, self.mended, candidates)
 
-    def _set(self, shots: Sequence[PictureRecord], rendering: Rendering, remarks: Counter[str]) -> PictureSet:
+    def _set(
+        self,
+        shots: Sequence[PictureRecord],
+        rendering: Rendering,
+        remarks: Counter[str],
+        candidates: Tensor | None = None,
+    ) -> PictureSet:
         return PictureSet(
-            shots, max_side=self.max_side, bounds=self.bounds, unit=self.gsd_unit, rendering=rendering, remarks=remarks
+            shots,
+            max_side=self.max_side,
+            bounds=self.bounds,
+            unit=self.gsd_unit,
+            rendering=rendering,
+            remarks=remarks,
+            candidates=candidates,
         )
 
     def probes(self, conditions: Collection[str]) -> dict[str, SampleSet[Picture]]:

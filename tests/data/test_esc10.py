@@ -112,7 +112,7 @@ def test_settings_that_make_no_split_are_refused(settings: dict[str, Any], words
 def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has neither 001 - Dog bark/ nor audio/dog_bark/.*karolpiczak/ESC-10"):
         ready(tmp_path)
-    with pytest.raises(DataError, match=r"data\.shots = 25: dog bark has 24 training recordings beside fold 1"):
+    with pytest.raises(DataError, match=r"data\.shots = 25: dog bark has 24 training samples beside fold 1"):
         ready(root, shots=25)
     short = Path(shutil.copytree(root, tmp_path / "short"))
     next((short / "audio" / "rain").iterdir()).unlink()

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import picture_files
 import pytest
+import torch
 from picture_files import gsds, ids
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
 from data_modules.eurosat import EuroSAT
 from data_modules.resisc45 import RESISC45
-from data_modules.rsscn7 import GSD, RSSCN7
+from data_modules.rsscn7 import CLASSES, GSD, RSSCN7
+from zoo.errors import SettingError
 
 
 def ready(kind: Callable[..., DataModule], root: Path, **settings: Any) -> DataModule:
@@ -68,6 +70,40 @@ def test_scales_and_views_of_rsscn7_are_chosen(tmp_path: Path) -> None:
     assert len({data.sets["train"].key(index) for index in range(84)}) == 84
     with pytest.raises(DataError, match=r"train_scales, test_scales: \[4\]: expected numbers from 0 to 3"):
         RSSCN7(root=str(root), test_scales=(4,))
+
+
+def test_unseen_classes_of_rsscn7_are_measured_alone_and_never_trained_on(tmp_path: Path) -> None:
+    root = picture_files.rsscn7(tmp_path)
+    whole, data = ready(RSSCN7, root), ready(RSSCN7, root, unseen=("field", "river_lake"), test_scales=(0, 3))
+    away = torch.tensor([name in ("field", "river_lake") for name in CLASSES])
+    assert np.bincount(labels(data, "test")).tolist() == [12, 0, 0, 0, 0, 0, 12]  # all six at each of two scales
+    assert {round(gsd, 3) for gsd in gsds(data, "test")} == {1.0, round(GSD[3], 3)}
+    for split in ("train", "val"):
+        kept = [name for name, label in zip(ids(whole, split), labels(whole, split), strict=True) if not away[label]]
+        assert ids(data, split) == kept
+        assert torch.equal(data.sets[split].conditions(0)["candidates"], ~away)
+        assert torch.equal(data.sets[split][0].conditions["candidates"], ~away)
+    assert torch.equal(data.sets["test"].conditions(0)["candidates"], away)
+    assert set(whole.sets["test"].conditions(0)) == {"gsd"}
+    assert all("candidates" not in data.sets["test"][0].target for data in (whole, data))
+    drawn = RSSCN7(root=str(root), unseen_drawn=3, draw=1).held_back
+    assert len(set(drawn.away(0))) == 3
+    assert drawn.away(0) == drawn.away(5) != RSSCN7(root=str(root), unseen_drawn=3).held_back.away(2)
+    with pytest.raises(SettingError, match=r"data\.unseen: water not in field, forest"):
+        RSSCN7(root=str(root), unseen=("field", "water"))
+    with pytest.raises(SettingError, match="expected none, or 2 to 5 different classes"):
+        RSSCN7(root=str(root), unseen=tuple(CLASSES[:6]))
+
+
+def test_few_pictures_of_rsscn7_are_drawn_out_of_the_training_split_alone(tmp_path: Path) -> None:
+    root = picture_files.rsscn7(tmp_path)
+    whole, one, other = (ready(RSSCN7, root, **more) for more in ({}, {"shots": 2, "draw": 0}, {"shots": 2, "draw": 1}))
+    assert np.bincount(labels(one, "train")).tolist() == [2] * 7
+    assert set(ids(one, "train")) < set(ids(whole, "train"))
+    assert set(ids(one, "train")) != set(ids(other, "train"))
+    assert ids(one, "test") == ids(whole, "test")
+    with pytest.raises(DataError, match=r"data\.shots = 9: field has 8 training samples at the scales to train"):
+        ready(RSSCN7, root, shots=9)
 
 
 @pytest.mark.parametrize("factors", [(0.0,), (-2.0,), (math.nan,), (math.inf,), (2.0, 2.0), (1.0,)])

@@ -32,7 +32,9 @@ MADE_UP = {
     "mantis_modelnet40_fewshot": partial(cloud_files.fewshot, way=10, shot=20),
     "mantis_shapenetpart": cloud_files.shapenet_part,
     "mamba3d_pretrain_shapenet55": cloud_files.shapenet55,
-    **dict.fromkeys(("scale_earth_rsscn7", "scale_earth_rsscn7_unseen", "small_llava_rsscn7"), picture_files.rsscn7),
+    **dict.fromkeys(
+        ("rsscn7_open", "scale_earth_rsscn7", "scale_earth_rsscn7_unseen", "small_llava_rsscn7"), picture_files.rsscn7
+    ),
     "scale_aware_eurosat": partial(picture_files.eurosat, each=1),
     "scale_aware_resisc45": picture_files.resisc45,
     "scale_earth_geoscale_vqa": question_files.geoscale,

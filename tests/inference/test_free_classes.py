@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import picture_files
 import predict_files
 import pytest
 import sound_files
 from answers_of import run
 
 import zoo
+from data_modules.rsscn7 import CLASSES
 from zoo.adapter import directory, kept_anchors
 from zoo.backbones.minilm import MiniLM
 from zoo.backbones.yamnet import YAMNet
@@ -22,6 +24,12 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained adapter, with a random YAMNet."""
     folder = tmp_path_factory.mktemp("adapters") / "open"
     return predict_files.untrained("esc10_open", folder, "data.root=nowhere", "backbones.audio.source=random:0")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained adapter, with a random EfficientNet-Lite0."""
+    return predict_files.untrained("rsscn7_open", tmp_path_factory.mktemp("adapters") / "open", "data.root=nowhere")
 
 
 @pytest.fixture
@@ -51,6 +59,22 @@ def test_names_are_chosen_between_that_nobody_trained_on(
     capsys.readouterr()
     assert run(*words, "classes=church bell|violin") == 1  # the file holds answers about other names
     assert "out.jsonl" in capsys.readouterr().err
+
+
+def test_pictures_are_told_apart_by_names_too(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, label in (("a.jpg", 0), ("b.png", 4)):
+        picture_files.save(tmp_path / "in" / name, picture_files.picture(1, label, 48))
+    asked = ("field", "forest", "parking lot")
+    assert run(f"adapter={pictures}", f"input={tmp_path / 'in'}", f"classes={'|'.join(asked)}") == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(records) == 2
+    assert all(set(record["likely"]) == set(asked) for record in records)
+    model = zoo.load(pictures)
+    own = [one.probabilities for one in model.predict([str(tmp_path / "in" / "a.jpg")])]
+    assert list(own[0]) == model.classes == CLASSES
+    assert kept_anchors.stored(pictures / "adapter.safetensors")["text.anchors"].shape == (7 + 1000, 384)
 
 
 def test_trained_classes_need_no_text_tower_and_give_the_same(

@@ -37,6 +37,7 @@ KINDS = {  # what a recipe's predictions and pictures are; of one that is not li
     **dict.fromkeys(("mamba3d_pretrain", "mamba3d_pretrain_shapenet55"), "reconstruction"),
     **dict.fromkeys(("scale_earth_rsscn7", "scale_earth_rsscn7_unseen", "scale_aware_eurosat"), "scene"),
     "scale_aware_resisc45": "scene of no known scale",
+    "rsscn7_open": "picture by name",
     "scale_earth_pretrain": "projector",
     "small_llava_rsscn7": "open question",
     "scale_earth": "choice",
@@ -54,6 +55,7 @@ PICTURES = {
     "reconstruction": {"curves.png"},
     "scene": {"curves.png", "confusion.png", "examples.png", *SCALE},
     "scene of no known scale": {"curves.png", "confusion.png", "examples.png", "openness.png"},
+    "picture by name": {"curves.png", "confusion.png", "examples.png", "accuracy_by_gsd.png"},
     "projector": {"curves.png", "examples.png", "accuracy_by_gsd.png"},
     "open question": {"curves.png", "examples.png"},
     "choice": {"curves.png", "examples.png", *SCALE},
@@ -63,12 +65,15 @@ PICTURES = {
 MOVED = {
     **dict.fromkeys(("events", "parsing", "events by name"), ".up.weight"),
     "reconstruction": ".mixer.in_proj.weight",
-    **dict.fromkeys(("projector", "open question"), ".weight"),
+    **dict.fromkeys(("projector", "open question", "picture by name"), ".weight"),
     **dict.fromkeys((kind for kind in PICTURES if kind.startswith(("scene", "choice"))), ".up"),
 }
 ALONE = {"tb_ava", "mantis"}
 """Recipes that are evaluated and asked in a new process; the others are in this one."""
-LIKE_ANOTHER = {"events by name", "scene of no known scale", "choice of one scale", "choice of no known scale"}
+LIKE_ANOTHER = {
+    *("scene of no known scale", "choice of one scale", "choice of no known scale"),
+    *("events by name", "picture by name"),
+}
 """Kinds whose code another kind has; they differ in what a sample tells."""
 FIRST = {next(name for name in NAMES if KINDS.get(name) == kind) for kind in PICTURES if kind not in LIKE_ANOTHER}
 """The recipe of every kind that is trained to its end, evaluated and asked here; the others share its code, take one
@@ -167,10 +172,10 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
     if kind.startswith(("events", "parsing")):
         av_files.write_clip(tmp_path / "clip.mp4")
         words.append(f"input={tmp_path / 'clip.mp4'}")
-    elif kind.startswith(("scene", "choice", "projector", "open")):
+    elif kind.startswith(("scene", "picture", "choice", "projector", "open")):
         picture_files.save(tmp_path / "tile.png", picture_files.picture(0, 0))
-        words += [f"input={tmp_path / 'tile.png'}"] + ([] if kind.startswith("open") else ["gsd=12"])
-        words += [] if kind.startswith("scene") else ["question=What is it?"]
+        words += [f"input={tmp_path / 'tile.png'}"] + ([] if kind.startswith(("open", "picture")) else ["gsd=12"])
+        words += [] if kind.startswith(("scene", "picture")) else ["question=What is it?"]
         words += ["choices=field|water"] if kind.startswith(("choice", "projector")) else []
     else:
         np.savetxt(tmp_path / "cloud.txt", np.random.default_rng(0).normal(size=(50, 3)))

