@@ -159,10 +159,8 @@ def prepared(case: Case, folder: Path, *, lora: bool, tiny: bool, also: tuple[st
 
 def _quantized(folder: Path, *, tiny: bool) -> list[str]:
     """Words of a recipe for a Qwen3-VL that is written here and read in four bits."""
-    import vlm_files
-    from vlm_tiny import QWEN as TINY
-
-    marks = {name: number for name, number in TINY.items() if name.endswith("_token_id")}
+    vlm_files, vlm_tiny = (importlib.import_module(name) for name in ("vlm_files", "vlm_tiny"))
+    marks = {name: number for name, number in vlm_tiny.QWEN.items() if name.endswith("_token_id")}
     sizes = {} if tiny else {"config": QWEN | marks, "dtype": "bfloat16"}
     with fingerprints_of_format(2):
         vlm_files.qwen("qwen3_vl", folder, **sizes)
