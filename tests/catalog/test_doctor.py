@@ -124,7 +124,14 @@ def test_weights_of_a_hub_that_does_not_answer_are_missing_until_they_are_cached
     assert "SigLIP2-B" in found.cached
 
 
+def without(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a package that may be here looked for in vain."""
+    version = machine.version
+    monkeypatch.setattr(machine, "version", lambda name: None if name == package else version(name))
+
+
 def test_four_bit_weights_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    without("bitsandbytes", monkeypatch)
     found = verdict("scale_earth_rsvqa")
     assert "bitsandbytes (4-bit weights)" in found.missing
     assert "multimodal-peft-zoo[cuda]" in found.get["bitsandbytes"]
@@ -165,6 +172,7 @@ def test_the_page_names_every_recipe_and_keeps_brackets(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(machine, "look", computer)
+    without("bitsandbytes", monkeypatch)
     assert doctor.main([]) == 0
     text = capsys.readouterr().out
     assert all(f" {name} " in text for name in compose.available())
