@@ -24,7 +24,7 @@ READERS = {
     "VideoParsing": {f"{CLIPS}.ParsedClipFolder"},
     "Classification": {f"{CLOUDS}.CloudFolder", f"{PICTURES}.PictureFolder"},
     "OpenEvents": {f"{CLIPS}.ClipFolder"},
-    "OpenVocabulary": {"data_modules.folder_sounds.SoundFolder"},
+    "OpenVocabulary": {"data_modules.folder_sounds.SoundFolder", f"{PICTURES}.PictureFolder"},
     "PartSegmentation": {f"{CLOUDS}.PartFolder"},
     "Reconstruction": {f"{CLOUDS}.PlainCloudFolder"},
     "MultipleChoice": {f"{PICTURES}.QuestionFolder"},

@@ -289,6 +289,7 @@ def _described(points: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.concatenate([distances, np.histogram(first[:, 1], 16, (-1, 1), density=True)[0]])
 
 
+@pytest.mark.slow
 def test_simple_descriptors_solve_the_scans_in_part() -> None:
     train, test = scans("train", 450), scans("test", 225)
     forest = RandomForestClassifier(100, random_state=0).fit(

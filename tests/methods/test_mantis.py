@@ -64,6 +64,11 @@ def test_training_leaves_every_frozen_tensor_bit_identical_and_moves_every_train
     assert [name for name in sorted(trained) if torch.equal(before[name], after[name])] == []
 
 
+@pytest.mark.parametrize(
+    "model",
+    [name if name in ("mantis", "frozen") else pytest.param(name, marks=pytest.mark.slow) for name in METHODS],
+    indirect=True,
+)
 def test_the_loss_falls_on_a_batch_that_is_repeated(model: Pairing) -> None:
     torch.manual_seed(0)
     losses = train_steps(model, steps=60)

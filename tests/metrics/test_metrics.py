@@ -120,6 +120,7 @@ def test_llp_scores_equal_an_independent_loop() -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_trivial_predictors_of_the_real_llp_test_split_equal_the_loop(shared_data: Path) -> None:
     data = LLP(root=str(shared_data / "llp"))
     labels = data.labels()

@@ -47,6 +47,7 @@ def interpreted() -> dict[str, list[list[list[int]]]]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", clouds())
 def test_the_indices_are_those_of_the_cpu(name: str, interpreted: dict[str, list[list[list[int]]]]) -> None:
     from zoo.ops.points import farthest_points

@@ -247,6 +247,7 @@ def test_a_backend_is_chosen_by_capability_and_a_device_without_one_says_so() ->
         choose(torch.device("mps"), torch.float32)
 
 
+@pytest.mark.slow
 def test_the_reference_loads_no_compiler() -> None:
     code = (
         "import sys, torch; from zoo.ops.selective_scan import selective_scan as s; r = torch.rand; "

@@ -96,6 +96,7 @@ def test_a_text_key_keeps_the_text_as_typed(text: str) -> None:
     assert compose("tb_ava_grid", [f"data.root={text}"]).data.root == text
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12), st.text(max_size=12))
 def test_no_word_ever_ends_in_anything_but_a_recipe_or_a_named_mistake(key: str, value: str) -> None:
