@@ -94,12 +94,12 @@ def test_a_terminal_has_its_bar_and_no_lines_beside_it(
 
 def test_steps_without_a_trainer_tell_how_far_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock(10.0)
-    lines = StepLines("val, one part replaced", 7, clock)
+    lines = StepLines("val, one part replaced", 7, 2, clock)
     for _ in range(7):
         clock.now += clock.pace
         lines.step()
     assert capsys.readouterr().out.splitlines() == [
-        "val, one part replaced: step 2 of 7, about 50 s left",
+        "val, one part replaced: step 2 of 7",
         "val, one part replaced: step 4 of 7, about 30 s left",
         "val, one part replaced: step 6 of 7, about 10 s left",
     ]

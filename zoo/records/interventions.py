@@ -108,7 +108,7 @@ def cells(found: Mapping[str, Any], interval: Mapping[str, Sequence[float]] | No
     """
     rows = []
     for name, one in found.get("replaced", {}).items():
-        between = "{:+.2f} to {:+.2f}".format(*interval[name]) if interval else ""
+        between = "{:+.2f}..{:+.2f}".format(*interval[name]) if interval else ""
         numbers = [plus_minus(one.get(key)) for key in ("changed", "change", "lost")]
         rows.append([replaced(name), *numbers[:2], between, numbers[2]])
     return rows

@@ -234,7 +234,8 @@ def _grid(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> T
     table = Table(title=title)
     for name in header:
         first = name == header[0]
-        table.add_column(named(name), justify="left" if first else "right", no_wrap=first, overflow="fold")
+        whole = first or name.endswith("95 %")  # an interval that is broken is read as another number
+        table.add_column(named(name), justify="left" if first else "right", no_wrap=whole, overflow="fold")
     for name, *cells in rows:
         table.add_row(named(name), *cells)
     return table

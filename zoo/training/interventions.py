@@ -47,7 +47,8 @@ def intervene(loaders: Loaders, split: str, device: torch.device) -> dict[str, A
     most = MOST_WRITTEN if isinstance(pairing.task, LanguageTask) else MOST
     rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:most].tolist()
     loader = loaders.loader(samples, sampler=rows)
-    lines = StepLines(f"{split}, one part of the method replaced at a time", len(loader) * (1 + len(interventions)))
+    what, passes = f"{split}, one part of the method replaced at a time", 1 + len(interventions)
+    lines = StepLines(what, passes * len(loader), len(loader))
     pairing.to(device).eval()
     try:
         controlled = pairing.method.controlled()

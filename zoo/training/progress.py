@@ -21,21 +21,25 @@ class StepLines:
     Args:
         what: is done in them.
         total: number of steps.
+        first: steps that compute what the later ones read, and say nothing of their pace.
         clock: seconds since an arbitrary start.
     """
 
-    def __init__(self, what: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.what, self.total, self.clock, self.done = what, total, clock, 0
+    def __init__(self, what: str, total: int, first: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.what, self.total, self.first, self.clock, self.done = what, total, first, clock, 0
         self._since = self._printed = clock()
 
     def step(self) -> None:
         """One step is done; a line is printed early if the next one would end too late for it."""
         self.done, now = self.done + 1, self.clock()
-        pace = (now - self._since) / self.done
+        later = self.done > self.first
+        pace = (now - self._since) / (self.done - self.first if later else self.done)
         if self.done < self.total and now + pace - self._printed >= EVERY:
             self._printed = now
-            left = duration(pace * (self.total - self.done))
-            print(f"{self.what}: step {self.done} of {self.total}, about {left} left", flush=True)
+            left = f", about {duration(pace * (self.total - self.done))} left" if later else ""
+            print(f"{self.what}: step {self.done} of {self.total}{left}", flush=True)
+        if self.done == self.first:
+            self._since = now
 
 
 class EpochLines(Callback):
