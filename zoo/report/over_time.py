@@ -28,7 +28,7 @@ def seen(clip: Clip) -> NDArray[np.uint8]:
     """A picture a segment, uint8 [T, H, W, 3]: the clip's own or, where all are one grey, its sound's spectrogram."""
     if clip.frames.min() != clip.frames.max():
         return clip.frames
-    window = min(WINDOW, clip.audio.shape[1])
+    window = min(WINDOW, max(2, clip.audio.shape[1] // 2))
     powers = [mlab.specgram(sound, NFFT=window, noverlap=window // 2)[0] for sound in clip.audio]
     level = 10 * np.log10(np.stack(powers)[:, ::-1] + 1e-10)  # low notes below
     lowest, loudest = np.quantile(level, 0.05), max(level.max(), np.quantile(level, 0.05) + 1)
