@@ -88,7 +88,9 @@ FINAL: dict[str, tuple[list[Fault], str, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", FINAL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in ("always silent", "always drips") else n for n in FINAL]
+)
 def test_a_lasting_fault_is_one_line_and_installs_nothing(
     name: str, cache: Path, server: FaultyServer, archive: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,7 +38,15 @@ def as_before(values: dict[str, Any]) -> dict[str, Any]:
     return {**blocks, "data": {**blocks["data"], **loader}}
 
 
-@pytest.mark.parametrize("folder", STORED, ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder",
+    # Of those of the language model the weights take longer to fetch and to read than all others'.
+    [
+        pytest.param(f, marks=pytest.mark.slow) if f.name in ("scale_earth-scenes", "small_llava-rsscn7") else f
+        for f in STORED
+    ],
+    ids=lambda folder: folder.name,
+)
 def test_an_adapter_loads_with_its_recipe_untouched(folder: Path) -> None:
     known = (folder / "recipe.yaml").read_text(encoding="utf-8")
     if "YAMNet" in known and not web.place(YAMNET).exists():

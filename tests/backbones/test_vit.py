@@ -87,7 +87,7 @@ MAKERS = {
 whole_one = cache(lambda name: MAKERS[name]())
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", ["own", "timm", pytest.param("timm with rotary positions", marks=pytest.mark.slow)])
 def test_a_cut_encoder_is_the_whole_ones_first_blocks_and_its_last_norm(name: str) -> None:
     whole, short = whole_one(name), MAKERS[name](blocks=2)
     pictures = torch.randn(2, 3, whole.image_size, whole.image_size, generator=torch.Generator().manual_seed(0))

@@ -155,7 +155,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize(
-    "end", [end if end.startswith(("import", "raise")) else pytest.param(end, marks=pytest.mark.slow) for end in ENDS]
+    "end", [end if end.startswith("import") else pytest.param(end, marks=pytest.mark.slow) for end in ENDS]
 )
 def test_a_forked_command_is_as_one_in_a_new_interpreter(
     end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

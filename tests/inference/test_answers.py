@@ -102,7 +102,9 @@ def test_two_predictions_do_not_write_one_output(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("before", ["nothing", "ours", "another run"])
+@pytest.mark.parametrize(
+    "before", ["ours", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nothing", "another run"))]
+)
 def test_a_kill_at_any_step_leaves_what_the_same_command_goes_on_with(tmp_path: Path, before: str) -> None:
     files = [old(tmp_path / name, name) for name in "ab"]
 

@@ -42,7 +42,10 @@ def no_weights(*_: object, **__: object) -> None:
     raise AssertionError("weights are loaded")
 
 
-@pytest.mark.parametrize(("kind", "files", "bad"), [("clouds", 40, 4), ("pictures", 24, 10), ("clips", 7, 4)])
+@pytest.mark.parametrize(
+    ("kind", "files", "bad"),
+    [pytest.param("clouds", 40, 4, marks=pytest.mark.slow), ("pictures", 24, 10), ("clips", 7, 4)],
+)
 def test_a_folder_with_bad_files_is_answered_in_order_and_as_one_by_one(
     tmp_path: Path, adapters: dict[str, Path], kind: str, files: int, bad: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

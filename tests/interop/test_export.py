@@ -214,6 +214,7 @@ def test_a_backbone_that_loads_no_file_is_not_merged(tmp_path: Path) -> None:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_difference_above_the_tolerance_leaves_nothing_behind(tmp_path: Path) -> None:
     config = export_tiny.config()
     pairing = export_tiny.moved(config)

@@ -130,6 +130,7 @@ def test_an_adapter_survives_the_way_out_and_back(tmp_path: Path, capsys: pytest
     assert record["manifest"]["recipe"] == "tb_ava"
 
 
+@pytest.mark.slow
 def test_without_a_head_a_new_one_is_made_and_said(tmp_path: Path) -> None:
     by_peft(tmp_path / "theirs")
     _, pairing, record, notes = peft_import.convert(tmp_path / "theirs", export_tiny.config(), "tb_ava", None)

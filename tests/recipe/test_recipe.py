@@ -119,7 +119,8 @@ def test_every_recipe_composes_and_reads_back_to_itself(name: str, smoke: bool, 
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in ("tb_ava_grid", "tb_ava_ave") else n for n in SHIPPED]
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ("tb_ava", "tb_ava_grid", "tb_ava_ave") else n for n in SHIPPED],
 )
 def test_every_variant_composes_and_differs_from_its_recipe(name: str) -> None:
     base = to_yaml(compose(name, rooted(name)))

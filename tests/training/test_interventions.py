@@ -138,8 +138,8 @@ def test_tables_say_what_was_replaced_and_what_it_cost() -> None:
     run = {"interventions": {"test": record_of({"text_alike": -0.05, "without": -0.2})}}
     measured = interventions.of([run])
     assert interventions.cells(interventions.summary(measured, 100), interventions.intervals(measured, 100)) == [
-        ["text, by the mean of all classes", "5.00", "-5.00", "-15.00 to +5.00", "25.00"],
-        ["the trained method, by nothing", "20.00", "-20.00", "-30.00 to -10.00", ""],
+        ["text, by the mean of all classes", "5.00", "-5.00", "-15.00..+5.00", "25.00"],
+        ["the trained method, by nothing", "20.00", "-20.00", "-30.00..-10.00", ""],
     ]
     other = {"interventions": {"test": record_of({"text_alike": -0.15, "without": -0.2})}}
     both = interventions.of([run, other])
@@ -148,7 +148,7 @@ def test_tables_say_what_was_replaced_and_what_it_cost() -> None:
     assert first == ["text, by the mean of all classes", "10.00±7.07", "-10.00±7.07", "", "50.00±35.36"]
     assert interventions.summary([], 100) == {}
     page = card_tables.results({}, {}, [{"unit": "fraction", **run}])
-    assert "| text, by the mean of all classes | 5.00 | -5.00 | -15.00 to +5.00 | 25.00 |" in page
+    assert "| text, by the mean of all classes | 5.00 | -5.00 | -15.00..+5.00 | 25.00 |" in page
     assert "| message | 4 | 2.50 | 0.100 |  |" in page
     # An evaluation stands in for a training that measured none; the last one counts.
     evaluated = {"unit": "fraction", "evaluations": [other, run]}

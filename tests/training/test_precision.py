@@ -64,6 +64,7 @@ def test_a_gpu_is_asked(able: bool, chosen: str, accelerator: str, monkeypatch: 
     assert choose("auto", accelerator)[0] == chosen
 
 
+@pytest.mark.slow
 def test_the_manifest_says_in_which_precision_a_run_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import json
 

@@ -83,6 +83,7 @@ def test_a_refused_command_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.
     assert command("into=file/below") == 1
 
 
+@pytest.mark.slow
 def test_a_refused_comparison_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(compare.subprocess, "run", forked.run)
