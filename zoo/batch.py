@@ -116,10 +116,12 @@ class GroundScale:
     Attributes:
         unit: of a pixel's side: metres, or words that say what it is relative to.
         side: shorter side in pixels of the training's pictures; None if unknown, and GSDs are used unchanged.
+        used: whether the adapter takes a GSD at all.
     """
 
     unit: str = METRES
     side: int | None = None
+    used: bool = True
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ memory is separate and a killed comparison resumes: finished trainings are kept 
 import hashlib
 import json
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -60,12 +61,13 @@ def main(argv: list[str] | None = None) -> int:
         Path(request.extra.get("runs", "runs")) / "compare" / name / f"{(state['commit'] or 'wheel')[:8]}-{identity}"
     )
     print(f"{name}: {plan(folder, list(configs), list(rounds), _known(request, name))}", flush=True)
-    for label, arguments in rounds.items():
-        for variant in configs:
-            print(f"--- {variant}, {label}", flush=True)
-            if code := _train(folder / variant / label, configs[variant], arguments, name):
-                print(f"error: {variant}, {label} ended with exit code {code}", file=sys.stderr)
-                return code
+    with user_errors():
+        for label, arguments in rounds.items():
+            for variant in configs:
+                print(f"--- {variant}, {label}", flush=True)
+                if code := _train(folder / variant / label, configs[variant], arguments, name):
+                    print(f"error: {variant}, {label} ended with exit code {code}", file=sys.stderr)
+                    return code
     record = gather(folder, list(configs), list(rounds), command=_told(request))
     files.write_json(folder / "comparison.json", record)
     from zoo.report import tables
@@ -147,11 +149,24 @@ def _train(target: Path, config: str, settings: list[str], name: str) -> int:
     (target / "config.yaml").write_text(config, encoding="utf-8")
     arguments = [f"recipe={target / 'config.yaml'}", f"into={target}", f"card={name}", *settings]
     arguments += ["resume=true"] if (target / RECORD).exists() else []
-    code = subprocess.run([sys.executable, "-m", "zoo.train", *arguments], check=False).returncode
+    code = _ends_with_us([sys.executable, "-m", "zoo.train", *arguments])
     if code and not (target / RECORD).exists():  # refused, before it began
         (target / "config.yaml").unlink()
         run_places.remove_empty(made)
     return code
+
+
+def _ends_with_us(command: list[str]) -> int:
+    """Exit code of a training, which is waited for, and told to stop, where this process is."""
+    with subprocess.Popen(command) as training:
+        before = signal.signal(signal.SIGTERM, lambda *_: training.terminate())
+        try:
+            return training.wait()
+        except KeyboardInterrupt:  # which the training has heard as well: it says how to go on
+            training.wait()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _words(text: str) -> list[str]:

@@ -109,6 +109,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{counted(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
             return 0
         config, pairing = directory.load(folder, force="--force" in arguments, whole=unquantized.FLAG in arguments)
+        data.measured_in(pairing.ground)
         for note in pairing.notes:
             print(f"note: {note}", file=sys.stderr)
         if names:

@@ -54,9 +54,11 @@ class PictureDataModule(DataModule):
     """Unit of the GSD: some data sets know only ratios."""
     side: int | None = None
     """Shorter side in pixels of the pictures that a GSD refers to, if all are alike: see `zoo.batch.GroundScale`."""
+    gsd_used: bool = True
+    """Whether the adapter that they are read for takes a GSD; that of one which does not may stay unknown."""
     instruction: str = ""
-    marks: Marks = "A."
     """Instruction after the question, if training uses another one than the zoo's."""
+    marks: Marks = "A."
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class PictureDataModule(DataModule):
 
     def measured_in(self, ground: GroundScale) -> None:
         """Use the unit and size of an adapter, which may have been trained on pictures of other ones."""
-        self.gsd_unit, self.side = ground.unit, ground.side
+        self.gsd_unit, self.side, self.gsd_used = ground.unit, ground.side, ground.used
         for samples in self.sets.values():
             if isinstance(samples, PictureSet):
                 samples.unit = ground.unit
@@ -161,7 +163,7 @@ class PictureDataModule(DataModule):
             Counter(),
         )
         picture = samples[0]
-        known = GSD not in self.conditions or not math.isnan(float(picture.conditions[GSD]))
+        known = GSD not in self.conditions or not self.gsd_used or not math.isnan(float(picture.conditions[GSD]))
         how = "METRES tells it" if self.gsd_unit == METRES else f"NUMBER tells it, {self.gsd_unit}"
         notes = [] if known else [f"its ground sampling distance is not known (gsd={how})"]
         return picture, [*samples.remarks, *notes]

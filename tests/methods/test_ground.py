@@ -2,6 +2,8 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import own_files
@@ -20,6 +22,7 @@ from zoo.adapter import directory, places
 from zoo.backbones.square import unseen
 from zoo.batch import GroundScale
 from zoo.inference import predictor
+from zoo.methods.frozen import Frozen
 from zoo.methods.ground import measure_in, times
 from zoo.pairing import Pairing
 from zoo.recipe.build import of_recipe
@@ -243,3 +246,14 @@ def test_real_pictures_enlarged_to_400_pixels_and_told_honestly_answer_as_before
     print(f"{len(shots)} pictures: right {right}, the same answer {agree}")
     assert agree >= 0.95 * len(shots)
     assert abs(right["file"] - right["large"]) <= 0.02 * len(shots)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_only_an_adapter_that_takes_a_scale_says_that_none_is_known(tmp_path: Path, taken: bool) -> None:
+    pairing: Any = scaled() if taken else SimpleNamespace(method=Frozen())
+    measure_in(pairing, GroundScale())
+    Image.fromarray(smooth(32)).save(tmp_path / "tile.png")
+    data = PictureFolder(root=str(tmp_path))
+    data.measured_in(pairing.ground)
+    _, notes = data.read(tmp_path / "tile.png", {})
+    assert any("ground sampling distance is not known" in note for note in notes) == taken

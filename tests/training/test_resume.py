@@ -4,9 +4,11 @@ import json
 import math
 import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -70,15 +72,27 @@ def test_what_a_run_started_from_is_part_of_it(tmp_path: Path, capsys: pytest.Ca
 def test_a_comparison_goes_on_with_a_training_that_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
 
-    def ended(command: list[str], **_: Any) -> SimpleNamespace:
-        calls.append(command)
-        return SimpleNamespace(returncode=0)
-
-    monkeypatch.setattr(compare.subprocess, "run", ended)
+    monkeypatch.setattr(compare, "_ends_with_us", lambda words: calls.append(words) or 0)
     assert compare._train(tmp_path / "seed0", "seed: 0", ["seed=0"], "tiny") == 0
     (tmp_path / "seed0" / "run.json").touch()
     assert compare._train(tmp_path / "seed0", "seed: 0", ["seed=0"], "tiny") == 0
     assert ["resume=true" in words for words in calls] == [False, True]
+
+
+def test_sigterm_of_a_comparison_reaches_its_training(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    training = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(60)"
+
+    def stop() -> None:
+        while not started.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    assert compare._ends_with_us([sys.executable, "-c", training]) == -signal.SIGTERM
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 # --- longer -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import DictConfig
 
 from zoo.adapter import directory, install, kept_anchors
 from zoo.api.facts import facts
@@ -23,7 +22,6 @@ from zoo.inference import free_classes, given
 from zoo.inference.inputs import Read
 from zoo.inference.predictor import predict_batch
 from zoo.inference.settings import as_text
-from zoo.pairing import Pairing
 from zoo.recipe import data_roots
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
@@ -57,8 +55,6 @@ class Model:
     def __init__(
         self, folder: Path, *, device: str | None = None, force: bool = False, unquantized: bool = False
     ) -> None:
-        self.recipe: DictConfig
-        self.pairing: Pairing
         self.folder = folder
         self.recipe, self.pairing = directory.load(folder, force=force, whole=unquantized)
         self.data: DataModule = instantiate(self.recipe.data)
@@ -112,7 +108,7 @@ class Model:
             inputs: a path: of a file, a folder or a pattern; or a value: see `zoo.inference.values.write`; or a decoded
                 sample (`zoo.Picture`, `zoo.Cloud`, `zoo.Clip`); or a list of any of these.
             batch_size: inputs predicted together.
-            classes: names to choose between in the place of those trained on, a list, for the task open_vocabulary.
+            classes: names to choose between in the place of those trained on, a list, for tasks that take any.
             **settings: of `settings`, as `python -m zoo.predict --help` describes them, e.g. `gsd=0.3`,
                 `question="..."`, `choices=["one", "two"]`, `up="z"`, `start=10`.
 

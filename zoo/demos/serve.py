@@ -43,6 +43,7 @@ def page(
     _, pairing = directory.load(folder, force=force, whole=whole)
     data = instantiate(config.data)
     data.seed = config.seed
+    data.measured_in(pairing.ground)
     found, source = [], ""
     if samples:
         found, source = offers.from_folder(data, samples, defaults(data, pairing)), f"files of {samples.name}"

@@ -2,6 +2,7 @@
 back to what an answer says of it."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -18,8 +19,8 @@ CLOSE = 1e-6
 
 
 def measure_in(pairing: "Pairing", ground: GroundScale) -> None:
-    """Let a pairing take ground sampling distances so."""
-    pairing.ground = pairing.method.ground = ground
+    """Let a pairing take ground sampling distances so, if its method takes any."""
+    pairing.ground = pairing.method.ground = replace(ground, used=GSD in pairing.method.conditions)
 
 
 def times(size: tuple[int, int] | None, backbones: Iterable[Backbone], ground: GroundScale) -> float:
