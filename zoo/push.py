@@ -16,6 +16,7 @@ import re
 import sys
 
 from zoo.adapter import places
+from zoo.adapter.public import WEIGHTS
 from zoo.catalog.push import IDENTIFIER, PushError, Upload, file_list, prepared, repository, send
 from zoo.command_line import called, fail, parse_arguments, user_errors
 
@@ -48,6 +49,10 @@ def main(argv: list[str] | None = None) -> int:
         message = named.get("message") or f"Add {repo.rpartition('/')[2]}"
         print(f"hf://{repo}: {'private' if private else 'public'} if it is new; commit message {message!r}")
         print(file_list(content))
+        if any(WEIGHTS.encode() in one.content for one in content if one.path == "recipe.yaml"):
+            print(
+                f"note: {WEIGHTS} stands for a backbone's file, which is not sent: who takes this needs the same file"
+            )
         if "--dry-run" in named:
             print(shown(content))
             print("dry run: nothing was sent")

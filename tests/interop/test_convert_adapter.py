@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import zoo
 from data_modules.scanobjectnn import CLASSES as CLASSES_15
-from zoo import convert, evaluate, predict, reproduce, show
+from zoo import convert, evaluate, predict, push, reproduce, show
 from zoo.adapter import directory, install
 from zoo.catalog import card
 from zoo.catalog import push as catalog_push
@@ -95,6 +95,8 @@ def test_a_converted_adapter_says_where_it_comes_from_and_no_number_before_one_i
     assert "no training of ours" in capsys.readouterr().err
     directory.replace(folder, record, card=card.for_adapter)
     assert directory.load(folder)[1].classes == CLASSES_15
+    assert push.main([str(folder), "hf://me/mine", "--dry-run"]) == 0
+    assert "a backbone's file, which is not sent" in capsys.readouterr().out
     upload = {one.path: one.content for one in catalog_push.prepared(folder)}
     assert "in.pth" not in upload["README.md"].decode()
     assert digest in upload["README.md"].decode()
