@@ -73,6 +73,7 @@ QWEN: dict[str, Any] = {
     "vision_start_token_id": 252,
     "vision_end_token_id": 253,
 }
+OF_QWEN3 = ("num_position_embeddings", "deepstack_visual_indexes")
 QWEN25 = {
     **QWEN,
     "text_config": {
@@ -80,17 +81,9 @@ QWEN25 = {
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2]},
     },
     "vision_config": {
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_heads": 4,
-        "patch_size": 8,
-        "temporal_patch_size": 2,
-        "spatial_merge_size": 2,
-        "out_hidden_size": 64,
+        **{name: size for name, size in QWEN["vision_config"].items() if name not in OF_QWEN3},
         "window_size": 32,
         "fullatt_block_indexes": [1],
-        **WIDE,
     },
 }
 SMOL = {
