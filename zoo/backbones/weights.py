@@ -214,7 +214,11 @@ def load_state_dict(path: Path) -> dict[str, Any]:
             loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         refused = re.search(r"(Unsupported \w+: .*?)(\. Please|$)", str(error), re.MULTILINE)
-        reason = refused[1] if refused else (str(error).splitlines() or [type(error).__name__])[0]
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        # torch advises to load it with the code inside, and of a file that is no checkpoint says nothing else.
+        reason = (
+            refused[1] if refused else "no checkpoint of torch, or a damaged one" if "weights_only" in first else first
+        )
         raise WeightsError(f"{path} cannot be loaded safely (tensors only, no code): {reason}") from error
     return loaded
 
