@@ -143,6 +143,13 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"0 0 0\n1 0 0\n"])
+def test_a_file_that_is_no_checkpoint_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "it.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"tensors only, no code\): no checkpoint of torch, or a damaged one$"):
+        weights.load_state_dict(tmp_path / "it.pth")
+
+
 def test_random_weights_are_loud(caplog: pytest.LogCaptureFixture) -> None:
     weights.announce_random("random:0", "a model")
     assert "RANDOM WEIGHTS" in caplog.text

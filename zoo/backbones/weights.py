@@ -214,11 +214,10 @@ def load_state_dict(path: Path) -> dict[str, Any]:
             loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         refused = re.search(r"(Unsupported \w+: .*?)(\. Please|$)", str(error), re.MULTILINE)
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        # torch advises to load it with the code inside, and of a file that is no checkpoint says nothing else.
-        reason = (
-            refused[1] if refused else "no checkpoint of torch, or a damaged one" if "weights_only" in first else first
-        )
+        first = (str(error).splitlines() or [""])[0]
+        # Of a file that is no checkpoint torch says nothing, or advises to load it with the code inside.
+        told = first and "weights_only" not in first
+        reason = refused[1] if refused else first if told else "no checkpoint of torch, or a damaged one"
         raise WeightsError(f"{path} cannot be loaded safely (tensors only, no code): {reason}") from error
     return loaded
 
