@@ -23,7 +23,7 @@ sys.path.insert(
     0, str(Path(__file__).parents[1] / "tests" / "helpers")
 )  # whose helpers write small files in the true layouts
 
-from zoo.backbones.base import fingerprints_of_format
+from zoo.backbones.fingerprint import fingerprints_of_format
 from zoo.batch import Batch
 from zoo.pairing import Pairing, count_parameters
 from zoo.quiet import quiet

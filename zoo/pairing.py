@@ -14,11 +14,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.base import Backbone, TextEncoder
+from zoo.backbones.base import Backbone, TextEncoder, tap
 from zoo.backbones.of import backbone_of
 from zoo.backbones.read_ahead import read_ahead
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch, GroundScale, stack
+from zoo.errors import SettingError
 from zoo.methods.base import Method, attach
 from zoo.methods.ground import told_to
 from zoo.ops.familiarity import Familiarity
@@ -55,6 +56,9 @@ class Pairing(nn.Module):
     ) -> None:
         super().__init__()
         encoders = {name: backbone_of(thing, where=f"backbones.{name}") for name, thing in backbones.items()}
+        method.maps = task.reads(encoders)
+        if method.maps and not method.dense:
+            raise SettingError(f"method {type(method).__name__} gives no maps, which task {task.kind} reads")
         attach(method, encoders, text=text, classes=classes)
         attach_task(task, method.feature_dims, classes, text=text, encoders=encoders)
         self.backbones = cast(Mapping[str, Backbone], nn.ModuleDict(encoders))
@@ -92,36 +96,51 @@ class Pairing(nn.Module):
 
     @torch.no_grad()
     def prefix(self, batch: Batch) -> dict[str, Tensor]:
-        """Tokens {stream: [B, T, L, D]} after the blocks that precede every trainable part; inputs where none does."""
+        """Tokens {stream: [B, T, L, D]} after the blocks that precede every trainable part; inputs where none does.
+
+        For a dense task, {stream@after: [B, T, L, D]} of every map that lies before them as well.
+        """
         if batch.prefix:
             if self.cache is not None:
                 self.cache.used.update(batch.origins)
             return batch.prefix
-        tokens = {}
+        found = {}
         for name, depth in self.depths.items():
-            backbone = self.backbones[name]
             segments = batch.inputs[name]
             if depth is None:
-                tokens[name] = segments
+                found[name] = segments
                 continue
-            parts = segments.flatten(0, 1)
-            # A few at a time stay in a processor's caches, which is faster and takes less memory; an export is of any
-            # number.
-            few = segments.device.type == "cpu" and not torch.compiler.is_compiling()
-            parts = parts.split(CHUNK) if few else (parts,)
-            done = []
-            # What is kept must not depend on a run's precision: runs share the cache.
-            with torch.autocast(segments.device.type, enabled=False) if self.cache else contextlib.nullcontext():
-                for part in parts:
-                    done.append(backbone.through(backbone.embed(part), stop=depth).float())
-            flat = torch.cat(done)
-            # Contiguous as tokens out of the cache are: kernels round by memory layout.
-            tokens[name] = flat.unflatten(0, segments.shape[:2]).contiguous()
+            kept = self._through(self.backbones[name], segments, (*self.taps(name), depth))
             if self.cache is not None and batch.keys:
-                tokens[name] = self.cache.round(tokens[name])
-                for sample, row in zip(batch.keys, tokens[name], strict=True):
-                    self.cache.write(self.cache.key(self.fingerprints[name], depth, sample), row)
-        return tokens
+                kept = [self.cache.round(each) for each in kept]
+                for i, sample in enumerate(batch.keys):
+                    key = self.cache.key(self.fingerprints[name], depth, sample, self.taps(name))
+                    beside = {after: each[i] for after, each in zip(self.taps(name), kept, strict=False)}
+                    self.cache.write(key, kept[-1][i], beside)
+            found[name] = kept[-1]
+            found |= {tap(name, after): each for after, each in zip(self.taps(name), kept, strict=False)}
+        return found
+
+    def taps(self, name: str) -> tuple[int, ...]:
+        """Blocks before the maps of a stream that lie inside its prefix, and are kept beside what comes out of it."""
+        return tuple(sorted(after for after in self.method.maps.get(name, ()) if after < (self.depths[name] or 0)))
+
+    def _through(self, backbone: Backbone, segments: Tensor, stops: Sequence[int]) -> list[Tensor]:
+        """Inputs [B, T, ...] -> frozen tokens [B, T, L, D] after so many blocks, for increasing `stops`."""
+        parts = segments.flatten(0, 1)
+        # A few at a time stay in a processor's caches, which is faster and takes less memory; an export is of any
+        # number.
+        few = segments.device.type == "cpu" and not torch.compiler.is_compiling()
+        done: list[list[Tensor]] = [[] for _ in stops]
+        # What is kept must not depend on a run's precision: runs share the cache.
+        with torch.autocast(segments.device.type, enabled=False) if self.cache else contextlib.nullcontext():
+            for part in parts.split(CHUNK) if few else (parts,):
+                tokens, at = backbone.embed(part), 0
+                for place, stop in enumerate(stops):
+                    tokens, at = backbone.through(tokens, at, stop), stop
+                    done[place].append(tokens.float())
+        # Contiguous as tokens out of the cache are: kernels round by memory layout.
+        return [torch.cat(each).unflatten(0, segments.shape[:2]).contiguous() for each in done]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Features {stream: [B, T, D]}."""

@@ -2,9 +2,10 @@
 
 A backbone's prefix (transform, embed, and the blocks no trainable part precedes) is a pure function of the sample, so
 its tokens may be kept. An entry is named by the content of everything that made it: backbone weights and transform
-settings (the fingerprint), number of blocks, the sample's own key, stored dtype, and a format number. Entries are one
-safetensors file each, which carries a sha256 of its name and content, written under a temporary name and renamed; their
-bytes are counted in one file that writers lock. So any number of workers and runs may share a folder and its bound.
+settings (the fingerprint), number of blocks, the sample's own key, stored dtype, the maps kept beside the tokens for a
+dense task, and a format number. Entries are one safetensors file each, which carries a sha256 of its name and content,
+written under a temporary name and renamed; their bytes are counted in one file that writers lock. So any number of
+workers and runs may share a folder and its bound.
 
 Threads, vector units and versions of torch round differently, so tokens that another run left may differ from one's own
 in their last bits, and a trained adapter after them. An entry says what computed it, and a run says what computed the
@@ -17,21 +18,17 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from zoo import files
-from zoo.backbones.base import Backbone, Fingerprint
-from zoo.batch import Batch, GroundScale, SampleSet, stack
+from zoo.backbones.fingerprint import Fingerprint
 from zoo.files import cache_dir
-from zoo.methods.ground import seen
 
 FORMAT = 1
 
@@ -52,6 +49,20 @@ def origin(device: torch.device) -> str:
     threads = torch.get_num_threads()
     units = torch.backends.cpu.get_cpu_capability()
     return f"torch {torch.__version__}, {units}, {threads} thread{'s' * (threads > 1)}"
+
+
+class Entry(NamedTuple):
+    """What the cache holds of one sample.
+
+    Attributes:
+        tokens: [T, L, D] after the prefix.
+        origin: what computed them.
+        taps: tokens [T, L, D] behind fewer blocks, by their number, that a dense task reads as maps.
+    """
+
+    tokens: Tensor
+    origin: str
+    taps: dict[int, Tensor]
 
 
 class PrefixCache:
@@ -80,9 +91,10 @@ class PrefixCache:
         """Origins of the tokens that this process has trained or measured on."""
         self._measured = self._full = False
 
-    def key(self, fingerprint: Fingerprint, depth: int | None, sample: str) -> str:
+    def key(self, fingerprint: Fingerprint, depth: int | None, sample: str, taps: Sequence[int] = ()) -> str:
         """Name of one entry: sha256 over all that determines its content."""
-        return hashlib.sha256(f"{FORMAT}|{fingerprint}|{depth}|{self.dtype}|{sample}".encode()).hexdigest()
+        told = f"{FORMAT}|{fingerprint}|{depth}|{self.dtype}|{sample}{f'|taps {list(taps)}' if taps else ''}"
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def path(self, key: str) -> Path:
         """File of an entry."""
@@ -94,26 +106,28 @@ class PrefixCache:
         Entries of versions that kept no checksum count as absent.
         """
         found = self.entry(key)
-        return None if found is None else found[0]
+        return None if found is None else found.tokens
 
-    def entry(self, key: str) -> tuple[Tensor, str] | None:
-        """Like `read`, with the origin of the tokens."""
+    def entry(self, key: str) -> Entry | None:
+        """Like `read`, with the origin of the tokens and what is kept beside them."""
         path = self.path(key)
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tokens: Tensor = file.get_tensor("tokens")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError) as error:
             log.warning("prefix cache: %s is unreadable (%s) and is recomputed", path, error)
             return None
         digest = metadata.get("sha256")
-        if digest != _digest(key, tokens):
+        if "tokens" not in tensors or digest != _digest(key, tensors):
             if digest is not None:
                 log.warning("prefix cache: %s was altered (its checksum differs) and is recomputed", path)
             return None
-        return tokens.float(), metadata.get("origin", UNTOLD)
+        tokens = tensors.pop("tokens").float()
+        taps = {int(name): tensor.float() for name, tensor in tensors.items()}
+        return Entry(tokens, metadata.get("origin", UNTOLD), taps)
 
     def origins(self) -> list[str]:
         """Hardware and software that computed the tokens in use; several entries if they are mixed."""
@@ -123,17 +137,19 @@ class PrefixCache:
         """The tokens as a later `read` gives them back."""
         return tokens.to(DTYPES[self.dtype]).float()
 
-    def write(self, key: str, tokens: Tensor) -> None:
+    def write(self, key: str, tokens: Tensor, taps: Mapping[int, Tensor] | None = None) -> None:
         """Store tokens [..., L, D] unless that would pass the limit or the disk refuses; training goes on either way.
 
-        They must have been computed on the device where they are, by this process.
+        Beside them what stands behind fewer blocks, by their number. All must have been computed on the device where
+        they are, by this process.
         """
         here = origin(tokens.device)
         self.used.add(here)
         if self._full:
             return
-        kept = tokens.detach().to(DTYPES[self.dtype]).cpu().contiguous()
-        data = save({"tokens": kept}, metadata={"sha256": _digest(key, kept), "origin": here})
+        every = {"tokens": tokens, **{str(after): each for after, each in (taps or {}).items()}}
+        kept = {name: each.detach().to(DTYPES[self.dtype]).cpu().contiguous() for name, each in every.items()}
+        data = save(kept, metadata={"sha256": _digest(key, kept), "origin": here})
         path = self.path(key)
         temporary = path.with_name(f".{uuid.uuid4().hex}")
         try:
@@ -189,92 +205,13 @@ class PrefixCache:
         log.warning("prefix cache: no further entries in %s: %s; the rest is recomputed each epoch", self.folder, why)
 
 
-def _digest(key: str, tokens: Tensor) -> str:
-    """sha256 of an entry: its name, shape, type and bytes."""
-    digest = hashlib.sha256(f"{key}|{list(tokens.shape)}|{tokens.dtype}|".encode())
-    digest.update(tokens.contiguous().flatten().view(torch.uint8).numpy().data)
+def _digest(key: str, tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of an entry: its name, and shape, type and bytes of the tokens and of what is kept beside them."""
+    beside = sorted(name for name in tensors if name != "tokens")
+    digest = hashlib.sha256(f"{key}|".encode())
+    for name in ("tokens", *beside):
+        tensor = tensors[name]
+        told = "" if name == "tokens" else f"|{name}|"
+        digest.update(f"{told}{list(tensor.shape)}|{tensor.dtype}|".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-class PrefixDataset(Dataset[Batch]):
-    """Samples to batches: asks the cache first, and decodes and transforms only when it must.
-
-    Batches are formed here (`__getitems__`) because a batch is either all cached tokens or all inputs.
-    """
-
-    def __init__(
-        self,
-        samples: SampleSet[Any],
-        backbones: Mapping[str, Backbone],
-        depths: Mapping[str, int | None],
-        cache: PrefixCache | None,
-        ground: GroundScale | None = None,
-    ) -> None:
-        self.samples, self.cache = samples, cache
-        self.backbones, self.ground = [backbones[name] for name in depths], ground
-        self.depths = dict(depths)
-        self.transforms = {name: backbones[name].transform for name in depths}
-        self.collates = {name: backbones[name].collate for name in depths}
-        self.fingerprints = {name: backbones[name].fingerprint for name in depths}
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """A batch of samples."""
-        batch = Batch(
-            ids=[self.samples.id(i) for i in indices],
-            inputs={},
-            target=stack([self.samples.target(i) for i in indices]),
-            keys=[self.samples.key(i) for i in indices],
-            conditions=stack([self._conditions(i) for i in indices]),
-            questions=[question for i in indices if (question := self.samples.question(i)) is not None],
-        )
-        if self.cache is not None and (cached := self._cached(batch.keys)) is not None:
-            return replace(batch, prefix=cached[0], origins=cached[1])
-        samples = [self.samples[i] for i in indices]
-        inputs = {
-            name: self.collates[name]([transform(sample) for sample in samples])
-            for name, transform in self.transforms.items()
-        }
-        return replace(batch, inputs=inputs)
-
-    def cached(self) -> int:
-        """Number of samples whose prefixes are all cached."""
-        cache = self.cache
-        if cache is None:
-            return 0
-        parts = [(self.fingerprints[name], depth) for name, depth in self.depths.items()]
-        keys = (self.samples.key(i) for i in range(len(self)))
-        return sum(all(cache.path(cache.key(print_, depth, key)).exists() for print_, depth in parts) for key in keys)
-
-    def _conditions(self, index: int) -> dict[str, Tensor]:
-        """Side inputs of a sample; the GSD as the method takes it, where it takes one."""
-        conditions = self.samples.conditions(index)
-        if self.ground is None:
-            return conditions
-        return seen(conditions, self.samples.picture_size(index), self.backbones, self.ground)
-
-    def _cached(self, keys: Sequence[str]) -> tuple[dict[str, Tensor], list[str]] | None:
-        """Tokens of every stream, and what computed them; None unless all are there."""
-        assert self.cache is not None
-        rows: list[dict[str, Tensor]] = []
-        origins: set[str] = set()
-        for sample in keys:
-            row: dict[str, Tensor] = {}
-            for name, depth in self.depths.items():
-                found = self.cache.entry(self.cache.key(self.fingerprints[name], depth, sample))
-                if found is None:
-                    return None
-                row[name] = found[0]
-                origins.add(found[1])
-            rows.append(row)
-        return stack(rows), sorted(origins)
-
-
-def whole(batch: Any) -> Any:
-    """Collate function: `PrefixDataset` has already made the batch."""
-    return batch

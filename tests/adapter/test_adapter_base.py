@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from zoo import evaluate, predict, reproduce
 from zoo.adapter import directory, former, places, sharing
 from zoo.adapter.directory import FILES, AdapterError
-from zoo.backbones.base import Fingerprint, fingerprint, fingerprints_of_format
+from zoo.backbones.fingerprint import Fingerprint, fingerprint, fingerprints_of_format
 from zoo.batch import Cloud
 from zoo.catalog import card
 from zoo.errors import UserError

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from zoo.backbones.base import Fingerprint, TextEncoder
+from zoo.backbones.base import TextEncoder
 from zoo.backbones.embedded import embedded
+from zoo.backbones.fingerprint import Fingerprint
 from zoo.methods.tb_ava import TBAVA
 
 

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from zoo.backbones import base, hashes, prints
-from zoo.backbones.base import fingerprint, fingerprints_of_format
+from zoo.backbones import fingerprint as fingerprints
+from zoo.backbones import hashes, prints
+from zoo.backbones.fingerprint import fingerprint, fingerprints_of_format
 from zoo.files import file_hash
 
 LONG_AGO = 1_000_000_000_000_000_000  # nanoseconds
@@ -116,13 +117,13 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path, cache: P
 def hashed(monkeypatch: pytest.MonkeyPatch, reads: list[Path]) -> list[int]:
     """One entry for every time that tensors were hashed."""
     found: list[int] = []
-    real = base._of_tensors
+    real = fingerprints._of_tensors
 
     def count(*arguments: Any) -> str:
         found.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(base, "_of_tensors", count)
+    monkeypatch.setattr(fingerprints, "_of_tensors", count)
     return found
 
 

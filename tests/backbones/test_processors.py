@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.backbones.base import fingerprints_of_format
 from zoo.backbones.draws import Draws, initialising, trunc_normal_
+from zoo.backbones.fingerprint import fingerprints_of_format
 from zoo.backbones.mamba3d import Mamba3D
 from zoo.ops.resample_table import bicubic
 

@@ -11,9 +11,9 @@ from safetensors import safe_open
 
 from zoo.adapter.places import bundled
 from zoo.backbones import vit, weights
-from zoo.backbones.base import fingerprint, fingerprints_of_format
 from zoo.backbones.dinov2 import EMBEDDED, MODEL, DINOv2, converted
 from zoo.backbones.draws import initialising
+from zoo.backbones.fingerprint import fingerprint, fingerprints_of_format
 from zoo.backbones.timm_vit import TimmViT
 from zoo.errors import SettingError
 from zoo.methods.lora import LoRA

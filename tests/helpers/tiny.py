@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.base import Backbone, Fingerprint, TextEncoder, fingerprint
+from zoo.backbones.base import Backbone, TextEncoder
+from zoo.backbones.fingerprint import Fingerprint, fingerprint
 from zoo.batch import Batch, Clip
 from zoo.methods.base import Method
 from zoo.pairing import Pairing

@@ -14,8 +14,9 @@ from data_modules.synthetic_events import SyntheticEvents
 from zoo.batch import Clip, SampleSet
 from zoo.errors import SettingError
 from zoo.methods.tb_ava import TBAVA
-from zoo.prefix import UNTOLD, PrefixCache, PrefixDataset, _digest, origin
+from zoo.prefix import UNTOLD, PrefixCache, _digest, origin
 from zoo.training.loaders import Loaders
+from zoo.training.prefix_dataset import PrefixDataset
 
 
 class Clips(SampleSet[Clip]):
@@ -99,7 +100,7 @@ def test_entries_of_caches_that_did_not_tell_are_read_and_said_to_be_such(tmp_pa
     cache = PrefixCache(folder=str(tmp_path))
     key, tokens = cache.key("a", 1, "x"), torch.ones(2, 2, 2)
     cache.path(key).parent.mkdir()
-    save_file({"tokens": tokens}, cache.path(key), metadata={"sha256": _digest(key, tokens)})
+    save_file({"tokens": tokens}, cache.path(key), metadata={"sha256": _digest(key, {"tokens": tokens})})
     found = cache.entry(key)
     assert found is not None
     assert torch.equal(found[0], tokens)

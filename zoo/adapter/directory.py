@@ -206,7 +206,7 @@ def load(
     """
     from zoo.adapter import former
     from zoo.adapter.learnt import recall
-    from zoo.backbones.base import fingerprints_of_format
+    from zoo.backbones.fingerprint import fingerprints_of_format
     from zoo.recipe.build import build_pairing
     from zoo.recipe.compose import compose
     from zoo.recipe.instantiate import instantiate

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.backbones.base import Fingerprint
+    from zoo.backbones.fingerprint import Fingerprint
     from zoo.pairing import Pairing
 
 

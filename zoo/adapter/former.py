@@ -18,7 +18,7 @@ from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
 
 if TYPE_CHECKING:
-    from zoo.backbones.base import Fingerprint
+    from zoo.backbones.fingerprint import Fingerprint
 
 UNITS = (
     {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
@@ -29,7 +29,7 @@ UNITS = (
 
 def fingerprints(recipe: Path, format_number: int) -> dict[str, "Fingerprint"]:
     """Fingerprints of every backbone of a resolved recipe in an adapter format, computed by this process."""
-    from zoo.backbones.base import fingerprints_of_format
+    from zoo.backbones.fingerprint import fingerprints_of_format
 
     with fingerprints_of_format(format_number):
         built = {
@@ -41,7 +41,7 @@ def fingerprints(recipe: Path, format_number: int) -> dict[str, "Fingerprint"]:
 def known_elsewhere(recipe: Path, header: dict[str, str]) -> bool:
     """Whether an adapter's base is that of its resolved recipe on a processor that this one can stand for."""
     from zoo.adapter.fingerprints import differences
-    from zoo.backbones.base import Fingerprint
+    from zoo.backbones.fingerprint import Fingerprint
 
     code = "import sys; from zoo.adapter.former import tell; tell(*sys.argv[1:])"
     paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
-    from zoo.backbones.base import Fingerprint
+    from zoo.backbones.fingerprint import Fingerprint
     from zoo.pairing import Pairing
 
 FLAG = "--unquantized"

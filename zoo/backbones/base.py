@@ -4,44 +4,34 @@ Stepping lets a method act between blocks and across two encoders. A block maps 
 their number and their width, so that a four-stage CNN and a twelve-block transformer offer the same interface.
 """
 
-import contextlib
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones import prints
+from zoo.backbones.fingerprint import Fingerprint
 from zoo.batch import Batch
+from zoo.errors import SettingError
 
-_FORMAT = ContextVar("format of fingerprints", default=3)
 
+class Level(NamedTuple):
+    """A map that dense heads may read.
 
-@dataclass(frozen=True)
-class Fingerprint:
-    """What a frozen backbone is: sha256 of its weights, and of the settings that decide what it makes of a sample.
-
-    Adapters of format 1 have one hash of both, which stands as `weights`; `settings` is empty then.
+    Attributes:
+        stride: side of a cell, in pixels of the backbone's input.
+        width: channels of the map.
+        after: blocks that precede it; 0 is right after `embed`.
     """
 
-    weights: str
-    settings: str = ""
+    stride: int
+    width: int
+    after: int
 
-    def __str__(self) -> str:
-        """Both in one, as part of a cache key."""
-        return f"{self.weights}+{self.settings}" if self.settings else self.weights
 
-    def also(self, setting: Any) -> "Fingerprint":
-        """The same with one more setting."""
-        if self.settings:
-            return Fingerprint(self.weights, _sha256(f"{self.settings}|{setting}"))
-        return Fingerprint(_sha256(f"{self.weights}|{setting}"))
+def tap(stream: str, after: int) -> str:
+    """Key of what stands behind so many blocks of a stream, in prefixes and in features: `vision@3`."""
+    return f"{stream}@{after}"
 
 
 class Backbone(nn.Module):
@@ -57,11 +47,13 @@ class Backbone(nn.Module):
         file_prefix: what a `file:` source has before the names of `net`'s tensors; None where `source` takes no file
             of plain tensors.
         vocabulary: names, in words, of what its own classifier knows; () where it has none.
+        levels: maps that it can give, fine to coarse; () where it gives none.
     """
 
     stream: str
     file_prefix: str | None = None
     vocabulary: tuple[str, ...] = ()
+    levels: tuple[Level, ...] = ()
     dims: tuple[int, ...]
     fingerprint: Fingerprint
 
@@ -139,6 +131,17 @@ class Backbone(nn.Module):
         """Finished tokens [N, L, D] -> one feature per segment [N, dim]."""
         raise NotImplementedError
 
+    def maps(self, taps: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """What dense heads read of tokens.
+
+        Args:
+            taps: tokens {after: [N, L, D]} behind the blocks that `levels` name, of some levels or all of them.
+
+        Returns:
+            {after: [N, width, H, W]}, each of its level's stride.
+        """
+        raise NotImplementedError
+
     def scores(self, pooled: Tensor) -> Tensor:
         """Pooled features [..., dim] -> what its own classifier gives each name of `vocabulary`, [..., V] in 0 to 1."""
         raise NotImplementedError
@@ -170,6 +173,43 @@ class Backbone(nn.Module):
         flat = self.through(tokens.flatten(0, 1), depth or 0)
         pooled: Tensor = self.pool(self.finish(flat)).unflatten(0, tokens.shape[:2])
         return pooled
+
+    def features(
+        self, name: str, prefix: Mapping[str, Tensor], depth: int | None, batch: Batch, *, maps: Sequence[int] = ()
+    ) -> dict[str, Tensor]:
+        """What a task is given of this backbone, from its prefix on.
+
+        Args:
+            name: of the stream.
+            prefix: tokens {name: [B, T, L, D]} after `depth` blocks, beside those of the maps that precede them.
+            depth: from `prefix_depth`.
+            batch: as `rest` has it.
+            maps: levels that a dense task reads, by the blocks that precede them; () asks for pooled features.
+
+        Returns:
+            {name: [B, T, dim]}, or of every map {name@after: [B, T, width, H, W]}.
+        """
+        if not maps:
+            return {name: self.rest(prefix[name], depth, batch)}
+        tokens = prefix[name]
+        flat, at = tokens.flatten(0, 1), depth or 0
+        taps = {after: prefix[tap(name, after)].flatten(0, 1) for after in maps if after < at}
+        for after in sorted(after for after in maps if after >= at):
+            flat, at = self.through(flat, at, after), after
+            taps[after] = flat
+        return {tap(name, after): each.unflatten(0, tokens.shape[:2]) for after, each in self.maps(taps).items()}
+
+    def feature_dims(self, name: str, maps: Sequence[int] = ()) -> dict[str, int]:
+        """Widths of what `features` returns, by the same keys.
+
+        Raises:
+            SettingError: a map that it does not give.
+        """
+        widths = {level.after: level.width for level in self.levels}
+        if missing := [after for after in maps if after not in widths]:
+            has = f"it gives maps after blocks {', '.join(map(str, widths))}" if widths else "it gives none"
+            raise SettingError(f"backbones.{name} ({type(self).__name__}): no map after blocks {missing}; {has}")
+        return {tap(name, after): widths[after] for after in maps} if maps else {name: self.dim}
 
     def freeze(self) -> None:
         """Switch every parameter to `requires_grad=False` and the module to `eval()`."""
@@ -214,57 +254,3 @@ class TextEncoder(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Stay in `eval()`, as every frozen encoder does."""
         return super().train(False)
-
-
-def fingerprint(module: nn.Module, settings: dict[str, Any], *, of: Sequence[Path] = ()) -> Fingerprint:
-    """Of every tensor of `module.state_dict()` (name, dtype, shape, bytes), and of the sorted `settings`.
-
-    Args:
-        module: the frozen weights.
-        settings: that decide what is made of a sample.
-        of: the files that all of its tensors were read from, where nothing else decides what they are. The hash is then
-            kept for these contents, and tensors of hundreds of megabytes are not hashed at every start.
-    """
-    told = json.dumps(settings, sort_keys=True, default=str)
-    one_hash = _FORMAT.get() == 1
-    if one_hash:
-        return Fingerprint(_of_tensors(module, told))
-    if not of or _FORMAT.get() < 3:  # up to format 2 tensors hang on the processor as well
-        return Fingerprint(_of_tensors(module), _sha256(told))
-    kept = prints.kept(module, of, told, lambda: _of_tensors(module))
-    return Fingerprint(kept, _sha256(told))
-
-
-def _of_tensors(module: nn.Module, first: str = "") -> str:
-    """sha256 of a text and of every tensor, in the order of their names."""
-    digest = hashlib.sha256(first.encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        if tensor.ndim:
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().reshape(-1).data)
-        else:
-            digest.update(np.asarray(tensor.item()).tobytes())
-    return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def fingerprints_of_format(number: int) -> Iterator[None]:
-    """Backbones built inside have fingerprints as adapters of this format keep them.
-
-    Format 1 has one hash of weights and settings. Up to format 2, weights that are computed when a backbone is built
-    (random ones, resampled positions) are torch's, whose last bits hang on the processor.
-    """
-    token = _FORMAT.set(number)
-    try:
-        yield
-    finally:
-        _FORMAT.reset(token)
-
-
-def exact_by_processor() -> bool:
-    """Whether weights that are computed must be those of adapters before format 3."""
-    return _FORMAT.get() < 3
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

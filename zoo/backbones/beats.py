@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Backbone, Bound, fingerprint
+from zoo.backbones.base import Backbone, Bound
 from zoo.backbones.draws import initialising
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.weights import WeightsError
 from zoo.batch import Clip, tensor_of
 from zoo.ops.fbank import KALDI_RATE, fbank

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import TextEncoder, fingerprint
+from zoo.backbones.base import TextEncoder
 from zoo.backbones.draws import initialising
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.square import SquareBackbone, square
 from zoo.backbones.weights import WeightsError
 from zoo.batch import Framed, tensor_of

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.backbones import vit, weights
-from zoo.backbones.base import fingerprint
 from zoo.backbones.draws import Shapes, initialising
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.square import IMAGENET_MEAN, IMAGENET_STD, SquareBackbone, square
 from zoo.backbones.vit import VisionTransformer
 from zoo.batch import Framed, tensor_of

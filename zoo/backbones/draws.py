@@ -1,6 +1,6 @@
 """Weights of `random:` sources: the same bytes on every processor.
 
-A base is known by its exact bytes (`zoo.backbones.base.fingerprint`), and torch's normal draws, exp and log round by
+A base is known by its exact bytes (`zoo.backbones.fingerprint`), and torch's normal draws, exp and log round by
 the vector units and libraries of a machine. While an architecture is built here, its draws come from the integers of
 NumPy's Philox (Salmon et al., SC 2011), scaled by exactly rounded arithmetic alone; the few functions that
 initialisers compute are taken in double precision and put on a grid so coarse that no processor's last bits reach it.
@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.backbones import weights
-from zoo.backbones.base import exact_by_processor
+from zoo.backbones.fingerprint import exact_by_processor
 
 aten = torch.ops.aten
 

@@ -14,8 +14,8 @@ from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
 from zoo.backbones import weights
-from zoo.backbones.base import fingerprint
 from zoo.backbones.draws import initialising
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.square import SquareBackbone, square
 from zoo.batch import Framed, tensor_of
 

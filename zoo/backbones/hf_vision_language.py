@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from zoo.backbones import weights
-from zoo.backbones.base import Fingerprint, fingerprint
 from zoo.backbones.chat import ByteChat, Chat, Prompt, TemplateChat
+from zoo.backbones.fingerprint import Fingerprint, fingerprint
 from zoo.backbones.hf_modules import LANGUAGE, PROJECTORS, VISION, blocks, padded, part, replayable, require_causal
 from zoo.backbones.hf_weights import (
     Precision,

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 
 from zoo.backbones import hashes, hub, weights
-from zoo.backbones.base import Fingerprint
 from zoo.backbones.draws import initialising
+from zoo.backbones.fingerprint import Fingerprint
 from zoo.backbones.hf_modules import outside_language, require_causal
 from zoo.backbones.weights import WeightsError
 from zoo.errors import SettingError, absent_of, install

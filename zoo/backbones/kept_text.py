@@ -11,7 +11,8 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
-from zoo.backbones.base import Fingerprint, TextEncoder
+from zoo.backbones.base import TextEncoder
+from zoo.backbones.fingerprint import Fingerprint
 from zoo.errors import SettingError
 
 ANCHORS = "text.anchors"

@@ -55,7 +55,7 @@ class LLaVA(HFVisionLanguage):
 
     def look(self, inputs: Any) -> dict[str, Tensor]:
         """Projected features and the mean of the vision tokens behind them; see `HFVisionLanguage`."""
-        found = self.features(inputs)
+        found = self.projected(inputs)
         tokens = torch.cat([found.hidden_states[layer] for layer in self._layers()], -1)
         if self.net.config.vision_feature_select_strategy == "default":
             tokens = tokens[:, 1:]  # without CLIP's class token
@@ -67,7 +67,7 @@ class LLaVA(HFVisionLanguage):
             "pooled": means(tokens.float().mean(1), inputs["rows"]),
         }
 
-    def features(self, inputs: Mapping[str, Tensor]) -> Any:
+    def projected(self, inputs: Mapping[str, Tensor]) -> Any:
         """transformers' output of the vision tower, with each image's projected tokens as `pooler_output`."""
         return self.net.model.get_image_features(inputs["pixel_values"].to(self.net.dtype))
 
@@ -111,7 +111,7 @@ class LLaVANext(LLaVA):
         """Tiles [1, tiles, 3, S, S] -> [tiles, 3, S, S]."""
         return value.flatten(0, 1) if name == "pixel_values" else value
 
-    def features(self, inputs: Mapping[str, Tensor]) -> Any:
+    def projected(self, inputs: Mapping[str, Tensor]) -> Any:
         """As of LLaVA; an image's tokens are those of its tiles without their padding, and an end of each line."""
         pixels, sizes = inputs["pixel_values"].to(self.net.dtype), inputs["image_sizes"]
         return self.net.model.get_image_features(pixels, image_sizes=sizes)

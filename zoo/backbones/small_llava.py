@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones import hashes, weights
-from zoo.backbones.base import fingerprint
 from zoo.backbones.chat import ByteChat, Chat, Prompt
 from zoo.backbones.dinov2 import EMBEDDED as VISION
 from zoo.backbones.dinov2 import DINOv2
 from zoo.backbones.draws import initialising
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.hf_modules import padded
 from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.backbones.language_part import part

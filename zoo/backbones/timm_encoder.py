@@ -15,9 +15,9 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from zoo.backbones import calls, chain, timm_models, weights
-from zoo.backbones.base import fingerprint
 from zoo.backbones.chain import Block, Chain, Constants
 from zoo.backbones.draws import initialising
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.square import SquareBackbone, square
 from zoo.batch import Framed, tensor_of
 from zoo.errors import SettingError

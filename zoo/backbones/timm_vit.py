@@ -7,8 +7,9 @@ import timm
 from torch import Tensor, nn
 
 from zoo.backbones import timm_models, vit, weights
-from zoo.backbones.base import Bound, fingerprint
+from zoo.backbones.base import Bound
 from zoo.backbones.draws import initialising
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.square import IMAGENET_MEAN, IMAGENET_STD, SquareBackbone, square
 from zoo.batch import Framed, tensor_of
 from zoo.errors import SettingError

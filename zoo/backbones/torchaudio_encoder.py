@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import torchaudio_bundles, weights
-from zoo.backbones.base import Backbone, fingerprint
+from zoo.backbones.base import Backbone
 from zoo.backbones.draws import initialising
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.torchaudio_bundles import FORMS, RelativeAttention
 from zoo.backbones.weights import WeightsError
 from zoo.batch import Clip, tensor_of

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones.base import exact_by_processor
 from zoo.backbones.draws import trunc_normal_
+from zoo.backbones.fingerprint import exact_by_processor
 from zoo.backbones.weights import WeightsError
 from zoo.errors import SettingError
 from zoo.ops.resample_table import bicubic

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.backbones import tflite, weights
-from zoo.backbones.base import Backbone, fingerprint
+from zoo.backbones.base import Backbone
 from zoo.backbones.draws import initialising
+from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.origins import YAMNET
 from zoo.backbones.weights import WeightsError
 from zoo.batch import Clip, tensor_of

@@ -90,8 +90,12 @@ class Method(nn.Module):
     """Why the trained part cannot be folded into the frozen weights, where `low_rank` refuses."""
     branches: Branches | None = None
     """The ways it can take with a sample, where there are several."""
+    maps: Mapping[str, Sequence[int]] = {}
+    """Levels that a dense task reads of every stream, by the blocks before them; set before `attach`."""
+    dense: bool = True
+    """Whether `forward` gives a dense task its maps."""
     feature_dims: dict[str, int]
-    """Width of each stream that `forward` returns; known after `attach`."""
+    """Width of each stream, or map, that `forward` returns; known after `attach`."""
     depths: dict[str, int | None]
     """Blocks before the first trainable part by stream, as `prefix_depths` returns them; known after `attach`."""
     removable: bool = False
@@ -108,8 +112,13 @@ class Method(nn.Module):
         `attach(self, backbones, text=None, classes=())`. Here: the widths of all these backbones, nothing trained
         inside them.
         """
-        self.feature_dims = {name: backbone.dim for name, backbone in backbones.items()}
+        self.feature_dims = self.widths(backbones)
         self.depths = {name: backbone.prefix_depth({}) for name, backbone in backbones.items()}
+
+    def widths(self, backbones: Backbones) -> dict[str, int]:
+        """Of the features that these backbones give: a stream's, or those of the maps that are read of it."""
+        every = [backbone.feature_dims(name, self.maps.get(name, ())) for name, backbone in backbones.items()]
+        return {key: width for widths in every for key, width in widths.items()}
 
     def anchored(self) -> Tensor | None:
         """What `attach` made of the text tower and never asks it again, [K', d]: an adapter keeps it, and is attached
@@ -128,8 +137,16 @@ class Method(nn.Module):
         return dict(self.depths)
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
-        """Tokens [B, T, L, D] after each backbone's prefix -> features {stream: [B, T, feature_dims[stream]]}."""
-        return {name: backbones[name].rest(prefix[name], depth, batch) for name, depth in self.depths.items()}
+        """Tokens [B, T, L, D] after each backbone's prefix -> features {stream: [B, T, feature_dims[stream]]}.
+
+        For a dense task, maps {stream@after: [B, T, width, H, W]}.
+        """
+        every = [self.run(name, backbones, prefix, batch) for name in self.depths]
+        return {key: value for features in every for key, value in features.items()}
+
+    def run(self, name: str, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
+        """What one backbone makes of a batch from its prefix on: see `Backbone.features`."""
+        return backbones[name].features(name, prefix, self.depths[name], batch, maps=self.maps.get(name, ()))
 
     def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
         """Auxiliary scalar losses of the last forward, by name; `head` gives the task's logits of further features."""

@@ -125,6 +125,7 @@ class Mantis(Method):
     """
 
     removable = True
+    dense = False
     unmergeable = "every token makes the control signal that moves its own dt, B and C"
 
     def __init__(

@@ -30,6 +30,8 @@ class PointMAE(Method):
         decoder_depth: blocks of the decoder.
     """
 
+    dense = False
+
     def __init__(self, *, mask: Annotated[float, "> 0"] = 0.6, decoder_depth: Annotated[int, ">= 1"] = 4) -> None:
         super().__init__()
         if mask >= 1:

@@ -138,7 +138,7 @@ class ScaleEarth(Method):
             shared=self.shared,
             most=self.most,
         )
-        self.feature_dims = {self.name: backbone.dim}
+        self.feature_dims = self.widths(backbones)
         first = first_blocks(sites, backbones)
         self.depth = backbone.prefix_depth(first[self.name])
         self.depths, self.ahead = {self.name: self.depth}, ahead(first, backbones)
@@ -148,7 +148,7 @@ class ScaleEarth(Method):
         if isinstance(backbone, VisionLanguage):
             backbone.recompute = self.condition.contexts
         if self.scale == "token" and not isinstance(backbone, VisionLanguage):
-            self.token = scale_token(backbone, self.depth or 0)
+            self.token = scale_token(backbone, self.depth or 0, maps=bool(self.maps))
         if self.estimating:
             self.estimate = ScaleEstimate(self._width(backbone))
 
@@ -178,15 +178,17 @@ class ScaleEarth(Method):
             elif depth is None:
                 with torch.no_grad():
                     tokens, depth = backbone.look(tokens), 0
+        maps = self.maps.get(self.name, ())
+        prefix = {**prefix, self.name: tokens}
         if not self.acts:
-            return {self.name: backbone.rest(tokens, depth, batch)}
+            return backbone.features(self.name, prefix, depth, batch, maps=maps)
         z = self.passing(self._log_gsd(backbone, tokens, batch)[:, None])[:, 0]
         if self.scale == "token" and isinstance(backbone, VisionLanguage):
             batch = replace(batch, questions=worded(batch.questions, z))
         with self.condition.given(z, owners):
             if self.scale == "token" and not isinstance(backbone, VisionLanguage):
                 return {self.name: rest_with_token(self.token, backbone, tokens, self.depth or 0, z)}
-            return {self.name: backbone.rest(tokens, depth, batch)}
+            return backbone.features(self.name, prefix, depth, batch, maps=maps)
 
     def _log_gsd(self, backbone: Backbone, tokens: Any, batch: Batch) -> Tensor:
         """log10(GSD) that the gates are told, [B], by the rule of three branches; keeps what losses need."""

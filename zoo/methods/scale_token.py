@@ -11,12 +11,14 @@ from zoo.batch import Question
 from zoo.errors import SettingError
 
 
-def scale_token(backbone: Backbone, depth: int) -> nn.Sequential:
+def scale_token(backbone: Backbone, depth: int, *, maps: bool) -> nn.Sequential:
     """What makes a token of log10(GSD) with its sine and cosine, to stand among those after `depth` blocks.
 
     Raises:
-        SettingError: the encoder has no room for it.
+        SettingError: the encoder has no room for it, or its maps are read.
     """
+    if maps:
+        raise SettingError("method.scale=token: a map of tokens has no place for one more; use gate or none")
     if getattr(getattr(backbone, "net", None), "rope", None) is not None:
         raise SettingError("method.scale=token: this encoder's rotary positions leave no room for another token")
     width = backbone.dims[depth]

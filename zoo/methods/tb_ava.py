@@ -66,6 +66,7 @@ class TBAVA(Method):
 
     anchors: Tensor
     removable = True
+    dense = False
     unmergeable = "its gates are opened by what both streams of a sample hold"
 
     def __init__(

@@ -46,6 +46,14 @@ class Task(nn.Module):
     open_classes: bool = False
     version: int = 1
 
+    def reads(self, encoders: Mapping[str, Backbone]) -> dict[str, tuple[int, ...]]:
+        """Maps that a dense head reads of every stream, by the blocks before them (`Level.after`); {} for pooled ones.
+
+        Raises:
+            SettingError: an encoder gives no such maps.
+        """
+        return {}
+
     def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str]) -> None:
         """Create the head.
 

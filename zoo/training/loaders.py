@@ -19,7 +19,7 @@ from zoo.batch import Batch, SampleSet
 from zoo.errors import SettingError
 from zoo.methods.ground import GSD
 from zoo.pairing import Pairing
-from zoo.prefix import PrefixDataset, whole
+from zoo.training.prefix_dataset import PrefixDataset, whole
 
 
 class EpochSampler(Sampler[int]):
@@ -146,7 +146,8 @@ class Loaders(L.LightningDataModule):
         """A split, or a probe of it, as the pairing's backbones take it: cached features where there are some."""
         backbones = {name: self.pairing.backbones[name] for name in self.pairing.depths}
         scale = self.pairing.ground if GSD in self.pairing.method.conditions else None
-        return PrefixDataset(samples, backbones, self.pairing.depths, self.pairing.cache, scale)
+        taps = {name: self.pairing.taps(name) for name in self.pairing.depths}
+        return PrefixDataset(samples, backbones, self.pairing.depths, self.pairing.cache, scale, taps)
 
     def loader(self, samples: SampleSet[Any], *, sampler: Iterable[int] | None = None) -> DataLoader[Batch]:
         """Batches of a split, or of a probe of it: in order, or as the sampler says; the last may be smaller."""
