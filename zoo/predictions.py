@@ -10,7 +10,8 @@ from zoo.pairing import Pairing
 
 
 class Predictions:
-    """Predictions, labels, side inputs, questions and the method's observations of a split, on the CPU."""
+    """Predictions and labels (of `Task.keep` samples where they are large), side inputs, questions and the method's
+    observations of a split, on the CPU."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -29,18 +30,20 @@ class Predictions:
             prediction: the task's decoded output.
             batch: with its labels.
         """
+        keep = pairing.task.keep
+        left = len(batch) if keep is None else max(0, keep - len(self.ids))
         self.ids += batch.ids
         self.questions += batch.questions
         if pairing.unlike is not None:
             self.unlike.append(pairing.unlike.cpu())
-        for store, values in (
-            (self.prediction, prediction),
-            (self.target, batch.target),
-            (self.conditions, batch.conditions),
-            (self.observed, pairing.method.observations()),
+        for store, values, most in (
+            (self.prediction, prediction, left),
+            (self.target, batch.target, left),
+            (self.conditions, batch.conditions, len(batch)),
+            (self.observed, pairing.method.observations(), None),
         ):
             for name, value in values.items():
-                store.setdefault(name, []).append(value.detach().float().cpu())
+                store.setdefault(name, []).append(value[:most].detach().float().cpu())
 
     def concatenated(self, part: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
         """Batches joined along the first dimension."""

@@ -32,6 +32,7 @@ class Task(nn.Module):
         result: class of its predictions in Python.
         decided: names of the predictions that are decisions (a class, not its probability).
         open_classes: whether it can be asked for classes that it was not attached to: see `naming`.
+        keep: samples of a split whose predictions and labels are kept for reports, where they are large; None keeps all.
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
@@ -44,6 +45,7 @@ class Task(nn.Module):
     result: type[Prediction] = Prediction
     decided: tuple[str, ...] = ()
     open_classes: bool = False
+    keep: int | None = None
     version: int = 1
 
     def reads(self, encoders: Mapping[str, Backbone]) -> dict[str, tuple[int, ...]]:
@@ -121,6 +123,10 @@ class Task(nn.Module):
     def compute(self) -> dict[str, float]:
         """Metrics over everything counted since `reset`."""
         raise NotImplementedError
+
+    def counted(self) -> list[str] | None:
+        """Names of what was counted, where these are not the samples themselves: pictures that were cut into tiles."""
+        return None
 
     def per_sample(self) -> Tensor:
         """The monitored metric of every sample counted, [N] in counting order; their mean is its value."""

@@ -6,6 +6,7 @@ from html import escape
 from itertools import groupby
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 
@@ -144,6 +145,22 @@ class Parts(Prediction):
     def parts(self) -> list[str]:
         """Name of the part of every point."""
         return list(self.record["parts"])
+
+
+class Mask(Prediction):
+    """One class for every pixel of a picture."""
+
+    shown = ("shares",)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Index of every pixel's class, uint8 [H, W], in the picture's own pixels."""
+        return self.output["mask"].cpu().numpy()
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the area, by class that occurs."""
+        return {name: one["share"] for name, one in self.record["classes"].items()}
 
 
 class Text(Prediction):

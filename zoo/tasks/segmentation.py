@@ -1,0 +1,269 @@
+"""Segmentation of pictures: one of K classes for every pixel, from maps of a frozen backbone.
+
+Tiles of one picture are put together again before anything is counted, and a class's pixels are counted over whole
+pictures (`zoo.metrics.segmentation`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.backbones.base import Backbone, Level, tap
+from zoo.batch import IGNORE, Batch
+from zoo.errors import SettingError
+from zoo.metrics import segmentation as metrics
+from zoo.metrics.boundaries import boundary_f, v_rand
+from zoo.ops.frame import stitched
+from zoo.tasks.base import Task
+from zoo.tasks.dense import HEADS, HeadName, cross_entropy, soft_cldice, soft_dice
+from zoo.tasks.results import Mask
+
+EXAMPLES = 8
+"""Tiles of a split whose predictions are kept for pictures."""
+
+TOLERANCE = 2.0
+"""Pixels within which a border counts as found."""
+
+
+@dataclass
+class Counted:
+    """What is known of one picture of a split.
+
+    Attributes:
+        name: of the picture.
+        group: of pictures that are alike (a patient, a stack); itself where there is none.
+        counts: int64 [K, 3], see `zoo.metrics.segmentation.counts`.
+        border: F1 of borders by class [K], NaN of classes that the picture lacks.
+        v_rand: where cells are told apart by what lies between them; else NaN.
+    """
+
+    name: str
+    group: int
+    counts: Tensor
+    border: Tensor
+    v_rand: float
+
+
+class Segmentation(Task):
+    """Cross entropy and Dice of every pixel.
+
+    Reads `target["mask"]`, uint8 [B, S, S] with `IGNORE` where nothing is known, `conditions["place"]` int64 [B, 8] (see
+    `zoo.batch.Tile`), and maps [B, 1, C, H, W] of the stream `vision`. Predicts `mask` uint8 [B, S', S'] and `scores`,
+    log-probabilities float16 [B, K, S', S'], S' being the side of the backbone's input.
+
+    Args:
+        head: `linear` (a 1 x 1 convolution), `fpn` (levels added up, two convolutions), or `unet`.
+        levels: maps to read, by the blocks before them; null reads all that the backbone gives.
+        width: of the head's layers.
+        dice: weight of the soft Dice loss beside the cross entropy.
+        cldice: weight of the centreline Dice loss, for thin structures.
+        class_weights: of the cross entropy; `inverse_sqrt` by the root of a class's share of the batch.
+        cells: name of the class that membranes part, for V_rand; null where regions are not cells.
+        monitor: the metric that selects the checkpoint.
+    """
+
+    kind = "segmentation"
+    decided = ("mask",)
+    conditions = ("place",)
+    pictures = ("masks",)
+    result = Mask
+    keep = EXAMPLES
+
+    def __init__(
+        self,
+        *,
+        head: HeadName = "fpn",
+        levels: tuple[int, ...] | None = None,
+        width: Annotated[int, ">= 1"] = 32,
+        dice: Annotated[float, ">= 0"] = 1.0,
+        cldice: Annotated[float, ">= 0"] = 0.0,
+        class_weights: Literal["none", "inverse_sqrt"] = "none",
+        cells: str | None = None,
+        monitor: Literal["mean_iou", "foreground_iou", "foreground_dice"] = "mean_iou",
+    ) -> None:
+        super().__init__()
+        self.form, self.wanted, self.width = head, levels, width
+        self.dice, self.cldice, self.class_weights = dice, cldice, class_weights
+        self.cells, self.monitor = cells, monitor
+
+    def reads(self, encoders: Mapping[str, Backbone]) -> dict[str, tuple[int, ...]]:
+        """All maps of the stream `vision`, or those that `levels` names.
+
+        Raises:
+            SettingError: there is no such stream, or it gives no maps.
+        """
+        if "vision" not in encoders or not encoders["vision"].levels:
+            told = {name: type(encoder).__name__ for name, encoder in encoders.items()}
+            raise SettingError(f"task.segmentation reads maps of backbones.vision; {told} give none")
+        every = tuple(level.after for level in encoders["vision"].levels)
+        return {"vision": every if self.wanted is None else tuple(self.wanted)}
+
+    def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str], encoders: Mapping[str, Backbone]) -> None:
+        """Create the head.
+
+        Raises:
+            SettingError: fewer than two classes, or `cells` names none of them.
+        """
+        if len(classes) < 2:
+            raise SettingError(f"segmentation tells classes apart; the data have {list(classes)}")
+        if self.cells is not None and self.cells not in classes:
+            raise SettingError(f"task.cells = {self.cells}: expected one of {', '.join(classes)}")
+        self.names = list(classes)
+        after = self.reads(encoders)["vision"]
+        self.levels: list[Level] = [level for level in encoders["vision"].levels if level.after in after]
+        self.head = HEADS[self.form](self.levels, len(classes), self.width)
+        self.reset()
+
+    # --- learning and predicting ----------------------------------------------------------------------------------
+
+    def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """[B, K, S, S], at the size of the backbone's input."""
+        maps = [features[tap("vision", level.after)][:, 0] for level in self.levels]
+        side = maps[0].shape[-1] * self.levels[0].stride
+        return _sized(self.head(maps), (side, side))
+
+    def loss(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """`cross_entropy`, `dice` and `cldice`, each [B]."""
+        mask = batch.target["mask"]
+        logits = _sized(self.logits(features, batch), mask.shape[-2:])
+        valid = mask != IGNORE
+        truth = torch.where(valid, mask, 0).long()
+        weights = None
+        if self.class_weights == "inverse_sqrt":
+            share = torch.bincount(truth[valid], minlength=len(self.names)) / valid.sum().clamp(min=1)
+            weights = share.clamp(min=1e-4).rsqrt().to(logits.dtype)
+        terms = {"cross_entropy": cross_entropy(logits, truth, valid, weights)}
+        probabilities = logits.softmax(1)
+        if self.dice:
+            terms["dice"] = self.dice * soft_dice(probabilities, truth, valid)
+        if self.cldice:
+            terms["cldice"] = self.cldice * soft_cldice(probabilities, truth, valid)
+        return terms
+
+    def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """`mask` uint8 [B, S, S], `scores` float16 [B, K, S, S]."""
+        scores = self.logits(features, batch).float().log_softmax(1)
+        return {"mask": scores.argmax(1).to(torch.uint8), "scores": scores.half()}
+
+    def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
+        """By class that occurs: its share of the area, its bounding box [x, y, width, height] and mean probability.
+
+        Args:
+            prediction: `mask` [H, W] of a picture, and `confidence` [H, W], the probability of each pixel's class.
+        """
+        mask, confidence = prediction["mask"].cpu(), prediction["confidence"].cpu()
+        found = {}
+        for index, name in enumerate(self.names):
+            own = mask == index
+            if not bool(own.any()):
+                continue
+            rows, columns = own.any(1).nonzero().flatten(), own.any(0).nonzero().flatten()
+            top, left = int(rows[0]), int(columns[0])
+            found[name] = {
+                "share": round(float(own.float().mean()), 6),
+                "box": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
+                "probability": round(float(confidence[own].float().mean()), 6),
+            }
+        return {"classes": found, "size": [mask.shape[1], mask.shape[0]]}
+
+    # --- counting -------------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Forget what was counted."""
+        self.seen: dict[int, Counted] = {}
+        self.waiting: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
+
+    def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
+        """Count a batch; a picture of several tiles once they are all there."""
+        places, scores = batch.conditions["place"].cpu(), prediction["scores"].cpu()
+        masks = batch.target["mask"].cpu()
+        for i, name in enumerate(batch.ids):
+            picture, number = int(places[i, 0]), int(places[i, 5])
+            tiles = self.waiting.setdefault(picture, [])
+            tiles.append((places[i], scores[i], masks[i]))
+            if len(tiles) < number:
+                continue
+            del self.waiting[picture]
+            group = int(batch.conditions["group"][i]) if "group" in batch.conditions else picture
+            self.seen[picture] = self._counted(name.rpartition("#")[0] or name, group, tiles)
+
+    def _counted(self, name: str, group: int, tiles: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Counted:
+        places, scores, masks = (torch.stack(part) for part in zip(*tiles, strict=True))
+        classes = len(self.names)
+        predicted = stitched(_sized(scores.float(), masks.shape[-2:]), places).argmax(0)
+        wanted = F.one_hot(torch.where(masks == IGNORE, classes, masks).long(), classes + 1).movedim(-1, 1)
+        truth = stitched(wanted.float(), places).argmax(0)
+        truth[truth == classes] = IGNORE
+        border = torch.full((classes,), torch.nan, dtype=torch.double)
+        own, right = predicted.numpy().copy(), truth.numpy()
+        own[right == IGNORE] = IGNORE  # nothing is known there
+        for index in range(classes):
+            if (right == index).any() or (own == index).any():
+                border[index] = boundary_f(own == index, right == index, TOLERANCE)
+        cells = self.names.index(self.cells) if self.cells is not None else None
+        joined = float("nan") if cells is None else v_rand(own == cells, right == cells)
+        return Counted(name, group, metrics.counts(predicted, truth, classes, ignore=IGNORE), border, joined)
+
+    def _all(self) -> list[Counted]:
+        """Every picture, in order.
+
+        Raises:
+            SettingError: tiles are missing.
+        """
+        if self.waiting:
+            raise SettingError(f"{len(self.waiting)} pictures lack some of their tiles: a split must hold whole ones")
+        return [self.seen[picture] for picture in sorted(self.seen)]
+
+    def compute(self) -> dict[str, float]:
+        """See `zoo.metrics.segmentation.pooled`; `boundary_f` over pictures and classes; `v_rand` over pictures."""
+        every = self._all()
+        found = metrics.pooled(torch.stack([one.counts for one in every]), self.names)
+        found["boundary_f"] = float(torch.stack([one.border for one in every]).nanmean())
+        if self.cells is not None:
+            found["v_rand"] = float(torch.tensor([one.v_rand for one in every], dtype=torch.double).nanmean())
+        return found
+
+    def _monitored(self, counted: Tensor) -> float:
+        return metrics.pooled(counted[None], self.names)[self.monitor]
+
+    def counted(self) -> list[str]:
+        """Names of the pictures."""
+        return [one.name for one in self._all()]
+
+    def per_sample(self) -> Tensor:
+        """What every picture adds to the monitored metric: see `zoo.metrics.segmentation.pseudo_values`."""
+        return metrics.pseudo_values(torch.stack([one.counts for one in self._all()]), self._monitored)
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Over groups of pictures; none of one group alone."""
+        every = self._all()
+        groups = [one.group for one in every]
+        if len(set(groups)) < 2:
+            return {}
+        counts = torch.stack([one.counts for one in every])
+        return {self.monitor: metrics.grouped_interval(counts, groups, self._monitored)}
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """The first class everywhere, and the commonest."""
+        counts = torch.stack([one.counts for one in self._all()])
+        labelled = counts[..., metrics.TP] + counts[..., metrics.FN]
+        found = {}
+        for name, index in {"first_class": 0, "commonest_class": int(labelled.sum(0).argmax())}.items():
+            own = torch.zeros_like(counts)
+            own[..., metrics.FN] = labelled
+            own[:, index, metrics.TP], own[:, index, metrics.FN] = labelled[:, index], 0
+            own[:, index, metrics.FP] = labelled.sum(1) - labelled[:, index]
+            found[name] = metrics.pooled(own, self.names)
+        return found
+
+
+
+def _sized(scores: Tensor, size: Sequence[int]) -> Tensor:
+    """Scores [N, K, S, S] at the size of the tiles they are of."""
+    if scores.shape[-2:] == tuple(size):
+        return scores
+    return F.interpolate(scores, tuple(size), mode="bilinear", align_corners=False)
