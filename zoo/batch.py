@@ -1,8 +1,8 @@
 """The types that travel from a data module to a pairing: a decoded sample, then a collated `Batch`.
 
-A sample is a `Clip`, a `Cloud` or a `Picture`, as plain numpy. Its class names its `kind`: `zoo/report/kinds/KIND.py`
-draws it, and `zoo/demos/KIND.py` shows it. The frozen backbones' own transforms turn it into one tensor per stream, and
-those are stacked. Nothing here knows a data set or a model.
+A sample is a `Clip`, a `Cloud`, a `Picture` or a `Tile`, as plain numpy. Its class names its `kind`:
+`zoo/report/kinds/KIND.py` draws it, and `zoo/demos/KIND.py` shows it. The frozen backbones' own transforms turn it into
+one tensor per stream, and those are stacked. Nothing here knows a data set or a model.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -152,8 +152,37 @@ class Picture:
         return self.images[0][None]
 
 
+IGNORE = 255
+"""Value of a mask where there is no label, or no picture."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A square of a picture with one label a pixel: a sample of a single segment (T = 1).
+
+    Attributes:
+        id: `PICTURE#k`, unique within its data set; the prefix cache and every report use it.
+        image: uint8 [S, S, 3] RGB.
+        target: `{"mask": uint8 [S, S]}`, class indices and `IGNORE`; empty where the mask is not known.
+        conditions: `{"place": int64 [8]}`: index of the picture in its split; y, x, h, w of the tile's rectangle in the
+            picture, in original pixels (it may reach over the border, where the tile is padded); number of tiles of the
+            picture; height and width of the picture.
+    """
+
+    kind: ClassVar[str] = "masks"
+    id: str
+    image: np.ndarray
+    target: dict[str, Tensor] = field(default_factory=dict)
+    conditions: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def frames(self) -> np.ndarray:
+        """The tile as a clip of one frame: uint8 [1, S, S, 3]."""
+        return self.image[None]
+
+
 class Framed(Protocol):
-    """A sample that a vision encoder can look at: a clip or a picture."""
+    """A sample that a vision encoder can look at: a clip, a picture or a tile."""
 
     @property
     def frames(self) -> np.ndarray:

@@ -8,6 +8,7 @@ EXTRAS = {
     "points": ("h5py", "laspy", "lazrs", "numba", "trimesh"),
     "vlm": ("gguf", "transformers"),
     "raster": ("rasterio",),
+    "medical": ("nibabel",),
     "peft": ("peft",),
     "cuda": ("bitsandbytes",),
     "mamba": ("mamba_ssm",),

@@ -95,6 +95,15 @@ class OwnFiles(DataModule):
         """Named after the folder."""
         return f"own files ({self.folder.path.resolve().name})"
 
+    def entries(self) -> list[FileEntry]:
+        """Every file with its rows, sorted by name.
+
+        Raises:
+            DataError: the folder is laid out otherwise, or all errors of a manifest.
+        """
+        kinds = Kinds(self.columns.kind, self.readable, self.beside, self.refused)
+        return read_entries(self.folder.path, self.folder.manifest, self.columns, kinds, self.remarks)
+
     def parse_labels(self, entries: Sequence[FileEntry], errors: ErrorCollector) -> None:
         """Parse the labels of all entries and set `classes`; collect errors."""
         raise NotImplementedError
@@ -129,8 +138,7 @@ class OwnFiles(DataModule):
             DataError: all errors of the labels, files that cannot be used, or splits that cannot be made.
         """
         folder, errors = self.folder, ErrorCollector()
-        kinds = Kinds(self.columns.kind, self.readable, self.beside, self.refused)
-        entries = read_entries(folder.path, folder.manifest, self.columns, kinds, self.remarks)
+        entries = self.entries()
         self.parse_labels(entries, errors)
         for entry in entries:
             with errors.catch():

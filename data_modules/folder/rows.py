@@ -33,12 +33,14 @@ class Columns(NamedTuple):
         required: columns that every manifest must have.
         optional: columns that a manifest may have.
         blank: required columns whose cells may be empty.
+        files: required columns that name further files of the same sample.
     """
 
     kind: str
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     blank: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -206,6 +208,7 @@ def _listed(root: Path, manifest: Path, columns: Columns, kinds: Kinds, remarks:
         raise DataError(f"{manifest} lists no file")
     files, _ = _media(root, kinds)
     listed = {manifest, *(entry.path for entry in entries.values())}
+    listed |= {root / row.values[name] for entry in entries.values() for row in entry.rows for name in columns.files}
     _count(remarks, f"files that {manifest.name} does not list: left out", sum(path not in listed for path in files))
     return [entries[name] for name in sorted(entries)]
 

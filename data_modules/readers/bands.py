@@ -33,6 +33,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
+from rasterio.windows import Window
 
 from data_modules.errors import DataError
 from data_modules.readers import sensors
@@ -145,7 +146,11 @@ def _by_name_or_number(bands: tuple[int | str, ...], raster: Any, name: str) -> 
 
 
 def pixels(
-    raster: Any, size: tuple[int, int], name: str, rendering: Rendering = AS_IT_IS
+    raster: Any,
+    size: tuple[int, int],
+    name: str,
+    rendering: Rendering = AS_IT_IS,
+    box: tuple[int, int, int, int] | None = None,
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """uint8 [H, W, 3] RGB, and notes.
 
@@ -154,6 +159,7 @@ def pixels(
         size: H and W to read; areas are averaged if they are smaller than the file's.
         name: of the file, for messages.
         rendering: requested bands and range of values.
+        box: y, x, h, w of the only part to read, which may hold no data; None reads all.
 
     Raises:
         DataError: the bands or numbers make no picture, or hold no data.
@@ -169,10 +175,11 @@ def pixels(
     # A mean of two entries of a palette is another colour altogether.
     palette = raster.colorinterp[bands[0] - 1] == ColorInterp.palette
     how = Resampling.nearest if palette else Resampling.average
-    values = raster.read(bands, out_shape=(len(bands), *size), resampling=how)  # [1 or 3, H, W]
+    window = None if box is None else Window(box[1], box[0], box[3], box[2])
+    values = raster.read(bands, window=window, out_shape=(len(bands), *size), resampling=how)  # [1 or 3, H, W]
     shown = np.full(size, 255, np.uint8)
     if any(MaskFlags.all_valid not in raster.mask_flag_enums[band - 1] for band in bands):
-        shown = raster.dataset_mask(out_shape=size, resampling=how)
+        shown = raster.dataset_mask(window=window, out_shape=size, resampling=how)
     elif chosen.sensor and chosen.sensor.nodata is not None:
         shown = np.where((values == chosen.sensor.nodata).all(0), 0, shown).astype(np.uint8)
     depth = int(raster.tags(bands[0], ns="IMAGE_STRUCTURE").get("NBITS", 8))
@@ -185,7 +192,7 @@ def pixels(
         notes += more
     elif depth < 8:
         values = values * np.uint8(255 // (2**depth - 1))
-    if not shown.any():
+    if box is None and not shown.any():
         raise DataError(f"{name}: {EMPTY}")
     if len(values) == 1:
         values = np.repeat(values, 3, axis=0)

@@ -75,17 +75,17 @@ def header(source: Path | bytes, where: str) -> Header:
     Raises:
         DataError: no picture, or one that is too large.
     """
-    with _reading(source, where) as (kind, name):
+    with reading(source, where) as (kind, name):
         if kind in DRIVERS:
-            with _raster(source, kind, name) as raster:
+            with open_raster(source, kind, name) as raster:
                 from data_modules.readers.ground import ground
 
                 _require_size(raster.height, raster.width, kind, name)
                 size, gsd = (raster.height, raster.width), ground(raster)[0]
         else:
-            with _image(source, kind, name) as image:
+            with open_image(source, kind, name) as image:
                 size, gsd = (image.height, image.width), None
-        return Header(*(size if _held(source, kind) <= 4 else size[::-1]), gsd)
+        return Header(*(size if orientation_of(source, kind) <= 4 else size[::-1]), gsd)
 
 
 def read_picture(
@@ -102,9 +102,9 @@ def read_picture(
     Raises:
         DataError: no picture, a damaged, empty or too large one, or one whose bands make no colours.
     """
-    with _reading(source, where) as (kind, name):
+    with reading(source, where) as (kind, name):
         if kind in DRIVERS:
-            with _raster(source, kind, name) as raster:
+            with open_raster(source, kind, name) as raster:
                 from data_modules.readers import bands
                 from data_modules.readers.ground import ground
 
@@ -114,9 +114,9 @@ def read_picture(
                 )
                 notes += ground(raster)[1]
         else:
-            with _image(source, kind, name) as opened:
+            with open_image(source, kind, name) as opened:
                 image, notes = _pixels(opened, size_as_read(opened.height, opened.width, max_side), name)
-        if (held := _held(source, kind)) != 1:
+        if (held := orientation_of(source, kind)) != 1:
             image = upright(image, held)
             notes.append(TURNED)
         if image.min() == image.max():
@@ -124,7 +124,33 @@ def read_picture(
         return image, notes
 
 
-def _held(source: Path | bytes, kind: str) -> int:
+def read_part(path: Path, box: tuple[int, int, int, int], rendering: Rendering = AS_IT_IS) -> NDArray[np.uint8] | None:
+    """A rectangle of a TIFF without the rest of it, uint8 [h, w, 3] RGB as `read_picture` gives it.
+
+    Args:
+        path: of the picture.
+        box: y, x, h, w in pixels, inside the picture.
+        rendering: which bands are shown, and which range of their values.
+
+    Returns:
+        None where the whole has to be read: another format, a picture that is turned, or one that is stretched by its
+        own percentiles.
+
+    Raises:
+        DataError: as `read_picture`; a rectangle without data is black.
+    """
+    with reading(path, str(path)) as (kind, name):
+        if kind != "TIFF" or orientation_of(path, kind) != 1:
+            return None
+        with open_raster(path, kind, name) as raster:
+            from data_modules.readers import bands
+
+            if raster.dtypes[0] != "uint8" and not isinstance(rendering.stretch, tuple):
+                return None
+            return bands.pixels(raster, box[2:], name, rendering, box)[0]
+
+
+def orientation_of(source: Path | bytes, kind: str) -> int:
     """The orientation of a picture, 1 to 8; 1 where nothing can be made of what it says, or a map grid says it."""
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -135,12 +161,12 @@ def _held(source: Path | bytes, kind: str) -> int:
 
 def _said(source: Path | bytes, kind: str) -> int:
     if kind == "TIFF" and (held := of_tiff(source)) != 1:
-        with _raster(source, kind, "") as raster:
+        with open_raster(source, kind, "") as raster:
             return held if raster.transform.is_identity and not raster.gcps[0] else 1
     if kind == "PNG":
         return of_png(source)
     if kind in PILLOW:
-        with _image(source, kind, "") as image:
+        with open_image(source, kind, "") as image:
             return orientation(image)
     return 1
 
@@ -169,14 +195,14 @@ def _file_hash(path: Path, size: int, changed: int) -> str:
 def _mark(source: Path | bytes) -> str:
     """Keys of what is turned differ from those of when it was not; all others stay what they were."""
     try:
-        with _reading(source, "") as (kind, _):
-            return " upright" if _held(source, kind) != 1 else ""
+        with reading(source, "") as (kind, _):
+            return " upright" if orientation_of(source, kind) != 1 else ""
     except DataError:
         return ""
 
 
 @contextmanager
-def _reading(source: Path | bytes, where: str) -> Iterator[tuple[str, str]]:
+def reading(source: Path | bytes, where: str) -> Iterator[tuple[str, str]]:
     """The format of a picture and its name for messages; whatever its decoder raises becomes a DataError."""
     name = where if isinstance(source, bytes) or str(source) == where else f"{where}: {source}"
     try:
@@ -215,7 +241,7 @@ def size_as_read(height: int, width: int, max_side: int | None) -> tuple[int, in
 
 
 @contextmanager
-def _raster(source: Path | bytes, kind: str, name: str) -> Iterator[Any]:
+def open_raster(source: Path | bytes, kind: str, name: str) -> Iterator[Any]:
     """A picture that rasterio reads; it is imported for no other."""
     require_packages(f"{name}: {kind}", "rasterio")
     from data_modules.readers import bands
@@ -225,7 +251,8 @@ def _raster(source: Path | bytes, kind: str, name: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _image(source: Path | bytes, kind: str, name: str) -> Iterator[ImageFile.ImageFile]:
+def open_image(source: Path | bytes, kind: str, name: str) -> Iterator[ImageFile.ImageFile]:
+    """A picture that Pillow reads."""
     # Pillow warns of damaged EXIF, which decides nothing but the orientation.
     with (
         warnings.catch_warnings(action="ignore"),

@@ -24,7 +24,11 @@ BASE = ("errors", "files", "version", "wording", "quiet")
 FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpose stands in its __init__.py
     {"zoo base": [f"zoo/{name}.py" for name in BASE]},
     {"zoo batch": ["zoo/batch.py"], "zoo ops": ["zoo/ops/*"]},
-    {"zoo metrics": ["zoo/metrics/*"], "data errors": ["data_modules/errors.py"]},
+    {
+        "zoo metrics": ["zoo/metrics/*"],
+        "data errors": ["data_modules/errors.py"],
+        "data frame": ["data_modules/frame.py"],
+    },
     {"zoo backbones": ["zoo/backbones/*"], "data readers": ["data_modules/readers/*"]},
     {
         "zoo methods": ["zoo/methods/*"],
