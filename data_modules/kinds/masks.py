@@ -1,6 +1,6 @@
 """Base of the data modules of pictures with masks: squares of pictures, one sample each, with a class a pixel.
 
-`data_modules.frame` says how a picture becomes squares. Nothing here knows how large a pixel is on the ground.
+`zoo.ops.frame` says how a picture becomes squares. Nothing here knows how large a pixel is on the ground.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
-from data_modules.frame import Frame, Place
 from data_modules.kinds.mask_files import PictureFile, slices
 from data_modules.readers.formats import READABLE, REFUSED_SUFFIXES
 from data_modules.readers.sensors import Rendering, parse
 from zoo.batch import IGNORE, SampleSet, Tile
+from zoo.ops.frame import Frame, Place
 
 TILES = {"tile": 256, "overlap": 64}
 

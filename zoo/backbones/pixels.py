@@ -16,8 +16,8 @@ from zoo.batch import Framed, tensor_of
 class Pixels(SquareBackbone):
     """Gives a picture's pixels as its one map, of stride 1; there are no weights.
 
-    With `grey` and a linear head it is a threshold of the grey value, fitted on the training split; with the head `unet`
-    a network from scratch.
+    With `grey` and a linear head it is a threshold of the grey value, fitted on the training split; with the head
+    `unet` a network from scratch.
 
     Args:
         image_size: side of the square input.

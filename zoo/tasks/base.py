@@ -32,7 +32,8 @@ class Task(nn.Module):
         result: class of its predictions in Python.
         decided: names of the predictions that are decisions (a class, not its probability).
         open_classes: whether it can be asked for classes that it was not attached to: see `naming`.
-        keep: samples of a split whose predictions and labels are kept for reports, where they are large; None keeps all.
+        keep: samples of a split whose predictions and labels are kept for reports, where these are large; None keeps
+            all.
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
@@ -124,7 +125,7 @@ class Task(nn.Module):
         """Metrics over everything counted since `reset`."""
         raise NotImplementedError
 
-    def counted(self) -> list[str] | None:
+    def names_counted(self) -> list[str] | None:
         """Names of what was counted, where these are not the samples themselves: pictures that were cut into tiles."""
         return None
 

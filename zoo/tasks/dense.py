@@ -25,7 +25,8 @@ class ChannelNorm(BatchNorm1d):
     def forward(self, maps: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""
         rows = super().forward(maps.movedim(1, -1).flatten(0, 2))
-        return rows.unflatten(0, (len(maps), *maps.shape[2:])).movedim(-1, 1)
+        out: Tensor = rows.unflatten(0, (len(maps), *maps.shape[2:])).movedim(-1, 1)
+        return out
 
 
 def block(inputs: int, outputs: int) -> nn.Sequential:
@@ -97,7 +98,9 @@ class UNet(nn.Module):
         widths = [width * 2**i for i in range(depth + 1)]
         finest = levels[0].stride
         self.enters = [min(depth, max(0, (level.stride // finest).bit_length() - 1)) for level in levels]
-        extra = [sum(level.width for level, at in zip(levels, self.enters, strict=True) if at == i) for i in range(depth + 1)]
+        extra = [
+            sum(level.width for level, at in zip(levels, self.enters, strict=True) if at == i) for i in range(depth + 1)
+        ]
         self.down = nn.ModuleList(
             nn.Sequential(block((widths[i - 1] if i else 0) + extra[i], widths[i]), block(widths[i], widths[i]))
             for i in range(depth + 1)

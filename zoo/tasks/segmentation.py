@@ -51,9 +51,9 @@ class Counted:
 class Segmentation(Task):
     """Cross entropy and Dice of every pixel.
 
-    Reads `target["mask"]`, uint8 [B, S, S] with `IGNORE` where nothing is known, `conditions["place"]` int64 [B, 8] (see
-    `zoo.batch.Tile`), and maps [B, 1, C, H, W] of the stream `vision`. Predicts `mask` uint8 [B, S', S'] and `scores`,
-    log-probabilities float16 [B, K, S', S'], S' being the side of the backbone's input.
+    Reads `target["mask"]`, uint8 [B, S, S] with `IGNORE` where nothing is known, `conditions["place"]` int64 [B, 8]
+    (see `zoo.batch.Tile`), and maps [B, 1, C, H, W] of the stream `vision`. Predicts `mask` uint8 [B, S', S'] and
+    `scores`, log-probabilities float16 [B, K, S', S'], S' being the side of the backbone's input.
 
     Args:
         head: `linear` (a 1 x 1 convolution), `fpn` (levels added up, two convolutions), or `unet`.
@@ -102,7 +102,9 @@ class Segmentation(Task):
         every = tuple(level.after for level in encoders["vision"].levels)
         return {"vision": every if self.wanted is None else tuple(self.wanted)}
 
-    def attach(self, feature_dims: Mapping[str, int], classes: Sequence[str], encoders: Mapping[str, Backbone]) -> None:
+    def attach(
+        self, feature_dims: Mapping[str, int], classes: Sequence[str], encoders: Mapping[str, Backbone] | None = None
+    ) -> None:
         """Create the head.
 
         Raises:
@@ -113,8 +115,9 @@ class Segmentation(Task):
         if self.cells is not None and self.cells not in classes:
             raise SettingError(f"task.cells = {self.cells}: expected one of {', '.join(classes)}")
         self.names = list(classes)
-        after = self.reads(encoders)["vision"]
-        self.levels: list[Level] = [level for level in encoders["vision"].levels if level.after in after]
+        after = self.reads(encoders or {})["vision"]
+        every = (encoders or {})["vision"].levels
+        self.levels: list[Level] = [level for level in every if level.after in after]
         self.head = HEADS[self.form](self.levels, len(classes), self.width)
         self.reset()
 
@@ -230,7 +233,7 @@ class Segmentation(Task):
     def _monitored(self, counted: Tensor) -> float:
         return metrics.pooled(counted[None], self.names)[self.monitor]
 
-    def counted(self) -> list[str]:
+    def names_counted(self) -> list[str]:
         """Names of the pictures."""
         return [one.name for one in self._all()]
 
@@ -259,7 +262,6 @@ class Segmentation(Task):
             own[:, index, metrics.FP] = labelled.sum(1) - labelled[:, index]
             found[name] = metrics.pooled(own, self.names)
         return found
-
 
 
 def _sized(scores: Tensor, size: Sequence[int]) -> Tensor:

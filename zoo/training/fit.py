@@ -249,7 +249,7 @@ def measure_best(training: Training, fitted: dict[str, Any]) -> tuple[dict[str, 
 def write(training: Training, fitted: dict[str, Any], record: dict[str, Any], predictions: Predictions) -> None:
     """Metrics, pictures and, last, the adapter: by it a run is known to have finished."""
     folder, data, pairing = training.run.folder, training.loaders.data, training.module.pairing
-    counted = pairing.task.counted()
+    counted = pairing.task.names_counted()
     names = predictions.ids if counted is None else counted
     scores = dict(zip(names, pairing.task.per_sample().tolist(), strict=True))
     files.write_json(folder / "metrics.json", record)

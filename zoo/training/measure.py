@@ -84,7 +84,7 @@ def _measured(pairing: Pairing, predictions: Predictions) -> dict[str, Any]:
     """Metrics of a split or of an intervention on it."""
     observed = predictions.concatenated(predictions.observed)
     return {
-        "n": len(predictions.ids if (counted := pairing.task.counted()) is None else counted),
+        "n": len(predictions.ids if (counted := pairing.task.names_counted()) is None else counted),
         "metrics": pairing.task.compute(),
         "method": pairing.method.measure(observed),
         "branches": branches(observed, pairing.method, pairing.task),
