@@ -2,8 +2,9 @@
 
 No grey value tells cells from what surrounds them, and nothing but their shape tells the two kinds apart
 (`data_modules.synthetic.cell_pictures`). The best grey threshold, its blur and classes fitted on 32 pictures, reaches a
-mean IoU of .26 on others, as much as calling all of them background; a few lines that look at the grain and then at the
-shape of what is fine reach .58 (`tests/data/test_synthetic_cells.py`), and eyes see nearly everything. The set shows a method at work and catches broken code. It says nothing about real cells.
+mean IoU of .26 on others, as much as calling all of them background; a few lines that look at the grain, and then at
+the shape of what is fine, reach .58 (`tests/data/test_synthetic_cells.py`), and eyes see nearly everything. The set
+shows a method at work and catches broken code. It says nothing about real cells.
 """
 
 import hashlib

@@ -122,7 +122,8 @@ class Named:
             hint = f"data.ignore={IGNORE} if {IGNORE} is no label, " if IGNORE in found and self.ignore is None else ""
             raise DataError(
                 f"{where}: masks hold the numbers {shown} ({rarest} in {len(found[rarest])} files, e.g. "
-                f"{found[rarest][0]}); expected 0, 1, ... K - 1 with none left out, K up to {MOST_FOUND}. {hint}data.values={{NUMBER: CLASS}} says what they mean, data.classes how many they are"
+                f"{found[rarest][0]}); expected 0, 1, ... K - 1 with none left out, K up to {MOST_FOUND}. {hint}"
+                "data.values={NUMBER: CLASS} says what they mean, data.classes how many they are"
             )
         return [BACKGROUND, OBJECT] if len(found) == 2 else [f"class {number}" for number in found]
 

@@ -151,8 +151,8 @@ def _of_raster(file: Any, legend: Legend, name: str) -> Stored:
     if len(bands) not in (1, 3):
         raise DataError(f"{name}: {len(bands)} bands; expected one, of class numbers, or the three of a coloured mask")
     unlabelled = None
-    # What GDAL calls nodata or transparent; entries of a palette may be transparent and still be classes.
-    palette = marks[0] == ColorInterp.palette and file.nodata is None
+    # GDAL takes a transparent entry of a PNG's palette for nodata; it is often that of the background.
+    palette = marks[0] == ColorInterp.palette and file.driver == "PNG"
     if not palette and any(MaskFlags.all_valid not in flags for flags in file.mask_flag_enums):
         unlabelled = file.dataset_mask() == 0
     return _stored(file.read(bands), unlabelled, legend, name)

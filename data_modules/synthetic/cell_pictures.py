@@ -2,8 +2,8 @@
 
 Cells and their surroundings have the same mean grey and the same spread: cells are finely grained, the surroundings
 coarsely. The two kinds of cells have one texture and one area, and differ in shape: round ones are up to 1.2 times as
-long as wide, spindles 3 to 4 times. Light falls unevenly. What is no cell and still striking are stains (dark or bright,
-smooth) and fibres (finely grained as cells are, but thin).
+long as wide, spindles 3 to 4 times. Light falls unevenly. What is no cell and still striking are stains (dark or
+bright, smooth) and fibres (finely grained as cells are, but thin).
 """
 
 import numpy as np
@@ -58,7 +58,9 @@ def draw(rng: Rng, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 def _grain(rng: Rng, side: int, blur: float) -> NDArray[np.float64]:
     """Noise of mean 0 and standard deviation `SPREAD`, [side, side]."""
     noise: NDArray[np.float64] = gaussian_filter(rng.normal(size=(side, side)), blur, mode="wrap")
-    return (noise - noise.mean()) / noise.std() * SPREAD
+    noise -= noise.mean()
+    noise *= SPREAD / noise.std()
+    return noise
 
 
 def _cells(rng: Rng, side: int) -> NDArray[np.uint8]:
@@ -84,7 +86,8 @@ def _ellipse(side: int, centre: NDArray[np.float64], angle: float, long: float, 
     """Pixels of an ellipse of these half-axes."""
     y, x = np.mgrid[:side, :side] + 0.5 - centre[:, None, None]
     along, across = np.cos(angle) * y + np.sin(angle) * x, np.cos(angle) * x - np.sin(angle) * y
-    return (along / long) ** 2 + (across / wide) ** 2 <= 1
+    inside: NDArray[np.bool_] = (along / long) ** 2 + (across / wide) ** 2 <= 1
+    return inside
 
 
 def _fibre(rng: Rng, side: int) -> NDArray[np.bool_]:

@@ -241,7 +241,7 @@ def stitched(maps: Tensor, places: Tensor) -> Tensor:
     """
     order = sorted(range(len(places)), key=lambda k: places[k, 1:3].tolist())
     rows = [[int(number) for number in places[k]] for k in order]
-    number, height, width = rows[0][5:]
+    number, height, width = rows[0][5:] if rows else (1, 0, 0)
     if len(rows) != number:
         raise ValueError(f"{len(rows)} tiles; expected {number}, all of the picture")
     frame = _frame_of([Place(*row[1:5]) for row in rows], maps.shape[-1], height, width)
