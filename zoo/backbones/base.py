@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -44,6 +44,20 @@ class Fingerprint:
         return Fingerprint(_sha256(f"{self.weights}|{setting}"))
 
 
+class Level(NamedTuple):
+    """A map that dense heads may read.
+
+    Attributes:
+        stride: side of a cell, in pixels of the backbone's input.
+        width: channels of the map.
+        after: blocks that precede it; 0 is right after `embed`.
+    """
+
+    stride: int
+    width: int
+    after: int
+
+
 class Backbone(nn.Module):
     """A frozen encoder of one stream.
 
@@ -57,11 +71,13 @@ class Backbone(nn.Module):
         file_prefix: what a `file:` source has before the names of `net`'s tensors; None where `source` takes no file
             of plain tensors.
         vocabulary: names, in words, of what its own classifier knows; () where it has none.
+        levels: maps that it can give, fine to coarse; () where it gives none.
     """
 
     stream: str
     file_prefix: str | None = None
     vocabulary: tuple[str, ...] = ()
+    levels: tuple[Level, ...] = ()
     dims: tuple[int, ...]
     fingerprint: Fingerprint
 
@@ -137,6 +153,17 @@ class Backbone(nn.Module):
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Finished tokens [N, L, D] -> one feature per segment [N, dim]."""
+        raise NotImplementedError
+
+    def maps(self, taps: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """What dense heads read of tokens.
+
+        Args:
+            taps: tokens {after: [N, L, D]} behind the blocks that `levels` name, of some levels or all of them.
+
+        Returns:
+            {after: [N, width, H, W]}, each of its level's stride.
+        """
         raise NotImplementedError
 
     def scores(self, pooled: Tensor) -> Tensor:
