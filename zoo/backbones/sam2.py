@@ -57,6 +57,7 @@ class SAM2(Promptable):
         super().__init__()
         whole(image_size, COARSEST)
         self.net: Any = _net(source, size)
+        self.net.prompt_encoder.shared_embedding = self.net.shared_image_embedding  # transformers draws it twice
         self.image_size = image_size
         hiera, neck = self.net.vision_encoder.backbone, self.net.vision_encoder.neck
         self.dims = (hiera.patch_embed.projection.out_channels, *(block.dim_out for block in hiera.blocks))

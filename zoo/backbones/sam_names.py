@@ -91,7 +91,7 @@ PROMPTS = "prompt_encoder.shared_embedding.positional_embedding"
 
 
 def renamed(state: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor]:
-    """Tensors by transformers' names; those that have them already stay.
+    """Tensors by transformers' names.
 
     Args:
         state: of a published checkpoint.
@@ -121,4 +121,6 @@ def read(source: str, renames: Renames) -> dict[str, Tensor]:
     memory = [name for name in loaded if MEMORY.match(name)]
     if memory:
         log.warning("%s: %d tensors of its memory of videos are left out; pictures do without", source, len(memory))
-    return renamed({name: tensor for name, tensor in loaded.items() if name not in memory}, renames)
+    kept = {name: tensor for name, tensor in loaded.items() if name not in memory}
+    published = any(name.startswith("image_encoder.") for name in kept)
+    return renamed(kept, renames) if published else kept
