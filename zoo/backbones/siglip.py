@@ -4,13 +4,13 @@ The fixed-resolution SigLIP 2 checkpoints (`google/siglip2-base-patch16-224`) ha
 ones do not and are refused by transformers' own configuration check.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones import weights
+from zoo.backbones import maps, weights
 from zoo.backbones.base import Bound, TextEncoder
 from zoo.backbones.fingerprint import fingerprint
 from zoo.backbones.hf_weights import load
@@ -40,6 +40,7 @@ class SigLIPVision(SquareBackbone):
         sizes = self.net.config
         self.image_size = int(sizes.image_size)
         self.dims = (sizes.hidden_size,) * (sizes.num_hidden_layers + 1)
+        self.levels = maps.quarters(sizes.patch_size, sizes.hidden_size, self.depth)
         self.fingerprint = fingerprint(self.net, {"image_size": self.image_size, "mean": MEAN, "std": STD})
         self.freeze()
 
@@ -67,6 +68,10 @@ class SigLIPVision(SquareBackbone):
         """SigLIP's attention-pooling head."""
         out: Tensor = self.net.head(tokens)
         return out
+
+    def maps(self, taps: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Patches of tokens {after: [N, L, D]} through the last norm, {after: [N, D, S / patch, S / patch]}."""
+        return maps.plain(taps, self.finish, 0)
 
 
 class SigLIPText(TextEncoder):

@@ -1,12 +1,12 @@
 """Vision transformers of timm behind the stepwise interface: plain ViT, stock DINOv2, DINOv3 with rotary positions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import timm
 from torch import Tensor, nn
 
-from zoo.backbones import timm_models, vit, weights
+from zoo.backbones import maps, timm_models, vit, weights
 from zoo.backbones.base import Bound
 from zoo.backbones.draws import initialising
 from zoo.backbones.fingerprint import fingerprint
@@ -46,6 +46,7 @@ class TimmViT(SquareBackbone):
         config = self.net.pretrained_cfg
         self.mean, self.std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
         self.dims = (self.net.embed_dim,) * (len(self.net.blocks) + 1)
+        self.levels = maps.quarters(int(self.net.patch_embed.patch_size[0]), self.dim, self.depth)
         self.fingerprint = fingerprint(self.net, {"image_size": image_size, "mean": self.mean, "std": self.std})
         self.freeze()
 
@@ -90,6 +91,10 @@ class TimmViT(SquareBackbone):
     def pool(self, tokens: Tensor) -> Tensor:
         """Mean of the patch tokens; class and register tokens are left out."""
         return tokens[:, self.net.num_prefix_tokens :].mean(1)
+
+    def maps(self, taps: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Patches of tokens {after: [N, L, D]} through the last norm, {after: [N, D, S / patch, S / patch]}."""
+        return maps.plain(taps, self.finish, self.net.num_prefix_tokens)
 
 
 def _plain(name: str, image_size: int) -> Any:
