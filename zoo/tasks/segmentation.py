@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,8 +24,8 @@ from zoo.tasks.base import Task
 from zoo.tasks.dense import HEADS, HeadName, cross_entropy, soft_cldice, soft_dice
 from zoo.tasks.results import Mask
 
-EXAMPLES = 8
-"""Tiles of a split whose predictions are kept for pictures."""
+DRAWN = 1 << 26
+"""Pixels of a split whose predicted classes are kept for pictures."""
 
 TOLERANCE = 2.0
 """Pixels within which a border counts as found."""
@@ -39,6 +41,7 @@ class Counted:
         counts: int64 [K, 3], see `zoo.metrics.segmentation.counts`.
         border: F1 of borders by class [K], NaN of classes that the picture lacks.
         v_rand: where cells are told apart by what lies between them; else NaN.
+        predicted: class of every pixel, uint8 [H, W], where there was room to keep it.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Counted:
     counts: Tensor
     border: Tensor
     v_rand: float
+    predicted: NDArray[np.uint8] | None
 
 
 class Segmentation(Task):
@@ -71,7 +75,7 @@ class Segmentation(Task):
     conditions = ("place",)
     pictures = ("masks",)
     result = Mask
-    keep = EXAMPLES
+    keep = 0
 
     def __init__(
         self,
@@ -209,7 +213,9 @@ class Segmentation(Task):
                 border[index] = boundary_f(own == index, right == index, TOLERANCE)
         cells = self.names.index(self.cells) if self.cells is not None else None
         joined = float("nan") if cells is None else v_rand(own == cells, right == cells)
-        return Counted(name, group, metrics.counts(predicted, truth, classes, ignore=IGNORE), border, joined)
+        kept = sum(one.predicted.size for one in self.seen.values() if one.predicted is not None)
+        drawn = predicted.numpy().astype(np.uint8) if kept + own.size <= DRAWN else None
+        return Counted(name, group, metrics.counts(predicted, truth, classes, ignore=IGNORE), border, joined, drawn)
 
     def _all(self) -> list[Counted]:
         """Every picture, in order.
