@@ -30,6 +30,7 @@ from data_modules.readers import masks, volumes
 from data_modules.readers.lines import FEW, ErrorCollector
 from data_modules.readers.mask_shapes import BACKGROUND, Drawing, coco, is_coco, labelme, load
 from data_modules.readers.masks import Legend
+from zoo.batch import SampleSet, Tile
 
 SUFFIXES = (*masks.READABLE, *volumes.SUFFIXES, ".json", ".jpg", ".jpeg", ".webp", ".jp2", ".avif")
 """Of masks, those that are refused among them."""
@@ -190,6 +191,15 @@ class MaskFolder(OwnFiles, MaskDataModule):
                 for z in slices(entry.path)
             ]
         )
+
+    def splits(self) -> dict[str, SampleSet[Tile]]:
+        """As `OwnFiles.splits`; counts classes that no training mask has."""
+        found = super().splits()
+        train = [name for name, split in self.plan["files"].items() if split == "train"]
+        table = [self.contents[name].count(self.legend, self.classes, drawn=name in self.drawings) for name in train]
+        if missing := int((np.sum(table, axis=0) == 0).sum()) if table else 0:
+            self.remarks["classes without a pixel in the training masks"] = missing
+        return found
 
     def mistakes(self) -> list[str]:
         """All that is wrong with the folder: pairs, files, sizes and values."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from data_modules.errors import DataError
 from data_modules.kinds.mask_files import MaskFile, PictureFile, require_same_size
+from data_modules.kinds.masks import LARGE
 from data_modules.readers import volumes
 from data_modules.readers.mask_shapes import BACKGROUND, Drawing
 from data_modules.readers.masks import MOST_CLASSES, Colour, Legend, Stored, read_stored, require_same_grid
@@ -211,7 +212,7 @@ def inspected(
         names = {name: int(drawn[k]) for k, name in enumerate(named.shapes) if drawn[k]}
         return Contents({}, names, held, ())
     require_same_grid(picture, mask)
-    if shot.part((0, 0, 1, 1)) is None:
+    if size[0] * size[1] <= LARGE or shot.part((0, 0, 1, 1)) is None:
         shot.image()
     return _contents(stored, held)
 

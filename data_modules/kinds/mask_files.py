@@ -1,6 +1,5 @@
 """A picture with its mask as files: pictures, slices of volumes, and masks that are stored or drawn."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,8 +94,7 @@ class PictureFile:
 
     def key(self) -> str:
         """Identity of its pixels as they are read."""
-        content = content_hash(self.path, self.id) if self.slice is None else _digest(self.path)
-        return f"{content} {self.slice}{self.rendering.key}"
+        return f"{content_hash(self.path, self.id)} {self.slice}{self.rendering.key}"
 
     def image(self) -> tuple[NDArray[np.uint8], list[str]]:
         """uint8 [H, W, 3] RGB and notes.
@@ -162,8 +160,3 @@ def _grey(path: Path, size: int, changed: int, rendering: Rendering) -> tuple[ND
     valid = np.isfinite(flat[0])
     grey, notes = stretched((flat, False), valid, None, rendering, found.dtype, str(path))
     return grey[0].reshape(found.shape), notes
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from data_modules.folder_masks import MaskFolder
+
 
 def blob(side: tuple[int, int] = (40, 60), classes: int = 2, seed: int = 0) -> np.ndarray:
     """uint8 [H, W]: a rectangle of every class but the first, none symmetric to another."""
@@ -43,6 +45,19 @@ def save(path: Path, values: np.ndarray, mode: str | None = None) -> Path:
         image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
     image.save(path)
     return path
+
+
+def ready(root: Path, **settings: object) -> MaskFolder:
+    data = MaskFolder(root=str(root), **{"frame": {"tile": 32, "overlap": 8}, **settings})  # type: ignore[arg-type]
+    data.setup()
+    return data
+
+
+def whole(data: MaskFolder) -> dict[str, np.ndarray]:
+    """Every mask by the name of its picture."""
+    return {
+        picture.id: samples.labels(k) for samples in data.sets.values() for k, picture in enumerate(samples.pictures)
+    }
 
 
 def mean_iou(found: np.ndarray, truth: np.ndarray, classes: int) -> float:
