@@ -12,7 +12,8 @@ from zoo.backbones import weights
 from zoo.backbones.lite_medsam import EMBEDDED, LiteMedSAM
 from zoo.batch import Picture
 
-CELLS = 80
+CELLS, LEAST = 80, 400
+"""How many there must be at least, and their least size in pixels: of smaller ones a box says too little."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_a_box_around_a_cell_gives_a_better_mask_than_the_box(model: LiteMedSAM,
         for top in (0, 256):
             tile = np.s_[top : top + 256, top : top + 256]
             cells, count = ndimage.label(truth[tile] > 127)
-            sized = [k for k in range(1, count + 1) if 150 < (cells == k).sum() < 15_000]
+            sized = [k for k in range(1, count + 1) if (cells == k).sum() >= LEAST]
             image = np.repeat(picture[tile][..., None], 3, axis=2)
             with torch.no_grad():
                 maps = mapped(model, model.transform(Picture("p", (image,), {})))
@@ -79,4 +80,4 @@ def test_a_box_around_a_cell_gives_a_better_mask_than_the_box(model: LiteMedSAM,
                 fills.append(dice(filled, cells == k))
     assert len(scores) >= CELLS
     assert np.mean(scores) >= 0.83
-    assert np.mean(fills) == pytest.approx(0.75, abs=0.02)
+    assert np.mean(fills) == pytest.approx(0.75, abs=0.01)

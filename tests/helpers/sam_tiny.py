@@ -13,6 +13,8 @@ from zoo.backbones.sam_prompts import Promptable
 
 SIDE = 64
 
+CLASSES = {"lite_medsam": LiteMedSAM, "sam": SAM, "sam2": SAM2}
+
 MAKERS: dict[str, Callable[[], Promptable]] = {
     "lite_medsam": lambda: LiteMedSAM(source="random:0", image_size=SIDE),
     "sam": lambda: SAM(source="random:0", size="nano", image_size=SIDE),
