@@ -2,14 +2,14 @@
 
 The input is one file, every file of a folder (at any depth, in the order of paths) or the files that a quoted pattern
 matches ('scans/*.ply'). Predicted are class probabilities: of every segment of a clip, of a cloud, of a cloud's
-points or of a picture. A vision-language model writes about a picture, or chooses the letter of an answer.
+points, of a picture or of its pixels. A vision-language model writes about a picture, or chooses an answer's letter.
 
     clips     mp4, mov, mkv, webm, avi, gif, ts, mts, mpg, flv, wmv, 3gp, ...; or wav, flac, ogg, mp3, m4a, opus, aac,
               ... beside a folder of frames with the sound's name: clip.wav and clip/0001.jpg, clip/0002.jpg, ... (jpg
               or png, spread evenly over the sound's length); a longer film gives one record a window, FILE#0, ...
     clouds    txt, xyz, csv, pts, asc, npy, npz, h5, ply, pcd, las, laz, off, obj, stl, glb, bin (KITTI); if a file
               holds several clouds, each is predicted, as FILE#0, ...
-    pictures  jpg, png, tif, jp2, webp, avif, bmp, gif
+    pictures  jpg, png, tif, jp2, webp, avif, bmp, gif; nii and nii.gz for segmentation, as FILE#0, FILE#1, ...
 
 The output is one JSON line an input, in order: `id` and the prediction, `notes` on imputed or padded values (silence,
 repeated points), `forced` if the base is not that of the training; or `id` and `error`. One bad file does not stop the
@@ -18,6 +18,8 @@ others. The segments of a clip divide the time from `start` to `end`, in seconds
     output=FILE.jsonl         write to a file instead of standard output; the same command resumes a stopped run, and
                               predicts inputs again if their files have changed
     pictures=DIR              draw every prediction, DIR/<path below input>.png
+    masks=DIR                 of a segmentation: write every mask, DIR/<path below input>.png with class numbers and a
+                              palette; .tif with the picture's grid for a GeoTIFF, .nii.gz for a volume
     batch_size=8              inputs predicted together; smaller needs less memory, larger is faster
     questions=FILE.csv|jsonl  one row per question: path (below input=FOLDER), question, choices, gsd
     classes="one|two|three"   names to choose between, trained on or not: of an adapter of the task open_vocabulary
@@ -35,6 +37,7 @@ Settings, if the adapter's data take them:
     up=x|y|z                  axis that points up in a cloud; by default as the format or the adapter's data have it
     gsd=METRES                ground sampling distance of a picture, per pixel of the file; a GeoTIFF has its own.
                               An adapter with a relative scale takes its own unit, and no metres of a file
+    window=LOW..HIGH          of a segmentation: values that become black and white, -160..240 for soft tissue in CT
     bands=SENSOR or 3,2,1     of a picture of many bands: sentinel-2-l2a, landsat-8-l2, hls, naip, planetscope,
                               sentinel-1, ..., or those to show as red, green and blue
     stretch=LOW..HIGH         values that become black and white; or percentile, of each picture alone
@@ -75,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         argv,
         __doc__ or "",
         required=("adapter", "input"),
-        optional=("output", "pictures", "batch_size", "questions", CLASSES, *SETTINGS),
+        optional=("output", "pictures", "masks", "batch_size", "questions", CLASSES, *SETTINGS),
         flags=("--force", "--restart", unquantized.FLAG),
     )
     if not arguments.get("batch_size", "8").isdecimal() or int(arguments.get("batch_size", "8")) < 1:
@@ -102,9 +105,11 @@ def main(argv: list[str] | None = None) -> int:
         found = find(arguments, data, task)
         if sentence := inputs.passed_over(found):
             print(f"note: {sentence}", file=sys.stderr)
-        pictures = _pictures(arguments)
+        pictures, masks = (_folder(arguments, key) for key in ("pictures", "masks"))
+        if masks is not None and data.sample is not None and data.sample.kind != "masks":
+            fail([f"masks={arguments['masks']}: this adapter predicts no masks, but {task.kind}"])
         answers = held.enter_context(kept) if (kept := open_output(arguments, folder)) else None
-        pending = [item for item in found.items if not is_done(item, answers, pictures)]
+        pending = [item for item in found.items if not is_done(item, answers, pictures, masks)]
         if not pending:
             print(f"{counted(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
             return 0
@@ -117,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
         pairing.to("cuda" if torch.cuda.is_available() else "cpu")
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal or len(pending) == 1) as bar:
-            run = Run(pairing, data, answers, pictures, int(arguments.get("batch_size", "8")), bar)
+            run = Run(pairing, data, answers, pictures, masks, int(arguments.get("batch_size", "8")), bar)
             started = time.perf_counter()
             stopped = run_through(run, pending, [item.id for item in found.items])
         if stopped:
@@ -148,15 +153,15 @@ def find(arguments: Mapping[str, str], data: "DataModule", task: "Task") -> Inpu
     return found
 
 
-def _pictures(arguments: Mapping[str, str]) -> Path | None:
-    """The folder of drawings, if there is one."""
-    if not (word := arguments.get("pictures")):
+def _folder(arguments: Mapping[str, str], key: str) -> Path | None:
+    """The folder of drawings or masks, if one is named."""
+    if not (word := arguments.get(key)):
         return None
     folder = Path(word).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        fail([f"pictures={word}: {error.strerror}; expected a folder"])
+        fail([f"{key}={word}: {error.strerror}; expected a folder"])
     return folder
 
 

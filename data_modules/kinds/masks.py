@@ -6,8 +6,9 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -122,6 +123,14 @@ class TileSet(SampleSet[Tile]):
         place = self.place(index)
         return {"mask": torch.from_numpy(self.frame.mask(_cut(labels, place.inside(*self.sizes[picture])), place))}
 
+    def read_ahead(self) -> None:
+        """Read the first square: errors and notes come before anything is predicted.
+
+        Raises:
+            DataError: the file is no picture, or is damaged.
+        """
+        self._part(0, self.place(0).inside(*self.sizes[0]))
+
     def labels(self, picture: int) -> NDArray[np.uint8] | None:
         """The whole mask of a picture of this split, uint8 [H, W]; None where it is not known."""
         if self._labels is None or self._labels[0] != picture:
@@ -163,6 +172,33 @@ def _cut(array: NDArray[np.uint8], box: Place) -> NDArray[np.uint8]:
     return array[box.y : box.y + box.h, box.x : box.x + box.w]
 
 
+@dataclass(frozen=True)
+class Surface:
+    """A whole picture, which is predicted square by square and put together again.
+
+    Attributes:
+        id: unique among the inputs.
+        squares: of this picture alone.
+        file: that it was read from.
+        slice: of a volume.
+        depth: slices of the volume; 1 of a picture.
+    """
+
+    kind: ClassVar[str] = "masks"
+    id: str
+    squares: TileSet
+    file: Path
+    slice: int | None = None
+    depth: int = 1
+    target: dict[str, Tensor] = field(default_factory=dict)
+    conditions: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The picture, uint8 [H, W, 3] RGB."""
+        return self.squares.pictures[0].image()[0]
+
+
 class MaskDataModule(DataModule):
     """Splits of squares of pictures, each with its mask.
 
@@ -191,7 +227,6 @@ class MaskDataModule(DataModule):
         self.frame, self.window, self.bands = Frame.parse(frame), window, bands
         self.showing = _rendering(bands, window)
         self.mended: Counter[str] = Counter()
-        self._opened: tuple[Any, TileSet] | None = None
 
     def tiles(self, pictures: Sequence[MaskedPicture]) -> TileSet:
         """A split of these pictures."""
@@ -230,40 +265,31 @@ class MaskDataModule(DataModule):
         self.rendering(dict(settings))
 
     def samples_in(self, path: Path, settings: Mapping[str, str]) -> list[Path]:
-        """FILE#0, FILE#1, ...: the squares of a picture, or of all slices of a volume; the file itself if it is one."""
+        """The picture, or FILE#0, FILE#1, ...: the slices of a volume."""
         try:
-            number = len(self._of_file(path, self.rendering(dict(settings))))
+            number = len(slices(path))
         except DataError:
             return [path]  # reading it will tell, once
         return [Path(f"{path}#{k}") for k in range(number)] if number > 1 else [path]
 
-    def read(self, path: Path, settings: dict[str, str]) -> tuple[Tile, list[str]]:
-        """The square FILE#k of a picture, or the first; `place` says where it lies, its first number is the slice.
+    def read(self, path: Path, settings: dict[str, str]) -> tuple[Surface, list[str]]:
+        """A whole picture, or the slice FILE#k of a volume, as the squares that it is predicted by.
 
         Raises:
-            DataError: the file is no picture, or has fewer squares.
+            DataError: the file is no picture, or has fewer slices.
         """
         stem, mark, digits = str(path).rpartition("#")
         numbered = bool(mark) and digits.isdecimal() and not path.is_file()
         file, k = (Path(stem), int(digits)) if numbered else (path, 0)
-        samples = self._of_file(file, self.rendering(settings))
-        if k >= len(samples):
-            raise DataError(f"{path}: there are {len(samples)} squares of {self.frame.side} pixels, #0 the first")
-        tile = samples[k]
-        cut = len(samples) > 1 and not numbered
-        notes = [f"only the first of {len(samples)} squares; {file.name}#1 is the next"] if cut else []
-        return tile, [*samples.remarks, *notes]
-
-    def _of_file(self, path: Path, rendering: Rendering) -> TileSet:
-        """The squares of a file; those of the last one are kept, for they are read one after the other."""
-        state = path.stat() if path.is_file() else None
-        known = path, rendering, state and (state.st_size, state.st_mtime_ns)
-        if self._opened is None or self._opened[0] != known:
-            pictures = [
-                PictureFile(str(path) if z is None else f"{path}[{z}]", path, None, rendering, z) for z in slices(path)
-            ]
-            self._opened = known, TileSet(pictures, self.frame)
-        return self._opened[1]
+        every, rendering = slices(file), self.rendering(settings)
+        if k >= len(every):
+            raise DataError(f"{path}: the volume has {len(every)} slices, #0 the first")
+        picture = PictureFile(str(path), file, None, rendering, every[k])
+        squares = TileSet([picture], self.frame)
+        squares.read_ahead()
+        cut = len(every) > 1 and not numbered
+        notes = [f"only the first of {len(every)} slices; {file.name}#1 is the next"] if cut else []
+        return Surface(str(path), squares, file, every[k], len(every)), [*squares.remarks, *notes]
 
 
 def _rendering(bands: str | None, window: tuple[float, float] | None) -> Rendering:

@@ -50,7 +50,7 @@ def test_a_failed_file_is_told_once_where_its_reader_looks(
     said = io.StringIO()
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: terminal))
     bar = SimpleNamespace(console=Console(file=said))
-    run = Run(None, None, object() if output else None, None, 8, bar)  # type: ignore[arg-type]
+    run = Run(None, None, object() if output else None, None, None, 8, bar)  # type: ignore[arg-type]
     failed = SimpleNamespace(error="a.wav is empty", item=SimpleNamespace(id="a.wav"))
     record = run._record((failed, None))  # type: ignore[arg-type]
     assert record == {"id": "a.wav", "error": "a.wav is empty"}

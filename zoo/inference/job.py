@@ -40,6 +40,7 @@ class Run:
         data: reads the inputs.
         answers: the output file; None prints.
         pictures: folder of drawings, or None.
+        masks: folder of mask files, or None.
         batch_size: inputs predicted together.
         progress: shown on standard error if that is a terminal.
         done: number of inputs processed.
@@ -51,11 +52,13 @@ class Run:
     data: "DataModule"
     answers: PredictionsFile | None
     pictures: Path | None
+    masks: Path | None
     batch_size: int
     progress: Progress
     done: int = 0
     failed: int = 0
     notes: dict[str, list[str]] = field(default_factory=dict)
+    _slices: dict[Path, dict[int, NDArray[Any]]] = field(default_factory=dict)
     _contents: dict[str, Future[Content]] = field(default_factory=dict)
 
     def over(self, items: Sequence[Input]) -> None:
@@ -103,7 +106,22 @@ class Run:
             self.notes.setdefault(note, []).append(one.item.id)
         if self.pictures is not None:
             draw(prediction, picture_of(one.item, self.pictures), self.data, self.pairing.task)
+        if self.masks is not None:
+            self._write_mask(prediction, mask_of(one.item, self.masks))
         return prediction.record | ({"notes": notes} if notes else {})
+
+    def _write_mask(self, prediction: Prediction, path: Path) -> None:
+        """A picture's mask; a volume's once all of its slices are there."""
+        from zoo.inference import surfaces
+
+        surface, mask = prediction.sample, prediction.output["mask"].cpu().numpy()
+        if surface.slice is None:
+            surfaces.write(mask, surface, path, len(self.pairing.classes))
+            return
+        slices = self._slices.setdefault(surface.file, {})
+        slices[surface.slice] = mask
+        if len(slices) == surface.depth:
+            surfaces.write_volume(self._slices.pop(surface.file), surface.file, path)
 
     def _write(self, records: Sequence[dict[str, Any]]) -> None:
         if self.answers:
@@ -129,6 +147,12 @@ def draw(prediction: Prediction, path: Path, data: "DataModule", task: "Task") -
     part.replace(path)
 
 
+def mask_of(item: Input, folder: Path) -> Path:
+    """Path of an input's mask, without suffix; one for all slices of a volume."""
+    name = item.name.name.removesuffix(item.path.name) + item.file.name
+    return folder / item.name.with_name(name.removesuffix(".gz").removesuffix(Path(name.removesuffix(".gz")).suffix))
+
+
 def picture_of(item: Input, folder: Path) -> Path:
     """Path of an input's drawing."""
     name, end = os.fsencode(item.name.name), ".png"
@@ -151,6 +175,9 @@ def _finite(record: Mapping[str, Any]) -> bool:
     return True
 
 
+MASKS = (".png", ".tif", ".nii.gz")
+"""Suffixes of mask files."""
+
 SOME_FAILED, STOPPED = 3, 130
 
 
@@ -171,10 +198,11 @@ def open_output(arguments: Mapping[str, str], folder: Path) -> PredictionsFile |
     return PredictionsFile(Path(output).expanduser(), run, restart="--restart" in arguments)
 
 
-def is_done(item: Input, answers: PredictionsFile | None, pictures: Path | None) -> bool:
-    """Whether an input has its prediction in the output and, if pictures are requested, its drawing."""
+def is_done(item: Input, answers: PredictionsFile | None, pictures: Path | None, masks: Path | None) -> bool:
+    """Whether an input has its prediction in the output and, where they are requested, its drawing and mask."""
     drawn = pictures is None or picture_of(item, pictures).exists()
-    return answers is not None and drawn and answers.has(item.id, item.file)
+    written = masks is None or any(mask.exists() for end in MASKS for mask in [Path(f"{mask_of(item, masks)}{end}")])
+    return answers is not None and drawn and written and answers.has(item.id, item.file)
 
 
 def run_through(run: Run, pending: Sequence[Input], order: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from zoo.batch import Clip, Question
 from zoo.errors import SettingError
@@ -29,6 +30,8 @@ def predict_batch(pairing: Pairing, samples: Sequence[Any]) -> list[Prediction]:
     if not samples:
         return []
     samples = [pairing.prepare(sample) for sample in samples]
+    if samples[0].kind == "masks":
+        return [_of_surface(pairing, sample) for sample in samples]
     questions = [getattr(sample, "question", None) for sample in samples]
     for question in questions:
         require_question(pairing.task, question)
@@ -44,14 +47,30 @@ def predict_batch(pairing: Pairing, samples: Sequence[Any]) -> list[Prediction]:
         if isinstance(pairing.task, LanguageTask) and question is not None:
             record |= pairing.task.remarks(decoded, question)
         record |= ground.remarks(pairing, sample, own)
-        notes = [*ground.unseen(pairing, sample), *pairing.caveats]
-        if pairing.unlike is not None:
-            record["unlike_training"] = float(f"{pairing.unlike[row].item():.3g}")
-            notes += _foreign(record)
-        record |= {"notes": notes} if notes else {}
-        record |= {"forced": pairing.forced} if pairing.forced else {}
+        unlike = None if pairing.unlike is None else pairing.unlike[row]
+        _note(record, pairing, ground.unseen(pairing, sample), unlike)
         predictions.append(pairing.task.result(record, sample, decoded, own, getattr(pairing.task, "names", ())))
     return predictions
+
+
+def _of_surface(pairing: Pairing, sample: Any) -> Prediction:
+    """The prediction of a whole picture, from its squares."""
+    from zoo.inference import surfaces
+
+    decoded = surfaces.predict(pairing, sample)
+    record = {"id": sample.id, **pairing.task.answer(decoded)}
+    _note(record, pairing, [], decoded.pop("unlike", None))
+    return pairing.task.result(record, sample, decoded, {}, getattr(pairing.task, "names", ()))
+
+
+def _note(record: dict[str, Any], pairing: Pairing, notes: Sequence[str], unlike: Tensor | None) -> None:
+    """Add to a record what is said beside a prediction: notes, how unlike training the sample is, what was forced."""
+    every = [*notes, *pairing.caveats]
+    if unlike is not None:
+        record["unlike_training"] = float(f"{unlike.item():.3g}")
+        every += _foreign(record)
+    record |= {"notes": every} if every else {}
+    record |= {"forced": pairing.forced} if pairing.forced else {}
 
 
 def _foreign(record: Mapping[str, Any]) -> list[str]:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch")
+MEDIA, PICTURES = ("missing_audio", "missing_pictures", "start", "end"), ("gsd", "bands", "stretch", "window")
 SETTINGS = (*MEDIA, *PICTURES, "category", "up", "question", "choices")
 
 CLASSES = "classes"
 """The one setting that is not the data's but the task's: names to choose between."""
 
-JOINED = {"choices": "|", CLASSES: "|", "stretch": "..", "bands": ","}
+JOINED = {"choices": "|", CLASSES: "|", "stretch": "..", "window": "..", "bands": ","}
 """Between the parts of a setting that Python may give as a list."""
 
 

@@ -160,20 +160,20 @@ class Segmentation(Task):
         """By class that occurs: its share of the area, its bounding box [x, y, width, height] and mean probability.
 
         Args:
-            prediction: `mask` [H, W] of a picture, and `confidence` [H, W], the probability of each pixel's class.
+            prediction: `mask` [H, W] of a picture, and `confidence` [K], the mean probability of each class's pixels.
         """
-        mask, confidence = prediction["mask"].cpu(), prediction["confidence"].cpu()
+        mask = prediction["mask"].cpu()
         found = {}
         for index, name in enumerate(self.names):
             own = mask == index
-            if not bool(own.any()):
-                continue
             rows, columns = own.any(1).nonzero().flatten(), own.any(0).nonzero().flatten()
+            if not len(rows):
+                continue
             top, left = int(rows[0]), int(columns[0])
             found[name] = {
-                "share": round(float(own.float().mean()), 6),
+                "share": round(int(own.sum()) / own.numel(), 6),
                 "box": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
-                "probability": round(float(confidence[own].float().mean()), 6),
+                "probability": round(float(prediction["confidence"][index]), 6),
             }
         return {"classes": found, "size": [mask.shape[1], mask.shape[0]]}
 

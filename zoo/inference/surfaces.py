@@ -1,0 +1,132 @@
+"""Whole pictures of any size: predicted square by square, put together band by band, written as mask files.
+
+Only one row of squares is held as scores, so that a picture takes little more memory than its mask.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from data_modules.kinds.masks import Surface
+from data_modules.readers import volumes
+from zoo.ops.frame import Place
+from zoo.pairing import Pairing
+from zoo.report.kinds.masks import colours
+
+TOGETHER = 8
+"""Squares that are predicted in one batch."""
+
+
+def predict(pairing: Pairing, surface: Surface) -> dict[str, Tensor]:
+    """The class of every pixel.
+
+    Args:
+        pairing: whose task predicts `scores` of squares.
+        surface: the picture.
+
+    Returns:
+        `mask` uint8 [H, W]; `confidence` float64 [K], the mean probability of the pixels given to each class, NaN of a
+        class that does not occur; and, where the adapter can tell, `unlike` [], of its most foreign square.
+    """
+    height, width = surface.squares.sizes[0]
+    mask = torch.zeros(height, width, dtype=torch.uint8)
+    total = count = torch.zeros(0)
+    foreign: list[Tensor] = []
+    for first, band in surface.squares.frame.bands(_scores(pairing, surface, foreign), height, width):
+        best = band.max(0)
+        mask[first : first + band.shape[1]] = best.indices.to("cpu", torch.uint8)
+        own = F.one_hot(best.indices.flatten(), len(band)).double()
+        # Overlapping squares are averaged as log-probabilities, which need not sum to 1 then.
+        probability = (best.values - band.logsumexp(0)).exp().double().flatten()
+        sums, seen = (own * probability[:, None]).sum(0).cpu(), own.sum(0).cpu()
+        total, count = (total + sums, count + seen) if total.numel() else (sums, seen)
+    return {"mask": mask, "confidence": total / count, **({"unlike": torch.stack(foreign).max()} if foreign else {})}
+
+
+@torch.no_grad()
+def _scores(pairing: Pairing, surface: Surface, foreign: list[Tensor]) -> Iterator[tuple[Place, Tensor]]:
+    """Log-probabilities [K, S, S] of every square, at the size in which it was cut.
+
+    `foreign` takes how unlike training each is.
+    """
+    squares, side = surface.squares, surface.squares.frame.side
+    for start in range(0, len(squares), TOGETHER):
+        rows = range(start, min(len(squares), start + TOGETHER))
+        scores = pairing.predict(pairing.batch([squares[k] for k in rows]))["scores"].float()
+        if pairing.unlike is not None:
+            foreign += pairing.unlike.cpu().unbind()
+        if scores.shape[-1] != side:
+            scores = F.interpolate(scores, (side, side), mode="bilinear", align_corners=False)
+        yield from zip((squares.place(k) for k in rows), scores, strict=True)
+
+
+def write(mask: NDArray[np.uint8], surface: Surface, path: Path, classes: int) -> Path:
+    """Write a mask beside others: PNG with a palette, or a GeoTIFF with the grid of a GeoTIFF picture.
+
+    Args:
+        mask: uint8 [H, W], index of every pixel's class.
+        surface: the picture.
+        path: without suffix.
+        classes: K.
+
+    Returns:
+        The file that was written.
+    """
+    grid = _grid(surface.file)
+    target = path.with_name(f"{path.name}{'.tif' if grid else '.png'}")
+    part = target.with_name(f".{os.getpid()}-{target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if grid:
+        _geotiff(mask, part, grid, classes)
+    else:
+        from PIL import Image
+
+        image = Image.fromarray(mask, mode="P")
+        image.putpalette(colours(classes).tobytes())
+        image.save(part, format="PNG")
+    os.replace(part, target)
+    return target
+
+
+def write_volume(masks: dict[int, NDArray[np.uint8]], like: Path, path: Path) -> Path:
+    """Write the masks of all slices of a volume as one volume with its axes and affine.
+
+    Args:
+        masks: by slice, uint8 [H, W].
+        like: the volume.
+        path: without suffix.
+    """
+    target = path.with_name(f"{path.name}.nii.gz")
+    part = target.with_name(f".{os.getpid()}-{target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    volumes.write_mask(part, np.stack([masks[k] for k in sorted(masks)]), like)
+    os.replace(part, target)
+    return target
+
+
+def _grid(file: Path) -> dict[str, Any] | None:
+    """Reference system and transform of a GeoTIFF; None of other files."""
+    if file.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    from data_modules.readers.raster import open_raster
+
+    with open_raster(file, "TIFF", str(file)) as found:
+        plain = found.crs is None and found.transform.is_identity
+        return None if plain else {"crs": found.crs, "transform": found.transform}
+
+
+def _geotiff(mask: NDArray[np.uint8], path: Path, grid: dict[str, Any], classes: int) -> None:
+    import rasterio
+
+    tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256} if min(mask.shape) >= 256 else {}
+    profile = {"driver": "GTiff", "height": mask.shape[0], "width": mask.shape[1], "count": 1, "dtype": "uint8"}
+    with rasterio.open(path, "w", compress="deflate", **profile, **tiled, **grid) as file:
+        file.write(mask, 1)
+        file.write_colormap(1, {k: (*map(int, colour), 255) for k, colour in enumerate(colours(classes))})
