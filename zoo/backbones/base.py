@@ -57,11 +57,13 @@ class Backbone(nn.Module):
         file_prefix: what a `file:` source has before the names of `net`'s tensors; None where `source` takes no file
             of plain tensors.
         vocabulary: names, in words, of what its own classifier knows; () where it has none.
+        space: what the space of its pooled features is called, where texts lie in it as well: that of its text tower.
     """
 
     stream: str
     file_prefix: str | None = None
     vocabulary: tuple[str, ...] = ()
+    space: str = ""
     dims: tuple[int, ...]
     fingerprint: Fingerprint
 
@@ -202,10 +204,15 @@ class Bound(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """A frozen text tower: `encode` is all a method needs of it."""
+    """A frozen text tower: `encode` is all a method needs of it.
+
+    Attributes:
+        space: what the space of its embeddings is called, where pictures or sounds lie in it as well.
+    """
 
     dim: int
     fingerprint: Fingerprint
+    space: str = ""
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """K texts -> unit-norm embeddings [K, dim]."""
