@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.methods.tb_ava import BACKGROUND, TBAVA
+from zoo.methods.tb_ava import TBAVA
 from zoo.methods.tb_ava_relevance import STARTS, Shared
+from zoo.methods.tb_ava_text import BACKGROUND
 from zoo.pairing import Pairing
 from zoo.tasks.event_localization import EventLocalization
 

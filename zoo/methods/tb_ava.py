@@ -43,16 +43,14 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.base import TextEncoder
-from zoo.backbones.embedded import embedded
 from zoo.backbones.kept_text import KeptText
 from zoo.batch import Batch
 from zoo.errors import SettingError
+from zoo.methods import tb_ava_text as texts
 from zoo.methods.base import Backbones, Features, Method
 from zoo.methods.signals import Controlled, Intervention
 from zoo.methods.tb_ava_relevance import STREAMS, Way, knowing, relevance_of, similarities, ways
 from zoo.methods.tb_ava_site import Site, place
-
-BACKGROUND = "background, nothing happens"
 
 
 class TBAVA(Method):
@@ -126,7 +124,7 @@ class TBAVA(Method):
         names, count = knowing(backbones, self.shared).words, len(classes) + 1
         with torch.no_grad():
             kept = text.of(count + len(names)) if isinstance(text, KeptText) else None
-            told = torch.cat([self._anchors(text, classes), self._words(text, names)]) if kept is None else kept
+            told = self._told_by(text, classes, names) if kept is None else kept
         self.register_buffer("anchors", told[:count], persistent=False)
         self.register_buffer("words", told[count:], persistent=False)
         relevance = partial(relevance_of, self.relevance, text.dim, self.rank, self.temperature, tuple(self.shared))
@@ -160,6 +158,15 @@ class TBAVA(Method):
         """The anchors, and the vectors of the vocabularies' names behind them, [K + 1 + V, d_t]."""
         return torch.cat([self.anchors, self.words])
 
+    def _told_by(self, text: TextEncoder, classes: Sequence[str], names: Sequence[str]) -> Tensor:
+        """What `anchored` gives, of a text tower."""
+        anchors = texts.anchors(text, classes, self.templates)
+        if self.text_control == "random":
+            anchors = torch.randn(anchors.shape, generator=torch.Generator().manual_seed(self.seed))
+        if self.text_control == "shuffled":
+            anchors = texts.shuffled(anchors, self.seed)
+        return nn.functional.normalize(torch.cat([anchors, texts.named(text, names, self.templates)]), dim=-1)
+
     def describe(self) -> str:
         """What every stream's relevance is, where an encoder may share something with the text."""
         if not self.shared or not self.gate:
@@ -170,29 +177,6 @@ class TBAVA(Method):
             for name in STREAMS
         ]
         return f"relevance of texts: {'; '.join(parts)}"
-
-    def _prompted(self, text: TextEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
-        """Mean vectors of rows of prompts, one for each template, [N, d_t]."""
-        if not prompts:
-            return torch.empty(0, text.dim)
-        flat = embedded(text, [prompt for row in prompts for prompt in row])
-        return flat.reshape(len(prompts), len(self.templates), -1).mean(1)
-
-    def _words(self, text: TextEncoder, names: Sequence[str]) -> Tensor:
-        """[V, d_t] unit-norm vectors of a vocabulary's names, in the prompts of the classes."""
-        prompts = [[template.format(name) for template in self.templates] for name in names]
-        return nn.functional.normalize(self._prompted(text, prompts), dim=-1)
-
-    def _anchors(self, text: TextEncoder, classes: Sequence[str]) -> Tensor:
-        """[K + 1, d_t] unit-norm anchors, the last one the background's."""
-        words = [name.replace("_", " ") for name in classes]
-        prompts = [[t.format(name) for t in self.templates] for name in words] + [[BACKGROUND] * len(self.templates)]
-        anchors = self._prompted(text, prompts)
-        if self.text_control == "random":
-            anchors = torch.randn(anchors.shape, generator=torch.Generator().manual_seed(self.seed))
-        if self.text_control == "shuffled":
-            anchors = shuffled(anchors, self.seed)
-        return nn.functional.normalize(anchors, dim=-1)
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Tokens after the prefix, {stream: [B, T, L, D]} -> pooled features {stream: [B, T, dim]}."""
@@ -270,8 +254,8 @@ class TBAVA(Method):
         if not self.gate:
             return super().interventions()
         return {
-            "text_alike": partial(self._told, _mean),
-            "text_meaningless": partial(self._told, partial(shuffled, seed=1)),
+            "text_alike": partial(self._told, texts.mean),
+            "text_meaningless": partial(self._told, partial(texts.shuffled, seed=1)),
             **super().interventions(),
         }
 
@@ -292,14 +276,3 @@ class TBAVA(Method):
             for i, gates in enumerate(self.gates)
             for name, gate in gates.items()
         }
-
-
-def _mean(anchors: Tensor) -> Tensor:
-    """The mean of the anchors in the place of each: [K, d_t] -> [K, d_t]."""
-    return anchors.mean(0, keepdim=True).expand_as(anchors)
-
-
-def shuffled(anchors: Tensor, seed: int) -> Tensor:
-    """Anchors [K, d_t] with their coordinates in another order, another one in each: lengths stay, meaning goes."""
-    order = torch.rand(anchors.shape, generator=torch.Generator().manual_seed(seed)).argsort(-1)
-    return anchors.cpu().gather(-1, order).to(anchors.device)

@@ -156,11 +156,7 @@ class OpenVocabulary(Classification):
         if self.learned:
             mapped = self.head({name: features[name].mean(1) for name in self.streams})
             parts.append(F.normalize(mapped, dim=-1) @ self.anchors.T * self.log_scale.exp())
-        logits = torch.stack(parts).sum(0)
-        candidates = batch.conditions.get("candidates")
-        if candidates is None:
-            return logits
-        return logits.masked_fill(~candidates.to(torch.bool), torch.finfo(logits.dtype).min)
+        return between(torch.stack(parts).sum(0), batch)
 
     def relevance(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log relevance of every class by stream, [B, K], from what the encoders' own classifiers find."""
@@ -169,6 +165,15 @@ class OpenVocabulary(Classification):
             name: relevance(encoder.scores(features[name]).mean(1), near)  # mean over segments
             for (name, encoder), near in parts
         }
+
+
+def between(logits: Tensor, batch: Batch) -> Tensor:
+    """Logits [B, K] or [B, T, K]; the least number of the type where a class is no candidate of a sample."""
+    candidates = batch.conditions.get("candidates")
+    if candidates is None:
+        return logits
+    among = candidates.to(torch.bool).reshape(len(candidates), *[1] * (logits.ndim - 2), -1)
+    return logits.masked_fill(~among, torch.finfo(logits.dtype).min)
 
 
 def name_vectors(
