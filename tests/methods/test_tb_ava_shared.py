@@ -1,19 +1,28 @@
 """Relevance of texts by what frozen encoders say of them: TB-AVA with `relevance: shared`."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import makers
 import pytest
 import tiny
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.adapter import kept_anchors
 from zoo.backbones.base import Backbone, TextEncoder
+from zoo.backbones.clip import CLIPText, CLIPVision
+from zoo.backbones.kept_text import KeptText
+from zoo.backbones.siglip import SigLIPText, SigLIPVision
 from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.methods.tb_ava import TBAVA
-from zoo.methods.tb_ava_relevance import STARTS, Shared
+from zoo.methods.tb_ava_relevance import STARTS, Shared, ways
 from zoo.methods.tb_ava_text import BACKGROUND
 from zoo.pairing import Pairing
 from zoo.tasks.event_localization import EventLocalization
@@ -217,3 +226,26 @@ def test_relevance_is_trained_on_the_right_text_where_asked() -> None:
     torch.testing.assert_close(loss, 0.5 * expected)
     loss.backward()
     assert all(float(t.grad.abs()) > 0 for t in model.method.sites[0].text.log_temperatures.values())
+
+
+def test_what_an_adapter_keeps_is_enough_without_its_text_tower(tmp_path: Path) -> None:
+    model = pairing()
+    config = {"backbones": {"text": {"_target_": "zoo.backbones.minilm.MiniLM"}}, "method": {}}
+    header, tensors = kept_anchors.kept(model, config)
+    prints = {"fingerprints": json.dumps({"text": asdict(Telling.fingerprint)})}
+    save_file(tensors, tmp_path / "a.safetensors", metadata=header | prints)
+    again = pairing(tower=KeptText(file=str(tmp_path / "a.safetensors")))
+    assert again.method.shared == model.method.shared == {"vision": "space", "audio": "vocabulary"}
+    assert torch.equal(again.method.anchors, model.method.anchors)
+    assert torch.equal(again.method.words, model.method.words)
+
+
+def test_the_towers_of_one_model_share_a_space_and_those_of_two_do_not() -> None:
+    text = {key: size for key, size in makers.SIGLIP.items() if key != "image_size"}
+    text |= {"vocab_size": 300, "projection_size": 32}
+    siglip, clip = SigLIPVision(source="random:0", config=makers.SIGLIP), makers.MAKERS["clip"]()
+    assert isinstance(clip, CLIPVision)
+    seeing: dict[str, Backbone] = {"siglip": siglip, "clip": clip}
+    assert ways(seeing, SigLIPText(source="random:0", config=text)) == {"siglip": "space"}
+    assert ways(seeing, SigLIPText(source="random:1", config=text)) == {}
+    assert ways(seeing, CLIPText(source="random:0", config=makers.CLIP)) == {"clip": "space"}

@@ -39,7 +39,7 @@ class KeptText(TextEncoder):
         if self.anchors.ndim != 2 or not self.anchors.is_floating_point() or not bool(self.anchors.isfinite().all()):
             raise SettingError(f"{file}: {ANCHORS} {list(self.anchors.shape)}: expected numbers, one row a class")
         known = json.loads(header["fingerprints"])["text"]
-        self.dim, self.space = self.anchors.shape[1], json.loads(header.get("anchors", "{}")).get("space", "")
+        self.dim, self.space = self.anchors.shape[1], str(json.loads(header.get("anchors", "{}")).get("space", ""))
         self.fingerprint = Fingerprint(known["weights"], known["settings"])
 
     def encode(self, texts: Sequence[str]) -> Tensor:
