@@ -120,7 +120,8 @@ class TBAVA(Method):
             lacking = [*missing, *(["text"] if text is None else [])]
             raise SettingError(f"TB-AVA needs backbones vision, audio and text; the recipe lacks {', '.join(lacking)}")
         self.placement = place(self.placement, {name: backbones[name].depth for name in STREAMS}, self.last)
-        self.shared = self._shared(backbones, text)
+        shared = self._shared(backbones, text)
+        self.shared = shared if self.gate else {}
         names, count = knowing(backbones, self.shared).words, len(classes) + 1
         with torch.no_grad():
             kept = text.of(count + len(names)) if isinstance(text, KeptText) else None
@@ -169,7 +170,7 @@ class TBAVA(Method):
 
     def describe(self) -> str:
         """What every stream's relevance is, where an encoder may share something with the text."""
-        if not self.shared or not self.gate:
+        if not self.shared:
             return ""
         said = {"space": "the text tower's space", "vocabulary": "its encoder's names"}
         parts = [
@@ -183,7 +184,7 @@ class TBAVA(Method):
         assert self.placement is not None
         tokens, segments = {name: prefix[name].flatten(0, 1) for name in STREAMS}, prefix[STREAMS[0]].shape[1]
         depth = {name: after[0] for name, after in self.placement.items()}
-        similar = self._similar(backbones, tokens) if self.acts and self.gate and self.shared else None
+        similar = self._similar(backbones, tokens) if self.acts and self.shared else None
         self.gates = []
         for i, site in enumerate(self.sites):
             for name in STREAMS:
