@@ -4,9 +4,13 @@ Ten one-second segments; twelve classes. A class sounds and its object is in the
 own; the event is where the two overlap, and only there, as AVE defines an audio-visual event. Other classes sound
 off-screen and other objects stand silent, so that neither stream alone can tell which class is the event, or when.
 It shows a method at work and catches broken code. It says nothing about real sounds and pictures.
+
+Classes may be kept from training and validation (`unseen`), as events and as distractors: train and val are then played
+by the other classes alone, and test by the unseen ones alone, between which its events are decided.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_modules.kinds.clips import ClipDataModule
+from data_modules.kinds.held_back import HeldBack
 from data_modules.synthetic.objects import backdrop, finish, sprite
 from data_modules.synthetic.sounds import RATE, SOUNDS, room, voice
 from zoo.batch import Clip, SampleSet
@@ -56,10 +61,12 @@ class SyntheticClips(SampleSet[Clip]):
         size: clips.
         seed: of the whole set.
         image_size: side of the pictures in pixels.
+        cast: labels of the classes that play in it, three or more; None is all of them.
     """
 
-    def __init__(self, split: str, size: int, *, seed: int, image_size: int) -> None:
+    def __init__(self, split: str, size: int, *, seed: int, image_size: int, cast: Sequence[int] | None = None) -> None:
         self.split, self.size, self.seed, self.image_size = split, size, seed, image_size
+        self.cast = list(range(len(CLASSES))) if cast is None else sorted(cast)
 
     def __len__(self) -> int:
         return self.size
@@ -69,9 +76,22 @@ class SyntheticClips(SampleSet[Clip]):
         return f"synthetic-{self.split}-{index:05d}"
 
     def key(self, index: int) -> str:
-        """Generator version, seed, split, index and picture size."""
+        """Generator version, seed, split, index and picture size; and the cast, where it is not every class."""
         text = f"synthetic_events|{VERSION}|{self.seed}|{self.split}|{index}|{self.image_size}"
+        if self._few:
+            text += f"|{self.cast}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def _few(self) -> bool:
+        """Whether some classes do not play."""
+        return len(self.cast) < len(CLASSES)
+
+    def conditions(self, index: int) -> dict[str, Tensor]:
+        """`candidates`: bool [K], the cast, between which clips are decided; none where that is every class."""
+        if not self._few:
+            return {}
+        return {"candidates": torch.tensor([label in self.cast for label in range(len(CLASSES))])}
 
     def _rng(self, index: int, part: int) -> np.random.Generator:
         return np.random.default_rng([VERSION, self.seed, SPLITS.index(self.split), index, part])
@@ -79,7 +99,8 @@ class SyntheticClips(SampleSet[Clip]):
     def script(self, index: int) -> Script:
         """What is heard and seen in clip `index`; classes take turns, so that they are balanced."""
         rng = self._rng(index, 0)
-        event, sound, thing = index % len(CLASSES), *_others(rng, index % len(CLASSES))
+        event = self.cast[index % len(self.cast)]
+        sound, thing = _others(rng, event, self.cast)
         while True:
             heard, seen = _interval(rng, 3), _interval(rng, 3)
             if min(heard[1], seen[1]) - max(heard[0], seen[0]) >= 2:
@@ -142,9 +163,9 @@ def _interval(rng: np.random.Generator, shortest: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _others(rng: np.random.Generator, event: int) -> tuple[int, int]:
+def _others(rng: np.random.Generator, event: int, cast: Sequence[int]) -> tuple[int, int]:
     """Two further classes: one to sound off-screen, one to stand silent."""
-    first, second = rng.permutation([c for c in range(len(CLASSES)) if c != event])[:2]
+    first, second = rng.permutation([c for c in cast if c != event])[:2]
     return int(first), int(second)
 
 
@@ -157,6 +178,12 @@ class SyntheticEvents(ClipDataModule):
         test_clips: size of the test split.
         generator_seed: of the set itself; the recipe's `seed` changes only the training.
         image_size: side of the pictures in pixels.
+        unseen: classes that neither train nor val has; they alone play in test then, and are decided between.
+        unseen_drawn: so many of them, drawn, in the place of names.
+        draw: which classes are drawn; null draws by the run's seed.
+
+    Raises:
+        SettingError: an unknown class, fewer than three on either side, or unseen classes both named and drawn.
     """
 
     name = "synthetic audio-visual events"
@@ -164,6 +191,7 @@ class SyntheticEvents(ClipDataModule):
     segments, segment_seconds, sample_rate = SEGMENTS, 1.0, RATE
     synthetic = True
     license = "none needed (generated)"
+    conditions = ("candidates",)
 
     def __init__(
         self,
@@ -173,14 +201,26 @@ class SyntheticEvents(ClipDataModule):
         test_clips: Annotated[int, ">= 1"] = 204,
         generator_seed: Annotated[int, ">= 0"] = 0,
         image_size: Annotated[int, ">= 32"] = 112,
+        unseen: tuple[str, ...] = (),
+        unseen_drawn: Annotated[int, ">= 3", "<= 9"] | None = None,
+        draw: Annotated[int, ">= 0"] | None = None,
     ) -> None:
         super().__init__()
+        self.held_back = HeldBack(CLASSES, tuple(unseen), unseen_drawn, draw=draw, least=3)
         self.sizes = {"train": train_clips, "val": val_clips, "test": test_clips}
         self.generator_seed, self.image_size = generator_seed, image_size
 
     def splits(self) -> dict[str, SampleSet[Clip]]:
-        """Three disjoint streams of clips."""
+        """Three disjoint streams of clips; with unseen classes, these play in test, and the others elsewhere."""
+        away = self.held_back.away(self.seed)
+        seen = [label for label in range(len(CLASSES)) if label not in away]
         return {
-            split: SyntheticClips(split, size, seed=self.generator_seed, image_size=self.image_size)
+            split: SyntheticClips(
+                split,
+                size,
+                seed=self.generator_seed,
+                image_size=self.image_size,
+                cast=away if away and split == "test" else seen,
+            )
             for split, size in self.sizes.items()
         }

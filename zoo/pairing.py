@@ -77,6 +77,7 @@ class Pairing(nn.Module):
         self.fingerprints = {name: encoder.fingerprint for name, encoder in encoders.items()}
         if text is not None:
             self.fingerprints["text"] = text.fingerprint
+        self.space = text.space if text is not None else ""
         self.ground = GroundScale()
         self.forced: list[str] = []
         """Differences under which it was loaded by force; part of every result."""

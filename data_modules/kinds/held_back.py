@@ -24,9 +24,10 @@ class HeldBack:
         unseen_drawn: so many of them, drawn, in the place of names.
         shots: training samples a class; None takes all.
         draw: what is drawn; None draws by the run's seed.
+        least: classes on either side.
 
     Raises:
-        SettingError: an unknown class, one alone on either side, or unseen classes both named and drawn.
+        SettingError: an unknown class, fewer than `least` on either side, or unseen classes both named and drawn.
     """
 
     classes: Sequence[str]
@@ -34,15 +35,18 @@ class HeldBack:
     unseen_drawn: int | None = None
     shots: int | None = None
     draw: int | None = None
+    least: int = 2
 
     def __post_init__(self) -> None:
-        names, most = self.unseen, len(self.classes) - 2
+        names, most = self.unseen, len(self.classes) - self.least
         if names and self.unseen_drawn is not None:
             raise SettingError("data.unseen and data.unseen_drawn: expected one of them")
         if unknown := [name for name in names if name not in self.classes]:
             raise SettingError(f"data.unseen: {', '.join(unknown)} not in {', '.join(self.classes)}")
-        if names and (len(set(names)) != len(names) or not 2 <= len(names) <= most):
-            raise SettingError(f"data.unseen = {list(names)}: expected none, or 2 to {most} different classes")
+        if names and (len(set(names)) != len(names) or not self.least <= len(names) <= most):
+            raise SettingError(
+                f"data.unseen = {list(names)}: expected none, or {self.least} to {most} different classes"
+            )
 
     def drawn(self, seed: int) -> int:
         """The draw that counts, of a run with this seed."""

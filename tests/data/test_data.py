@@ -14,7 +14,9 @@ from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.grid_av import GridAV, segment_labels, split_of
 from data_modules.llp import LLP
+from data_modules.synthetic.sounds import SOUNDS
 from data_modules.synthetic_events import SyntheticEvents
+from zoo.errors import SettingError
 from zoo.training.loaders import EpochSampler
 
 
@@ -209,6 +211,30 @@ def test_the_synthetic_set_is_the_same_every_time_and_its_splits_differ() -> Non
     assert clip.audio.dtype.name == "float32"
     assert abs(clip.audio).max() <= 1
     assert clip.frames.shape[0] == clip.audio.shape[0] == 10
+
+
+AWAY = ("dog", "violin", "flute", "helicopter", "wall clock")
+
+
+def test_unseen_synthetic_classes_play_in_test_alone_and_the_others_elsewhere() -> None:
+    data, every = (SyntheticEvents(train_clips=60, val_clips=60, test_clips=60, unseen=u) for u in (AWAY, ()))
+    data.setup()
+    every.setup()
+    away = torch.tensor([name in AWAY for name in data.classes])
+    for split, clips in data.sets.items():
+        cast = away if split == "test" else ~away
+        scripts = [clips.script(index) for index in range(60)]
+        played = {label for script in scripts for label in (*script.heard, *script.seen)}
+        assert played == set(cast.nonzero().flatten().tolist())
+        assert torch.equal(clips.conditions(0)["candidates"], cast)
+        assert {clips.key(i) for i in range(60)}.isdisjoint({every.sets[split].key(i) for i in range(60)})
+        assert every.sets[split].conditions(0) == {}
+
+
+@pytest.mark.parametrize("names", [("dog", "cat", "violin"), ("dog", "violin"), tuple(SOUNDS)[:10]])
+def test_too_few_synthetic_classes_to_play_are_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(SettingError, match=r"data\.unseen(: cat not in| = .*expected none, or 3 to 9 different)"):
+        SyntheticEvents(unseen=names)
 
 
 def test_an_epochs_order_depends_on_seed_and_epoch_alone() -> None:

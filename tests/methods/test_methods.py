@@ -10,7 +10,9 @@ from tiny import CLASSES, TinyText, backbones, batch, pairing, train_steps
 from zoo.errors import SettingError
 from zoo.methods.frozen import Frozen
 from zoo.methods.lora import LoRA
-from zoo.methods.tb_ava import TBAVA, place, shuffled
+from zoo.methods.tb_ava import TBAVA
+from zoo.methods.tb_ava_site import place
+from zoo.methods.tb_ava_text import shuffled
 from zoo.pairing import Pairing
 from zoo.recipe.compose import compose
 from zoo.tasks.event_localization import EventLocalization

@@ -123,3 +123,16 @@ def test_controls_and_a_tower_that_is_not_there() -> None:
     assert {tuple(row) for row in rows[0].tolist()} == {tuple(row) for row in rows[1].tolist()}
     with pytest.raises(SettingError, match="classes by name need a text tower"):
         Pairing({"audio": tiny.TinyAudio()}, Frozen(), OpenEvents(), classes=CLASSES)
+
+
+def test_candidates_are_all_that_a_clip_is_decided_between_and_background_stays_as_it_is() -> None:
+    model = pairing(OpenEvents())
+    free = model.predict(batch(model))["probabilities"]
+    candidates = torch.tensor([[True, True, False], [False, True, True], [True, True, True], [False, True, True]])
+    data = batch(model)
+    data.conditions["candidates"] = candidates
+    told = model.predict(data)["probabilities"]
+    assert not told[..., :3][~candidates[:, None].expand(-1, told.shape[1], -1)].any()
+    torch.testing.assert_close(told[..., 3], free[..., 3])
+    among = free[..., :3] * candidates[:, None]
+    torch.testing.assert_close(told[..., :3], (1 - free[..., 3:]) * among / among.sum(-1, keepdim=True))

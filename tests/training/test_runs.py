@@ -30,7 +30,7 @@ from zoo.train import main
 __all__ = ["kept_encoders"]  # a fixture of every test here
 KINDS = {  # what a recipe's predictions and pictures are; of one that is not listed less is asked
     **dict.fromkeys((name for name in NAMES if name.partition("_")[0] == "mantis"), "label"),
-    **dict.fromkeys(("tb_ava", "tb_ava_grid", "tb_ava_ave"), "events"),
+    **dict.fromkeys(("tb_ava", "tb_ava_names", "tb_ava_grid", "tb_ava_ave"), "events"),
     "tb_ava_llp": "parsing",
     "tb_ava_ovave": "events by name",
     "mantis_shapenetpart": "parts",

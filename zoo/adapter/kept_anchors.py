@@ -2,7 +2,8 @@
 
     tensor `text.anchors`     the vectors, [K', d], as the method has them
     header `anchors`          the recipe's block that the text tower takes, which block asked it (`method` where nothing
-                              is said), and a hash of what they were made from
+                              is said), a hash of what they were made from, and what their space is called, where
+                              an encoder may share it
 
 Where recipe or classes were changed since, the anchors are not taken: the tower is built and compared, as it is for an
 adapter that keeps none.
@@ -47,6 +48,7 @@ def kept(pairing: "Pairing", config: Any) -> tuple[dict[str, str], dict[str, "Te
         return {}, {}
     ((by, anchors),) = found.items()
     told = {"backbone": name, "of": _of(config, name, pairing.classes, by), **({"by": by} if by != "method" else {})}
+    told |= {"space": pairing.space} if pairing.space else {}
     return {HEADER: json.dumps(told)}, {ANCHORS: anchors}
 
 

@@ -48,12 +48,14 @@ class Backbone(nn.Module):
             of plain tensors.
         vocabulary: names, in words, of what its own classifier knows; () where it has none.
         levels: maps that it can give, fine to coarse; () where it gives none.
+        space: what the space of its pooled features is called, where texts lie in it as well: that of its text tower.
     """
 
     stream: str
     file_prefix: str | None = None
     vocabulary: tuple[str, ...] = ()
     levels: tuple[Level, ...] = ()
+    space: str = ""
     dims: tuple[int, ...]
     fingerprint: Fingerprint
 
@@ -242,10 +244,15 @@ class Bound(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """A frozen text tower: `encode` is all a method needs of it."""
+    """A frozen text tower: `encode` is all a method needs of it.
+
+    Attributes:
+        space: what the space of its embeddings is called, where pictures or sounds lie in it as well.
+    """
 
     dim: int
     fingerprint: Fingerprint
+    space: str = ""
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """K texts -> unit-norm embeddings [K, dim]."""

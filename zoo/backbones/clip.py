@@ -42,6 +42,7 @@ class CLIPVision(SquareBackbone):
         self.dims = (width,) * (self.net.transformer.layers + 1)
         self.levels = maps.quarters(int(self.net.patch_size[0]), width, self.depth)
         self.output_dim = int(self.net.proj.shape[1])
+        self.space = f"CLIP {source}"
         settings = getattr(self.net, "preprocess_cfg", {})
         self.mean = tuple(settings.get("mean", open_clip.OPENAI_DATASET_MEAN))
         self.std = tuple(settings.get("std", open_clip.OPENAI_DATASET_STD))
@@ -102,6 +103,7 @@ class CLIPText(TextEncoder):
             if weights.parse(source).kind == "random"
             else open_clip.get_tokenizer(name)
         )
+        self.space = f"CLIP {source}"
         projection = self.net.text_projection
         self.dim = int(projection.out_features if isinstance(projection, nn.Linear) else projection.shape[1])
         self.fingerprint = fingerprint(self.net, {"length": self.net.context_length})

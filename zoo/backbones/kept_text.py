@@ -35,11 +35,12 @@ class KeptText(TextEncoder):
     def __init__(self, *, file: str) -> None:
         super().__init__()
         with safe_open(Path(file), framework="pt") as stored:
-            known = json.loads(stored.metadata()["fingerprints"])["text"]
+            header = stored.metadata()
             self.anchors: Tensor = stored.get_tensor(ANCHORS)
         if self.anchors.ndim != 2 or not self.anchors.is_floating_point() or not bool(self.anchors.isfinite().all()):
             raise SettingError(f"{file}: {ANCHORS} {list(self.anchors.shape)}: expected numbers, one row a class")
-        self.dim = self.anchors.shape[1]
+        known = json.loads(header["fingerprints"])["text"]
+        self.dim, self.space = self.anchors.shape[1], str(json.loads(header.get("anchors", "{}")).get("space", ""))
         self.fingerprint = Fingerprint(known["weights"], known["settings"])
 
     def encode(self, texts: Sequence[str]) -> Tensor:

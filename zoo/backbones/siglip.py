@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from zoo.backbones import maps, weights
 from zoo.backbones.base import Bound, TextEncoder
 from zoo.backbones.fingerprint import fingerprint
-from zoo.backbones.hf_weights import load
+from zoo.backbones.hf_weights import files_print, load
 from zoo.backbones.square import SquareBackbone, square
 from zoo.batch import Framed, tensor_of
 
@@ -39,6 +39,7 @@ class SigLIPVision(SquareBackbone):
         self.net = load(source, SiglipVisionModel, SiglipVisionConfig, config)
         sizes = self.net.config
         self.image_size = int(sizes.image_size)
+        self.space = _space(source)
         self.dims = (sizes.hidden_size,) * (sizes.num_hidden_layers + 1)
         self.levels = maps.quarters(sizes.patch_size, sizes.hidden_size, self.depth)
         self.fingerprint = fingerprint(self.net, {"image_size": self.image_size, "mean": MEAN, "std": STD})
@@ -91,6 +92,7 @@ class SigLIPText(TextEncoder):
         if weights.parse(source).kind != "random":
             self.tokenizer = AutoTokenizer.from_pretrained(weights.resolve(source), local_files_only=True)
         self.dim = int(self.net.config.projection_size)
+        self.space = _space(source)
         self.fingerprint = fingerprint(self.net, {"length": TEXT_LENGTH})
         self.requires_grad_(False)
         self.eval()
@@ -114,3 +116,8 @@ class SigLIPText(TextEncoder):
                 return_tensors="pt",
             )["input_ids"]
         return F.normalize(self.net(input_ids=ids).pooler_output, dim=-1)
+
+
+def _space(source: str) -> str:
+    """What the space of both towers is called: by the files of real weights, wherever they lie."""
+    return f"SigLIP {source if weights.parse(source).kind == 'random' else files_print(source, '').weights}"

@@ -14,10 +14,24 @@ the other stream m', at one site with tokens x [N, L, D], anchors T [K, d_t] and
 
 so that the attached model equals the frozen backbones exactly at step 0. No audio token ever meets a picture token:
 what crosses is a mixture of text anchors. `relevance: dot` is the first form of P and s, uncentred and at a fixed
-temperature: trained so, every sample has nearly the same summary, and gates are constants (`Dot` says why). With
-`relevance_weight` the relevance of the right text is trained as well, by its cross entropy. The anchors enter as a set,
-so permuting which class owns which anchor changes nothing; the `shuffled` control therefore permutes the coordinates
-inside each anchor.
+temperature: trained so, every sample has nearly the same summary, and gates are constants (`Dot` says why).
+
+`relevance: shared` takes s from what is frozen. An encoder that shares a space with the text tower (SigLIP, CLIP), or
+has a vocabulary (YAMNet, EfficientNet-Lite0), says what a segment is before anything is trained:
+
+    s_m  = softmax(centred_K(l_m) / (sigma tau_m))                sigma: deviation of l_m over the texts, by training
+    l_mk = cos(v_m, T_k)                                          v_m: the frozen, pooled features, in a shared space
+    l_mk = log sum_n p_m(n) w(n, k)                               p_m: frozen scores of names n (`backbones.vocabulary`)
+
+v_m and p_m are those of the encoder without adapters, whose blocks behind the first site run once more for it; tau_m is
+learned, one a site and stream, and starts at 1, where logits deviate by 1 over the texts: neither uniform nor one-hot.
+P, c_m and the gate are those of `cosine`, and so is s_m of a stream that shares nothing with the text. Names are
+embedded in the prompts of the anchors. All of it is read off the anchors T: the controls `shuffled` and `random` leave
+the names where they are, so that w and the cosines to v_m lose their meaning with the anchors.
+
+With `relevance_weight` the relevance of the right text is trained as well, by its cross entropy. The anchors enter as a
+set, so permuting which class owns which anchor changes nothing; the `shuffled` control therefore permutes the
+coordinates inside each anchor.
 """
 
 import contextlib
@@ -29,18 +43,14 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.base import TextEncoder
-from zoo.backbones.embedded import embedded
 from zoo.backbones.kept_text import KeptText
 from zoo.batch import Batch
 from zoo.errors import SettingError
+from zoo.methods import tb_ava_text as texts
 from zoo.methods.base import Backbones, Features, Method
 from zoo.methods.signals import Controlled, Intervention
-from zoo.methods.tb_ava_site import STREAMS, Site
-
-BACKGROUND = "background, nothing happens"
-
-STARTS = {"dot": 1.0, "cosine": 0.1}
-"""Temperature of either relevance where none is set."""
+from zoo.methods.tb_ava_relevance import STREAMS, Way, knowing, relevance_of, similarities, ways
+from zoo.methods.tb_ava_site import Site, place
 
 
 class TBAVA(Method):
@@ -52,9 +62,11 @@ class TBAVA(Method):
             have one entry per site. Without it, sites lie at equal relative depth, one per block of the shallower
             encoder.
         last: keep only the last so many sites (late layers only; earlier blocks become a cacheable prefix).
-        relevance: `cosine` of centred vectors at a learned temperature, or `dot`, the first form, which is also that
-            of adapters whose recipe does not say.
-        temperature: tau of the relevance softmax, of `cosine` at the start; null is 1 for `dot`, 0.1 for `cosine`.
+        relevance: `cosine` of centred vectors at a learned temperature; `shared`, by what frozen encoders that share a
+            space with the text, or have a vocabulary, say of it; or `dot`, the first form, which is also that of
+            adapters whose recipe does not say.
+        temperature: tau of the relevance softmax, of `cosine` and `shared` at the start; null is 1 for `dot`, 0.1 for
+            `cosine`, 1 for `shared`, whose streams that share nothing start at 0.1 in any case.
         relevance_weight: of the cross entropy of every site's relevance against the label of the segment or clip.
         gate: Gated Semantic Modulation on or off.
         text: `class` uses class names, `shuffled` permutes the coordinates inside each anchor, `random` draws
@@ -65,6 +77,7 @@ class TBAVA(Method):
     """
 
     anchors: Tensor
+    words: Tensor
     removable = True
     dense = False
     unmergeable = "its gates are opened by what both streams of a sample hold"
@@ -75,7 +88,7 @@ class TBAVA(Method):
         rank: Annotated[int, ">= 1"] = 64,
         sites: dict[str, list[int]] | None = None,
         last: Annotated[int, ">= 1"] | None = None,
-        relevance: Literal["dot", "cosine"] = "dot",
+        relevance: Literal["dot", "cosine", "shared"] = "dot",
         temperature: Annotated[float, "> 0"] | None = None,
         relevance_weight: Annotated[float, ">= 0"] = 0.0,
         gate: bool = True,
@@ -86,10 +99,12 @@ class TBAVA(Method):
     ) -> None:
         super().__init__()
         self.rank, self.last, self.relevance, self.relevance_weight = rank, last, relevance, relevance_weight
-        self.temperature = temperature or STARTS[relevance]
+        self.temperature = temperature
         self.gate, self.text_control, self.direction = gate, text, direction
         self.templates, self.seed = tuple(templates), seed
         self.placement = {name: list(sites[name]) for name in sites} if sites else None
+        self.shared: dict[str, Way] = {}
+        """Streams whose frozen encoders tell relevance, and how; known after `attach`."""
         self._labels: Tensor | None = None
         self.gates: list[dict[str, Tensor]] = []
         """Gates of the last forward, one dictionary per site, {stream: [B * T, r]}."""
@@ -98,52 +113,79 @@ class TBAVA(Method):
         """Create one `Site` per fusion point and embed the class names.
 
         Raises:
-            SettingError: a stream or the text encoder is missing, or `sites`/`last` do not fit the backbones' depths.
+            SettingError: a stream or the text encoder is missing, `sites`/`last` do not fit the backbones' depths, or
+                relevance is to be shared and no encoder shares anything with the text.
         """
         missing = [name for name in STREAMS if name not in backbones]
         if missing or text is None:
             lacking = [*missing, *(["text"] if text is None else [])]
             raise SettingError(f"TB-AVA needs backbones vision, audio and text; the recipe lacks {', '.join(lacking)}")
         self.placement = place(self.placement, {name: backbones[name].depth for name in STREAMS}, self.last)
+        shared = self._shared(backbones, text)
+        self.shared = shared if self.gate else {}
+        names, count = knowing(backbones, self.shared).words, len(classes) + 1
         with torch.no_grad():
-            kept = text.of(len(classes) + 1) if isinstance(text, KeptText) else None
-            self.register_buffer("anchors", self._anchors(text, classes) if kept is None else kept, persistent=False)
+            kept = text.of(count + len(names)) if isinstance(text, KeptText) else None
+            told = self._told_by(text, classes, names) if kept is None else kept
+        self.register_buffer("anchors", told[:count], persistent=False)
+        self.register_buffer("words", told[count:], persistent=False)
+        relevance = partial(relevance_of, self.relevance, text.dim, self.rank, self.temperature, tuple(self.shared))
         self.sites = nn.ModuleList(
             Site(
                 {name: backbones[name].dims[self.placement[name][i]] for name in STREAMS},
-                text.dim,
                 rank=self.rank,
-                relevance=self.relevance,
-                temperature=self.temperature,
+                relevance=relevance if self.gate else None,
                 direction=self.direction,
-                gate=self.gate,
             )
             for i in range(len(self.placement["vision"]))
         )
         super().attach({name: backbones[name] for name in STREAMS})
         self.depths = {name: self.placement[name][0] for name in STREAMS}
 
-    def anchored(self) -> Tensor:
-        """The anchors [K + 1, d_t]."""
-        return self.anchors
+    def _shared(self, backbones: Backbones, text: TextEncoder) -> dict[str, Way]:
+        """How every stream's frozen encoder tells relevance, where it is to.
 
-    def _anchors(self, text: TextEncoder, classes: Sequence[str]) -> Tensor:
-        """[K + 1, d_t] unit-norm anchors, the last one the background's."""
-        words = [name.replace("_", " ") for name in classes]
-        prompts = [[t.format(name) for t in self.templates] for name in words] + [[BACKGROUND] * len(self.templates)]
-        flat = embedded(text, [prompt for row in prompts for prompt in row])
-        anchors = flat.reshape(len(prompts), len(self.templates), -1).mean(1)
+        Raises:
+            SettingError: none does.
+        """
+        if self.relevance != "shared" or (found := ways({name: backbones[name] for name in STREAMS}, text)):
+            return found if self.relevance == "shared" else {}
+        raise SettingError(
+            "method.relevance: shared: neither the vision nor the audio backbone shares a space with the text backbone "
+            "or has a vocabulary; take both towers of one model (zoo.backbones.siglip) or an encoder that knows names "
+            "(zoo.backbones.yamnet.YAMNet), or set cosine"
+        )
+
+    def anchored(self) -> Tensor:
+        """The anchors, and the vectors of the vocabularies' names behind them, [K + 1 + V, d_t]."""
+        return torch.cat([self.anchors, self.words])
+
+    def _told_by(self, text: TextEncoder, classes: Sequence[str], names: Sequence[str]) -> Tensor:
+        """What `anchored` gives, of a text tower."""
+        anchors = texts.anchors(text, classes, self.templates)
         if self.text_control == "random":
             anchors = torch.randn(anchors.shape, generator=torch.Generator().manual_seed(self.seed))
         if self.text_control == "shuffled":
-            anchors = shuffled(anchors, self.seed)
-        return nn.functional.normalize(anchors, dim=-1)
+            anchors = texts.shuffled(anchors, self.seed)
+        return nn.functional.normalize(torch.cat([anchors, texts.named(text, names, self.templates)]), dim=-1)
+
+    def describe(self) -> str:
+        """What every stream's relevance is, where an encoder may share something with the text."""
+        if not self.shared:
+            return ""
+        said = {"space": "the text tower's space", "vocabulary": "its encoder's names"}
+        parts = [
+            f"{name} by {said[self.shared[name]]}" if name in self.shared else f"{name}, which shares none, by cosine"
+            for name in STREAMS
+        ]
+        return f"relevance of texts: {'; '.join(parts)}"
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Tokens after the prefix, {stream: [B, T, L, D]} -> pooled features {stream: [B, T, dim]}."""
         assert self.placement is not None
         tokens, segments = {name: prefix[name].flatten(0, 1) for name in STREAMS}, prefix[STREAMS[0]].shape[1]
         depth = {name: after[0] for name, after in self.placement.items()}
+        similar = self._similar(backbones, tokens) if self.acts and self.shared else None
         self.gates = []
         for i, site in enumerate(self.sites):
             for name in STREAMS:
@@ -151,7 +193,7 @@ class TBAVA(Method):
                     tokens[name] = block(tokens[name])
                 depth[name] = self.placement[name][i]
             if self.acts:
-                tokens, gates = site(tokens, self.anchors, segments)
+                tokens, gates = site(tokens, self.anchors, segments, similar)
                 self.gates.append(gates)
         self._labels = self._wanted(batch, segments) if self.training and self.relevance_weight else None
         features = {}
@@ -161,6 +203,16 @@ class TBAVA(Method):
             pooled = backbones[name].pool(backbones[name].finish(tokens[name]))
             features[name] = pooled.unflatten(0, prefix[name].shape[:2])
         return features
+
+    @torch.no_grad()
+    def _similar(self, backbones: Backbones, tokens: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the frozen encoders say of every text, {shared stream: [N, K + 1]}, from the prefix [N, L, D] on."""
+        assert self.placement is not None
+        pooled = {}
+        for name in self.shared:
+            last = backbones[name].through(tokens[name], self.placement[name][0])
+            pooled[name] = backbones[name].pool(backbones[name].finish(last))
+        return similarities(backbones, self.shared, pooled, self.anchors, self.words)
 
     def _wanted(self, batch: Batch, segments: int) -> Tensor:
         """The anchor of every segment's label, int64 [B * T].
@@ -204,8 +256,8 @@ class TBAVA(Method):
         if not self.gate:
             return super().interventions()
         return {
-            "text_alike": partial(self._told, _mean),
-            "text_meaningless": partial(self._told, partial(shuffled, seed=1)),
+            "text_alike": partial(self._told, texts.mean),
+            "text_meaningless": partial(self._told, partial(texts.shuffled, seed=1)),
             **super().interventions(),
         }
 
@@ -226,40 +278,3 @@ class TBAVA(Method):
             for i, gates in enumerate(self.gates)
             for name, gate in gates.items()
         }
-
-
-def _mean(anchors: Tensor) -> Tensor:
-    """The mean of the anchors in the place of each: [K, d_t] -> [K, d_t]."""
-    return anchors.mean(0, keepdim=True).expand_as(anchors)
-
-
-def shuffled(anchors: Tensor, seed: int) -> Tensor:
-    """Anchors [K, d_t] with their coordinates in another order, another one in each: lengths stay, meaning goes."""
-    order = torch.rand(anchors.shape, generator=torch.Generator().manual_seed(seed)).argsort(-1)
-    return anchors.cpu().gather(-1, order).to(anchors.device)
-
-
-def place(sites: dict[str, list[int]] | None, depths: Mapping[str, int], last: int | None) -> dict[str, list[int]]:
-    """Where adapters act: block counts by stream, as many entries for either stream.
-
-    Raises:
-        SettingError: unequal lists, an entry outside 1..depth, not increasing, or `last` out of range.
-    """
-    count = min(depths.values())
-    chosen = sites or {name: [-(-(i + 1) * depth // count) for i in range(count)] for name, depth in depths.items()}
-    for name, depth in depths.items():
-        after = chosen.get(name)
-        if not after or sorted(set(after)) != after or after[0] < 1 or after[-1] > depth:
-            raise SettingError(
-                f"method.sites.{name} = {after}: expected increasing block counts between 1 and {depth}, "
-                f"the depth of the {name} backbone"
-            )
-    lengths = {name: len(chosen[name]) for name in depths}
-    if len(set(lengths.values())) != 1:
-        raise SettingError(
-            f"method.sites pairs the streams one to one, so its lists must be equally long; got {lengths}"
-        )
-    total = next(iter(lengths.values()))
-    if last is not None and not 1 <= last <= total:
-        raise SettingError(f"method.last = {last}: expected 1 to {total}, the number of sites")
-    return {name: chosen[name][-last:] if last else chosen[name] for name in depths}

@@ -1,16 +1,14 @@
 """One place where TB-AVA's two streams meet through text: adapters, relevance of every text, gates."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from zoo.errors import SettingError
 from zoo.methods.signals import Signal
-from zoo.ops.batch_norm import BatchNorm1d
-
-STREAMS = ("vision", "audio")
+from zoo.methods.tb_ava_relevance import STREAMS, Relevance, Shared
 
 OTHER = {"vision": "audio", "audio": "vision"}
 
@@ -55,80 +53,14 @@ class StreamAdapter(nn.Module):
         return self.up(hidden * modulation[:, None]), gate
 
 
-class Dot(nn.Sequential):
-    """Relevance by the scaled product of normalised vectors, the reconstruction's first form.
-
-    Class names share a large common part, and so do the means of GELU outputs: relevance is nearly uniform, and the
-    summary of every sample nearly the mean anchor. It stays as an ablation.
-
-    Args:
-        text_dim: width d_t of the anchors.
-        rank: r.
-        temperature: tau.
-    """
-
-    def __init__(self, text_dim: int, rank: int, temperature: float) -> None:
-        super().__init__(nn.Linear(text_dim, rank, bias=False), nn.LayerNorm(rank))
-        self.scale = 1 / (temperature * rank**0.5)
-
-    def bridge(self, anchors: Tensor) -> Tensor:
-        """Anchors [K, d_t] -> P [K, r]."""
-        out: Tensor = self(anchors)
-        return out
-
-    def logits(self, name: str, hidden: Tensor, bridge: Tensor) -> Tensor:
-        """h [N, L, r] of a stream, P [K, r] -> [N, K]."""
-        # Unnormalised, the mean of GELU outputs is so small that every text would be equally relevant.
-        query = nn.functional.layer_norm(hidden.mean(1), bridge.shape[-1:])
-        logits: Tensor = query @ bridge.T * self.scale
-        return logits
-
-
-class Cosine(nn.Module):
-    """Relevance by the cosine of centred vectors at a learned temperature.
-
-    Anchors are centred over the classes; queries over training, channel by channel, so that a sample's answer does not
-    depend on its batch.
-
-    Args:
-        text_dim: width d_t of the anchors.
-        rank: r.
-        temperature: tau at the start.
-    """
-
-    def __init__(self, text_dim: int, rank: int, temperature: float) -> None:
-        super().__init__()
-        self.project = nn.Linear(text_dim, rank, bias=False)
-        self.queries = nn.ModuleDict({name: BatchNorm1d(rank, affine=False) for name in STREAMS})
-        self.log_temperature = nn.Parameter(torch.tensor(temperature).log())
-
-    def bridge(self, anchors: Tensor) -> Tensor:
-        """Anchors [K, d_t] -> P [K, r], of mean square 1."""
-        centred = nn.functional.normalize(anchors - anchors.mean(0), dim=-1)
-        projected: Tensor = self.project(centred)
-        # Not `normalize` alone: values of a unit vector of r channels would hardly move a gate.
-        return nn.functional.normalize(projected, dim=-1) * math.sqrt(projected.shape[-1])
-
-    def logits(self, name: str, hidden: Tensor, bridge: Tensor) -> Tensor:
-        """h [N, L, r] of a stream, P [K, r] -> [N, K]."""
-        query: Tensor = nn.functional.normalize(self.queries[name](hidden.mean(1)), dim=-1)
-        return query @ nn.functional.normalize(bridge, dim=-1).T / self.log_temperature.exp()
-
-
-RELEVANCE: Mapping[str, type[Dot] | type[Cosine]] = {"dot": Dot, "cosine": Cosine}
-
-
 class Site(nn.Module):
     """One place where the two streams meet through text.
 
     Args:
         dims: token width of each stream here.
-        text_dim: width d_t of the anchors.
         rank: bottleneck width r.
-        relevance: `dot` or `cosine`.
-        temperature: tau of the relevance softmax.
+        relevance: makes that of every text; None without GSM.
         direction: which stream hears the other; a stream that does not hears its own summary twice.
-        gate: see `StreamAdapter`.
 
     Attributes:
         logits: of the last forward's relevance, {stream: [N, K]}; none without GSM.
@@ -137,18 +69,15 @@ class Site(nn.Module):
     def __init__(
         self,
         dims: Mapping[str, int],
-        text_dim: int,
         *,
         rank: int,
-        relevance: str,
-        temperature: float,
+        relevance: Callable[[], Relevance] | None,
         direction: str,
-        gate: bool,
     ) -> None:
         super().__init__()
-        adapters = {name: StreamAdapter(dims[name], rank, gate=gate) for name in STREAMS}
+        adapters = {name: StreamAdapter(dims[name], rank, gate=relevance is not None) for name in STREAMS}
         self.streams = cast(Mapping[str, StreamAdapter], nn.ModuleDict(adapters))
-        self.text: Dot | Cosine | None = RELEVANCE[relevance](text_dim, rank, temperature) if gate else None
+        self.text = relevance() if relevance is not None else None
         self.messages = {name: Signal() for name in STREAMS}
         self.listens = {
             "vision": direction in ("both", "audio_to_vision"),
@@ -157,7 +86,7 @@ class Site(nn.Module):
         self.logits: dict[str, Tensor] = {}
 
     def forward(
-        self, tokens: Mapping[str, Tensor], anchors: Tensor, segments: int
+        self, tokens: Mapping[str, Tensor], anchors: Tensor, segments: int, similar: Mapping[str, Tensor] | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Adapted tokens, and gates {stream: [N, r]} (none without GSM).
 
@@ -165,12 +94,13 @@ class Site(nn.Module):
             tokens: {stream: [N, L, D]}.
             anchors: [K, d_t].
             segments: T consecutive rows of the N belong to one sample.
+            similar: frozen similarities to every text of the streams that have some, [N, K]; for `Shared`.
         """
         hidden = {name: self.streams[name].bottleneck(tokens[name]) for name in STREAMS}
         summary: dict[str, Tensor] = {}
         if self.text is not None:
             bridge = self.text.bridge(anchors)
-            self.logits = {name: self.text.logits(name, hidden[name], bridge) for name in STREAMS}
+            self.logits = {name: self._relevant(name, hidden[name], bridge, similar or {}) for name in STREAMS}
             summary = {name: torch.softmax(self.logits[name], dim=-1) @ bridge for name in STREAMS}
         adapted: dict[str, Tensor] = {}
         gates: dict[str, Tensor] = {}
@@ -184,3 +114,36 @@ class Site(nn.Module):
             if gate is not None:
                 gates[name] = gate.detach()
         return adapted, gates
+
+    def _relevant(self, name: str, hidden: Tensor, bridge: Tensor, similar: Mapping[str, Tensor]) -> Tensor:
+        """Logits of every text's relevance [N, K]."""
+        if isinstance(self.text, Shared):
+            return self.text.logits(name, hidden, bridge, similar.get(name))
+        assert self.text is not None
+        return self.text.logits(name, hidden, bridge)
+
+
+def place(sites: dict[str, list[int]] | None, depths: Mapping[str, int], last: int | None) -> dict[str, list[int]]:
+    """Where adapters act: block counts by stream, as many entries for either stream.
+
+    Raises:
+        SettingError: unequal lists, an entry outside 1..depth, not increasing, or `last` out of range.
+    """
+    count = min(depths.values())
+    chosen = sites or {name: [-(-(i + 1) * depth // count) for i in range(count)] for name, depth in depths.items()}
+    for name, depth in depths.items():
+        after = chosen.get(name)
+        if not after or sorted(set(after)) != after or after[0] < 1 or after[-1] > depth:
+            raise SettingError(
+                f"method.sites.{name} = {after}: expected increasing block counts between 1 and {depth}, "
+                f"the depth of the {name} backbone"
+            )
+    lengths = {name: len(chosen[name]) for name in depths}
+    if len(set(lengths.values())) != 1:
+        raise SettingError(
+            f"method.sites pairs the streams one to one, so its lists must be equally long; got {lengths}"
+        )
+    total = next(iter(lengths.values()))
+    if last is not None and not 1 <= last <= total:
+        raise SettingError(f"method.last = {last}: expected 1 to {total}, the number of sites")
+    return {name: chosen[name][-last:] if last else chosen[name] for name in depths}

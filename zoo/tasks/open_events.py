@@ -26,14 +26,16 @@ from zoo.metrics.ave import EventLocalizationMetrics
 from zoo.metrics.ov_ave import OFFICIAL, means, trivial_baselines, video_scores
 from zoo.tasks.base import Head
 from zoo.tasks.event_localization import EventLocalization
-from zoo.tasks.open_vocabulary import name_vectors
+from zoo.tasks.open_vocabulary import between, name_vectors
 
 
 class OpenEvents(EventLocalization):
     """Segment-wise choice between K names and background (index K).
 
     Reads `target["segments"]`, int64 [B, T], and, where a batch has it, `target["unseen"]`, bool [B]: whether a clip is
-    of a class without training samples, by which metrics are told apart. Predicts as `EventLocalization` does.
+    of a class without training samples, by which metrics are told apart. Where a batch has them,
+    `conditions["candidates"]`, bool [B, K], are the classes between which a clip is decided. Predicts as
+    `EventLocalization` does.
 
     Args:
         hidden: width of the head's hidden layer; null makes the map into the text's space linear.
@@ -107,7 +109,7 @@ class OpenEvents(EventLocalization):
     def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Log-probabilities up to a constant, float32 [B, T, K + 1]: cosines at their temperature, and background's."""
         vector, background = self.head(features).float().split([self.anchors.shape[1], 1], dim=-1)
-        classes = F.normalize(vector, dim=-1) @ self.anchors.T * self.log_scale.exp()
+        classes = between(F.normalize(vector, dim=-1) @ self.anchors.T * self.log_scale.exp(), batch)
         return torch.cat([classes, background + classes.logsumexp(-1, keepdim=True)], dim=-1)
 
     def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ Two ways to a class, whose logits are added:
 
     learned   the cosine between a projection of the features and the name's anchor, at a learned temperature
     prior     an encoder with a vocabulary hears names n with scores p(n); a class is told by those close to it in
-              meaning: log sum over n of p(n) w(n, k), where w(., k) = softmax over n of cos(n, k) / tau
+              meaning: `zoo.backbones.vocabulary` has the formula
 
 Anchors are a text tower's vectors of the names. Their mean over the vocabulary (over the trained classes without one)
 is taken away first: short texts share most of what a text tower makes of them. With the prior alone nothing is trained
@@ -13,7 +13,6 @@ but its weight, which orders no classes: a tagger without training.
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -23,13 +22,11 @@ from torch.nn import functional as F
 from zoo.backbones.base import Backbone, TextEncoder
 from zoo.backbones.embedded import embedded
 from zoo.backbones.kept_text import KeptText
+from zoo.backbones.vocabulary import MEANING, Knowing, relevance
 from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.tasks.base import Head
 from zoo.tasks.classification import Classification
-
-SMALLEST = 1e-6
-"""Relevance below it counts as this: the logarithm of a sound in which no name is heard."""
 
 
 class OpenVocabulary(Classification):
@@ -64,7 +61,7 @@ class OpenVocabulary(Classification):
         learned: bool = True,
         prior: bool = True,
         temperature: Annotated[float, "> 0"] = 0.33,
-        tau: Annotated[float, "> 0"] = 0.1,
+        tau: Annotated[float, "> 0"] = MEANING,
         text: Literal["class", "shuffled", "random"] = "class",
         seed: int = 0,
     ) -> None:
@@ -149,8 +146,7 @@ class OpenVocabulary(Classification):
         """Take these classes, with vectors [K, d]: their anchors, and the weights of the vocabularies' names."""
         self.names = list(classes)
         anchors = F.normalize(vectors - self.centre, dim=-1)
-        near = F.normalize(self.vocabulary - self.centre, dim=-1) @ anchors.T / self.tau  # [V, K]
-        near = torch.cat([part.softmax(0) for part in self._knowing.split(near)]) if len(near) else near
+        near = self._knowing.near(self.vocabulary, vectors, self.centre, self.tau)
         for name, value in (("vectors", vectors), ("anchors", anchors), ("near", near)):
             self.register_buffer(name, value, persistent=False)
 
@@ -160,19 +156,24 @@ class OpenVocabulary(Classification):
         if self.learned:
             mapped = self.head({name: features[name].mean(1) for name in self.streams})
             parts.append(F.normalize(mapped, dim=-1) @ self.anchors.T * self.log_scale.exp())
-        logits = torch.stack(parts).sum(0)
-        candidates = batch.conditions.get("candidates")
-        if candidates is None:
-            return logits
-        return logits.masked_fill(~candidates.to(torch.bool), torch.finfo(logits.dtype).min)
+        return between(torch.stack(parts).sum(0), batch)
 
     def relevance(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log relevance of every class by stream, [B, K], from what the encoders' own classifiers find."""
         parts = zip(self._knowing.encoders.items(), self._knowing.split(self.near), strict=True)
         return {
-            name: (encoder.scores(features[name]).mean(1) @ near).clamp(min=SMALLEST).log()  # mean over segments
+            name: relevance(encoder.scores(features[name]).mean(1), near)  # mean over segments
             for (name, encoder), near in parts
         }
+
+
+def between(logits: Tensor, batch: Batch) -> Tensor:
+    """Logits [B, K] or [B, T, K]; the least number of the type where a class is no candidate of a sample."""
+    candidates = batch.conditions.get("candidates")
+    if candidates is None:
+        return logits
+    among = candidates.to(torch.bool).reshape(len(candidates), *[1] * (logits.ndim - 2), -1)
+    return logits.masked_fill(~among, torch.finfo(logits.dtype).min)
 
 
 def name_vectors(
@@ -189,19 +190,3 @@ def name_vectors(
         others[order] = vectors[order.roll(1)]
         return others
     return vectors
-
-
-@dataclass(frozen=True)
-class Knowing:
-    """Encoders with a vocabulary by stream: the pairing's own, which no task saves or counts as its part."""
-
-    encoders: Mapping[str, Backbone]
-
-    @property
-    def words(self) -> list[str]:
-        """Their names, one vocabulary behind the other."""
-        return [name for encoder in self.encoders.values() for name in encoder.vocabulary]
-
-    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Rows [V, ...] by encoder."""
-        return rows.split([len(encoder.vocabulary) for encoder in self.encoders.values()]) if self.encoders else ()
