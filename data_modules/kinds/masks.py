@@ -20,8 +20,8 @@ from data_modules.errors import DataError
 from data_modules.kinds.mask_files import PictureFile, slices
 from data_modules.readers.formats import READABLE, REFUSED_SUFFIXES
 from data_modules.readers.sensors import Rendering, parse
-from zoo.batch import IGNORE, SampleSet, Tile
-from zoo.ops.frame import Frame, Place
+from zoo.batch import SampleSet, Tile
+from zoo.ops.frame import IGNORE, Frame, Place
 
 TILES = {"tile": 256, "overlap": 64}
 

@@ -6,7 +6,7 @@ from mask_files import by_texture_and_shape, grey_threshold, mean_iou
 from scipy import ndimage
 
 from data_modules.synthetic_cells import SyntheticCells
-from zoo.batch import IGNORE
+from zoo.ops.frame import IGNORE
 
 
 def drawn(data: SyntheticCells, split: str) -> tuple[np.ndarray, np.ndarray]:
