@@ -152,10 +152,6 @@ class Picture:
         return self.images[0][None]
 
 
-IGNORE = 255
-"""Value of a mask where there is no label, or no picture."""
-
-
 @dataclass(frozen=True)
 class Tile:
     """A square of a picture with one label a pixel: a sample of a single segment (T = 1).
@@ -163,7 +159,7 @@ class Tile:
     Attributes:
         id: `PICTURE#k`, unique within its data set; the prefix cache and every report use it.
         image: uint8 [S, S, 3] RGB.
-        target: `{"mask": uint8 [S, S]}`, class indices and `IGNORE`; empty where the mask is not known.
+        target: `{"mask": uint8 [S, S]}`, class indices and `zoo.ops.frame.IGNORE`; empty where the mask is not known.
         conditions: `{"place": int64 [8]}`: index of the picture in its split; y, x, h, w of the tile's rectangle in the
             picture, in original pixels (it may reach over the border, where the tile is padded); number of tiles of the
             picture; height and width of the picture.

@@ -14,8 +14,8 @@ from data_modules.readers.mask_shapes import BACKGROUND, Drawing
 from data_modules.readers.masks import MOST_CLASSES, Colour, Legend, Stored, read_stored, require_same_grid
 from data_modules.readers.raster import orientation_of, reading
 from data_modules.readers.sensors import Rendering
-from zoo.batch import IGNORE
 from zoo.errors import SettingError
+from zoo.ops.frame import IGNORE
 
 OBJECT = "object"
 

@@ -20,8 +20,8 @@ from data_modules.errors import DataError
 from data_modules.kinds.mask_files import PictureFile, slices
 from data_modules.readers.formats import READABLE, REFUSED_SUFFIXES
 from data_modules.readers.sensors import Rendering, parse
-from zoo.batch import IGNORE, SampleSet, Tile
-from zoo.ops.frame import Frame, Place
+from zoo.batch import SampleSet, Tile
+from zoo.ops.frame import IGNORE, Frame, Place
 
 TILES = {"tile": 256, "overlap": 64}
 
@@ -150,18 +150,31 @@ class TileSet(SampleSet[Tile]):
         image = self.frame.image(self._part(picture, place.inside(*self.sizes[picture])), place)
         return Tile(self.id(index), image, self.target(index), self.conditions(index))
 
-    def _part(self, picture: int, box: Place) -> NDArray[np.uint8]:
-        held = self._image is not None and self._image[0] == picture
-        height, width = self.sizes[picture]
-        if not held and height * width > LARGE and (part := self.pictures[picture].part(box)) is not None:
-            return part
-        if self._image is None or not held:
+    def image(self, picture: int) -> NDArray[np.uint8]:
+        """A whole picture of this split, uint8 [H, W, 3] RGB; it is kept until another is asked for."""
+        if self._image is None or self._image[0] != picture:
             image, notes = self.pictures[picture].image()
             if picture not in self._noted:
                 self._noted.add(picture)
                 self.remarks.update(notes)
             self._image = picture, image
-        return _cut(self._image[1], box)
+        return self._image[1]
+
+    def surface(self, index: int) -> "Surface":
+        """The whole picture that a square is of, with its mask where that is known."""
+        number, _ = self.tiles[index]
+        picture = self.pictures[number]
+        squares = TileSet([picture], self.frame)
+        labels = squares.labels(0)
+        target = {} if labels is None else {"mask": torch.from_numpy(labels)}
+        return Surface(picture.id, squares, Path(picture.id), target=target)
+
+    def _part(self, picture: int, box: Place) -> NDArray[np.uint8]:
+        held = self._image is not None and self._image[0] == picture
+        height, width = self.sizes[picture]
+        if not held and height * width > LARGE and (part := self.pictures[picture].part(box)) is not None:
+            return part
+        return _cut(self.image(picture), box)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the picture at hand: loader workers read their own."""
@@ -182,6 +195,7 @@ class Surface:
         file: that it was read from.
         slice: of a volume.
         depth: slices of the volume; 1 of a picture.
+        target: `{"mask": uint8 [H, W]}` where it is known.
     """
 
     kind: ClassVar[str] = "masks"
@@ -196,7 +210,7 @@ class Surface:
     @property
     def image(self) -> NDArray[np.uint8]:
         """The picture, uint8 [H, W, 3] RGB."""
-        return self.squares.pictures[0].image()[0]
+        return self.squares.image(0)
 
 
 class MaskDataModule(DataModule):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from data_modules.errors import DataError
 from data_modules.readers.foreign import read_text
-from zoo.batch import IGNORE
+from zoo.ops.frame import IGNORE
 
 BACKGROUND = "background"
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data_modules.errors import DataError
 from data_modules.readers import raster
 from data_modules.readers.foreign import require_file
-from zoo.batch import IGNORE
+from zoo.ops.frame import IGNORE
 
 LOSSLESS = ("PNG", "TIFF", "BMP", "GIF")
 

@@ -15,8 +15,8 @@ from data_modules.errors import DataError
 from data_modules.folder.mask_labels import TWO
 from data_modules.folder.pairs import ENDED
 from data_modules.folder_masks import MaskFolder
-from zoo.batch import IGNORE
 from zoo.errors import SettingError
+from zoo.ops.frame import IGNORE
 
 # --- layouts ----------------------------------------------------------------------------------------------------------
 

@@ -10,12 +10,17 @@ from data_modules.errors import DataError
 from data_modules.isbi import ISBI
 
 
+def write(folder: Path) -> Path:
+    """A stack whose slices have one membrane, a rectangle."""
+    for number in range(30):
+        save(folder / "image" / f"{number}.png", picture(blob(), number)[..., 0])
+        save(folder / "label" / f"{number}.png", np.where(blob() == 1, 0, 255).astype(np.uint8))
+    return folder
+
+
 @pytest.fixture
 def stack(tmp_path: Path) -> Path:
-    for number in range(30):
-        save(tmp_path / "image" / f"{number}.png", picture(blob(), number)[..., 0])
-        save(tmp_path / "label" / f"{number}.png", np.where(blob() == 1, 0, 255).astype(np.uint8))
-    return tmp_path
+    return write(tmp_path)
 
 
 def test_splits_are_blocks_and_the_membrane_which_is_0_in_the_files_is_positive(stack: Path) -> None:

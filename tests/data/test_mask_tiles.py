@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_files import blob, pairs, picture, ready, save
+from mask_files import blob, nifti, pairs, picture, ready, save
 from picture_files import geotiff
 from PIL import Image
 
@@ -97,33 +97,49 @@ def test_keys_hang_on_picture_frame_and_window_and_the_fingerprint_on_masks(tmp_
     assert changed.fingerprint() != before
 
 
-def test_a_file_to_predict_gives_the_same_squares_without_masks(tmp_path: Path) -> None:
+def test_a_file_to_predict_is_a_whole_picture_of_the_same_squares_without_masks(tmp_path: Path) -> None:
     data = ready(pairs(tmp_path))
     file = tmp_path / "images" / "p1.png"
-    parts = data.samples_in(file, {})
-    assert parts == [Path(f"{file}#{k}") for k in range(6)]
+    assert data.samples_in(file, {}) == [file]
+    surface, notes = data.read(file, {})
     whole_picture = np.array(Image.open(file))
-    for part in parts:
-        tile, notes = data.read(part, {})
-        _, y, x, h, w, number, *size = tile.conditions["place"].tolist()
+    assert (surface.id, surface.file, surface.slice, surface.depth, notes) == (str(file), file, None, 1, [])
+    assert (surface.image == whole_picture).all()
+    assert len(surface.squares) == 6
+    for index in range(6):
+        tile = surface.squares[index]
+        picture_index, y, x, h, w, number, *size = tile.conditions["place"].tolist()
         assert (tile.image == whole_picture[y : y + h, x : x + w]).all()
-        assert (number, size, notes, tile.target) == (6, [40, 60], [], {})
-    assert "only the first of 6 squares" in data.read(file, {})[1][0]
-    with pytest.raises(DataError, match="there are 6 squares of 32 pixels, #0 the first"):
-        data.read(Path(f"{file}#6"), {})
+        assert (picture_index, number, size, tile.target) == (0, 6, [40, 60], {})
     with pytest.raises(DataError, match=r"expected LOW\.\.HIGH"):
         data.require({"window": "3"})
+
+
+def test_slices_of_a_volume_are_surfaces_of_their_own(tmp_path: Path) -> None:
+    pytest.importorskip("nibabel")
+    values = np.random.default_rng(0).integers(-200, 300, (12, 10, 3)).astype(np.int16)
+    file = nifti(tmp_path / "scan.nii.gz", values)
+    data = MaskFolder(root="", frame={"tile": 32, "overlap": 8}, window=(-160.0, 240.0))
+    parts = data.samples_in(file, {})
+    assert parts == [Path(f"{file}#{k}") for k in range(3)]
+    surfaces = [data.read(part, {})[0] for part in parts]
+    assert [(one.slice, one.depth, one.file) for one in surfaces] == [(k, 3, file) for k in range(3)]
+    assert (surfaces[0].image != surfaces[1].image).any()
+    assert "only the first of 3 slices; scan.nii.gz#1 is the next" in data.read(file, {})[1][0]
+    with pytest.raises(DataError, match="the volume has 3 slices, #0 the first"):
+        data.read(Path(f"{file}#3"), {})
 
 
 def test_a_large_tiff_is_read_square_by_square(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (3, 90, 130), dtype=np.uint8)
     file = geotiff(tmp_path / "large.tif", rgb, tiled=True, blockxsize=16, blockysize=16, photometric="rgb")
     data = MaskFolder(root="", frame={"tile": 32, "overlap": 8})
-    plain = [data.read(part, {})[0].image for part in data.samples_in(file, {})]
+    squares = data.read(file, {})[0].squares
+    plain = [squares[k].image for k in range(len(squares))]
     monkeypatch.setattr(kind, "LARGE", 0)
     monkeypatch.setattr("data_modules.kinds.mask_files.read_picture", None)
-    parts = MaskFolder(root="", frame={"tile": 32, "overlap": 8})
-    found = [parts.read(part, {})[0].image for part in parts.samples_in(file, {})]
+    parts = MaskFolder(root="", frame={"tile": 32, "overlap": 8}).read(file, {})[0].squares
+    found = [parts[k].image for k in range(len(parts))]
     assert len(found) == 4 * 6
     assert all((one == other).all() for one, other in zip(plain, found, strict=True))
 

@@ -18,7 +18,7 @@ from zoo.recipe.compose import RecipeError, available, compose, find, to_yaml
 from zoo.train import main
 from zoo.training.initialise import changed_settings, initialise, starting_point, summary
 
-CLIPS, CLOUDS, PICTURES = (f"data_modules.folder_{kind}" for kind in ("clips", "clouds", "pictures"))
+CLIPS, CLOUDS, MASKS, PICTURES = (f"data_modules.folder_{kind}" for kind in ("clips", "clouds", "masks", "pictures"))
 READERS = {
     "EventLocalization": {f"{CLIPS}.ClipFolder"},
     "VideoParsing": {f"{CLIPS}.ParsedClipFolder"},
@@ -26,6 +26,7 @@ READERS = {
     "OpenEvents": {f"{CLIPS}.ClipFolder"},
     "OpenVocabulary": {"data_modules.folder_sounds.SoundFolder", f"{PICTURES}.PictureFolder"},
     "PartSegmentation": {f"{CLOUDS}.PartFolder"},
+    "Segmentation": {f"{MASKS}.MaskFolder"},
     "Reconstruction": {f"{CLOUDS}.PlainCloudFolder"},
     "MultipleChoice": {f"{PICTURES}.QuestionFolder"},
     "OpenVQA": {f"{PICTURES}.OpenQuestionFolder"},
@@ -55,6 +56,12 @@ def test_settings_that_both_classes_have_are_kept_whatever_the_order_of_words() 
         "root": "own",
         "up": "z",
     }
+
+
+def test_what_a_task_says_of_the_recipes_own_classes_goes_with_its_data() -> None:
+    assert compose("lite_medsam_isbi", ["data.root=own"]).task.cells == "cell"
+    assert "cells" not in compose("lite_medsam_isbi", ["data=folder", "data.root=own"]).task
+    assert compose("lite_medsam_isbi", ["task.cells=axon", "data=folder", "data.root=own"]).task.cells == "axon"
 
 
 def test_a_root_is_never_taken_over_from_other_data(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Drawn cells: deterministic, with equal grey values, and not to be told by a grey threshold."""
 
+import mask_tiny
 import numpy as np
 import pytest
+import torch
 from mask_files import by_texture_and_shape, grey_threshold, mean_iou
 from scipy import ndimage
 
 from data_modules.synthetic_cells import SyntheticCells
-from zoo.batch import IGNORE
+from zoo.backbones.pixels import Pixels
+from zoo.ops.frame import IGNORE
+from zoo.training.loaders import Loaders
 
 
 def drawn(data: SyntheticCells, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -71,3 +75,22 @@ def test_larger_pictures_are_cut_as_the_frame_says(frame: dict[str, int], tiles:
     assert tile.image.shape == (data.frame.side, data.frame.side, 3)
     assert tile.conditions["place"].tolist()[5:] == [tiles, 256, 256]
     assert not (tile.target["mask"] == IGNORE).any()
+
+
+def test_a_head_takes_a_step_on_them() -> None:
+    data = SyntheticCells(train_pictures=3, val_pictures=1, test_pictures=1, frame={"letterbox": 32})
+    data.setup()
+    made = mask_tiny.pairing(backbone=Pixels(image_size=32), classes=data.classes).train()
+    batch = next(iter(Loaders(data, made, batch_size=3).train_dataloader()))
+    assert batch.target["mask"].shape == (3, 32, 32)
+    before = {name: value.clone() for name, value in made.trainable_state().items()}
+    optimizer = torch.optim.AdamW(made.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(4):
+        loss = torch.stack(list(made.losses(batch).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]
+    assert all(not torch.equal(value, before[name]) for name, value in made.trainable_state().items())

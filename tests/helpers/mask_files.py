@@ -47,6 +47,15 @@ def save(path: Path, values: np.ndarray, mode: str | None = None) -> Path:
     return path
 
 
+def nifti(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    """Values [X, Y, Z] as a volume of NIfTI, which needs nibabel."""
+    import nibabel
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine), path)
+    return path
+
+
 def ready(root: Path, **settings: object) -> MaskFolder:
     data = MaskFolder(root=str(root), **{"frame": {"tile": 32, "overlap": 8}, **settings})  # type: ignore[arg-type]
     data.setup()

@@ -30,7 +30,7 @@ def test_pooled_iou_is_a_ratio_of_sums_and_a_mean_over_pictures_is_another_numbe
 
 @pytest.mark.parametrize(
     ("labelled", "claimed", "dice", "neither", "false"),
-    [(False, False, 0.0, 1.0, 0.0), (False, True, 0.0, 0.0, 1.0), (True, False, 0.0, 0.0, 0.0)],
+    [(False, False, 0.0, 0.5, 0.0), (False, True, 0.0, 0.0, 0.5), (True, False, 0.0, 0.0, 0.0)],
 )
 def test_an_empty_mask_is_left_out_or_counts_nothing_and_is_counted(
     labelled: bool, claimed: bool, dice: float, neither: float, false: float
@@ -55,7 +55,7 @@ def test_everything_background_is_nearly_always_right_and_finds_nothing() -> Non
     assert found["foreground_dice"] == 0
 
 
-def test_pseudo_values_have_the_metric_as_their_mean_where_it_is_a_mean() -> None:
+def test_pseudo_values_have_the_metric_as_their_mean_and_are_its_terms_where_it_is_a_mean() -> None:
     per_picture = torch.tensor([[[8, 1, 1], [5, 1, 1]], [[4, 3, 3], [5, 3, 3]], [[9, 0, 0], [6, 0, 0]]])
 
     def accuracy(summed: torch.Tensor) -> float:
@@ -63,8 +63,18 @@ def test_pseudo_values_have_the_metric_as_their_mean_where_it_is_a_mean() -> Non
 
     values = segmentation.pseudo_values(per_picture, accuracy)
     assert values.mean() == pytest.approx(accuracy(per_picture.sum(0)))
-    near = segmentation.pseudo_values(per_picture.repeat(20, 1, 1))
-    assert near.mean() == pytest.approx(segmentation.mean_iou(per_picture.sum(0)), abs=0.01)
+    alike = torch.tensor([[[8, 1, 1], [5, 1, 1]], [[5, 3, 3], [4, 3, 3]]])  # as many labelled pixels each
+    assert segmentation.pseudo_values(alike, accuracy).tolist() == pytest.approx([accuracy(one) for one in alike])
+    of_ratio = segmentation.pseudo_values(per_picture)
+    assert of_ratio.mean() == pytest.approx(segmentation.mean_iou(per_picture.sum(0)))
+    assert of_ratio.argsort().tolist() == [1, 0, 2], "as the pictures' own numbers are ordered"
+    assert segmentation.pseudo_values(per_picture[:1]).tolist() == [segmentation.mean_iou(per_picture[0])]
+
+
+def test_a_split_without_a_labelled_pixel_has_numbers_and_none_is_nan() -> None:
+    found = segmentation.pooled(torch.zeros(2, 2, 3), ["rest", "cell"])
+    assert not any(math.isnan(value) for value in found.values())
+    assert (found["mean_iou"], found["neither"]) == (0, 1)
 
 
 def test_slices_of_one_patient_are_drawn_together() -> None:

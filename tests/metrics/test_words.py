@@ -128,3 +128,4 @@ def test_a_metric_on_a_part_of_the_samples_is_called_by_both() -> None:
     assert named("event_f1_unseen") == "F1 of events, unseen classes"
     assert named("mean_of_three_seen_silence") == "mean of accuracy and both F1, seen classes, without sound"
     assert named("unseen") == "unseen"
+    assert named("iou/dead_unseen") == "IoU of dead_unseen", "a class may be called like a part"

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.batch import IGNORE
 from zoo.errors import SettingError
-from zoo.ops.frame import Frame, Place, stitched
+from zoo.ops.frame import IGNORE, Frame, Place, stitched
 
 TILES = Frame("tile", 64, 16)
 

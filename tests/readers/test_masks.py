@@ -14,7 +14,7 @@ from PIL import Image
 from data_modules.errors import DataError
 from data_modules.readers.mask_shapes import Drawing, Shape, coco, filled, labelme, run_lengths
 from data_modules.readers.masks import EQUAL_BANDS, NO_DATA, Legend, read_stored, require_same_grid
-from zoo.batch import IGNORE
+from zoo.ops.frame import IGNORE
 
 INDICES = np.array([[0, 1, 2, 0], [2, 1, 0, 1], [0, 0, 2, 2]], np.uint8)
 

@@ -108,7 +108,9 @@ def test_a_folder_of_volumes_is_one_of_slices_that_stay_together(tmp_path: Path)
     assert data.counts("train")[2].pixels.sum() == 120
     file = tmp_path / "images" / "v1.nii.gz"
     assert len(data.samples_in(file, {})) == 6
-    assert data.read(Path(f"{file}#4"), {})[0].conditions["place"].tolist() == [4, 0, 0, 12, 12, 1, 12, 10]
+    surface = data.read(Path(f"{file}#4"), {})[0]
+    assert (surface.slice, surface.depth) == (4, 6)
+    assert surface.squares.conditions(0)["place"].tolist() == [0, 0, 0, 12, 12, 1, 12, 10]
     write(tmp_path / "masks" / "v3.nii.gz", np.full((10, 12, 6), 7, np.uint8), AFFINE)
     with pytest.raises(DataError, match=r"v3\.nii\.gz, slice 0: 7 in 120 pixels"):
         MaskFolder(root=str(tmp_path), classes=("a", "b", "c")).setup()

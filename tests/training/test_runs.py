@@ -40,6 +40,7 @@ KINDS = {  # what a recipe's predictions and pictures are; of one that is not li
     "rsscn7_open": "picture by name",
     "scale_earth_pretrain": "projector",
     "small_llava_rsscn7": "open question",
+    "lite_medsam_isbi": "mask",
     "scale_earth": "choice",
     "scale_earth_geoscale_vqa": "choice",
     "scale_earth_rsvqa": "choice of one scale",
@@ -58,6 +59,7 @@ PICTURES = {
     "picture by name": {"curves.png", "confusion.png", "examples.png", "accuracy_by_gsd.png"},
     "projector": {"curves.png", "examples.png", "accuracy_by_gsd.png"},
     "open question": {"curves.png", "examples.png"},
+    "mask": {"curves.png", "masks.png"},
     "choice": {"curves.png", "examples.png", *SCALE},
     "choice of one scale": {"curves.png", "examples.png", *SCALE} - {"accuracy_by_gsd.png"},
     "choice of no known scale": {"curves.png", "examples.png", "openness.png"},
@@ -65,6 +67,7 @@ PICTURES = {
 MOVED = {
     **dict.fromkeys(("events", "parsing", "events by name"), ".up.weight"),
     "reconstruction": ".mixer.in_proj.weight",
+    "mask": ".lora_B.default.weight",
     **dict.fromkeys(("projector", "open question", "picture by name"), ".weight"),
     **dict.fromkeys((kind for kind in PICTURES if kind.startswith(("scene", "choice"))), ".up"),
 }
@@ -79,7 +82,7 @@ FIRST = {next(name for name in NAMES if KINDS.get(name) == kind) for kind in PIC
 """The recipe of every kind that is trained to its end, evaluated and asked here; the others share its code, take one
 step in `test_one_step`, and do the rest in the slow tests."""
 OF_EVERY_KIND = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-RESUMED = {"mantis", "mamba3d_pretrain", "scale_earth", "small_llava_rsscn7"}
+RESUMED = {"mantis", "mamba3d_pretrain", "scale_earth", "small_llava_rsscn7", "lite_medsam_isbi"}
 """Recipes that differ in what a checkpoint has to hold: one of every method and task of its own kind; the others share
 theirs with one of these, and are resumed by the slow tests."""
 SMALL = [
@@ -172,10 +175,11 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
     if kind.startswith(("events", "parsing")):
         av_files.write_clip(tmp_path / "clip.mp4")
         words.append(f"input={tmp_path / 'clip.mp4'}")
-    elif kind.startswith(("scene", "picture", "choice", "projector", "open")):
+    elif kind.startswith(("scene", "picture", "choice", "projector", "open", "mask")):
         picture_files.save(tmp_path / "tile.png", picture_files.picture(0, 0))
-        words += [f"input={tmp_path / 'tile.png'}"] + ([] if kind.startswith(("open", "picture")) else ["gsd=12"])
-        words += [] if kind.startswith(("scene", "picture")) else ["question=What is it?"]
+        words += [f"input={tmp_path / 'tile.png'}"]
+        words += [] if kind.startswith(("open", "picture", "mask")) else ["gsd=12"]
+        words += [] if kind.startswith(("scene", "picture", "mask")) else ["question=What is it?"]
         words += ["choices=field|water"] if kind.startswith(("choice", "projector")) else []
     else:
         np.savetxt(tmp_path / "cloud.txt", np.random.default_rng(0).normal(size=(50, 3)))
@@ -204,6 +208,8 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
             expected = {"written"} if "rsvqa" in name else {"written", "letter"}
         if kind.startswith("open"):
             expected = {"written"}
+        if kind == "mask":
+            expected = {"classes", "size"}
         if kind.startswith(("scene", "choice")):
             assert answer["gsd_from"] == "told"
             expected |= {"gsd", "gsd_unit", "gsd_from"} | (

@@ -59,6 +59,7 @@ class Run:
     failed: int = 0
     notes: dict[str, list[str]] = field(default_factory=dict)
     _slices: dict[Path, dict[int, NDArray[Any]]] = field(default_factory=dict)
+    _depths: dict[Path, int] = field(default_factory=dict)
     _contents: dict[str, Future[Content]] = field(default_factory=dict)
 
     def over(self, items: Sequence[Input]) -> None:
@@ -71,6 +72,9 @@ class Run:
                 self._write([self._record(one) for one in self._predicted(group)])
                 self.done += len(group)
                 self.progress.update(bar, advance=len(group))
+            for file, slices in self._slices.items():
+                depth = self._depths[file]
+                self.say(f"note: {file}: {len(slices)} of {depth} slices; a mask is written of whole volumes")
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -118,6 +122,7 @@ class Run:
         if surface.slice is None:
             surfaces.write(mask, surface, path, len(self.pairing.classes))
             return
+        self._depths[surface.file] = surface.depth
         slices = self._slices.setdefault(surface.file, {})
         slices[surface.slice] = mask
         if len(slices) == surface.depth:

@@ -30,7 +30,18 @@ NAMES = {
     "gsd_constant_mae_octaves": "scale error of always saying the median, octaves",
     "gsd_coverage_90": "true scales within the 90 % interval",
     "gsd_deviation_octaves": "median uncertainty stated, octaves",
+    "mean_iou": "IoU, mean over classes",
+    "foreground_iou": "IoU, mean over classes but the first",
+    "foreground_dice": "Dice, mean over classes but the first",
+    "picture_dice": "Dice, mean over pictures",
+    "neither": "cases left out: no such region in label or prediction",
+    "false_regions": "regions claimed where the label has none",
+    "boundary_f": "F1 of borders, within 2 pixels",
+    "v_rand": "V-Rand of cells",
 }
+
+IOU_OF = "iou/"
+"""Of one class: `iou/CLASS`."""
 
 PROBES = {
     "blank_image": "picture blank",
@@ -63,6 +74,8 @@ GOOD = {
     "gsd_constant_mae_octaves": "to compare with",
     "gsd_coverage_90": "0.9 is best",
     "gsd_deviation_octaves": "neither way is better",
+    "neither": "neither way is better",
+    "false_regions": LOWER,
 }
 
 CALLED = {"TBAVA": "TB-AVA", "PointMAE": "Point-MAE", "Projector": "LLaVA, first stage", "Frozen": "a head alone"}
@@ -81,6 +94,8 @@ def named(key: str) -> str:
     for probe, words in PROBES.items():
         if key.endswith(f"_{probe}"):
             return f"{named(key.removesuffix(f'_{probe}'))}, {words}"
+    if key.startswith(IOU_OF):
+        return f"IoU of {key.removeprefix(IOU_OF)}"
     metric, _, part = key.rpartition("_")
     return f"{named(metric)}, {PARTS[part]}" if metric and part in PARTS else key.replace("_", " ")
 

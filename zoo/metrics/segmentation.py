@@ -47,7 +47,7 @@ def dice(counted: Tensor) -> Tensor:
 
 def mean_iou(counted: Tensor) -> float:
     """Counts of a split [K, 3] -> mean IoU over the classes that it has or that were predicted."""
-    return float(iou(counted).nanmean())
+    return _zero(iou(counted).nanmean())
 
 
 def pooled(per_picture: Tensor, names: Sequence[str]) -> dict[str, float]:
@@ -59,7 +59,7 @@ def pooled(per_picture: Tensor, names: Sequence[str]) -> dict[str, float]:
 
     Returns:
         `mean_iou`, `foreground_iou`, `foreground_dice`, `pixel_accuracy`, the IoU of every class, and over pictures
-        `picture_dice` (mean over pictures and foreground classes), with the numbers of cases that are left out
+        `picture_dice` (mean over pictures and foreground classes), with the shares of these cases that are left out
         (`neither`: no such region in label or prediction) and that count 0 (`false_regions`: none in the label).
     """
     whole = per_picture.sum(0)
@@ -68,22 +68,22 @@ def pooled(per_picture: Tensor, names: Sequence[str]) -> dict[str, float]:
     claimed = per_picture[:, 1:, TP] + per_picture[:, 1:, FP]
     found = whole[:, TP].sum().double()
     return {
-        "mean_iou": float(each.nanmean()),
+        "mean_iou": mean_iou(whole),
         "foreground_iou": _zero(each[1:].nanmean()),
         "foreground_dice": _zero(dice(whole)[1:].nanmean()),
         "pixel_accuracy": float(found / (found + whole[:, FN].sum()).clamp(min=1)),
         "picture_dice": _zero(own.nanmean()),
-        "neither": float(((labelled == 0) & (claimed == 0)).sum()),
-        "false_regions": float(((labelled == 0) & (claimed > 0)).sum()),
+        "neither": float(((labelled == 0) & (claimed == 0)).double().mean()),
+        "false_regions": float(((labelled == 0) & (claimed > 0)).double().mean()),
         **{f"iou/{name}": _zero(value) for name, value in zip(names, each, strict=True)},
     }
 
 
 def pseudo_values(per_picture: Tensor, metric: Callable[[Tensor], float] = mean_iou) -> Tensor:
-    """What every picture adds to a metric of pooled counts: its jackknife pseudo-value (Tukey 1958).
+    """What every picture adds to a metric of pooled counts: its jackknife pseudo-value (Tukey 1958), without the bias.
 
-    N metric(all) - (N - 1) metric(all but this one): their mean is the metric, but for its bias, so that differences
-    of two models may be paired by picture although the metric is a ratio of sums.
+    With m of all pictures, w_i of all but one, and their mean w: m + (N - 1) (w - w_i). Their mean is the metric, so
+    that differences of two models may be paired by picture although the metric is a ratio of sums.
 
     Args:
         per_picture: [N, K, 3].
@@ -94,7 +94,7 @@ def pseudo_values(per_picture: Tensor, metric: Callable[[Tensor], float] = mean_
     """
     whole, number = per_picture.sum(0), len(per_picture)
     without = torch.tensor([metric(whole - own) for own in per_picture], dtype=torch.double)
-    return number * metric(whole) - (number - 1) * without
+    return metric(whole) + (number - 1) * (without.mean() - without)
 
 
 def grouped_interval(

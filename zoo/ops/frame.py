@@ -23,10 +23,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.batch import IGNORE
 from zoo.errors import SettingError
 
 Way = Literal["tile", "letterbox", "squash"]
+
+IGNORE = 255
+"""Value of a mask where there is no label, or no picture."""
 
 ROWS = 256
 """Rows of a band of a picture that is seen as a whole."""

@@ -16,9 +16,14 @@ WORD = ("data", "folder")
 OF_ONE_FOLDER = ("root", "manifest", "classes", "splits", "group_by")
 """Settings that say what one folder holds, and so mean nothing to another."""
 
+OF_ITS_CLASSES = ("cells",)
+"""Settings of a task that name one of the recipe's own classes, which other data need not have."""
+
 
 def substitute(config: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     """The recipe with its data block given to the class for own files: settings that both classes have are kept.
+
+    What the task says of the recipe's own classes goes with its data.
 
     Args:
         config: a recipe.
@@ -39,7 +44,9 @@ def substitute(config: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     defaults = {key: attributes[key] for key in ("up",) if key in attributes}  # of the class itself
     settings = defaults | block
     kept = {key: settings[key] for key in known if key in settings and key not in OF_ONE_FOLDER}
-    return {**config, "data": {TARGET: own, "root": MISSING, **kept}}
+    block = config.get("task")
+    task = {"task": {k: v for k, v in block.items() if k not in OF_ITS_CLASSES}} if isinstance(block, Mapping) else {}
+    return {**config, "data": {TARGET: own, "root": MISSING, **kept}, **task}
 
 
 def settings(block: Mapping[str, Any]) -> Collection[str]:

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.backbones.base import Backbone, Level, tap
-from zoo.batch import IGNORE, Batch
+from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.metrics import segmentation as metrics
 from zoo.metrics.boundaries import boundary_f, v_rand
-from zoo.ops.frame import stitched
+from zoo.ops.frame import IGNORE, stitched
 from zoo.tasks.base import Task
 from zoo.tasks.dense import HEADS, HeadName, cross_entropy, soft_cldice, soft_dice
 from zoo.tasks.results import Mask
@@ -231,9 +231,10 @@ class Segmentation(Task):
         """See `zoo.metrics.segmentation.pooled`; `boundary_f` over pictures and classes; `v_rand` over pictures."""
         every = self._all()
         found = metrics.pooled(torch.stack([one.counts for one in every]), self.names)
-        found["boundary_f"] = float(torch.stack([one.border for one in every]).nanmean())
+        found["boundary_f"] = float(torch.stack([one.border for one in every]).nanmean().nan_to_num(0.0))
         if self.cells is not None:
-            found["v_rand"] = float(torch.tensor([one.v_rand for one in every], dtype=torch.double).nanmean())
+            joined = torch.tensor([one.v_rand for one in every], dtype=torch.double)
+            found["v_rand"] = float(joined.nanmean().nan_to_num(0.0))
         return found
 
     def _monitored(self, counted: Tensor) -> float:

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from zoo.batch import IGNORE
 from zoo.metrics import segmentation as metrics
+from zoo.ops.frame import IGNORE
 from zoo.report import figures
 from zoo.report.figures import NOTE, plain, small, write
 from zoo.report.run import Drawer, One, Run
