@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -17,45 +17,17 @@ from torch import Tensor
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
-from data_modules.kinds.mask_files import PictureFile, slices
+from data_modules.kinds.mask_files import MaskedPicture, PictureFile, slices
 from data_modules.readers.formats import READABLE, REFUSED_SUFFIXES
 from data_modules.readers.sensors import Rendering, parse
 from zoo.batch import IGNORE, SampleSet, Tile
 from zoo.ops.frame import Frame, Place
+from zoo.ops.prompts import BOX, POINTS, Prompts
 
 TILES = {"tile": 256, "overlap": 64}
 
 LARGE = 1 << 26
 """Pixels beyond which a TIFF is read square by square."""
-
-
-class MaskedPicture(Protocol):
-    """A picture of a split: `data_modules.kinds.mask_files.PictureFile`, or one that is drawn."""
-
-    @property
-    def id(self) -> str:
-        """Unique within its split."""
-        ...
-
-    def size(self) -> tuple[int, int]:
-        """Height and width, without decoding it."""
-        ...
-
-    def key(self) -> str:
-        """Identity of its pixels as they are read."""
-        ...
-
-    def image(self) -> tuple[NDArray[np.uint8], list[str]]:
-        """uint8 [H, W, 3] RGB and notes."""
-        ...
-
-    def part(self, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
-        """The rectangle y, x, h, w alone, uint8 [h, w, 3]; None where all has to be read for it."""
-        ...
-
-    def labels(self) -> NDArray[np.uint8] | None:
-        """The mask, uint8 [H, W]; None where it is not known."""
-        ...
 
 
 class Count(NamedTuple):
@@ -72,13 +44,24 @@ class TileSet(SampleSet[Tile]):
         pictures: of the split.
         frame: how they become squares.
         remarks: counts pictures that needed mending, each once.
+        prompts: for one object of every picture, of which only the square that shows them is seen.
+
+    Raises:
+        SettingError: prompts that no square of a picture shows.
     """
 
-    def __init__(self, pictures: Sequence[MaskedPicture], frame: Frame, *, remarks: Counter[str] | None = None) -> None:
-        self.pictures, self.frame = list(pictures), frame
+    def __init__(
+        self,
+        pictures: Sequence[MaskedPicture],
+        frame: Frame,
+        *,
+        remarks: Counter[str] | None = None,
+        prompts: Prompts | None = None,
+    ) -> None:
+        self.pictures, self.frame, self.prompts = list(pictures), frame, prompts
         self.remarks: Counter[str] = Counter() if remarks is None else remarks
         self.sizes = [picture.size() for picture in self.pictures]
-        self.places = [frame.places(*size) for size in self.sizes]
+        self.places = [frame.places(*size) if prompts is None else [prompts.place(frame, *size)] for size in self.sizes]
         self.tiles = [(picture, k) for picture, places in enumerate(self.places) for k in range(len(places))]
         self._noted: set[int] = set()
         # The last picture and mask: its next square is often the next that is asked for.
@@ -109,10 +92,11 @@ class TileSet(SampleSet[Tile]):
         return self.frame.side, self.frame.side
 
     def conditions(self, index: int) -> dict[str, Tensor]:
-        """`place`: int64 [8], see `zoo.batch.Tile`."""
+        """`place`: int64 [8], see `zoo.batch.Tile`; and prompts, see `Prompts.conditions`."""
         picture, _ = self.tiles[index]
-        size = self.sizes[picture]
-        return {"place": self.place(index).condition(picture, len(self.places[picture]), *size)}
+        place, size = self.place(index), self.sizes[picture]
+        found = {"place": place.condition(picture, len(self.places[picture]), *size)}
+        return found if self.prompts is None else found | self.prompts.conditions(place)
 
     def target(self, index: int) -> dict[str, Tensor]:
         """`mask`: uint8 [S, S], where it is known; the picture is not decoded for it."""
@@ -182,6 +166,7 @@ class Surface:
         file: that it was read from.
         slice: of a volume.
         depth: slices of the volume; 1 of a picture.
+        conditions: with prompts, those of the square that shows them.
     """
 
     kind: ClassVar[str] = "masks"
@@ -213,7 +198,7 @@ class MaskDataModule(DataModule):
     conditions: tuple[str, ...] = ("place",)
     readable = (*READABLE, ".nii", ".gz")
     refused = tuple(suffix for suffix in REFUSED_SUFFIXES if suffix != ".nii")
-    settings: tuple[str, ...] = ("window", "bands")
+    settings: tuple[str, ...] = ("window", "bands", POINTS, BOX)
     own_files = "data_modules.folder_masks.MaskFolder"
 
     def __init__(
@@ -260,9 +245,10 @@ class MaskDataModule(DataModule):
         return _rendering(bands, (low, high))
 
     def require(self, settings: Mapping[str, str]) -> None:
-        """Refuse unknown bands and windows that are none."""
+        """Refuse unknown bands, windows that are none, and prompts that are none."""
         super().require(settings)
         self.rendering(dict(settings))
+        Prompts.parse(settings)
 
     def samples_in(self, path: Path, settings: Mapping[str, str]) -> list[Path]:
         """The picture, or FILE#0, FILE#1, ...: the slices of a volume."""
@@ -277,19 +263,24 @@ class MaskDataModule(DataModule):
 
         Raises:
             DataError: the file is no picture, or has fewer slices.
+            SettingError: prompts lie outside of it.
         """
         stem, mark, digits = str(path).rpartition("#")
         numbered = bool(mark) and digits.isdecimal() and not path.is_file()
         file, k = (Path(stem), int(digits)) if numbered else (path, 0)
-        every, rendering = slices(file), self.rendering(settings)
+        every, rendering, prompts = slices(file), self.rendering(settings), Prompts.parse(settings)
+        for name in (POINTS, BOX):
+            settings.pop(name, None)
         if k >= len(every):
             raise DataError(f"{path}: the volume has {len(every)} slices, #0 the first")
         picture = PictureFile(str(path), file, None, rendering, every[k])
-        squares = TileSet([picture], self.frame)
+        squares = TileSet([picture], self.frame, prompts=prompts)
         squares.read_ahead()
         cut = len(every) > 1 and not numbered
         notes = [f"only the first of {len(every)} slices; {file.name}#1 is the next"] if cut else []
-        return Surface(str(path), squares, file, every[k], len(every)), [*squares.remarks, *notes]
+        given = {} if prompts is None else squares.conditions(0)
+        surface = Surface(str(path), squares, file, every[k], len(every), conditions=given)
+        return surface, [*squares.remarks, *notes]
 
 
 def _rendering(bands: str | None, window: tuple[float, float] | None) -> Rendering:
