@@ -25,7 +25,8 @@ from data_modules.folder.own_files import Folder, OwnFiles
 from data_modules.folder.pairs import Suffixes, paired
 from data_modules.folder.rows import MANIFESTS, Columns, FileEntry, repeated_files
 from data_modules.kinds.mask_files import MaskFile, PictureFile, slices
-from data_modules.kinds.masks import TILES, MaskDataModule, TileSet
+from data_modules.kinds.masks import TILES, MaskDataModule
+from data_modules.kinds.tiles import TileSet
 from data_modules.readers import masks, volumes
 from data_modules.readers.lines import FEW, ErrorCollector
 from data_modules.readers.mask_shapes import BACKGROUND, Drawing, coco, is_coco, labelme, load

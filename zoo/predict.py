@@ -41,6 +41,10 @@ Settings, if the adapter's data take them:
     bands=SENSOR or 3,2,1     of a picture of many bands: sentinel-2-l2a, landsat-8-l2, hls, naip, planetscope,
                               sentinel-1, ..., or those to show as red, green and blue
     stretch=LOW..HIGH         values that become black and white; or percentile, of each picture alone
+    box="X0,Y0,X1,Y1"         of a promptable adapter: the object's first and last column and row, in pixels of the
+                              picture from its top left; every input gets the same, or each its own by questions=FILE
+                              with a column `box` or `points`
+    points="X,Y,1|X,Y,0"      likewise clicks on the object (1) and beside it (0)
     question="..."            about a picture; a vision-language adapter needs one
     choices="one|two|three"   of the question
 
@@ -135,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def find(arguments: Mapping[str, str], data: "DataModule", task: "Task") -> Inputs:
     """The inputs of a command; their settings are checked before weights are fetched."""
-    from zoo.inference.predictor import require_question
+    from zoo.inference.predictor import require_prompts, require_question
 
     settings = {key: arguments[key] for key in SETTINGS if key in arguments}
     try:
@@ -144,10 +148,12 @@ def find(arguments: Mapping[str, str], data: "DataModule", task: "Task") -> Inpu
         else:
             data.require(settings)
             require_question(task, data.question_from(settings))
+            require_prompts(task, settings)
             found = inputs.find(arguments["input"], data, settings)
         for item in found.items if "questions" in arguments else ():
             data.require(item.settings)
             require_question(task, data.question_from(item.settings))
+            require_prompts(task, item.settings)
     except UserError as error:
         fail([str(error)])
     return found

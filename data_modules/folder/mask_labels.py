@@ -8,7 +8,7 @@ import numpy as np
 
 from data_modules.errors import DataError
 from data_modules.kinds.mask_files import MaskFile, PictureFile, require_same_size
-from data_modules.kinds.masks import LARGE
+from data_modules.kinds.tiles import LARGE
 from data_modules.readers import volumes
 from data_modules.readers.mask_shapes import BACKGROUND, Drawing
 from data_modules.readers.masks import MOST_CLASSES, Colour, Legend, Stored, read_stored, require_same_grid

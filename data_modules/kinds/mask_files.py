@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,35 @@ from data_modules.readers.upright import upright
 
 PLAIN = Legend()
 """Numbers are class indices."""
+
+
+class MaskedPicture(Protocol):
+    """A picture of a split: `PictureFile`, or one that is drawn."""
+
+    @property
+    def id(self) -> str:
+        """Unique within its split."""
+        ...
+
+    def size(self) -> tuple[int, int]:
+        """Height and width, without decoding it."""
+        ...
+
+    def key(self) -> str:
+        """Identity of its pixels as they are read."""
+        ...
+
+    def image(self) -> tuple[NDArray[np.uint8], list[str]]:
+        """uint8 [H, W, 3] RGB and notes."""
+        ...
+
+    def part(self, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
+        """The rectangle y, x, h, w alone, uint8 [h, w, 3]; None where all has to be read for it."""
+        ...
+
+    def labels(self) -> NDArray[np.uint8] | None:
+        """The mask, uint8 [H, W]; None where it is not known."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -3,214 +3,22 @@
 `zoo.ops.frame` says how a picture becomes squares. Nothing here knows how large a pixel is on the ground.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from typing import Any
 
 from data_modules.base import DataModule
 from data_modules.errors import DataError
-from data_modules.kinds.mask_files import PictureFile, slices
+from data_modules.kinds.mask_files import MaskedPicture, PictureFile, slices
+from data_modules.kinds.tiles import Count, Surface, TileSet
 from data_modules.readers.formats import READABLE, REFUSED_SUFFIXES
 from data_modules.readers.sensors import Rendering, parse
-from zoo.batch import SampleSet, Tile
-from zoo.ops.frame import IGNORE, Frame, Place
+from zoo.batch import Tile
+from zoo.ops.frame import Frame
+from zoo.ops.prompts import BOX, POINTS, Prompts
 
 TILES = {"tile": 256, "overlap": 64}
-
-LARGE = 1 << 26
-"""Pixels beyond which a TIFF is read square by square."""
-
-
-class MaskedPicture(Protocol):
-    """A picture of a split: `data_modules.kinds.mask_files.PictureFile`, or one that is drawn."""
-
-    @property
-    def id(self) -> str:
-        """Unique within its split."""
-        ...
-
-    def size(self) -> tuple[int, int]:
-        """Height and width, without decoding it."""
-        ...
-
-    def key(self) -> str:
-        """Identity of its pixels as they are read."""
-        ...
-
-    def image(self) -> tuple[NDArray[np.uint8], list[str]]:
-        """uint8 [H, W, 3] RGB and notes."""
-        ...
-
-    def part(self, box: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
-        """The rectangle y, x, h, w alone, uint8 [h, w, 3]; None where all has to be read for it."""
-        ...
-
-    def labels(self) -> NDArray[np.uint8] | None:
-        """The mask, uint8 [H, W]; None where it is not known."""
-        ...
-
-
-class Count(NamedTuple):
-    """Pixels of one mask: int64 [K] by class, and those without a label."""
-
-    pixels: NDArray[np.int64]
-    ignored: int
-
-
-class TileSet(SampleSet[Tile]):
-    """One split: the squares of its pictures, picture by picture, row by row.
-
-    Args:
-        pictures: of the split.
-        frame: how they become squares.
-        remarks: counts pictures that needed mending, each once.
-    """
-
-    def __init__(self, pictures: Sequence[MaskedPicture], frame: Frame, *, remarks: Counter[str] | None = None) -> None:
-        self.pictures, self.frame = list(pictures), frame
-        self.remarks: Counter[str] = Counter() if remarks is None else remarks
-        self.sizes = [picture.size() for picture in self.pictures]
-        self.places = [frame.places(*size) for size in self.sizes]
-        self.tiles = [(picture, k) for picture, places in enumerate(self.places) for k in range(len(places))]
-        self._noted: set[int] = set()
-        # The last picture and mask: its next square is often the next that is asked for.
-        self._image: tuple[int, NDArray[np.uint8]] | None = None
-        self._labels: tuple[int, NDArray[np.uint8] | None] | None = None
-
-    def __len__(self) -> int:
-        return len(self.tiles)
-
-    def id(self, index: int) -> str:
-        """`PICTURE#k`."""
-        picture, k = self.tiles[index]
-        return f"{self.pictures[picture].id}#{k}"
-
-    def place(self, index: int) -> Place:
-        """Rectangle of the square in its picture."""
-        picture, k = self.tiles[index]
-        return self.places[picture][k]
-
-    def key(self, index: int) -> str:
-        """sha256 over the picture, how it is read and cut, and the rectangle."""
-        picture = self.pictures[self.tiles[index][0]]
-        text = f"tile 1 {self.frame.key} {tuple(self.place(index))} {picture.key()}"
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def picture_size(self, index: int) -> tuple[int, int]:
-        """Height and width of the square."""
-        return self.frame.side, self.frame.side
-
-    def conditions(self, index: int) -> dict[str, Tensor]:
-        """`place`: int64 [8], see `zoo.batch.Tile`."""
-        picture, _ = self.tiles[index]
-        size = self.sizes[picture]
-        return {"place": self.place(index).condition(picture, len(self.places[picture]), *size)}
-
-    def target(self, index: int) -> dict[str, Tensor]:
-        """`mask`: uint8 [S, S], where it is known; the picture is not decoded for it."""
-        picture, _ = self.tiles[index]
-        labels = self.labels(picture)
-        if labels is None:
-            return {}
-        place = self.place(index)
-        return {"mask": torch.from_numpy(self.frame.mask(_cut(labels, place.inside(*self.sizes[picture])), place))}
-
-    def read_ahead(self) -> None:
-        """Read the first square: errors and notes come before anything is predicted.
-
-        Raises:
-            DataError: the file is no picture, or is damaged.
-        """
-        self._part(0, self.place(0).inside(*self.sizes[0]))
-
-    def labels(self, picture: int) -> NDArray[np.uint8] | None:
-        """The whole mask of a picture of this split, uint8 [H, W]; None where it is not known."""
-        if self._labels is None or self._labels[0] != picture:
-            self._labels = picture, self.pictures[picture].labels()
-        return self._labels[1]
-
-    def count(self, picture: int, classes: int) -> Count:
-        """Pixels of the mask of a picture, which must be known."""
-        labels = self.labels(picture)
-        if labels is None:
-            raise ValueError(f"{self.pictures[picture].id} has no mask")
-        found = np.bincount(labels.ravel(), minlength=IGNORE + 1)
-        return Count(found[:classes].astype(np.int64), int(found[IGNORE]))
-
-    def __getitem__(self, index: int) -> Tile:
-        picture, place = self.tiles[index][0], self.place(index)
-        image = self.frame.image(self._part(picture, place.inside(*self.sizes[picture])), place)
-        return Tile(self.id(index), image, self.target(index), self.conditions(index))
-
-    def image(self, picture: int) -> NDArray[np.uint8]:
-        """A whole picture of this split, uint8 [H, W, 3] RGB; it is kept until another is asked for."""
-        if self._image is None or self._image[0] != picture:
-            image, notes = self.pictures[picture].image()
-            if picture not in self._noted:
-                self._noted.add(picture)
-                self.remarks.update(notes)
-            self._image = picture, image
-        return self._image[1]
-
-    def surface(self, index: int) -> "Surface":
-        """The whole picture that a square is of, with its mask where that is known."""
-        number, _ = self.tiles[index]
-        picture = self.pictures[number]
-        squares = TileSet([picture], self.frame)
-        labels = squares.labels(0)
-        target = {} if labels is None else {"mask": torch.from_numpy(labels)}
-        return Surface(picture.id, squares, Path(picture.id), target=target)
-
-    def _part(self, picture: int, box: Place) -> NDArray[np.uint8]:
-        held = self._image is not None and self._image[0] == picture
-        height, width = self.sizes[picture]
-        if not held and height * width > LARGE and (part := self.pictures[picture].part(box)) is not None:
-            return part
-        return _cut(self.image(picture), box)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the picture at hand: loader workers read their own."""
-        return {**self.__dict__, "_image": None, "_labels": None}
-
-
-def _cut(array: NDArray[np.uint8], box: Place) -> NDArray[np.uint8]:
-    return array[box.y : box.y + box.h, box.x : box.x + box.w]
-
-
-@dataclass(frozen=True)
-class Surface:
-    """A whole picture, which is predicted square by square and put together again.
-
-    Attributes:
-        id: unique among the inputs.
-        squares: of this picture alone.
-        file: that it was read from.
-        slice: of a volume.
-        depth: slices of the volume; 1 of a picture.
-        target: `{"mask": uint8 [H, W]}` where it is known.
-    """
-
-    kind: ClassVar[str] = "masks"
-    id: str
-    squares: TileSet
-    file: Path
-    slice: int | None = None
-    depth: int = 1
-    target: dict[str, Tensor] = field(default_factory=dict)
-    conditions: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def image(self) -> NDArray[np.uint8]:
-        """The picture, uint8 [H, W, 3] RGB."""
-        return self.squares.image(0)
 
 
 class MaskDataModule(DataModule):
@@ -227,7 +35,7 @@ class MaskDataModule(DataModule):
     conditions: tuple[str, ...] = ("place",)
     readable = (*READABLE, ".nii", ".gz")
     refused = tuple(suffix for suffix in REFUSED_SUFFIXES if suffix != ".nii")
-    settings: tuple[str, ...] = ("window", "bands")
+    settings: tuple[str, ...] = ("window", "bands", POINTS, BOX)
     own_files = "data_modules.folder_masks.MaskFolder"
 
     def __init__(
@@ -274,9 +82,10 @@ class MaskDataModule(DataModule):
         return _rendering(bands, (low, high))
 
     def require(self, settings: Mapping[str, str]) -> None:
-        """Refuse unknown bands and windows that are none."""
+        """Refuse unknown bands, windows that are none, and prompts that are none."""
         super().require(settings)
         self.rendering(dict(settings))
+        Prompts.parse(settings)
 
     def samples_in(self, path: Path, settings: Mapping[str, str]) -> list[Path]:
         """The picture, or FILE#0, FILE#1, ...: the slices of a volume."""
@@ -291,19 +100,24 @@ class MaskDataModule(DataModule):
 
         Raises:
             DataError: the file is no picture, or has fewer slices.
+            SettingError: prompts lie outside of it.
         """
         stem, mark, digits = str(path).rpartition("#")
         numbered = bool(mark) and digits.isdecimal() and not path.is_file()
         file, k = (Path(stem), int(digits)) if numbered else (path, 0)
-        every, rendering = slices(file), self.rendering(settings)
+        every, rendering, prompts = slices(file), self.rendering(settings), Prompts.parse(settings)
+        for name in (POINTS, BOX):
+            settings.pop(name, None)
         if k >= len(every):
             raise DataError(f"{path}: the volume has {len(every)} slices, #0 the first")
         picture = PictureFile(str(path), file, None, rendering, every[k])
-        squares = TileSet([picture], self.frame)
+        squares = TileSet([picture], self.frame, prompts=prompts)
         squares.read_ahead()
         cut = len(every) > 1 and not numbered
         notes = [f"only the first of {len(every)} slices; {file.name}#1 is the next"] if cut else []
-        return Surface(str(path), squares, file, every[k], len(every)), [*squares.remarks, *notes]
+        given = {} if prompts is None else squares.conditions(0)
+        surface = Surface(str(path), squares, file, every[k], len(every), conditions=given)
+        return surface, [*squares.remarks, *notes]
 
 
 def _rendering(bands: str | None, window: tuple[float, float] | None) -> Rendering:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from data_modules.errors import DataError
 from data_modules.folder_masks import MaskFolder
-from data_modules.kinds import masks as kind
+from data_modules.kinds import tiles as kind
 from data_modules.readers.upright import upright
 
 # --- orientation ------------------------------------------------------------------------------------------------------

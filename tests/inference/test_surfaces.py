@@ -17,7 +17,7 @@ from mask_tiny import dark_and_light
 from PIL import Image
 
 from data_modules.folder_masks import MaskFolder
-from data_modules.kinds.masks import Surface
+from data_modules.kinds.tiles import Surface
 from zoo.inference import surfaces
 from zoo.inference.job import Run
 from zoo.inference.predictor import predict_batch

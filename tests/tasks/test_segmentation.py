@@ -13,7 +13,7 @@ from mask_tiny import CLASSES, certain
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_modules.kinds.masks import TileSet
+from data_modules.kinds.tiles import TileSet
 from zoo.backbones.base import Level
 from zoo.backbones.pixels import Pixels
 from zoo.batch import Batch

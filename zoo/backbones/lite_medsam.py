@@ -48,6 +48,7 @@ class LiteMedSAM(Promptable):
 
     before = DEPTHS[0]
     behind = 1
+    clicks = False
 
     def __init__(self, *, source: str = EMBEDDED, image_size: Annotated[int, ">= 32"] = 256) -> None:
         super().__init__()

@@ -91,6 +91,11 @@ class SAM2(Promptable):
             side //= 2 if block.query_stride else 1
         return found
 
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """All: the coarsest is added to the one that the decoder reads, beside the finer ones."""
+        return tuple(level.after for level in self.levels)
+
     def maps(self, taps: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Ends of stages {after: [N, L, D]} -> maps of the pyramid {after: [N, 256, S, S]}.
 

@@ -68,6 +68,7 @@ class Promptable(SquareBackbone):
         net: transformers' `SamModel` or `Sam2Model`.
         before: blocks that come before the tower `image`.
         behind: blocks that come behind it.
+        clicks: whether its decoder learned to answer points.
     """
 
     stream = "vision"
@@ -75,6 +76,12 @@ class Promptable(SquareBackbone):
     net: Any
     before = 0
     behind = 0
+    clicks = True
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """Maps that `masks` reads, by the blocks before them."""
+        return (self.levels[-1].after,)
 
     @property
     def towers(self) -> Mapping[str, Sequence[nn.Module]]:

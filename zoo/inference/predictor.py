@@ -8,10 +8,12 @@ from torch import Tensor
 
 from zoo.batch import Clip, Question
 from zoo.errors import SettingError
+from zoo.inference.settings import PROMPTS
 from zoo.methods import ground
 from zoo.ops.familiarity import UNLIKE
 from zoo.pairing import Pairing
 from zoo.tasks.language import LanguageTask
+from zoo.tasks.promptable import PromptableSegmentation
 from zoo.tasks.results import Prediction
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def _of_surface(pairing: Pairing, sample: Any) -> Prediction:
     """The prediction of a whole picture, from its squares."""
     from zoo.inference import surfaces
 
+    require_prompts(pairing.task, sample.conditions)
     decoded = surfaces.predict(pairing, sample)
     record = {"id": sample.id, **pairing.task.answer(decoded)}
     _note(record, pairing, [], decoded.pop("unlike", None))
@@ -89,6 +92,22 @@ def require_question(task: "Task", question: Question | None) -> None:
     """
     if isinstance(task, LanguageTask) and (missing := task.lacks(question)):
         raise SettingError(f"this adapter answers questions: say {' and '.join(missing)}")
+
+
+def require_prompts(task: "Task", given: Mapping[str, Any]) -> None:
+    """Refuse a prompt that its task does not take, and a sample without the one that it needs.
+
+    Args:
+        task: that answers.
+        given: settings, or conditions, by name.
+
+    Raises:
+        SettingError: naming what is missing, or of no use.
+    """
+    if isinstance(task, PromptableSegmentation):
+        task.require(given)
+    elif own := [f"{name}=" for name in PROMPTS if name in given]:
+        raise SettingError(f"{', '.join(own)}: this adapter takes no prompts; its task is {task.kind}")
 
 
 def predict(pairing: Pairing, samples: Sequence[Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_modules.kinds.masks import Surface
+from data_modules.kinds.tiles import Surface
 from data_modules.readers import volumes
 from zoo.ops.frame import Place
 from zoo.pairing import Pairing
@@ -22,6 +22,9 @@ from zoo.report.kinds.masks import colours
 
 TOGETHER = 8
 """Squares that are predicted in one batch."""
+
+UNSEEN = -30.0
+"""Log-probability of an object where its prompt has no pixels seen."""
 
 
 def predict(pairing: Pairing, surface: Surface) -> dict[str, Tensor]:
@@ -39,7 +42,7 @@ def predict(pairing: Pairing, surface: Surface) -> dict[str, Tensor]:
     mask = torch.zeros(height, width, dtype=torch.uint8)
     total = count = torch.zeros(0)
     foreign: list[Tensor] = []
-    for first, band in surface.squares.frame.bands(_scores(pairing, surface, foreign), height, width):
+    for first, band in _bands(pairing, surface, foreign):
         best = band.max(0)
         mask[first : first + band.shape[1]] = best.indices.to("cpu", torch.uint8)
         own = F.one_hot(best.indices.flatten(), len(band)).double()
@@ -48,6 +51,22 @@ def predict(pairing: Pairing, surface: Surface) -> dict[str, Tensor]:
         sums, seen = (own * probability[:, None]).sum(0).cpu(), own.sum(0).cpu()
         total, count = (total + sums, count + seen) if total.numel() else (sums, seen)
     return {"mask": mask, "confidence": total / count, **({"unlike": torch.stack(foreign).max()} if foreign else {})}
+
+
+def _bands(pairing: Pairing, surface: Surface, foreign: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    """Log-probabilities of the picture, as `Frame.bands` has them; where a prompt has one tile of it seen, the rest is
+    background."""
+    squares, (height, width) = surface.squares, surface.squares.sizes[0]
+    scores = _scores(pairing, surface, foreign)
+    if squares.prompts is None or squares.frame.way != "tile":
+        yield from squares.frame.bands(scores, height, width)
+        return
+    ((place, found),) = scores
+    top, left, rows, columns = place.inside(height, width)
+    whole = found.new_full((len(found), height, width), UNSEEN)
+    whole[0] = 0
+    whole[:, top : top + rows, left : left + columns] = found[:, :rows, :columns]
+    yield 0, whole
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.backbones.base import Backbone
 from zoo.interop.graph import ExportError
@@ -91,13 +91,18 @@ def folded(backbone: Backbone, updates: Mapping[str, LowRank]) -> dict[str, Tens
         for name, tensor in backbone.state_dict().items()
         if ".lora_" not in name
     }
+    # A layer that stands at several places of the backbone has a name at each.
+    places: dict[nn.Module, list[str]] = {}
+    for name, module in backbone.named_modules(remove_duplicate=False):
+        places.setdefault(module, []).append(name)
     for path, update in updates.items():
         weight = state[f"{path}.weight"]
         if not weight.is_floating_point():
             raise ExportError(f"{path} is quantised: its weight cannot take an update")
         up, down = update.up.double().flatten(1), update.down.double()
         delta = update.scaling * torch.einsum("or,r...->o...", up, down)
-        state[f"{path}.weight"] = (weight.double() + delta).to(weight.dtype)
+        for name in places[backbone.get_submodule(path)]:
+            state[f"{name}.weight"] = (weight.double() + delta).to(weight.dtype)
     return state
 
 

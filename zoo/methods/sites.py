@@ -2,6 +2,9 @@
 
 Module paths differ between versions of a library and between architectures; suffixes inside a block do not. A
 vision-language model has two towers, so that `q_proj` of its language model never means the one of its vision tower.
+
+A layer is one site however often its tower runs it: where one block stands several times (weight tying, as in bViT,
+arXiv 2605.10661), what adapts it acts at every use, and nothing before the first one changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +25,10 @@ class Site:
         backbone: its key in the recipe.
         target: the tower as the recipe calls it.
         tower: the tower as the backbone calls it.
-        index: of the block in its tower.
+        index: of the first place in its tower that runs any of its layers.
         block: the module.
-        layers: matched layers by their path inside the block.
+        layers: matched layers by their path inside the block; each belongs to one site alone.
+        uses: places in its tower that run any of them.
     """
 
     backbone: str
@@ -33,15 +37,16 @@ class Site:
     index: int
     block: nn.Module
     layers: dict[str, nn.Module]
+    uses: int = 1
 
 
 def find(backbones: Backbones, targets: Mapping[str, Sequence[str]], last: Mapping[str, int]) -> list[Site]:
-    """The blocks to adapt.
+    """The blocks to adapt, each once.
 
     Args:
         backbones: of the recipe.
         targets: suffixes of layer names by tower, e.g. `{vision: [attn.qkv], language: [q_proj, v_proj]}`.
-        last: adapt only the last so many blocks of a tower; all where it is not named.
+        last: adapt only what the last so many blocks of a tower run; all where it is not named.
 
     Raises:
         SettingError: an unknown tower, a suffix that matches no layer (those found are listed), or a layer that would
@@ -61,17 +66,25 @@ def find(backbones: Backbones, targets: Mapping[str, Sequence[str]], last: Mappi
         name, own = owners[tower]
         blocks = backbones[name].towers[own]
         start = max(0, len(blocks) - last.get(tower, len(blocks)))
+        # By the layers and not by the blocks, which a backbone may wrap anew at each access.
+        runs = [set(block.modules()) for block in blocks]
+        seen: set[nn.Module] = set()
         for index, block in enumerate(blocks[start:], start):
-            layers = _match(block, suffixes, where=f"method.targets.{tower}, block {index}")
-            sites.append(Site(name, tower, own, index, block, layers))
+            matched = _match(block, suffixes, where=f"method.targets.{tower}, block {index}")
+            layers = {path: layer for path, layer in matched.items() if layer not in seen}
+            seen.update(layers.values())
+            if layers:
+                places = [place for place, inside in enumerate(runs) if not inside.isdisjoint(layers.values())]
+                sites.append(Site(name, tower, own, places[0], block, layers, len(places)))
     return sites
 
 
 def first_blocks(sites: Sequence[Site], backbones: Backbones) -> dict[str, dict[str, int]]:
-    """The first adapted block of every adapted tower, by backbone."""
+    """The first place that runs an adapted layer, of every adapted tower, by backbone."""
     first: dict[str, dict[str, int]] = {name: {} for name in backbones}
     for site in sites:
-        first[site.backbone].setdefault(site.tower, site.index)
+        own = first[site.backbone]
+        own[site.tower] = min(site.index, own.get(site.tower, site.index))
     return first
 
 
@@ -84,14 +97,24 @@ def ahead(first: Mapping[str, Mapping[str, int]], backbones: Backbones) -> Ahead
 
 
 def describe(sites: Sequence[Site]) -> str:
-    """What was matched, in words: `adapts language blocks 18 to 29 (24 layers: q_proj, v_proj)`."""
+    """What was matched, in words: `adapts language blocks 18 to 29 (24 layers: q_proj, v_proj)`, or
+    `adapts vision, 1 block used 12 times (2 layers: qkv, proj)` of a tower that runs one several times."""
     parts = []
     for target in dict.fromkeys(site.target for site in sites):
         own = [site for site in sites if site.target == target]
         names = dict.fromkeys(path.rpartition(".")[2] for site in own for path in site.layers)
         count = sum(len(site.layers) for site in own)
-        parts.append(f"{target} blocks {own[0].index} to {own[-1].index} ({count} layers: {', '.join(names)})")
+        parts.append(f"{target}{_which(own)} ({count} layer{'s' * (count > 1)}: {', '.join(names)})")
     return f"adapts {', '.join(parts)}" if parts else ""
+
+
+def _which(sites: Sequence[Site]) -> str:
+    """The blocks of some sites of one tower, in words."""
+    least, most = min(site.uses for site in sites), max(site.uses for site in sites)
+    if most == 1:
+        return f" blocks {sites[0].index} to {sites[-1].index}"
+    times = f"{least} to {most}" if least < most else f"{most}"
+    return f", {len(sites)} block{'s' * (len(sites) > 1)} used {times} times{' each' * (len(sites) > 1)}"
 
 
 def _match(block: nn.Module, suffixes: Sequence[str], *, where: str) -> dict[str, nn.Module]:

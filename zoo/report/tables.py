@@ -73,7 +73,7 @@ def _wrapped(line: str, room: int) -> list[str]:
 
 def _metrics(record: Mapping[str, Any], title: str) -> Table:
     unit, synthetic = record["unit"], record.get("manifest", {}).get("data", {}).get("synthetic")
-    table = Table(title=title, caption=_caption(synthetic))
+    table = Table(title=title, caption=_caption(synthetic, record.get("note", "")))
     table.add_column("metric")
     table.add_column("test", justify="right", style="bold")
     table.add_column("95 % interval over samples", justify="right")
@@ -89,8 +89,9 @@ def _metrics(record: Mapping[str, Any], title: str) -> Table:
     return table
 
 
-def _caption(synthetic: bool) -> str:
-    return HIGHER_ELSE + ("; a synthetic set: not a benchmark result" if synthetic else "")
+def _caption(synthetic: bool, note: str = "") -> str:
+    further = ("a synthetic set: not a benchmark result" if synthetic else "", note)
+    return "; ".join([HIGHER_ELSE, *(text for text in further if text)])
 
 
 def _named(record: Mapping[str, Any]) -> dict[str, str]:
@@ -185,7 +186,8 @@ def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
 def evaluation(record: Mapping[str, Any], stored: Mapping[str, Any]) -> Group:
     """Measured now beside what the adapter's card says, and trivial predictors; details as in `summary`."""
     unit = record["unit"]
-    table = Table(title=f"measured on {record['split']} (n = {record['n']})", caption=HIGHER_ELSE)
+    caption = _caption(False, record.get("note", ""))
+    table = Table(title=f"measured on {record['split']} (n = {record['n']})", caption=caption)
     names = [named(name) for name in record["baselines"]]
     for name in ("metric", "now", "card", "95 % interval now", *names):
         table.add_column(name, justify="left" if name == "metric" else "right", style="dim" if name in names else None)

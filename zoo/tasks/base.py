@@ -34,6 +34,7 @@ class Task(nn.Module):
         open_classes: whether it can be asked for classes that it was not attached to: see `naming`.
         keep: samples of a split whose predictions and labels are kept for reports, where these are large; None keeps
             all.
+        note: what must stand beside every number of it; part of every measurement.
         version: part of an adapter; raise it when the same settings and tensors come to compute something else.
     """
 
@@ -47,6 +48,7 @@ class Task(nn.Module):
     decided: tuple[str, ...] = ()
     open_classes: bool = False
     keep: int | None = None
+    note: str = ""
     version: int = 1
 
     def reads(self, encoders: Mapping[str, Backbone]) -> dict[str, tuple[int, ...]]:

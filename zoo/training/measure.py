@@ -68,6 +68,7 @@ def measure(
         **({"interventions": replaced} if replaced else {}),
         "intervals": {name: list(pair) for name, pair in pairing.task.intervals().items()},
         "baselines": pairing.task.baselines(),
+        **({"note": pairing.task.note} if pairing.task.note else {}),
     }
     return whole, predictions
 

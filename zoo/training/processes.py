@@ -99,9 +99,10 @@ def shard(pairing: nn.Module, backbones: Iterable[Backbone], mesh: DeviceMesh) -
     """
     for backbone in backbones:
         own = set(backbone.modules())
-        for block in itertools.chain(*backbone.towers.values()):
-            # What a step binds further inputs to is the backbone's own.
-            fully_shard(next(module for module in block.modules() if module in own), mesh=mesh)
+        blocks = itertools.chain(*backbone.towers.values())
+        # What a step binds further inputs to is the backbone's own; one that stands several times is sharded once.
+        for block in dict.fromkeys(next(module for module in block.modules() if module in own) for block in blocks):
+            fully_shard(block, mesh=mesh)
     # The task's head runs after the pairing's forward pass.
     fully_shard(pairing, mesh=mesh, reshard_after_forward=False)
 

@@ -94,7 +94,7 @@ def observed(run: Run) -> None:
 
 def one(one: One) -> Figure:
     """The picture under the colours of its classes, beside their shares."""
-    names = list(one.data.classes)
+    names = list(getattr(one.task, "names", one.data.classes))
     image, mask = one.sample.image, one.prediction["mask"]
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
     left, side = figure.subplots(1, 2, width_ratios=[1.15, 1])
