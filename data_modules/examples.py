@@ -1,8 +1,9 @@
-"""`python -m data_modules.examples clips|clouds|pictures|questions OUT`: a tiny *synthetic* folder of "own" files.
+"""`python -m data_modules.examples clips|clouds|pictures|masks|questions OUT`: a tiny *synthetic* folder of such files.
 
     clips       24 videos of ten seconds and manifest.csv: when a dog, a helicopter or a violin is seen and heard
     clouds      36 scans of chairs, tables and sofas, in class folders
     pictures    48 pictures from above, of field, forest and water, with their ground sampling distance in manifest.csv
+    masks       24 pictures of round and spindle cells in images, and their masks in masks
     questions   60 questions about such pictures, in manifest.jsonl
 
 They are drawn by the generators of the synthetic sets, show what a folder may look like (`data=folder data.root=OUT`),
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from data_modules.synthetic.furniture import FURNITURE
+from data_modules.synthetic_cells import CellPicture
 from data_modules.synthetic_events import CLASSES as EVENTS
 from data_modules.synthetic_events import SEGMENTS, SyntheticClips
 from data_modules.synthetic_scans import simulate_scan
@@ -35,13 +37,16 @@ FRAMES = 2
 
 HEARD = ("dog", "helicopter", "violin")
 
-CLIPS, SCANS, PICTURES, QUESTIONS = 24, 36, 48, 60
+CLIPS, SCANS, PICTURES, MASKS, QUESTIONS = 24, 36, 48, 24, 60
 
 FURNISHED = ("chair", "table", "sofa")
 
 COVERS = ("field", "forest", "water")
 
 POINTS = 1024
+
+CELLS = 128
+"""Pixels of a picture of cells, along a side."""
 
 
 def clips(out: Path) -> None:
@@ -101,6 +106,16 @@ def pictures(out: Path) -> None:
     write_table(out / "manifest.csv", rows)
 
 
+def masks(out: Path) -> None:
+    """PNG files: grey pictures, and the number of every pixel's class: 0 background, 1 round, 2 spindle."""
+    for part in ("images", "masks"):
+        (out / part).mkdir(exist_ok=True)
+    for index in range(MASKS):
+        drawn = CellPicture("train", index, CELLS, SEED)
+        Image.fromarray(drawn.image()[0]).save(out / "images" / f"{index:03d}.png")
+        Image.fromarray(drawn.labels()).save(out / "masks" / f"{index:03d}.png")
+
+
 def questions(out: Path) -> None:
     """PNG files, and manifest.jsonl of path, question, choices, answer, gsd and kind."""
     source = SceneSet("train", QUESTIONS, kinds=("object", "count"), scale_share=0.5, metadata=1, seed=SEED)
@@ -120,7 +135,7 @@ def write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-KINDS: dict[str, Callable[[Path], None]] = {make.__name__: make for make in (clips, clouds, pictures, questions)}
+KINDS: dict[str, Callable[[Path], None]] = {make.__name__: make for make in (clips, clouds, pictures, masks, questions)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 Pick a sample or drop a file of your own. For a clip the page shows the timeline of events and the gates; for a cloud a
 turnable plot and the control signal; for an overhead picture the answer, and the ground sampling distance with its
-source and the estimate's interval.
+source and the estimate's interval; for a picture to segment its mask, shares of the classes, and the mask to download.
 
     port=7860         of 127.0.0.1: other machines do not see the page
     share=true        also makes a public address, for three days, through Gradio's servers

@@ -43,14 +43,14 @@ def pairing(
     return Pairing(backbones, method or Frozen(), task, classes=classes, **settings)  # type: ignore[arg-type]
 
 
-def dark_and_light(side: int = SIDE, **settings: object) -> Pairing:
-    """Tells light pixels, class 1, from dark ones, each alone: what it says of one does not hang on its surroundings
-    but for `blur`."""
+def dark_and_light(side: int = SIDE, cut: float = 0.5, **settings: object) -> Pairing:
+    """Tells pixels lighter than `cut`, class 1, from darker ones, each alone: what it says of one does not hang on its
+    surroundings but for `blur`."""
     made = pairing(backbone=Pixels(image_size=side, **settings), task=Segmentation(head="linear"))  # type: ignore[arg-type]
     linear = made.task.head.lateral[0]
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([-4.0, 4.0])[:, None, None, None].expand_as(linear.weight))
-        linear.bias.zero_()
+        linear.bias.copy_(torch.tensor([12.0, -12.0]) * (cut - 0.5))
     return made.eval()
 
 

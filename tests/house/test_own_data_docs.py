@@ -15,7 +15,7 @@ BLOCKS = {
     re.findall(r"data_modules\.examples (\w+)", block)[0]: block.strip().splitlines()
     for block in re.findall(r"```bash\n(.*?)```", SECTION, re.DOTALL)
 }
-ANSWERED = {"clips": "segments", "clouds": "label", "pictures": "label", "questions": "written"}
+ANSWERED = {"clips": "segments", "clouds": "label", "pictures": "label", "masks": "classes", "questions": "written"}
 NEW_HEAD = "clouds"
 """The example whose classes are not those of the adapter that it starts from."""
 

@@ -40,7 +40,7 @@ KINDS = {  # what a recipe's predictions and pictures are; of one that is not li
     "rsscn7_open": "picture by name",
     "scale_earth_pretrain": "projector",
     "small_llava_rsscn7": "open question",
-    "lite_medsam_isbi": "mask",
+    **dict.fromkeys(("dinov2_cells", "lite_medsam_isbi"), "mask"),
     "scale_earth": "choice",
     "scale_earth_geoscale_vqa": "choice",
     "scale_earth_rsvqa": "choice of one scale",
@@ -82,7 +82,7 @@ FIRST = {next(name for name in NAMES if KINDS.get(name) == kind) for kind in PIC
 """The recipe of every kind that is trained to its end, evaluated and asked here; the others share its code, take one
 step in `test_one_step`, and do the rest in the slow tests."""
 OF_EVERY_KIND = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-RESUMED = {"mantis", "mamba3d_pretrain", "scale_earth", "small_llava_rsscn7", "lite_medsam_isbi"}
+RESUMED = {"mantis", "mamba3d_pretrain", "scale_earth", "small_llava_rsscn7", "dinov2_cells"}
 """Recipes that differ in what a checkpoint has to hold: one of every method and task of its own kind; the others share
 theirs with one of these, and are resumed by the slow tests."""
 SMALL = [

@@ -44,10 +44,12 @@ def _changed(pairing: Pairing, one: Answer, other: Answer) -> str:
 
 
 def _in_short(answered: Answer) -> str:
-    """Its first value: a label with its probability, what is written, or the events in turn."""
+    """Its first value: a label with its probability, what is written, the events in turn, or shares of the area."""
     record: dict[str, Any] = answered.record
     if "label" in record:
         return f"{record['label']} ({record['probability']:.3f})"
     if "segments" in record:
         return ", ".join(dict.fromkeys(record["segments"]))
+    if "classes" in record:
+        return ", ".join(f"{name} {100 * found['share']:.1f} %" for name, found in record["classes"].items())
     return str(record.get("written", ""))

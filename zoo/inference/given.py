@@ -12,6 +12,9 @@ from zoo.inference.inputs import Input, InputError, Read, find, read
 if TYPE_CHECKING:
     from data_modules.base import DataModule
 
+RANGES = ("stretch", "window")
+"""Settings that say which values of a picture are black and white."""
+
 
 class Given(NamedTuple):
     """What was given.
@@ -63,13 +66,14 @@ def _read(value: Any, name: str, data: "DataModule", settings: Mapping[str, str]
             raise DataError(f"{value.id} is a {type(value).__name__}; expected a {data.sample.__name__}")
         yield Read(Input(value.id, Path(value.id), Path(value.id), Path(value.id), settings), data.prepare(value))
     else:
-        file = values.write(
-            value, data.sample.kind if data.sample else "files", scratch / name, ranged="stretch" in settings
-        )
+        kind = data.sample.kind if data.sample else "files"
+        file = values.write(value, kind, scratch / name, ranged=not settings.keys().isdisjoint(RANGES))
         try:
             for path in data.samples_in(file, settings):
                 item = Input(str(path).replace(str(file), name), path, file, Path(name), settings)
                 done = read(data, item)
+                if kind == "masks" and not done.error:
+                    done.sample.squares.image(0)  # held: its squares are asked for when the file is gone
                 # Nobody knows the file that was written.
                 yield Read(item, done.sample, done.notes, done.error.replace(str(path), item.id))
         finally:

@@ -42,14 +42,14 @@ def write(value: Any, kind: str, stem: Path, *, ranged: bool = False) -> Path:
             1; other numbers are read as a TIFF's. Clouds: [N, >= 3]. Clips: a mapping of `frames` uint8 [F, H, W, 3],
             `fps`, `audio` [S] or [C, S] in [-1, 1] and `sample_rate`; without one of the two where the adapter's
             settings allow it.
-        kind: of samples: "pictures", "clouds" or "clips".
+        kind: of samples: "pictures", "masks" (pictures whose mask is asked for), "clouds" or "clips".
         stem: path of the file, without suffix.
         ranged: whether the user says which values of a picture are black and white.
 
     Raises:
         DataError: it cannot be such a sample.
     """
-    if kind == "pictures":
+    if kind in ("pictures", "masks"):
         return _picture(value, stem, ranged)
     writers: dict[str, Callable[[Any, Path], Path]] = {"clouds": _cloud, "clips": _clip}
     if kind not in writers:
