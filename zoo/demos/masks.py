@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from data_modules.errors import DataError
-from data_modules.kinds.masks import Surface, TileSet
+from data_modules.kinds.tiles import Surface, TileSet
 from zoo.batch import Tile
 from zoo.demos.answer import Answer
 from zoo.demos.style import caption, words
