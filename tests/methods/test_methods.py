@@ -8,6 +8,7 @@ import torch
 from tiny import CLASSES, TinyText, backbones, batch, pairing, train_steps
 
 from zoo.errors import SettingError
+from zoo.methods.bottleneck import Bottleneck
 from zoo.methods.frozen import Frozen
 from zoo.methods.lora import LoRA
 from zoo.methods.tb_ava import TBAVA
@@ -31,6 +32,8 @@ METHODS = {
     "tb_ava relevance trained": lambda: TBAVA(rank=4, relevance="cosine", relevance_weight=0.5),
     "lora": lambda: LoRA(rank=2, targets=TARGETS),
     "lora late": lambda: LoRA(rank=2, targets=TARGETS, last={"vision": 1, "audio": 1}),
+    "bottleneck": lambda: Bottleneck(width=4),
+    "bottleneck late": lambda: Bottleneck(width=4, last={"vision": 1, "audio": 1}),
     "frozen": lambda: Frozen(),
 }
 ADAPTING = [name for name in METHODS if name != "frozen"]
