@@ -27,6 +27,7 @@ READERS = {
     "OpenVocabulary": {"data_modules.folder_sounds.SoundFolder", f"{PICTURES}.PictureFolder"},
     "PartSegmentation": {f"{CLOUDS}.PartFolder"},
     "Segmentation": {f"{MASKS}.MaskFolder"},
+    "PromptableSegmentation": {f"{MASKS}.MaskFolder"},
     "Reconstruction": {f"{CLOUDS}.PlainCloudFolder"},
     "MultipleChoice": {f"{PICTURES}.QuestionFolder"},
     "OpenVQA": {f"{PICTURES}.OpenQuestionFolder"},

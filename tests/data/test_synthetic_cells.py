@@ -91,6 +91,6 @@ def test_a_head_takes_a_step_on_them() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < losses[0]
     assert all(not torch.equal(value, before[name]) for name, value in made.trainable_state().items())

@@ -70,7 +70,7 @@ def test_another_conditioned_method_is_one_class() -> None:
 
 def test_data_without_the_condition_are_refused_before_training() -> None:
     pairing = film()
-    with pytest.raises(SettingError, match=r"method: it uses the condition gsd; the samples of .* carry none"):
+    with pytest.raises(SettingError, match=r"method: it uses the condition gsd; the samples of .* carry candidates"):
         Loaders(SyntheticEvents(), pairing)
     Loaders(SyntheticScenes(), pairing)
 

@@ -122,10 +122,10 @@ PAIRING = (
 )
 
 RESULT = (
-    Column("measured", measured, until=180, right=True),
-    Column("measured", exactly, 180, least=18),
+    Column("measured", measured, until=188, right=True),
+    Column("measured", exactly, 188, least=18),
     Column("best control", control, 220, least=16),
-    Column("status", lambda e: e.status, 180),
+    Column("status", lambda e: e.status, 188),
 )
 
 RECIPES = (
