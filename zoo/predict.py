@@ -94,7 +94,17 @@ def main(argv: list[str] | None = None) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from zoo.inference.job import SOME_FAILED, STOPPED, Run, counted, is_done, open_output, run_through, summarise
+    from zoo.inference.job import (
+        SOME_FAILED,
+        STOPPED,
+        Run,
+        counted,
+        is_done,
+        open_output,
+        require_own_masks,
+        run_through,
+        summarise,
+    )
 
     with user_errors(), contextlib.ExitStack() as held:
         folder = places.find_adapter(arguments["adapter"])
@@ -112,6 +122,8 @@ def main(argv: list[str] | None = None) -> int:
         pictures, masks = (_folder(arguments, key) for key in ("pictures", "masks"))
         if masks is not None and data.sample is not None and data.sample.kind != "masks":
             fail([f"masks={arguments['masks']}: this adapter predicts no masks, but {task.kind}"])
+        if masks is not None:
+            require_own_masks(found.items, masks)
         answers = held.enter_context(kept) if (kept := open_output(arguments, folder)) else None
         pending = [item for item in found.items if not is_done(item, answers, pictures, masks)]
         if not pending:

@@ -117,7 +117,8 @@ class MaskDataModule(DataModule):
         notes = [f"only the first of {len(every)} slices; {file.name}#1 is the next"] if cut else []
         given = {} if prompts is None else squares.conditions(0)
         surface = Surface(str(path), squares, file, every[k], len(every), conditions=given)
-        return surface, [*squares.remarks, *notes]
+        # What other pictures call stretch is the window here.
+        return surface, [*(note.replace("(stretch=", "(window=") for note in squares.remarks), *notes]
 
 
 def _rendering(bands: str | None, window: tuple[float, float] | None) -> Rendering:

@@ -124,6 +124,18 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return predict_files.untrained(str(mask_tiny.RECIPE), tmp_path_factory.mktemp("adapter") / "a", *words)
 
 
+def test_two_pictures_of_one_name_are_refused_before_one_mask_is_written_over_the_other(
+    tmp_path: Path, adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("x.png", "x.jpg"):
+        save(tmp_path / "in" / name, picture(blob((9, 20))))
+    assert run(f"adapter={adapter}", f"input={tmp_path / 'in'}", f"masks={tmp_path / 'masks'}") == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "x.jpg" in told
+    assert "x.png would have one mask; predict them apart" in told
+    assert not list((tmp_path / "masks").glob("*"))
+
+
 def test_masks_of_a_folder_lie_as_its_files_do_and_a_second_run_writes_what_is_missing(
     tmp_path: Path, adapter: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

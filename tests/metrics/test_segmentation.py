@@ -58,17 +58,17 @@ def test_everything_background_is_nearly_always_right_and_finds_nothing() -> Non
 def test_pseudo_values_have_the_metric_as_their_mean_and_are_its_terms_where_it_is_a_mean() -> None:
     per_picture = torch.tensor([[[8, 1, 1], [5, 1, 1]], [[4, 3, 3], [5, 3, 3]], [[9, 0, 0], [6, 0, 0]]])
 
-    def accuracy(summed: torch.Tensor) -> float:
-        return float(summed[:, 0].sum() / summed[:, (0, 2)].sum())
+    def accuracy(summed: torch.Tensor) -> torch.Tensor:
+        return summed[..., 0].sum(-1) / summed[..., (0, 2)].sum((-2, -1))
 
     values = segmentation.pseudo_values(per_picture, accuracy)
-    assert values.mean() == pytest.approx(accuracy(per_picture.sum(0)))
+    assert values.mean() == pytest.approx(float(accuracy(per_picture.sum(0))))
     alike = torch.tensor([[[8, 1, 1], [5, 1, 1]], [[5, 3, 3], [4, 3, 3]]])  # as many labelled pixels each
-    assert segmentation.pseudo_values(alike, accuracy).tolist() == pytest.approx([accuracy(one) for one in alike])
+    assert segmentation.pseudo_values(alike, accuracy).tolist() == pytest.approx(accuracy(alike).tolist())
     of_ratio = segmentation.pseudo_values(per_picture)
-    assert of_ratio.mean() == pytest.approx(segmentation.mean_iou(per_picture.sum(0)))
+    assert of_ratio.mean() == pytest.approx(float(segmentation.mean_iou(per_picture.sum(0))))
     assert of_ratio.argsort().tolist() == [1, 0, 2], "as the pictures' own numbers are ordered"
-    assert segmentation.pseudo_values(per_picture[:1]).tolist() == [segmentation.mean_iou(per_picture[0])]
+    assert segmentation.pseudo_values(per_picture[:1]).tolist() == [float(segmentation.mean_iou(per_picture[0]))]
 
 
 def test_a_split_without_a_labelled_pixel_has_numbers_and_none_is_nan() -> None:
@@ -82,7 +82,7 @@ def test_slices_of_one_patient_are_drawn_together() -> None:
     per_picture = torch.stack([good] * 20 + [bad] * 20)
     alone = segmentation.grouped_interval(per_picture, list(range(40)))
     together = segmentation.grouped_interval(per_picture, [0] * 20 + [1] * 20)
-    assert together[0] == pytest.approx(segmentation.mean_iou(bad))
+    assert together[0] == pytest.approx(float(segmentation.mean_iou(bad)))
     assert together[1] == pytest.approx(1)
     assert alone[1] - alone[0] < 0.5 * (together[1] - together[0])
 

@@ -90,12 +90,7 @@ class Net(nn.Module):
         super().__init__()
         self.width, self.inner, self.states, self.local_neighbours = width, 2 * width, states, local_neighbours
         self.make_block = partial(
-            Block,
-            width,
-            states=states,
-            second_branch=second_branch,
-            whole_batch=whole_batch,
-            scan=scan,
+            Block, width, states=states, second_branch=second_branch, whole_batch=whole_batch, scan=scan
         )
         self.encoder = PatchEncoder(width)
         self.cls_token, self.cls_pos = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))

@@ -125,4 +125,4 @@ def judged(answered: Answer) -> str:
         return ""
     mask = torch.from_numpy(answered.output["mask"])
     counted = metrics.counts(mask, torch.from_numpy(truth), len(answered.output["confidence"]), ignore=IGNORE)
-    return f"Beside its label: mean IoU {100 * metrics.mean_iou(counted):.1f} %. "
+    return f"Beside its label: mean IoU {100 * float(metrics.mean_iou(counted)):.1f} %. "

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from zoo.adapter import directory
+from zoo.errors import UserError
 from zoo.files import json_text
 from zoo.inference.contents import Content, content
 from zoo.inference.inputs import Input, Inputs, Read, ahead
@@ -156,6 +157,18 @@ def mask_of(item: Input, folder: Path) -> Path:
     """Path of an input's mask, without suffix; one for all slices of a volume."""
     name = item.name.name.removesuffix(item.path.name) + item.file.name
     return folder / item.name.with_name(name.removesuffix(".gz").removesuffix(Path(name.removesuffix(".gz")).suffix))
+
+
+def require_own_masks(items: Sequence[Input], folder: Path) -> None:
+    """Refuse inputs of which one's mask would be written over another's: `a.jpg` and `a.png`.
+
+    Raises:
+        UserError: naming the first two.
+    """
+    files: dict[Path, Path] = {}
+    for item in items:
+        if (first := files.setdefault(mask_of(item, folder), item.file)) != item.file:
+            raise UserError(f"masks={folder}: {first} and {item.file} would have one mask; predict them apart")
 
 
 def picture_of(item: Input, folder: Path) -> Path:

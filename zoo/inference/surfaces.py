@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from data_modules.kinds.tiles import Surface
 from data_modules.readers import volumes
 from zoo.ops.frame import Place
 from zoo.pairing import Pairing
 from zoo.report.kinds.masks import colours
+from zoo.tasks.dense import resized
 
 TOGETHER = 8
 """Squares that are predicted in one batch."""
@@ -45,10 +45,10 @@ def predict(pairing: Pairing, surface: Surface) -> dict[str, Tensor]:
     for first, band in _bands(pairing, surface, foreign):
         best = band.max(0)
         mask[first : first + band.shape[1]] = best.indices.to("cpu", torch.uint8)
-        own = F.one_hot(best.indices.flatten(), len(band)).double()
         # Overlapping squares are averaged as log-probabilities, which need not sum to 1 then.
         probability = (best.values - band.logsumexp(0)).exp().double().flatten()
-        sums, seen = (own * probability[:, None]).sum(0).cpu(), own.sum(0).cpu()
+        rows = best.indices.flatten()
+        sums, seen = (rows.bincount(each, len(band)).cpu() for each in (probability, None))
         total, count = (total + sums, count + seen) if total.numel() else (sums, seen)
     return {"mask": mask, "confidence": total / count, **({"unlike": torch.stack(foreign).max()} if foreign else {})}
 
@@ -81,9 +81,7 @@ def _scores(pairing: Pairing, surface: Surface, foreign: list[Tensor]) -> Iterat
         scores = pairing.predict(pairing.batch([squares[k] for k in rows]))["scores"].float()
         if pairing.unlike is not None:
             foreign += pairing.unlike.cpu().unbind()
-        if scores.shape[-1] != side:
-            scores = F.interpolate(scores, (side, side), mode="bilinear", align_corners=False)
-        yield from zip((squares.place(k) for k in rows), scores, strict=True)
+        yield from zip((squares.place(k) for k in rows), resized(scores, (side, side)), strict=True)
 
 
 def write(mask: NDArray[np.uint8], surface: Surface, path: Path, classes: int) -> Path:

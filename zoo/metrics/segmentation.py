@@ -5,7 +5,7 @@ and Dice sum them over the split; a picture's own leave out a class that neither
 that is predicted where there is none, and count both cases. What lies under `IGNORE` counts nowhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -45,9 +45,27 @@ def dice(counted: Tensor) -> Tensor:
     return 2 * found / (2 * found + claimed + missed)
 
 
-def mean_iou(counted: Tensor) -> float:
-    """Counts of a split [K, 3] -> mean IoU over the classes that it has or that were predicted."""
-    return _zero(iou(counted).nanmean())
+def mean_iou(counted: Tensor) -> Tensor:
+    """Pooled counts [..., K, 3] -> mean IoU over the classes that there are or that were predicted, [...]."""
+    return iou(counted).nanmean(-1).nan_to_num(0.0)
+
+
+def foreground_iou(counted: Tensor) -> Tensor:
+    """As `mean_iou`, without the first class, which is what surrounds the others."""
+    return mean_iou(counted[..., 1:, :])
+
+
+def foreground_dice(counted: Tensor) -> Tensor:
+    """Pooled counts [..., K, 3] -> mean Dice over the classes but the first, [...]."""
+    return dice(counted[..., 1:, :]).nanmean(-1).nan_to_num(0.0)
+
+
+MONITORED: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "mean_iou": mean_iou,
+    "foreground_iou": foreground_iou,
+    "foreground_dice": foreground_dice,
+}
+"""Metrics that may select a checkpoint."""
 
 
 def pooled(per_picture: Tensor, names: Sequence[str]) -> dict[str, float]:
@@ -68,9 +86,7 @@ def pooled(per_picture: Tensor, names: Sequence[str]) -> dict[str, float]:
     claimed = per_picture[:, 1:, TP] + per_picture[:, 1:, FP]
     found = whole[:, TP].sum().double()
     return {
-        "mean_iou": mean_iou(whole),
-        "foreground_iou": _zero(each[1:].nanmean()),
-        "foreground_dice": _zero(dice(whole)[1:].nanmean()),
+        **{name: float(metric(whole)) for name, metric in MONITORED.items()},
         "pixel_accuracy": float(found / (found + whole[:, FN].sum()).clamp(min=1)),
         "picture_dice": _zero(own.nanmean()),
         "neither": float(((labelled == 0) & (claimed == 0)).double().mean()),
@@ -79,7 +95,7 @@ def pooled(per_picture: Tensor, names: Sequence[str]) -> dict[str, float]:
     }
 
 
-def pseudo_values(per_picture: Tensor, metric: Callable[[Tensor], float] = mean_iou) -> Tensor:
+def pseudo_values(per_picture: Tensor, metric: Callable[[Tensor], Tensor] = mean_iou) -> Tensor:
     """What every picture adds to a metric of pooled counts: its jackknife pseudo-value (Tukey 1958), without the bias.
 
     With m of all pictures, w_i of all but one, and their mean w: m + (N - 1) (w - w_i). Their mean is the metric, so
@@ -87,25 +103,25 @@ def pseudo_values(per_picture: Tensor, metric: Callable[[Tensor], float] = mean_
 
     Args:
         per_picture: [N, K, 3].
-        metric: of summed counts [K, 3].
+        metric: of summed counts [..., K, 3].
 
     Returns:
         float64 [N].
     """
-    whole, number = per_picture.sum(0), len(per_picture)
-    without = torch.tensor([metric(whole - own) for own in per_picture], dtype=torch.double)
-    return metric(whole) + (number - 1) * (without.mean() - without)
+    whole = per_picture.sum(0)
+    without = metric(whole - per_picture)
+    return metric(whole) + (len(per_picture) - 1) * (without.mean() - without)
 
 
 def grouped_interval(
-    per_picture: Tensor, groups: Sequence[int], metric: Callable[[Tensor], float] = mean_iou, *, samples: int = 2000
+    per_picture: Tensor, groups: Sequence[int], metric: Callable[[Tensor], Tensor] = mean_iou, *, samples: int = 2000
 ) -> tuple[float, float]:
     """95 % bootstrap interval of a metric of pooled counts; whole groups are drawn, for slices of one are alike.
 
     Args:
-        per_picture: [N, K, 3].
+        per_picture: [N, ...], counts that are summed: [N, K, 3] for a metric of classes.
         groups: of every picture (a patient, a stack).
-        metric: of summed counts [K, 3].
+        metric: of summed counts, with one dimension before them.
         samples: that are drawn.
     """
     members = sorted(set(groups))
@@ -114,7 +130,9 @@ def grouped_interval(
     summed.index_add_(0, place, per_picture.double())
     generator = torch.Generator().manual_seed(0)
     draws = torch.randint(len(members), (samples, len(members)), generator=generator)
-    values = torch.tensor([metric(summed[draw].sum(0)) for draw in draws], dtype=torch.double)
+    times = torch.zeros(draws.shape, dtype=torch.double)
+    times.scatter_add_(1, draws, torch.ones_like(times))
+    values = metric((times @ summed.flatten(1)).unflatten(1, summed.shape[1:]))
     low, high = torch.quantile(values, torch.tensor([0.025, 0.975], dtype=torch.double))
     return float(low), float(high)
 

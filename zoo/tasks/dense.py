@@ -56,7 +56,7 @@ class Gathered(nn.Module):
         total = None
         for norm, lateral, each in zip(self.norms, self.lateral, maps, strict=True):
             # Convolved before it is enlarged: the two commute, and this is less work.
-            found = _resized(lateral(norm(each)), maps[0].shape[-2:])
+            found = resized(lateral(norm(each)), maps[0].shape[-2:])
             total = found if total is None else total + found
         return cast(Tensor, total)
 
@@ -114,12 +114,12 @@ class UNet(nn.Module):
         for i, down in enumerate(self.down):
             parts = [F.max_pool2d(kept[-1], 2, ceil_mode=True)] if i else []
             size = parts[0].shape[-2:] if parts else maps[0].shape[-2:]
-            parts += [_resized(each, size) for each, at in zip(maps, self.enters, strict=True) if at == i]
+            parts += [resized(each, size) for each, at in zip(maps, self.enters, strict=True) if at == i]
             kept.append(down(torch.cat(parts, dim=1)))
         out = kept.pop()
         for up in self.up:
             finer = kept.pop()
-            out = up(torch.cat([_resized(out, finer.shape[-2:]), finer], dim=1))
+            out = up(torch.cat([resized(out, finer.shape[-2:]), finer], dim=1))
         found: Tensor = self.score(out)
         return found
 
@@ -131,7 +131,8 @@ HEADS: dict[HeadName, Callable[[Sequence[Level], int, int], nn.Module]] = {
 }
 
 
-def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps or scores [N, C, H, W] at another size, bilinear; as they are where it is theirs."""
     if maps.shape[-2:] == tuple(size):
         return maps
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)

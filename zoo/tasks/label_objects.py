@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from zoo.backbones.sam_prompts import PADDING
 from zoo.metrics.segmentation import dice, iou
 from zoo.ops import drawn_prompts as drawn
 from zoo.ops.frame import IGNORE
+from zoo.tasks.dense import resized
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def count(logits: Tensor, objects: Objects, name: str, group: int) -> list[Count
         name: of the square.
         group: of its picture.
     """
-    claimed = sized(logits.float().cpu(), objects.truth.shape[-2:]) > 0
+    claimed = resized(logits.float().cpu(), objects.truth.shape[-2:]) > 0
     own, found = objects.there.nonzero().flatten().tolist(), []
     for number, k in enumerate(own):
         other, truth = own[(number + 1) % len(own)], objects.truth[k]
@@ -177,10 +177,3 @@ def means(counted: Sequence[Tensor]) -> dict[str, float]:
         name: float(each.mean()) if len(each) else 0.0
         for name, each in zip(("dice", "iou"), scores(counted), strict=True)
     }
-
-
-def sized(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits [N, K, S', S'] at the size of the label."""
-    if logits.shape[-2:] == tuple(size):
-        return logits
-    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)

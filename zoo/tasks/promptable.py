@@ -20,7 +20,8 @@ from zoo.errors import SettingError
 from zoo.metrics import segmentation as metrics
 from zoo.ops.prompts import BOX, LABELS, POINTS
 from zoo.tasks.base import Task
-from zoo.tasks.label_objects import Clicks, Counted, Objects, count, draw, means, scores, sized, whole
+from zoo.tasks.dense import resized
+from zoo.tasks.label_objects import Clicks, Counted, Objects, count, draw, means, scores, whole
 from zoo.tasks.mask_losses import binary, soft_dice
 from zoo.tasks.results import Mask
 
@@ -181,7 +182,7 @@ class PromptableSegmentation(Task):
             if number in counts:
                 found.append(logits)
             if number < max(counts):
-                clicks.add(sized(logits.detach(), objects.truth.shape[-2:]) > 0)
+                clicks.add(resized(logits.detach(), objects.truth.shape[-2:]) > 0)
         return found
 
     # --- learning and predicting ----------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ class PromptableSegmentation(Task):
         objects = self.drawn(batch, anew=self.training)
         counts = (CLICKS[int(torch.randint(len(CLICKS), ()))],) if self.training else CLICKS
         logits = self._steps(features, objects, counts)[-1]
-        logits = sized(logits.float(), objects.truth.shape[-2:])
+        logits = resized(logits.float(), objects.truth.shape[-2:])
         valid = objects.valid[:, None].expand_as(objects.truth)
         terms = {"cross_entropy": binary(logits, objects.truth, valid, self.focal)}
         if self.dice:
@@ -280,7 +281,7 @@ class PromptableSegmentation(Task):
         if len(set(groups)) < 2:
             return {}
         rows = torch.stack([values, torch.ones_like(values)], dim=1)
-        return {self.monitor: metrics.grouped_interval(rows, groups, lambda summed: float(summed[0] / summed[1]))}
+        return {self.monitor: metrics.grouped_interval(rows, groups, lambda summed: summed[:, 0] / summed[:, 1])}
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """The box, filled (everything, where there are no prompts); and the mask for another object's prompt, where the

@@ -21,7 +21,7 @@ from zoo.metrics import segmentation as metrics
 from zoo.metrics.boundaries import boundary_f, v_rand
 from zoo.ops.frame import IGNORE, stitched
 from zoo.tasks.base import Task
-from zoo.tasks.dense import HEADS, HeadName, cross_entropy, soft_cldice, soft_dice
+from zoo.tasks.dense import HEADS, HeadName, cross_entropy, resized, soft_cldice, soft_dice
 from zoo.tasks.results import Mask
 
 DRAWN = 1 << 26
@@ -131,12 +131,12 @@ class Segmentation(Task):
         """[B, K, S, S], at the size of the backbone's input."""
         maps = [features[tap("vision", level.after)][:, 0] for level in self.levels]
         side = maps[0].shape[-1] * self.levels[0].stride
-        return _sized(self.head(maps), (side, side))
+        return resized(self.head(maps), (side, side))
 
     def loss(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """`cross_entropy`, `dice` and `cldice`, each [B]."""
         mask = batch.target["mask"]
-        logits = _sized(self.logits(features, batch), mask.shape[-2:])
+        logits = resized(self.logits(features, batch), mask.shape[-2:])
         valid = mask != IGNORE
         truth = torch.where(valid, mask, 0).long()
         weights = None
@@ -201,7 +201,7 @@ class Segmentation(Task):
     def _counted(self, name: str, group: int, tiles: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Counted:
         places, scores, masks = (torch.stack(part) for part in zip(*tiles, strict=True))
         classes = len(self.names)
-        predicted = stitched(_sized(scores.float(), masks.shape[-2:]), places).argmax(0)
+        predicted = stitched(resized(scores.float(), masks.shape[-2:]), places).argmax(0)
         wanted = F.one_hot(torch.where(masks == IGNORE, classes, masks).long(), classes + 1).movedim(-1, 1)
         truth = stitched(wanted.float(), places).argmax(0)
         truth[truth == classes] = IGNORE
@@ -237,16 +237,13 @@ class Segmentation(Task):
             found["v_rand"] = float(joined.nanmean().nan_to_num(0.0))
         return found
 
-    def _monitored(self, counted: Tensor) -> float:
-        return metrics.pooled(counted[None], self.names)[self.monitor]
-
     def names_counted(self) -> list[str]:
         """Names of the pictures."""
         return [one.name for one in self._all()]
 
     def per_sample(self) -> Tensor:
         """What every picture adds to the monitored metric: see `zoo.metrics.segmentation.pseudo_values`."""
-        return metrics.pseudo_values(torch.stack([one.counts for one in self._all()]), self._monitored)
+        return metrics.pseudo_values(torch.stack([one.counts for one in self._all()]), metrics.MONITORED[self.monitor])
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Over groups of pictures; none of one group alone."""
@@ -255,7 +252,7 @@ class Segmentation(Task):
         if len(set(groups)) < 2:
             return {}
         counts = torch.stack([one.counts for one in every])
-        return {self.monitor: metrics.grouped_interval(counts, groups, self._monitored)}
+        return {self.monitor: metrics.grouped_interval(counts, groups, metrics.MONITORED[self.monitor])}
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """The first class everywhere, and the commonest."""
@@ -269,10 +266,3 @@ class Segmentation(Task):
             own[:, index, metrics.FP] = labelled.sum(1) - labelled[:, index]
             found[name] = metrics.pooled(own, self.names)
         return found
-
-
-def _sized(scores: Tensor, size: Sequence[int]) -> Tensor:
-    """Scores [N, K, S, S] at the size of the tiles they are of."""
-    if scores.shape[-2:] == tuple(size):
-        return scores
-    return F.interpolate(scores, tuple(size), mode="bilinear", align_corners=False)
