@@ -5,6 +5,7 @@ A sample is a `Clip`, a `Cloud`, a `Picture` or a `Tile`, as plain numpy. Its cl
 one tensor per stream, and those are stacked. Nothing here knows a data set or a model.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
@@ -215,6 +216,10 @@ class SampleSet(Protocol[Sample]):
     def picture_size(self, index: int) -> tuple[int, int] | None:
         """Height and width of a picture as it is given, without decoding it; None of other samples."""
         return None
+
+    def together(self, index: int) -> Sequence[int]:
+        """Samples without which sample `index` cannot be measured, itself among them: the squares of one picture."""
+        return [index]
 
     def question(self, index: int) -> Question | None:
         """The question about sample `index`, without decoding its media; None for most sets."""

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 def quiet() -> None:
     """Silence what libraries say that is not about this run: notices, tips, bars of their own."""
     for name in ("lightning.pytorch", "lightning.fabric"):  # "[rank: 0] Received SIGTERM: 15", for instance
-        logging.getLogger(name).setLevel(logging.WARNING)
+        # The loggers that speak as well: where Lightning is imported later, it sets the level of those above anew.
+        for logger in (name, f"{name}.utilities.rank_zero"):
+            logging.getLogger(logger).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*")
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")

@@ -72,6 +72,11 @@ class TileSet(SampleSet[Tile]):
         picture, k = self.tiles[index]
         return self.places[picture][k]
 
+    def together(self, index: int) -> range:
+        """All squares of its picture."""
+        picture, k = self.tiles[index]
+        return range(index - k, index - k + len(self.places[picture]))
+
     def key(self, index: int) -> str:
         """sha256 over the picture, how it is read and cut, and the rectangle."""
         picture = self.pictures[self.tiles[index][0]]

@@ -85,3 +85,9 @@ def test_reading_the_small_language_model_shows_no_bar(
     capfd.readouterr()
     small_llava.smollm2(f"file:{copied}")
     assert capfd.readouterr() == ("", "")
+
+
+def test_lightning_that_is_imported_afterwards_says_nothing_of_machines() -> None:
+    lines = "from zoo.quiet import quiet; quiet(); import lightning; lightning.Trainer(logger=False, accelerator='cpu')"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", lines], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -9,10 +9,11 @@ import pytest
 import tiny
 import torch
 from scale_tiny import encoder
-from tiny_data import Tiny
+from tiny_data import Some, Tiny
 
 from zoo.adapter import public_record
 from zoo.backbones.base import TextEncoder
+from zoo.batch import SampleSet
 from zoo.catalog import card_tables
 from zoo.methods.base import Backbones, Method
 from zoo.methods.frozen import Frozen
@@ -22,7 +23,7 @@ from zoo.methods.tb_ava import TBAVA
 from zoo.pairing import Pairing
 from zoo.records import interventions
 from zoo.tasks.classification import Classification
-from zoo.training.interventions import intervene
+from zoo.training.interventions import drawn, intervene
 from zoo.training.loaders import Loaders
 
 CPU = torch.device("cpu")
@@ -170,3 +171,25 @@ def test_a_constant_that_was_moved_is_no_mechanism_at_work() -> None:
     assert interventions.inert({"interventions": {"val": measured}}) == [
         "mechanism 'gate' is inert: replacing it changes 0.20 % of the predictions on validation"
     ]
+
+
+class Cut(SampleSet[Any]):
+    """Thirty pictures of three squares each."""
+
+    def __len__(self) -> int:
+        return 90
+
+    def together(self, index: int) -> range:
+        return range(index // 3 * 3, index // 3 * 3 + 3)
+
+
+def test_no_picture_is_measured_without_all_of_its_squares() -> None:
+    rows = drawn(Cut(), 20)
+    assert len(rows) == len(set(rows)) == 21
+    assert {row // 3 for row in rows} == {rows[k] // 3 for k in range(0, 21, 3)}
+    assert sorted(drawn(Cut(), 1000)) == list(range(90))
+
+
+def test_samples_by_themselves_are_drawn_as_they_were() -> None:
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0)).tolist()
+    assert drawn(Some("clouds", 0, 8), 5) == order[:5]

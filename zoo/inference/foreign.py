@@ -24,6 +24,8 @@ def distances(pairing: Pairing, data: "DataModule", folder: Path) -> Iterator[Te
         one = inputs.read(data, item)
         if one.error:
             print(f"passed over: {one.error}", file=sys.stderr)
+        elif squares := getattr(one.sample, "squares", None):  # each is looked at by itself
+            samples += [squares[k] for k in range(len(squares))]
         else:
             samples.append(one.sample)
     assert pairing.familiarity is not None

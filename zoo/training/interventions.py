@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from zoo.batch import Batch
+from zoo.batch import Batch, SampleSet
 from zoo.methods import signals
 from zoo.metrics.bootstrap import bootstrap_interval
 from zoo.pairing import Pairing
@@ -45,7 +45,7 @@ def intervene(loaders: Loaders, split: str, device: torch.device) -> dict[str, A
         return {}
     samples, before = loaders.data.sets[split], pairing.device
     most = MOST_WRITTEN if isinstance(pairing.task, LanguageTask) else MOST
-    rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:most].tolist()
+    rows = drawn(samples, most)
     loader = loaders.loader(samples, sampler=rows)
     what, passes = f"{split}, one part of the method replaced at a time", 1 + len(interventions)
     lines = StepLines(what, passes * len(loader), len(loader))
@@ -72,6 +72,16 @@ def intervene(loaders: Loaders, split: str, device: torch.device) -> dict[str, A
             if name != WITHOUT:
                 one["lost"] = one["change"] / brought["change"]
     return {"n": len(rows), "signals": signals.described(controlled), "replaced": found}
+
+
+def drawn(samples: SampleSet[Any], most: int) -> list[int]:
+    """About so many samples in one drawn order, no picture without all of its squares."""
+    rows: dict[int, None] = {}
+    for index in torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist():
+        if len(rows) >= most:
+            break
+        rows |= dict.fromkeys(samples.together(index))
+    return list(rows)
 
 
 @torch.no_grad()
