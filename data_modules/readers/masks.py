@@ -226,7 +226,7 @@ def require_same_grid(picture: Path, mask: Path) -> None:
     Raises:
         DataError: coordinate systems or grids that differ by more than a thousandth of a pixel.
     """
-    grids = [_grid(path) for path in (picture, mask)]
+    grids = [map_grid(path) for path in (picture, mask)]
     if None in grids:
         return
     (system, grid, size), (other, beside, _) = (each for each in grids if each is not None)
@@ -241,10 +241,29 @@ def require_same_grid(picture: Path, mask: Path) -> None:
             )
 
 
-def _grid(path: Path) -> tuple[Any, Any, tuple[int, int]] | None:
+class MapGrid(NamedTuple):
+    """Where a picture lies on a map.
+
+    Attributes:
+        system: coordinate reference system, as rasterio has it.
+        transform: from columns and rows to coordinates.
+        size: height and width in pixels.
+    """
+
+    system: Any
+    transform: Any
+    size: tuple[int, int]
+
+
+def map_grid(path: Path) -> MapGrid | None:
+    """The grid of a GeoTIFF, told by its content; None of other files.
+
+    Raises:
+        DataError: no picture.
+    """
     with raster.reading(path, str(path)) as (kind, name):
         if kind != "TIFF":
             return None
         with raster.open_raster(path, kind, name) as file:
             placed = file.crs is not None and not file.transform.is_identity
-            return (file.crs, file.transform, (file.height, file.width)) if placed else None
+            return MapGrid(file.crs, file.transform, (file.height, file.width)) if placed else None

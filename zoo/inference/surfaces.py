@@ -6,7 +6,6 @@ Only one row of squares is held as scores, so that a picture takes little more m
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from data_modules.kinds.tiles import Surface
 from data_modules.readers import volumes
-from zoo.ops.frame import Place
+from data_modules.readers.masks import MapGrid, map_grid
+from zoo.ops.frame import ROWS, Place
 from zoo.pairing import Pairing
 from zoo.report.kinds.masks import colours
 from zoo.tasks.dense import resized
@@ -63,10 +63,13 @@ def _bands(pairing: Pairing, surface: Surface, foreign: list[Tensor]) -> Iterato
         return
     ((place, found),) = scores
     top, left, rows, columns = place.inside(height, width)
-    whole = found.new_full((len(found), height, width), UNSEEN)
-    whole[0] = 0
-    whole[:, top : top + rows, left : left + columns] = found[:, :rows, :columns]
-    yield 0, whole
+    for first, count in ((0, top), (top, rows), (top + rows, height - top - rows)):
+        for start in range(first, first + count, ROWS):
+            band = found.new_full((len(found), min(ROWS, first + count - start), width), UNSEEN)
+            band[0] = 0
+            if first == top and count == rows:
+                band[:, :, left : left + columns] = found[:, start - top :][:, : band.shape[1], :columns]
+            yield start, band
 
 
 @torch.no_grad()
@@ -96,7 +99,7 @@ def write(mask: NDArray[np.uint8], surface: Surface, path: Path, classes: int) -
     Returns:
         The file that was written.
     """
-    grid = _grid(surface.file)
+    grid = map_grid(surface.file)
     target = path.with_name(f"{path.name}{'.tif' if grid else '.png'}")
     part = target.with_name(f".{os.getpid()}-{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +108,7 @@ def write(mask: NDArray[np.uint8], surface: Surface, path: Path, classes: int) -
     else:
         from PIL import Image
 
-        image = Image.fromarray(mask, mode="P")
+        image = Image.fromarray(mask)
         image.putpalette(colours(classes).tobytes())
         image.save(part, format="PNG")
     os.replace(part, target)
@@ -128,22 +131,13 @@ def write_volume(masks: dict[int, NDArray[np.uint8]], like: Path, path: Path) ->
     return target
 
 
-def _grid(file: Path) -> dict[str, Any] | None:
-    """Reference system and transform of a GeoTIFF; None of other files."""
-    if file.suffix.lower() not in (".tif", ".tiff"):
-        return None
-    from data_modules.readers.raster import open_raster
-
-    with open_raster(file, "TIFF", str(file)) as found:
-        plain = found.crs is None and found.transform.is_identity
-        return None if plain else {"crs": found.crs, "transform": found.transform}
-
-
-def _geotiff(mask: NDArray[np.uint8], path: Path, grid: dict[str, Any], classes: int) -> None:
+def _geotiff(mask: NDArray[np.uint8], path: Path, grid: MapGrid, classes: int) -> None:
     import rasterio
 
     tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256} if min(mask.shape) >= 256 else {}
     profile = {"driver": "GTiff", "height": mask.shape[0], "width": mask.shape[1], "count": 1, "dtype": "uint8"}
-    with rasterio.open(path, "w", compress="deflate", **profile, **tiled, **grid) as file:
+    with rasterio.open(
+        path, "w", compress="deflate", crs=grid.system, transform=grid.transform, **profile, **tiled
+    ) as file:
         file.write(mask, 1)
         file.write_colormap(1, {k: (*map(int, colour), 255) for k, colour in enumerate(colours(classes))})
