@@ -124,6 +124,13 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return predict_files.untrained(str(mask_tiny.RECIPE), tmp_path_factory.mktemp("adapter") / "a", *words)
 
 
+def test_what_a_picture_is_called_does_not_decide_how_its_mask_is_written(tmp_path: Path, adapter: Path) -> None:
+    save(tmp_path / "x.png", picture(blob((9, 20))))
+    (tmp_path / "x.png").rename(tmp_path / "x.tif")
+    assert run(f"adapter={adapter}", f"input={tmp_path / 'x.tif'}", f"masks={tmp_path / 'masks'}") == 0
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["x.png"]
+
+
 def test_two_pictures_of_one_name_are_refused_before_one_mask_is_written_over_the_other(
     tmp_path: Path, adapter: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

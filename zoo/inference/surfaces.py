@@ -67,7 +67,7 @@ def _bands(pairing: Pairing, surface: Surface, foreign: list[Tensor]) -> Iterato
         for start in range(first, first + count, ROWS):
             band = found.new_full((len(found), min(ROWS, first + count - start), width), UNSEEN)
             band[0] = 0
-            if first == top and count == rows:
+            if first == top:
                 band[:, :, left : left + columns] = found[:, start - top :][:, : band.shape[1], :columns]
             yield start, band
 
