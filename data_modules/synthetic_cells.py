@@ -51,6 +51,10 @@ class CellPicture:
         """Unique within the set."""
         return f"{self.split}_{self.index:05d}"
 
+    @property
+    def path(self) -> None:
+        """None: it is drawn."""
+
     def size(self) -> tuple[int, int]:
         """Height and width."""
         return self.side, self.side

@@ -29,6 +29,11 @@ class MaskedPicture(Protocol):
         """Unique within its split."""
         ...
 
+    @property
+    def path(self) -> Path | None:
+        """File that it is read from; None of one that is drawn."""
+        ...
+
     def size(self) -> tuple[int, int]:
         """Height and width, without decoding it."""
         ...

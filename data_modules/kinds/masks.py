@@ -116,7 +116,7 @@ class MaskDataModule(DataModule):
         cut = len(every) > 1 and not numbered
         notes = [f"only the first of {len(every)} slices; {file.name}#1 is the next"] if cut else []
         given = {} if prompts is None else squares.conditions(0)
-        surface = Surface(str(path), squares, file, every[k], len(every), conditions=given)
+        surface = Surface(str(path), squares, every[k], len(every), conditions=given)
         # What other pictures call stretch is the window here.
         return surface, [*(note.replace("(stretch=", "(window=") for note in squares.remarks), *notes]
 

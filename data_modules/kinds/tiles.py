@@ -147,7 +147,7 @@ class TileSet(SampleSet[Tile]):
         squares = TileSet([picture], self.frame)
         labels = squares.labels(0)
         target = {} if labels is None else {"mask": torch.from_numpy(labels)}
-        return Surface(picture.id, squares, Path(picture.id), target=target)
+        return Surface(picture.id, squares, target=target)
 
     def _part(self, picture: int, box: Place) -> NDArray[np.uint8]:
         held = self._image is not None and self._image[0] == picture
@@ -172,7 +172,6 @@ class Surface:
     Attributes:
         id: unique among the inputs.
         squares: of this picture alone.
-        file: that it was read from.
         slice: of a volume.
         depth: slices of the volume; 1 of a picture.
         target: `{"mask": uint8 [H, W]}` where it is known.
@@ -182,11 +181,15 @@ class Surface:
     kind: ClassVar[str] = "masks"
     id: str
     squares: TileSet
-    file: Path
     slice: int | None = None
     depth: int = 1
     target: dict[str, Tensor] = field(default_factory=dict)
     conditions: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path | None:
+        """File that it is read from; None of one that is drawn."""
+        return self.squares.pictures[0].path
 
     @property
     def image(self) -> NDArray[np.uint8]:

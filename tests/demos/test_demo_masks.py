@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mask_files import blob, pairs, picture, ready, save
-from mask_tiny import dark_and_light
+from mask_tiny import dark_and_light, pairing
 from PIL import Image
 
 from data_modules.errors import DataError
+from data_modules.synthetic_cells import SyntheticCells
 from zoo.demos.answer import ask
 from zoo.demos.offers import from_folder, from_split
 from zoo.demos.parts import _in_short
@@ -49,6 +50,14 @@ def test_an_offered_square_is_answered_as_its_whole_picture_beside_the_label(tmp
         assert 0 < np.array(mask).mean() < 1
     with pytest.raises(DataError, match="window: this sample is read already; expected a file of your own"):
         page.answer(0, None, {"window": "0..80"})
+
+
+def test_a_drawn_picture_which_no_file_holds_has_its_mask_written(uploads: Path) -> None:
+    data = SyntheticCells(train_pictures=1, val_pictures=1, test_pictures=2)
+    data.setup()
+    (*_, wrong, file) = Answerer(pairing(classes=data.classes).eval(), data, from_split(data)).answer(0, None, {})
+    assert wrong is not None
+    assert Path(file).suffix == ".png"
 
 
 def test_a_file_of_ones_own_has_no_label_beside_it(tmp_path: Path, uploads: Path) -> None:

@@ -93,7 +93,8 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
     surface, mask, truth = answered.sample, answered.output["mask"], answered.truth("mask")
     image, number = surface.image, len(pairing.classes)
     folder = tempfile.mkdtemp(prefix="mask-", dir=os.environ.get("GRADIO_TEMP_DIR"))
-    stem = Path(surface.file.name).stem if surface.slice is None else f"{surface.file.name}-{surface.slice}"
+    source = surface.file or Path(surface.id)
+    stem = source.stem if surface.slice is None else f"{source.name}-{surface.slice}"
     file = surfaces.write(mask, surface, Path(folder) / f"{stem}-mask", number)
     return [
         headline(answered, pairing),

@@ -120,7 +120,7 @@ class Run:
         from zoo.inference import surfaces
 
         surface, mask = prediction.sample, prediction.output["mask"].cpu().numpy()
-        if surface.slice is None:
+        if surface.slice is None or surface.file is None:
             surfaces.write(mask, surface, path, len(self.pairing.classes))
             return
         self._depths[surface.file] = surface.depth

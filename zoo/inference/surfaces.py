@@ -99,7 +99,7 @@ def write(mask: NDArray[np.uint8], surface: Surface, path: Path, classes: int) -
     Returns:
         The file that was written.
     """
-    grid = map_grid(surface.file)
+    grid = None if surface.file is None else map_grid(surface.file)
     target = path.with_name(f"{path.name}{'.tif' if grid else '.png'}")
     part = target.with_name(f".{os.getpid()}-{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
