@@ -140,11 +140,17 @@ class TileSet(SampleSet[Tile]):
             self._image = picture, image
         return self._image[1]
 
-    def surface(self, index: int) -> "Surface":
-        """The whole picture that a square is of, with its mask where that is known."""
+    def surface(self, index: int, prompts: Prompts | None = None) -> "Surface":
+        """The whole picture that a square is of, with its mask where that is known and no object of it is asked for.
+
+        Raises:
+            SettingError: prompts lie outside of it.
+        """
         number, _ = self.tiles[index]
         picture = self.pictures[number]
-        squares = TileSet([picture], self.frame)
+        squares = TileSet([picture], self.frame, prompts=prompts)
+        if prompts is not None:
+            return Surface(picture.id, squares, conditions=squares.conditions(0))
         labels = squares.labels(0)
         target = {} if labels is None else {"mask": torch.from_numpy(labels)}
         return Surface(picture.id, squares, target=target)

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from data_modules.errors import DataError
 from data_modules.kinds.tiles import Surface, TileSet
 from zoo.batch import Tile
+from zoo.demos import pointing
 from zoo.demos.answer import Answer
 from zoo.demos.style import caption, words
 from zoo.inference import surfaces
 from zoo.metrics import segmentation as metrics
 from zoo.ops.frame import IGNORE
+from zoo.ops.prompts import Prompts
 from zoo.pairing import Pairing
 from zoo.report.figures import small
-from zoo.report.kinds.masks import colours, errors, painted
+from zoo.report.kinds.masks import colours, errors, named, painted
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -37,6 +39,7 @@ CHIP = '<span class="zoo-chip" style="background: rgb({0}); border: 1px solid #7
 def fields(data: "DataModule", pairing: Pairing) -> dict[str, gr.components.Component]:
     """What can be told about a file, by the name of the setting."""
     return {
+        **pointing.fields(pointing.taken(pairing)),
         "window": gr.Textbox(
             label="Window", placeholder="empty: as in training; or LOW..HIGH, like -160..240", max_lines=1
         ),
@@ -62,7 +65,8 @@ def retold(sample: Tile | Surface, data: "DataModule", settings: dict[str, str])
     if isinstance(sample, Surface):
         return sample
     samples = cast(TileSet, data.sets["test"])
-    return samples.surface(next(k for k in range(len(samples)) if samples.id(k) == sample.id))
+    index = next(k for k in range(len(samples)) if samples.id(k) == sample.id)
+    return samples.surface(index, Prompts.parse(settings))
 
 
 def thumbnail(sample: Tile | Surface, data: "DataModule") -> NDArray[np.uint8]:
@@ -91,7 +95,7 @@ def outputs() -> list[gr.components.Component]:
 def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
     """Shares, picture, mask over it, errors where the label is known, and the file of one answer."""
     surface, mask, truth = answered.sample, answered.output["mask"], answered.truth("mask")
-    image, number = surface.image, len(pairing.classes)
+    image, number = surface.image, len(named(pairing.task, pairing.classes))
     folder = tempfile.mkdtemp(prefix="mask-", dir=os.environ.get("GRADIO_TEMP_DIR"))
     source = surface.file or Path(surface.id)
     stem = source.stem if surface.slice is None else f"{source.name}-{surface.slice}"
@@ -108,11 +112,11 @@ def show(answered: Answer, data: "DataModule", pairing: Pairing) -> list[Any]:
 
 def headline(answered: Answer, pairing: Pairing) -> str:
     """Classes with colour, share of the area and mean probability, as HTML; beside a known label the IoU."""
-    found = answered.record["classes"]
+    found, names = answered.record["classes"], named(pairing.task, pairing.classes)
     rows = "".join(
         f"<tr><td>{CHIP.format(', '.join(map(str, colour)))} {escape(words(name))}</td>"
         f"<td>{100 * found[name]['share']:.2f} %</td><td>{found[name]['probability']:.2f}</td></tr>"
-        for name, colour in zip(pairing.classes, colours(len(pairing.classes)).tolist(), strict=True)
+        for name, colour in zip(names, colours(len(names)).tolist(), strict=True)
         if name in found
     )
     head = "<tr><th>class</th><th>of the picture</th><th>mean probability</th></tr>"

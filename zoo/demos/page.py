@@ -9,16 +9,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from data_modules.errors import DataError
 from data_modules.kinds.picture_probes import GSD
+from zoo.demos import pointing
 from zoo.demos.answer import ask
 from zoo.demos.heading import WARNING
 from zoo.demos.offers import Offer, own
 from zoo.demos.parts import alone, parts
 from zoo.demos.style import caption
 from zoo.errors import UserError
+from zoo.inference.settings import PROMPTS
 from zoo.pairing import Pairing
 
 if TYPE_CHECKING:
@@ -107,6 +111,12 @@ class Answerer:
             raise UserError("pick a sample or drop a file first")
         return self.kind.retold(offer.sample, self.data, settings), []
 
+    def picture(self, chosen: int | None, upload: str | None, settings: dict[str, str]) -> NDArray[np.uint8]:
+        """The whole picture that prompts point at, uint8 [H, W, 3]; arguments and errors as of `answer`."""
+        sample, _ = self._sample(chosen, upload, {name: text for name, text in settings.items() if name not in PROMPTS})
+        image: NDArray[np.uint8] = sample.image
+        return image
+
     def fill(self, chosen: int) -> dict[str, str]:
         """Values of fields for an offer; empty for a file, which says for itself what it can."""
         offer = self.offers[chosen]
@@ -138,6 +148,7 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
                 caption("A file of your own", f"{module.FILES}: {kinds}")
                 upload = gr.File(show_label=False, height=130, elem_id="upload")
                 fields: dict[str, Any] = module.fields(data, answerer.pairing)
+                canvas = pointing.Canvas(names) if (names := pointing.taken(answerer.pairing)) else None
                 button = gr.Button("Answer", variant="primary", elem_id="answer")
             with gr.Column(scale=5, min_width=420, elem_id="result"):
                 hint = gr.HTML(HINT, padding=False)
@@ -161,6 +172,9 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
         def settings_of(values: Sequence[str | None]) -> dict[str, str]:
             return {name: value for name, value in zip(fields, values, strict=True) if value and value.strip()}
 
+        def pointed_at(index: int | None, path: str | None, *values: str | None) -> NDArray[np.uint8]:
+            return answerer.picture(index, path, settings_of(values))
+
         def replace_parts(index: int | None, path: str | None, *values: str | None) -> str:
             try:
                 return answerer.parts(index, path, settings_of(values))
@@ -175,15 +189,18 @@ def build(answerer: Answerer, *, heading: str, card: str, window: str, source: s
                 return [gr.update(value=refusal(error, path), visible=True), gr.update(visible=False), *kept]
             return [gr.update(visible=False), gr.update(visible=True), "", *shown]
 
-        gallery.select(pick, None, [chosen, upload, hint, result, *fields.values()], show_progress="hidden")
+        picked = gallery.select(pick, None, [chosen, upload, hint, result, *fields.values()], show_progress="hidden")
         # What was told of the sample before is not told of the file.
         told = [fields[GSD]] if GSD in fields else []
-        upload.upload(
+        uploaded = upload.upload(
             lambda: [None, gr.update(selected_index=None), *asked_anew(), *("" for _ in told)],
             None,
             [chosen, gallery, hint, result, *told],
             show_progress="hidden",
         )
+        if canvas is not None:
+            texts = [fields[name] for name in canvas.names]
+            canvas.wire([picked, uploaded], pointed_at, [chosen, upload, *fields.values()], texts)
         # An answer that fails leaves nothing of the one before, and its mark on the hint alone.
         pressed = button.click(begin, None, [hint, result], show_progress="hidden", queue=False)
         pressed.then(

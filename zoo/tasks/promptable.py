@@ -121,6 +121,13 @@ class PromptableSegmentation(Task):
         model: Promptable = self.held[0]
         return model
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Names of the prompts that a user may give."""
+        if self.prompts == "none":
+            return ()
+        return (POINTS, BOX) if self.clicks else (BOX,)
+
     def require(self, given: Mapping[str, Any]) -> None:
         """Refuse prompts that it cannot answer, and none where it needs one.
 
@@ -135,7 +142,7 @@ class PromptableSegmentation(Task):
             raise SettingError(f"{asked[0]}=: this adapter has learned its prompt, and takes none")
         if self.prompts != "none" and not asked:
             raise SettingError(f"this adapter answers prompts: say {ASK}")
-        if POINTS in asked and self.prompts == "box" and not self.clicks:
+        if POINTS in asked and POINTS not in self.takes:
             raise SettingError("points=: this adapter's decoder learned boxes alone: say box=x0,y0,x1,y1")
 
     # --- prompts --------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from zoo.ops.frame import IGNORE
 from zoo.report import figures
 from zoo.report.figures import NOTE, plain, small, write
 from zoo.report.run import Drawer, One, Run
+from zoo.tasks.base import Task
 from zoo.tasks.segmentation import Segmentation
 
 MISSED, CLAIMED = (214, 39, 40), (31, 119, 180)
@@ -92,9 +93,14 @@ def observed(run: Run) -> None:
     """Nothing: what methods show of pictures with masks is not drawn."""
 
 
+def named(task: Task, classes: Sequence[str]) -> list[str]:
+    """Names of the numbers in a predicted mask: the classes, or background and the object that was asked for."""
+    return list(getattr(task, "names", classes))
+
+
 def one(one: One) -> Figure:
     """The picture under the colours of its classes, beside their shares."""
-    names = list(getattr(one.task, "names", one.data.classes))
+    names = named(one.task, one.data.classes)
     image, mask = one.sample.image, one.prediction["mask"]
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
     left, side = figure.subplots(1, 2, width_ratios=[1.15, 1])
