@@ -8,6 +8,7 @@ from kept import kept_encoders
 from recipe_runs import NAMES, data_words
 from test_runs import FIRST
 
+from zoo.errors import SettingError
 from zoo.recipe.compose import compose
 from zoo.training.build import build_data, build_trained
 
@@ -30,3 +31,10 @@ def test_a_step_moves_what_is_trained_and_nothing_else(name: str, tmp_path: Path
     moved = {key for key, value in after.items() if not torch.equal(value, before[key])}
     assert moved
     assert moved <= trained
+
+
+def test_a_recipe_in_which_nothing_trains_is_refused_by_name(tmp_path: Path) -> None:
+    words = [*data_words("lite_medsam_cells_box", tmp_path), "method=frozen"]
+    config = compose("lite_medsam_cells_box", words, smoke=True)
+    with pytest.raises(SettingError, match="nothing trains: Frozen adapts nothing, and the task promptable"):
+        build_trained(config, build_data(config), tmp_path, [])

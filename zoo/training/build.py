@@ -55,9 +55,14 @@ def build_trained(
     """The recipe's pairing in training, its batches and its trainer with the recipe's own callbacks.
 
     Raises:
-        SettingError: the head has batch norm, and batches or the training split have one sample.
+        SettingError: nothing trains; or the head has batch norm, and batches or the training split have one sample.
     """
     pairing = build_pairing(config, data.classes, scale=data.ground)
+    if not pairing.trainable:
+        raise SettingError(
+            f"nothing trains: {type(pairing.method).__name__} adapts nothing, and the task {pairing.task.kind} has no "
+            "head of its own; choose another method, like method=lora"
+        )
     loaders = build_loaders(config, data, pairing)
     least, size = pairing.task.least_batch, len(data.sets["train"])
     if min(size, loaders.batch_size) < least:
