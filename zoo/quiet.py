@@ -14,6 +14,8 @@ def quiet() -> None:
         # The loggers that speak as well: where Lightning is imported later, it sets the level of those above anew.
         for logger in (name, f"{name}.utilities.rank_zero"):
             logging.getLogger(logger).setLevel(logging.WARNING)
+    # A faster kernel for some processors, which is not a wheel; whoever imports transformers imports bitsandbytes.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*")
     warnings.filterwarnings("ignore", ".*exists and is not empty.*")

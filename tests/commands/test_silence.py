@@ -91,3 +91,8 @@ def test_lightning_that_is_imported_afterwards_says_nothing_of_machines() -> Non
     lines = "from zoo.quiet import quiet; quiet(); import lightning; lightning.Trainer(logger=False, accelerator='cpu')"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", lines], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_kernel_that_no_wheel_carries_is_not_asked_for() -> None:
+    quiet()
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)

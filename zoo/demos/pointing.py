@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from zoo.demos.style import caption
 from zoo.errors import SettingError, UserError
 from zoo.ops.prompts import BOX, EXPECTED, POINTS, Prompts
 from zoo.pairing import Pairing
@@ -108,6 +109,7 @@ class Canvas:
         self.names = names
         meanings = [*([ON, OFF] if POINTS in names else []), *([CORNER] if BOX in names else [])]
         with gr.Column(visible=False) as self.column:
+            caption("Point at it", "two clicks are opposite corners of a box" if BOX in names else "")
             self.meaning = gr.Radio(meanings, value=meanings[0], label="A click is", visible=len(meanings) > 1)
             self.image = gr.Image(
                 show_label=False, interactive=False, buttons=[], elem_id="canvas", sources=[], format="png"
