@@ -27,7 +27,8 @@ from zoo.quiet import quiet
 from zoo.recipe import data_roots
 from zoo.recipe.compose import compose
 from zoo.recipe.instantiate import instantiate
-from zoo.records import interventions, provenance
+from zoo.records import provenance
+from zoo.records.cautions import cautions
 from zoo.report import tables
 
 
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"reported by others: {pages.reported(number)}")
         if "familiarity" in result:
             print(f"unlike its training: {tables.unlike(result['familiarity'])}")
-        for line in interventions.inert(result):
+        for line in cautions(result):
             print(f"warning: {line}")
         for line in pairing.forced:
             print(f"forced: {line}")

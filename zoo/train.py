@@ -48,11 +48,11 @@ def main(argv: list[str] | None = None) -> int:
 
             record = train(config, run_dir, name=request.extra.get("card", name), resume=resume, init=init, test=test)
         if record:
-            from zoo.records import interventions
+            from zoo.records.cautions import cautions
             from zoo.report import tables
 
             tables.show(tables.summary(record, run_dir))
-            for line in interventions.inert(record):
+            for line in cautions(record):
                 print(f"warning: {line}")
     return 0
 

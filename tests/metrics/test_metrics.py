@@ -12,7 +12,9 @@ from zoo.catalog import card
 from zoo.metrics import llp
 from zoo.metrics.ave import EventLocalizationMetrics, balanced_accuracy, trivial_baselines
 from zoo.metrics.bootstrap import bootstrap_interval
+from zoo.metrics.classification import unclaimed
 from zoo.metrics.llp import KINDS, LEVELS, VideoParsingMetrics
+from zoo.records.cautions import cautions
 
 
 def card_text(name: str) -> str:
@@ -163,3 +165,13 @@ def test_the_bootstrap_covers_the_mean_and_narrows_with_n() -> None:
     assert width[1] == pytest.approx(2 * 1.96 * 0.2887 / 5000**0.5, rel=0.1)
     assert width[0] > 5 * width[1]
     assert bootstrap_interval(torch.ones(4)) == (1, 1)
+
+
+def test_classes_that_labels_alone_have_are_named_where_a_run_ends() -> None:
+    names = ["dog", "rain", "siren"]
+    truth = torch.tensor([[0, 0], [2, 0]])
+    assert unclaimed(names, truth, torch.tensor([[0, 1], [0, 0]])) == ["siren"]
+    assert unclaimed(names, truth, torch.tensor([[2, 1], [0, 0]])) == []
+    record = {"split": "test", "never_predicted": ["siren"]}
+    assert cautions(record) == ["never predicted on test, where labels have it: siren"]
+    assert cautions({"split": "test"}) == []

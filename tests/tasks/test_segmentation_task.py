@@ -267,6 +267,14 @@ def test_empty_pictures_are_counted_and_what_is_not_known_is_not() -> None:
     assert found["iou/cell"] == pytest.approx(area / (2 * area))
 
 
+def test_a_class_that_is_never_predicted_is_named() -> None:
+    task, (rest, cell) = made(["rest", "cell", "wall"]), (np.zeros((10, 10), np.uint8), blob((10, 14))[:, :10].copy())
+    alone(task, rest, cell, 0)
+    assert task.never_predicted() == ["cell"]  # nor is wall, which no label has
+    alone(task, cell, rest, 1)
+    assert task.never_predicted() == []
+
+
 def test_who_looks_at_nothing_is_measured_beside_it() -> None:
     task = made(["rest", "cell", "wall"], monitor="foreground_dice")
     truth = np.full((10, 10), 2, np.uint8)

@@ -140,6 +140,10 @@ class Task(nn.Module):
         whole = 1.0 if self.unit == "fraction" else 100.0
         return {self.monitor: mean_interval(self.per_sample(), whole=whole)}
 
+    def never_predicted(self) -> list[str]:
+        """Classes that some label has and no prediction; none of a task without classes."""
+        return []
+
     def baselines(self) -> dict[str, dict[str, float]]:
         """Metrics of trivial predictors on what was counted: {predictor: {metric: value}}."""
         return {}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.batch import Batch
-from zoo.metrics.classification import accuracies
+from zoo.metrics.classification import accuracies, unclaimed
 from zoo.ops.batch_norm import BatchNorm1d
 from zoo.tasks.base import Head, Task
 from zoo.tasks.results import Label
@@ -110,6 +110,10 @@ class Classification(Task):
     def per_sample(self) -> Tensor:
         """Right or wrong, [N]."""
         return (torch.cat(self.predicted) == torch.cat(self.truth)).double()
+
+    def never_predicted(self) -> list[str]:
+        """Classes of labels alone."""
+        return unclaimed(self.names, torch.cat(self.truth), torch.cat(self.predicted))
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """The commonest class everywhere."""

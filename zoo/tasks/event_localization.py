@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from zoo.batch import Batch
 from zoo.metrics.ave import EventLocalizationMetrics, balanced_accuracy, trivial_baselines
+from zoo.metrics.classification import unclaimed
 from zoo.tasks.base import Head, Task
 from zoo.tasks.results import Segments
 
@@ -101,6 +102,10 @@ class EventLocalization(Task):
         if self.monitor == "balanced_accuracy":
             return balanced_accuracy(predicted, truth, self.background)
         return (predicted == truth).double().mean(-1)
+
+    def never_predicted(self) -> list[str]:
+        """Classes of labels alone, background among them."""
+        return unclaimed(self.names, torch.cat(self.truth), torch.cat(self.predicted))
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Background everywhere, and the true class on every segment."""

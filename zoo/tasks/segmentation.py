@@ -254,6 +254,12 @@ class Segmentation(Task):
         counts = torch.stack([one.counts for one in every])
         return {self.monitor: metrics.grouped_interval(counts, groups, metrics.MONITORED[self.monitor])}
 
+    def never_predicted(self) -> list[str]:
+        """Classes of labels alone."""
+        counts = torch.stack([one.counts for one in self._all()]).sum(0)
+        missing = (counts[:, metrics.FN] > 0) & (counts[:, metrics.TP] + counts[:, metrics.FP] == 0)
+        return [self.names[k] for k in missing.nonzero().flatten().tolist()]
+
     def baselines(self) -> dict[str, dict[str, float]]:
         """The first class everywhere, and the commonest."""
         counts = torch.stack([one.counts for one in self._all()])

@@ -22,6 +22,7 @@ from zoo.predictions import Predictions
 from zoo.recipe import schema
 from zoo.recipe.schema import TARGET
 from zoo.records import provenance
+from zoo.records.cautions import NEVER
 from zoo.records.verdict import verdict
 from zoo.training import voting
 from zoo.training.breakdown import branches, breakdown
@@ -68,6 +69,7 @@ def measure(
         **({"interventions": replaced} if replaced else {}),
         "intervals": {name: list(pair) for name, pair in pairing.task.intervals().items()},
         "baselines": pairing.task.baselines(),
+        **({NEVER: never} if (never := pairing.task.never_predicted()) else {}),
         **({"note": pairing.task.note} if pairing.task.note else {}),
     }
     return whole, predictions
