@@ -8,12 +8,16 @@ import numpy as np
 from drawn import near, pixels
 from mask_files import blob, pairs, picture, ready
 from mask_tiny import dark_and_light
+from sam_tiny import kept
 
 from zoo.inference.predictor import predict_batch
+from zoo.methods.frozen import Frozen
 from zoo.ops.frame import IGNORE
+from zoo.pairing import Pairing
 from zoo.report import figures
 from zoo.report.kinds import masks as kind
 from zoo.report.run import One
+from zoo.tasks.promptable import PromptableSegmentation
 
 
 def test_the_best_the_middle_and_the_worst_picture_are_drawn_with_their_errors(tmp_path: Path) -> None:
@@ -28,6 +32,23 @@ def test_the_best_the_middle_and_the_worst_picture_are_drawn_with_their_errors(t
     assert near(values, "#d62728") + near(values, "#1f77b4") > 50  # dark and light is not what the label is
     made.task.reset()
     kind.masks(SimpleNamespace(**{**vars(run), "folder": tmp_path / "none"}))  # type: ignore[arg-type]
+    assert not (tmp_path / "none").exists(), "nothing was kept to be drawn"
+
+
+def test_the_best_the_middle_and_the_worst_object_are_drawn_with_their_box(tmp_path: Path) -> None:
+    data = ready(pairs(tmp_path / "own", side=(64, 64)), frame={"tile": 64})
+    samples, task = data.sets["train"], PromptableSegmentation(least=4)
+    model = Pairing({"vision": kept("sam")}, Frozen(), task, classes=["background", "cell"]).eval()
+    for k in range(len(samples)):
+        batch = model.batch([samples[k]])
+        task.update(model.predict(batch), batch)
+    run = SimpleNamespace(pairing=model, samples=samples, classes=model.classes, folder=tmp_path)
+    kind.objects(run)  # type: ignore[arg-type]
+    values = pixels(tmp_path / "objects.png")
+    assert (values[..., 1] > values[..., [0, 2]].max(-1) + 100).sum() > 20  # green, its edges blurred
+    assert near(values, "#d62728") + near(values, "#1f77b4") > 20  # weights are random
+    task.reset()
+    kind.objects(SimpleNamespace(**{**vars(run), "folder": tmp_path / "none"}))  # type: ignore[arg-type]
     assert not (tmp_path / "none").exists(), "nothing was kept to be drawn"
 
 

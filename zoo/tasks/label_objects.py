@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,23 +36,40 @@ class Objects:
         return Objects(*(part[row].cpu() for part in (self.truth, self.there, self.valid, self.boxes)))
 
 
+class Drawn(NamedTuple):
+    """One object as it was predicted: label and last prediction, bool [S, S], and its box in pixels, [4]."""
+
+    truth: Tensor
+    claimed: Tensor
+    box: Tensor
+
+
 @dataclass(frozen=True)
 class Counted:
     """One object of a split, in pixels found, wrongly claimed and missed.
 
     Attributes:
-        name: of its square, and its number there.
+        square: its name.
+        number: of the object there.
         group: objects of one are alike.
         own: after every count of clicks, int64 [C, 3].
         filled: of its box, filled, [3].
         other: of the mask that another object's prompt gives, [3]; None where the square has no other.
+        drawn: what a picture of it needs; None where there was no room to keep it.
     """
 
-    name: str
+    square: str
+    number: int
     group: int
     own: Tensor
     filled: Tensor
     other: Tensor | None
+    drawn: Drawn | None
+
+    @property
+    def name(self) -> str:
+        """Of the object, unique within its split."""
+        return f"{self.square} object {self.number}"
 
 
 def draw(
@@ -129,7 +147,7 @@ class Clicks:
         return self._labels[:, :, : self.count].to(self.objects.truth.device)
 
 
-def count(logits: Tensor, objects: Objects, name: str, group: int) -> list[Counted]:
+def count(logits: Tensor, objects: Objects, name: str, group: int, *, keep: bool) -> list[Counted]:
     """Count the objects of one square.
 
     Args:
@@ -137,6 +155,7 @@ def count(logits: Tensor, objects: Objects, name: str, group: int) -> list[Count
         objects: of the square: see `Objects.of`.
         name: of the square.
         group: of its picture.
+        keep: what a picture of them needs.
     """
     claimed = resized(logits.float().cpu(), objects.truth.shape[-2:]) > 0
     own, found = objects.there.nonzero().flatten().tolist(), []
@@ -146,11 +165,13 @@ def count(logits: Tensor, objects: Objects, name: str, group: int) -> list[Count
         filled = torch.from_numpy(drawn.filled((left, top, right, bottom), *truth.shape))
         found.append(
             Counted(
-                name=f"{name} object {number}",
+                square=name,
+                number=number,
                 group=group,
                 own=torch.stack([_pixels(step[k], truth, objects.valid) for step in claimed]),
                 filled=_pixels(filled, truth, objects.valid),
                 other=_pixels(claimed[-1, k], objects.truth[other], objects.valid) if other != k else None,
+                drawn=Drawn(truth, claimed[-1, k] & objects.valid, objects.boxes[k]) if keep else None,
             )
         )
     return found

@@ -30,6 +30,9 @@ STREAM = "vision"
 CLICKS = (1, 3, 5)
 """Numbers of clicks after which masks are measured."""
 
+ROOM = 1 << 26
+"""Pixels of objects that are kept for pictures of a run."""
+
 ASK = "box=x0,y0,x1,y1 or points=x,y,1 in pixels of the picture"
 
 
@@ -57,7 +60,7 @@ class PromptableSegmentation(Task):
     monitor = "dice"
     note = "prompts drawn from the label"
     conditions = ("place",)
-    pictures = ()
+    pictures = ("objects",)
     result = Mask
     keep = 0
 
@@ -145,8 +148,6 @@ class PromptableSegmentation(Task):
         if POINTS in asked and POINTS not in self.takes:
             raise SettingError("points=: this adapter's decoder learned boxes alone: say box=x0,y0,x1,y1")
 
-    # --- prompts --------------------------------------------------------------------------------------------------
-
     def drawn(self, batch: Batch, *, anew: bool = False) -> Objects:
         """Objects of a labelled batch and their boxes: those of a sample's id and `seed`, or with `anew` those of
         torch's random numbers."""
@@ -191,8 +192,6 @@ class PromptableSegmentation(Task):
             if number < max(counts):
                 clicks.add(resized(logits.detach(), objects.truth.shape[-2:]) > 0)
         return found
-
-    # --- learning and predicting ----------------------------------------------------------------------------------
 
     def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Of a user's prompts, one object, [B, 1, S', S']; of a label's objects, [B, K, S', S'].
@@ -249,8 +248,6 @@ class PromptableSegmentation(Task):
             }
         return {"classes": found, "size": [own.shape[1], own.shape[0]]}
 
-    # --- counting -------------------------------------------------------------------------------------------------
-
     def reset(self) -> None:
         """Forget what was counted."""
         self.seen: list[Counted] = []
@@ -263,7 +260,8 @@ class PromptableSegmentation(Task):
             logits = (prediction["scores"][:, 1] - prediction["scores"][:, 0])[:, None, None]
         groups = batch.conditions["group"] if "group" in batch.conditions else batch.conditions["place"][:, 0]
         for i, name in enumerate(batch.ids):
-            self.seen += count(logits[i], objects.of(i), name, int(groups[i]))
+            room = len(self.seen) * objects.valid[i].numel() < ROOM
+            self.seen += count(logits[i], objects.of(i), name, int(groups[i]), keep=room)
 
     def compute(self) -> dict[str, float]:
         """`dice` and `iou`, means over objects; after every count of clicks `dice/N_clicks`, of which the last is

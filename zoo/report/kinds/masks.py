@@ -5,7 +5,7 @@ from typing import cast
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from zoo.metrics import segmentation as metrics
@@ -14,6 +14,8 @@ from zoo.report import figures
 from zoo.report.figures import NOTE, plain, small, write
 from zoo.report.run import Drawer, One, Run
 from zoo.tasks.base import Task
+from zoo.tasks.label_objects import scores
+from zoo.tasks.promptable import PromptableSegmentation
 from zoo.tasks.segmentation import Segmentation
 
 MISSED, CLAIMED = (214, 39, 40), (31, 119, 180)
@@ -62,8 +64,8 @@ def masks(run: Run) -> None:
     drawn = {index: one.predicted for index, one in counted.items() if one.predicted is not None}
     if not drawn:
         return
-    scores = {index: float(metrics.iou(counted[index].counts).nanmean()) for index in drawn}
-    ranked = sorted(drawn, key=lambda index: -scores[index])
+    values = {index: float(metrics.iou(counted[index].counts).nanmean()) for index in drawn}
+    ranked = sorted(drawn, key=lambda index: -values[index])
     chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
     figure = Figure(figsize=(12.4, 3.3 * len(chosen) + 0.6), layout="constrained")
     axes = figure.subplots(len(chosen), 4, squeeze=False)
@@ -79,14 +81,46 @@ def masks(run: Run) -> None:
         for axis, sheet in zip(row, sheets, strict=True):
             axis.imshow(small(sheet, SIDE))
             axis.axis("off")
-        row[0].set_title(f"{figures.short(counted[index].name, 40)}\nIoU {100 * scores[index]:.1f} %", fontsize=9)
+        row[0].set_title(f"{figures.short(counted[index].name, 40)}\nIoU {100 * values[index]:.1f} %", fontsize=9)
     for axis, title in zip(axes[0][1:], ("label", "prediction", "missed (red), wrongly claimed (blue)"), strict=True):
         axis.set_title(title, fontsize=9)
     _legend(figure, run.classes)
     figures.save(figure, run.folder / "masks.png")
 
 
-PICTURES: dict[str, Drawer] = {"masks": masks}
+def objects(run: Run) -> None:
+    """`objects`: the test objects of the highest, the middle and the lowest Dice, with box, label and errors."""
+    task = cast(PromptableSegmentation, run.pairing.task)
+    drawn = [(one, one.drawn) for one in task.seen if one.drawn is not None]
+    if not drawn:
+        return
+    values = scores([one.own[-1] for one, _ in drawn])[0].tolist()
+    ranked = sorted(range(len(drawn)), key=lambda index: -values[index])
+    chosen = dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]])
+    squares = {run.samples.id(index): index for index in range(len(run.samples))}
+    figure = Figure(figsize=(9.6, 3.3 * len(chosen) + 0.4), layout="constrained")
+    axes = figure.subplots(len(chosen), 3, squeeze=False)
+    for row, index in zip(axes, chosen, strict=True):
+        one, (truth, claimed, box) = drawn[index]
+        image = run.samples[squares[one.square]].image
+        label, mask = (part.numpy().astype(np.uint8) for part in (truth, claimed))
+        for axis, sheet in zip(
+            row, (painted(image, label, 2), painted(image, mask, 2), errors(image, mask, label)), strict=True
+        ):
+            axis.imshow(sheet)
+            axis.axis("off")
+        if task.prompts == "box":
+            left, top, right, bottom = box.tolist()
+            frame = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="lime", linewidth=1.2)
+            row[0].add_patch(frame)
+        row[0].set_title(f"label of {figures.short(one.name, 40)}\nDice {100 * values[index]:.1f} %", fontsize=9)
+    for axis, title in zip(axes[0][1:], ("prediction", "missed (red), wrongly claimed (blue)"), strict=True):
+        axis.set_title(title, fontsize=9)
+    figure.supxlabel(f"objects of labels; {task.note}" if task.note else "objects of labels", fontsize=9)
+    figures.save(figure, run.folder / "objects.png")
+
+
+PICTURES: dict[str, Drawer] = {"masks": masks, "objects": objects}
 
 
 def observed(run: Run) -> None:
