@@ -25,6 +25,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")
     # Its loader is resumable in its own way.
     warnings.filterwarnings("ignore", ".*checkpoint that ended before the epoch ended.*")
+    warnings.filterwarnings("ignore", ".*Sparse invariant checks.*")  # of the sparse updates that peft's SHiRA makes
     _without_bars()
 
 

@@ -1,26 +1,23 @@
 """LoRA on any frozen backbones, served by HF `peft` (Hu et al. 2022, arXiv 2106.09685), and LoRA+ (Hayou et al. 2024,
 arXiv 2402.12354), which lets B learn faster than A.
 
-`peft` wraps the target layers in place; this file decides which blocks are wrapped, refuses targets that match nothing
-or that would never be called, and keeps the blocks before the first wrapped one as a cacheable prefix.
+One tuner of `zoo.methods.peft`, of which more is known: its updates can be folded into the frozen weights, A and B may
+learn at rates of their own, and the projector of a vision-language model may learn beside them.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 from torch import nn
 
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Group, LowRank, Method
+from zoo.methods.base import Backbones, Group, LowRank
+from zoo.methods.peft import NAME, PEFT
 from zoo.methods.projector import Projectors
-from zoo.methods.sites import ahead, describe, find, first_blocks
-
-NAME = "default"
-"""What `peft` calls the one adapter of a layer."""
+from zoo.methods.sites import find
 
 
-class LoRA(Method):
+class LoRA(PEFT):
     """Low-rank updates of linear and convolution layers inside the last blocks of each backbone.
 
     Args:
@@ -34,7 +31,6 @@ class LoRA(Method):
             the learning rate of A; 0 leaves it frozen. LLaVA 1.5 takes a tenth (2e-5 beside LoRA's 2e-4).
     """
 
-    removable = True
     unmergeable = "its projector is trained whole, beside the low-rank updates"
 
     def __init__(
@@ -47,41 +43,26 @@ class LoRA(Method):
         lr_ratio: Annotated[float, "> 0"] = 1.0,
         projector_lr: Annotated[float, ">= 0"] = 0.0,
     ) -> None:
-        super().__init__()
-        self.lr_ratio, self.projector_lr = lr_ratio, projector_lr
-        self.rank, self.alpha, self.targets, self.last = rank, alpha, dict(targets), dict(last or {})
+        super().__init__(tuner="lora", settings={"r": rank, "lora_alpha": alpha}, targets=targets, last=last)
+        self.rank, self.alpha, self.lr_ratio, self.projector_lr = rank, alpha, lr_ratio, projector_lr
 
     def attach(self, backbones: Backbones) -> None:
-        """Wrap the targets of every named tower.
+        """As any tuner's; a projector that learns is wrapped as well.
 
         Raises:
-            SettingError: a tower without backbone, a suffix that matches no layer (those found are listed), or a layer
-                that would never be called, or that is no plain convolution; or no projector where one is to learn.
+            SettingError: as any tuner's; a layer that is no plain convolution; or no projector where one is to learn.
         """
-        from peft import LoraConfig, inject_adapter_in_model
-
-        super().attach(backbones)
-        self.sites = sites = find(backbones, self.targets, self.last)
-        self.matched = describe(sites)
-        for site in sites:
+        for site in find(backbones, self.targets, self.last):
             for path, layer in site.layers.items():
                 if reason := _unlike_its_weight(layer):
                     raise SettingError(
                         f"method.targets.{site.target}, block {site.index}: {path} {reason}, so that a low-rank update "
                         "cannot be merged; choose plain convolutions or linear layers"
                     )
-        for site in sites:
-            targets = list(self.targets[site.target])
-            config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=targets, lora_dropout=0.0)
-            inject_adapter_in_model(config, site.block)
-            for name, parameter in site.block.named_parameters():
-                if "lora_" in name:  # peft takes the type of a quantised or half-precision layer for its own
-                    parameter.data = parameter.data.float()
-        first = first_blocks(sites, backbones)
-        self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
+        super().attach(backbones)
         self.projectors = Projectors(backbones) if self.projector_lr else None
-        # What a projector gives is read by the first block.
-        self.ahead = None if self.projectors else ahead(first, backbones)
+        if self.projectors:
+            self.ahead = None  # what a projector gives is read by the first block
 
     def describe(self) -> str:
         """Which layers are wrapped, and what else learns."""
@@ -90,28 +71,15 @@ class LoRA(Method):
     def parameter_groups(self) -> Mapping[nn.Parameter, Group]:
         """B learns `lr_ratio` times as fast as A, a projector `projector_lr` times."""
         groups = {
-            up: Group(lr=self.lr_ratio) for layer in self._wrapped() if (up := layer.lora_B[NAME].weight) is not None
+            up: Group(lr=self.lr_ratio) for layer in self.wrapped() if (up := layer.lora_B[NAME].weight) is not None
         }
         others = self.projectors.parameters() if self.projectors else ()
         return {**groups, **{parameter: Group(lr=self.projector_lr) for parameter in others}}
 
-    @contextlib.contextmanager
-    def without(self) -> Iterator[None]:
-        """Within, the wrapped layers give what they gave before."""
-        try:
-            self._enable(False)
-            yield
-        finally:
-            self._enable(True)
-
     def _enable(self, enabled: bool) -> None:
-        for layer in self._wrapped():
-            layer.enable_adapters(enabled)
+        super()._enable(enabled)
         if self.projectors:
             self.projectors.enabled = enabled
-
-    def _wrapped(self) -> list[Any]:
-        return [site.block.get_submodule(path) for site in self.sites for path in site.layers]
 
     def low_rank(self, *, gsd: float | None = None) -> list[LowRank]:
         """Every update; no side input matters.
@@ -123,7 +91,7 @@ class LoRA(Method):
             return super().low_rank(gsd=gsd)
         return [
             LowRank(layer, layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layer.scaling[NAME])
-            for layer in self._wrapped()
+            for layer in self.wrapped()
         ]
 
 

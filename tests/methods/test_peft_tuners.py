@@ -1,0 +1,148 @@
+"""Tuners of HF peft on frozen encoders: step 0, what trains, what an adapter must hold, and what is refused."""
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import pytest
+import tiny
+import torch
+
+from zoo.backbones.timm_vit import TimmViT
+from zoo.batch import Batch
+from zoo.errors import SettingError
+from zoo.methods.frozen import Frozen
+from zoo.methods.lora import LoRA
+from zoo.methods.peft import EXACT, PEFT, Tuner
+from zoo.pairing import Pairing
+from zoo.tasks.classification import Classification
+
+SIDE = 32
+
+SMALL: dict[str, dict[str, Any]] = {
+    "adamss": {"r": 8, "num_subspaces": 2},
+    "c3a": {"block_size": 64},
+    "fourierft": {"n_frequency": 20},
+    "gralora": {"r": 4, "gralora_k": 2},
+    "oft": {"oft_block_size": 4, "r": 0},
+    "vblora": {"vector_length": 64, "num_vectors": 16},
+}
+"""Settings where the defaults do not fit layers of 192 channels."""
+
+ELSEWHERE = {"fourierft", "c3a", "vblora"}
+"""Tuners that draw where they start."""
+
+CONVOLUTIONS = ("lora", "loha", "lokr", "hira")
+
+
+def vit() -> TimmViT:
+    return TimmViT(model="vit_tiny_patch16_224", source="random:0", image_size=SIDE)
+
+
+def pairing(method: Any, seed: int = 0) -> Pairing:
+    torch.manual_seed(seed)
+    return Pairing({"vision": vit()}, method, Classification(hidden=()), classes=["a", "b"]).eval()
+
+
+def tuner(name: Tuner, **settings: Any) -> PEFT:
+    return PEFT(
+        tuner=name,
+        settings=SMALL.get(name, {}) | settings,
+        targets={"vision": ["attn.proj", "mlp.fc2"]},
+        last={"vision": 2},
+    )
+
+
+def batch(rows: Sequence[int] = (0, 1)) -> Batch:
+    pictures = torch.randn(3, 1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))[list(rows)]
+    return Batch([str(row) for row in rows], {"vision": pictures}, {"label": torch.tensor([row % 2 for row in rows])})
+
+
+@torch.no_grad()
+def features(model: Pairing, rows: Sequence[int] = (0, 1)) -> torch.Tensor:
+    return model(batch(rows))["vision"]
+
+
+def step(model: Pairing) -> None:
+    optimizer = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], lr=0.02)
+    for _ in range(2):
+        optimizer.zero_grad()
+        torch.stack(list(model.losses(batch()).values())).sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", get_args(Tuner))
+def test_a_tuner_learns_beside_what_is_frozen_and_is_found_again_from_what_it_trained(name: Tuner) -> None:
+    frozen = features(pairing(Frozen()))
+    model = pairing(tuner(name))
+    assert (model.method.start > EXACT) == (name in ELSEWHERE)
+    assert ("starts elsewhere" in model.method.describe()) == (name in ELSEWHERE)
+    close = torch.allclose(features(model), frozen, atol=1e-5)
+    assert close or name in ELSEWHERE
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}  # a shared one once
+    kept = {key: value.clone() for key, value in tensors.items() if key not in model.trainable}
+    step(model)
+    assert [key for key, value in kept.items() if not torch.equal(tensors[key], value)] == []
+    learned = features(model)
+    assert not torch.allclose(learned, frozen, atol=1e-4)
+    torch.testing.assert_close(features(model, [1]), learned[1:], atol=1e-5, rtol=1e-4)
+    with model.method.without():
+        torch.testing.assert_close(features(model), frozen, atol=1e-6, rtol=1e-6)
+    again = pairing(tuner(name), seed=7)  # other random numbers
+    again.load_trainable(model.trainable_state())
+    torch.testing.assert_close(features(again), learned, atol=1e-6, rtol=1e-6)
+
+
+def test_lora_is_the_methods_own() -> None:
+    targets = {"vision": ["attn.proj", "mlp.fc2"]}
+    own = pairing(LoRA(rank=4, alpha=8, targets=targets, last={"vision": 2}))
+    other = pairing(tuner("lora", r=4, lora_alpha=8))
+    assert own.trainable == other.trainable
+    other.load_trainable(own.trainable_state())
+    step(own)
+    step(other)
+    assert torch.equal(features(own), features(other))
+    assert own.method.prefix_depths() == other.method.prefix_depths() == {"vision": 10}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_of_an_audio_encoder(name: Tuner) -> None:
+    frozen = tiny.pairing(Frozen(streams=["audio"]))
+    model = tiny.pairing(PEFT(tuner=name, targets={"audio": ["conv1"]}))
+    expected = frozen(tiny.batch(0))["audio"]
+    torch.testing.assert_close(model(tiny.batch(0))["audio"], expected)
+    tiny.train_steps(model, steps=2)
+    assert not torch.allclose(model(tiny.batch(0))["audio"], expected, atol=1e-3)
+
+
+def test_ia3_scales_inputs_of_the_layers_that_are_named() -> None:
+    model = pairing(tuner("ia3", feedforward_modules=["mlp.fc2"]))
+    layers = {path: site.block.get_submodule(path) for site in model.method.sites for path in site.layers}
+    assert {path: layer.is_feedforward for path, layer in layers.items()} == {"attn.proj": False, "mlp.fc2": True}
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (
+            tuner("lora", rank=4),
+            r"method\.settings\.rank: peft's lora has no such setting\. Known: .*, r, ",
+        ),
+        (tuner("lora", r="four"), r"method\.settings\.r: expected int, got 'four' \(str\)"),
+        (tuner("lora", target_modules=["qkv"]), "targets and last say where the tuner acts"),
+        (tuner("lora", bias="all"), r"method\.settings\.bias: targets and last say"),
+        (tuner("lora", lora_dropout=0.1), "frozen backbones stay in evaluation mode, where dropout does nothing"),
+        (tuner("lora", init_lora_weights="pissa"), "it changes the frozen weight of vision, block 10: attn.proj"),
+        (
+            tuner("c3a", block_size=100),
+            r"method\.tuner = c3a: The block size should be a factor .* block 10: attn",
+        ),
+        (PEFT(targets={"vision": ["attn.q"]}), "'attn.q' matches no layer; it has"),
+        (
+            PEFT(targets={"audio": ["conv1"]}),
+            r"method\.targets\.audio: the recipe's backbones have the towers",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_before_training(method: PEFT, words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        pairing(method)
