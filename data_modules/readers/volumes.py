@@ -54,6 +54,18 @@ def shape(path: Path) -> tuple[int, int, int]:
     return depth, height, width
 
 
+def spacing(path: Path) -> tuple[float, float, float]:
+    """Millimetres from slice to slice, and a pixel along H and W, from the header alone.
+
+    Raises:
+        DataError: no volume of three axes.
+    """
+    import nibabel
+
+    width, height, depth = np.linalg.norm(nibabel.as_closest_canonical(_opened(path)).affine[:3, :3], axis=0)
+    return float(depth), float(height), float(width)
+
+
 def read_volume(path: Path, *, whole: bool = False) -> Volume:
     """The volume in a file.
 
