@@ -25,8 +25,7 @@ from data_modules.check import check_command
 from data_modules.errors import DataError
 from data_modules.kinds.masks import MaskDataModule
 from data_modules.kinds.pictures import split
-from data_modules.kinds.volume_slices import CONDITIONS, VolumeFile, shares, sliced
-from data_modules.readers import volumes
+from data_modules.kinds.volume_slices import CONDITIONS, VolumeFile, shares, sliced, spacing
 from data_modules.readers.listed import require
 from zoo.batch import SampleSet, Tile
 
@@ -155,7 +154,7 @@ def _require_short_axis(path: Path) -> None:
     Raises:
         DataError: they are not.
     """
-    between, *inside = volumes.spacing(path)
+    between, *inside = spacing(path)
     if between <= max(inside):
         raise DataError(
             f"{path}: {between:g} mm between slices of its third axis and {max(inside):g} mm a pixel; expected thick "

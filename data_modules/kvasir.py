@@ -61,6 +61,7 @@ class Kvasir(MaskDataModule):
         frame: how pictures become squares.
     """
 
+    name = "Kvasir-SEG"
     classes = CLASSES
     license = "Kvasir-SEG: research and education, with its citation; CVC-ClinicDB: its authors'"
 
@@ -73,7 +74,8 @@ class Kvasir(MaskDataModule):
     ) -> None:
         super().__init__(frame=frame)
         self.root, self.protocol = Path(root), protocol
-        self.name = "Kvasir-SEG (split of PraNet)" if protocol == "pranet" else "Kvasir-SEG (split by a hash)"
+        if protocol == "hash":
+            self.name = "Kvasir-SEG (split by a hash)"
 
     def splits(self) -> dict[str, SampleSet[Tile]]:
         """The pictures of every split, as `protocol` says.

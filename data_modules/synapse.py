@@ -9,6 +9,9 @@ pancreas; the other five are background. Values from -125 to 275 Hounsfield unit
 and test are TransUNet's 18 and 12 volumes. It has no validation split; **three of the 18, drawn by a hash of their
 names, select here** and do not train, which is ours. TransUNet's own files (.npz and .h5) are not read. Every slice is
 a picture; an interval is over volumes, each of another patient. Needs nibabel (extra `medical`).
+
+Published Dice here is of volumes and mostly by TransUNet's script: `volume_dice_transunet` of `zoo.metrics.volumes`,
+which says how it counts organs that are missing, and not the pooled Dice. Published HD95, in voxels, is not computed.
 `python -m data_modules.synapse --check ROOT` says what is missing.
 """
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nibabel.affines import voxel_sizes
 from torch import Tensor
 
 from data_modules.kinds.mask_files import PLAIN, MaskFile, PictureFile
@@ -63,12 +64,22 @@ def sliced(
     for number, file in enumerate(files):
         volumes.require_same_space(file.image, file.label)
         depth = volumes.shape(file.image)[0]
-        common = {"group": torch.tensor(file.group), "spacing": torch.tensor(volumes.spacing(file.image))}
+        common = {"group": torch.tensor(file.group), "spacing": torch.tensor(spacing(file.image))}
         for z in range(depth):
             mask = MaskFile(file.label, tuple(classes), legend, slice=z)
             pictures.append(PictureFile(f"{file.id}[{z}]", file.image, mask, rendering, z))
             told.append(common | {"volume": torch.tensor([number, z, depth])})
     return pictures, told
+
+
+def spacing(path: Path) -> tuple[float, float, float]:
+    """Millimetres from slice to slice, and a pixel along H and W, from a volume's header.
+
+    Raises:
+        DataError: no volume of three axes.
+    """
+    width, height, depth = voxel_sizes(volumes.affine(path))
+    return float(depth), float(height), float(width)
 
 
 def shares(data: MaskDataModule) -> list[str]:

@@ -54,16 +54,16 @@ def shape(path: Path) -> tuple[int, int, int]:
     return depth, height, width
 
 
-def spacing(path: Path) -> tuple[float, float, float]:
-    """Millimetres from slice to slice, and a pixel along H and W, from the header alone.
+def affine(path: Path) -> NDArray[np.float64]:
+    """float64 [4, 4] of the canonical axes, voxels to millimetres, from the header alone.
 
     Raises:
         DataError: no volume of three axes.
     """
     import nibabel
 
-    width, height, depth = np.linalg.norm(nibabel.as_closest_canonical(_opened(path)).affine[:3, :3], axis=0)
-    return float(depth), float(height), float(width)
+    found: NDArray[np.float64] = nibabel.as_closest_canonical(_opened(path)).affine
+    return found
 
 
 def read_volume(path: Path, *, whole: bool = False) -> Volume:
