@@ -18,7 +18,7 @@ OPENING = """## Which one should I take?
 
 By what you have: clips with sound take a `tb_ava*` recipe, point clouds `mantis*`, pictures from above with a label
 `scale_earth_rsscn7` or `scale_aware_*`, questions about pictures `scale_earth` or `small_llava_rsscn7`, pictures with
-masks `lite_medsam_isbi` or `dinov2_cells`.
+masks `lite_medsam_isbi`, `sam2_kvasir` or `dinov2_cells`.
 [Your own data](../own_data.md) go into any of them.
 
 By what it is worth: every number below was measured by this code, on the same test split and the same frozen backbones

@@ -163,7 +163,8 @@ class Tile:
         target: `{"mask": uint8 [S, S]}`, class indices and `zoo.ops.frame.IGNORE`; empty where the mask is not known.
         conditions: `{"place": int64 [8]}`: index of the picture in its split; y, x, h, w of the tile's rectangle in the
             picture, in original pixels (it may reach over the border, where the tile is padded); number of tiles of the
-            picture; height and width of the picture.
+            picture; height and width of the picture. Slices of volumes have `group`, `volume` and `spacing` as well
+            (`data_modules.kinds.volume_slices`).
     """
 
     kind: ClassVar[str] = "masks"

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from data_modules.base import DataModule
 from data_modules.errors import DataError
 from data_modules.kinds.mask_files import MaskedPicture, PictureFile, slices
@@ -50,9 +52,9 @@ class MaskDataModule(DataModule):
         self.showing = _rendering(bands, window)
         self.mended: Counter[str] = Counter()
 
-    def tiles(self, pictures: Sequence[MaskedPicture]) -> TileSet:
-        """A split of these pictures."""
-        return TileSet(pictures, self.frame, remarks=self.mended)
+    def tiles(self, pictures: Sequence[MaskedPicture], told: Sequence[Mapping[str, Tensor]] | None = None) -> TileSet:
+        """A split of these pictures, with conditions that each of them has beside its place."""
+        return TileSet(pictures, self.frame, remarks=self.mended, told=told)
 
     def counts(self, split: str) -> list[Count]:
         """Pixels of every mask of a split; after `setup`."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -36,6 +36,7 @@ class TileSet(SampleSet[Tile]):
         frame: how they become squares.
         remarks: counts pictures that needed mending, each once.
         prompts: for one object of every picture, of which only the square that shows them is seen.
+        told: conditions of every picture beside `place`, such as its `group`; None where there are none.
 
     Raises:
         SettingError: prompts that no square of a picture shows.
@@ -48,8 +49,9 @@ class TileSet(SampleSet[Tile]):
         *,
         remarks: Counter[str] | None = None,
         prompts: Prompts | None = None,
+        told: Sequence[Mapping[str, Tensor]] | None = None,
     ) -> None:
-        self.pictures, self.frame, self.prompts = list(pictures), frame, prompts
+        self.pictures, self.frame, self.prompts, self.told = list(pictures), frame, prompts, told
         self.remarks: Counter[str] = Counter() if remarks is None else remarks
         self.sizes = [picture.size() for picture in self.pictures]
         self.places = [frame.places(*size) if prompts is None else [prompts.place(frame, *size)] for size in self.sizes]
@@ -88,10 +90,12 @@ class TileSet(SampleSet[Tile]):
         return self.frame.side, self.frame.side
 
     def conditions(self, index: int) -> dict[str, Tensor]:
-        """`place`: int64 [8], see `zoo.batch.Tile`; and prompts, see `Prompts.conditions`."""
+        """`place`: int64 [8], see `zoo.batch.Tile`; what is `told` of the picture; and prompts, see
+        `Prompts.conditions`."""
         picture, _ = self.tiles[index]
         place, size = self.place(index), self.sizes[picture]
         found = {"place": place.condition(picture, len(self.places[picture]), *size)}
+        found |= {} if self.told is None else self.told[picture]
         return found if self.prompts is None else found | self.prompts.conditions(place)
 
     def target(self, index: int) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 The numbers that a file stores are read, never colours: a palette, one bit, 8 or 16 bits of PNG, TIFF, BMP or GIF.
 Colours are classes only where a `Legend` says which. Formats that may lose anything are refused: a JPEG of classes 0
-and 2 has pixels of 1 along every border.
+and 2 has pixels of 1 along every border. They are read only where a `Legend` cuts grey values at a threshold.
 
 - Pixels that a GeoTIFF gives as nodata, or that are transparent, have no label.
 - Three bands that are equal are one.
@@ -48,11 +48,14 @@ class Legend:
         values: class index by number in the file; None takes numbers as class indices.
         colours: class index by colour; empty where masks have none.
         ignore: number of pixels without a label.
+        threshold: grey value (0 to 255) from which on a pixel is class 1, of masks of two classes whose borders are
+            grey; below it is class 0. Such a mask may be a JPEG. None where values are numbers.
     """
 
     values: Mapping[int, int] | None = None
     colours: Mapping[Colour, int] = field(default_factory=dict)
     ignore: int | None = None
+    threshold: int | None = None
 
     def classes(self, stored: "Stored", classes: int, where: str) -> NDArray[np.uint8]:
         """Class indices, uint8 [H, W].
@@ -128,6 +131,8 @@ def read_stored(path: Path, legend: Legend) -> Stored:
         DataError: no mask, one of a format that loses values, colours without a meaning, or numbers that are not whole.
     """
     require_file(path)
+    if legend.threshold is not None:
+        return Stored(_cut(path, legend.threshold))
     with raster.reading(path, str(path)) as (kind, name):
         if kind not in LOSSLESS:
             raise DataError(
@@ -141,6 +146,16 @@ def read_stored(path: Path, legend: Legend) -> Stored:
             values = np.array(opened if opened.mode in ("P", "L", "1") else opened.convert("RGB"))
             bands = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
             return _stored(bands.astype(np.uint8), None, legend, name)
+
+
+def _cut(path: Path, threshold: int) -> NDArray[np.uint8]:
+    grey = raster.read_picture(path, str(path))[0].mean(-1)
+    if 0 < grey.max() < threshold:
+        raise DataError(
+            f"{path}: its lightest pixel has {grey.max():g}, below the threshold of {threshold}, and not all are 0; "
+            "expected a mask of 0 to 255"
+        )
+    return np.asarray(grey >= threshold, np.uint8)
 
 
 def _of_raster(file: Any, legend: Legend, name: str) -> Stored:

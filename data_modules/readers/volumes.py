@@ -54,6 +54,18 @@ def shape(path: Path) -> tuple[int, int, int]:
     return depth, height, width
 
 
+def affine(path: Path) -> NDArray[np.float64]:
+    """float64 [4, 4] of the canonical axes, voxels to millimetres, from the header alone.
+
+    Raises:
+        DataError: no volume of three axes.
+    """
+    import nibabel
+
+    found: NDArray[np.float64] = nibabel.as_closest_canonical(_opened(path)).affine
+    return found
+
+
 def read_volume(path: Path, *, whole: bool = False) -> Volume:
     """The volume in a file.
 

@@ -39,6 +39,7 @@ def test_the_table_of_extras_is_that_of_the_distribution() -> None:
         ("scale_earth_rsscn7", {"onnx"}),  # PNG alone needs rasterio, and these are JPEG
         ("scale_earth", {"onnx", "transformers"}),  # the encoder inside a language model's counts
         ("scale_aware_eurosat", {"timm"}),
+        ("sam2_acdc", {"nibabel", "peft", "transformers"}),
         ("tb_ava", {"av", "onnx", "transformers"}),
     ],
 )

@@ -305,6 +305,35 @@ def test_an_interval_is_over_groups_and_one_group_has_none() -> None:
     assert 0 < low < 0.5 < high < 1
 
 
+def slices(task: Segmentation, predicted: np.ndarray, truth: np.ndarray, which: list[int]) -> None:
+    """Count slices [Z, S, S] of one volume, one a batch."""
+    side, depth = truth.shape[1], len(truth)
+    for z in which:
+        place = Place(0, 0, side, side).condition(z, 1, side, side)
+        told = {"volume": torch.tensor([[0, z, depth]]), "spacing": torch.tensor([[5.0, 1.0, 1.0]])}
+        batch = Batch(
+            [f"v[{z}]#0"], {}, {"mask": torch.from_numpy(truth[z])[None]}, conditions={"place": place[None], **told}
+        )
+        task.update({"scores": certain(predicted[z], len(task.names))[None]}, batch)
+
+
+def test_slices_are_measured_as_the_volume_they_are_of_once_all_are_there() -> None:
+    truth = np.stack([np.zeros((16, 16), np.uint8), *[blob((16, 16))] * 3])
+    predicted = truth.copy()
+    predicted[1] = 0
+    task = made()
+    slices(task, predicted, truth, [2, 0, 3])
+    assert not [name for name in task.compute() if name.startswith("volume")]
+    slices(task, predicted, truth, [1])
+    found = task.compute()
+    assert found["volume_dice"] == pytest.approx(2 * 2 / 5)  # of three equal slices two were found
+    assert found["picture_dice"] == pytest.approx(2 / 3)
+    assert found["volume_nsd"] < 1  # five millimetres are missed
+    assert task.stacks == {}
+    task.reset()
+    assert task.volumes == {}
+
+
 def test_an_answer_says_of_every_class_that_occurs_where_it_is_and_how_sure() -> None:
     task = made(["rest", "cell", "wall"])
     mask = torch.zeros(10, 20, dtype=torch.uint8)

@@ -40,7 +40,8 @@ KINDS = {  # what a recipe's predictions and pictures are; of one that is not li
     "rsscn7_open": "picture by name",
     "scale_earth_pretrain": "projector",
     "small_llava_rsscn7": "open question",
-    **dict.fromkeys(("dinov2_cells", "lite_medsam_isbi"), "mask"),
+    **dict.fromkeys(("dinov2_cells", "lite_medsam_isbi", "sam2_kvasir", "sam2_acdc", "sam2_synapse"), "mask"),
+    "mstar": "picture of no scale",
     "scale_earth": "choice",
     "scale_earth_geoscale_vqa": "choice",
     "scale_earth_rsvqa": "choice of one scale",
@@ -57,6 +58,7 @@ PICTURES = {
     "scene": {"curves.png", "confusion.png", "examples.png", *SCALE},
     "scene of no known scale": {"curves.png", "confusion.png", "examples.png", "openness.png"},
     "picture by name": {"curves.png", "confusion.png", "examples.png", "accuracy_by_gsd.png"},
+    "picture of no scale": {"curves.png", "confusion.png", "examples.png"},
     "projector": {"curves.png", "examples.png", "accuracy_by_gsd.png"},
     "open question": {"curves.png", "examples.png"},
     "mask": {"curves.png", "masks.png"},
@@ -67,7 +69,7 @@ PICTURES = {
 MOVED = {
     **dict.fromkeys(("events", "parsing", "events by name"), ".up.weight"),
     "reconstruction": ".mixer.in_proj.weight",
-    "mask": ".lora_B.default.weight",
+    **dict.fromkeys(("mask", "picture of no scale"), ".lora_B.default.weight"),
     **dict.fromkeys(("projector", "open question", "picture by name"), ".weight"),
     **dict.fromkeys((kind for kind in PICTURES if kind.startswith(("scene", "choice"))), ".up"),
 }
@@ -75,7 +77,7 @@ ALONE = {"tb_ava", "mantis"}
 """Recipes that are evaluated and asked in a new process; the others are in this one."""
 LIKE_ANOTHER = {
     *("scene of no known scale", "choice of one scale", "choice of no known scale"),
-    *("events by name", "picture by name"),
+    *("events by name", "picture by name", "picture of no scale"),
 }
 """Kinds whose code another kind has; they differ in what a sample tells."""
 FIRST = {next(name for name in NAMES if KINDS.get(name) == kind) for kind in PICTURES if kind not in LIKE_ANOTHER}

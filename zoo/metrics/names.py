@@ -41,6 +41,11 @@ NAMES = {
     "false_regions": "regions claimed where the label has none",
     "boundary_f": "F1 of borders, within 2 pixels",
     "v_rand": "V-Rand of cells",
+    "volume_dice": "Dice, mean over volumes",
+    "volume_nsd": "surface Dice of volumes, within 2 mm",
+    "volume_dice_transunet": "Dice, mean over volumes, empty ones as TransUNet's script counts them",
+    "volume_neither": "cases of volumes left out: no such region in label or prediction",
+    "volume_false": "regions claimed in volumes whose label has none",
 }
 
 IOU_OF = "iou/"
@@ -79,6 +84,8 @@ GOOD = {
     "gsd_deviation_octaves": "neither way is better",
     "neither": "neither way is better",
     "false_regions": LOWER,
+    "volume_neither": "neither way is better",
+    "volume_false": LOWER,
 }
 
 CALLED = {"TBAVA": "TB-AVA", "PointMAE": "Point-MAE", "Projector": "LLaVA, first stage", "Frozen": "a head alone"}

@@ -18,6 +18,7 @@ from zoo.backbones.base import Backbone, Level, tap
 from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.metrics import segmentation as metrics
+from zoo.metrics import volumes
 from zoo.metrics.boundaries import boundary_f, v_rand
 from zoo.ops.frame import IGNORE, stitched
 from zoo.tasks.base import Task
@@ -26,6 +27,8 @@ from zoo.tasks.results import Mask
 
 DRAWN = 1 << 26
 """Pixels of a split whose predicted classes are kept for pictures."""
+
+Classes = NDArray[np.uint8]
 
 TOLERANCE = 2.0
 """Pixels within which a border counts as found."""
@@ -57,7 +60,8 @@ class Segmentation(Task):
 
     Reads `target["mask"]`, uint8 [B, S, S] with `IGNORE` where nothing is known, `conditions["place"]` int64 [B, 8]
     (see `zoo.batch.Tile`), and maps [B, 1, C, H, W] of the stream `vision`. Predicts `mask` uint8 [B, S', S'] and
-    `scores`, log-probabilities float16 [B, K, S', S'], S' being the side of the backbone's input.
+    `scores`, log-probabilities float16 [B, K, S', S'], S' being the side of the backbone's input. Slices with the
+    conditions `volume` and `spacing` (`data_modules.kinds.volume_slices`) are measured as whole volumes as well.
 
     Args:
         head: `linear` (a 1 x 1 convolution), `fpn` (levels added up, two convolutions), or `unet`.
@@ -183,6 +187,8 @@ class Segmentation(Task):
         """Forget what was counted."""
         self.seen: dict[int, Counted] = {}
         self.waiting: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        self.stacks: dict[int, volumes.Stack] = {}
+        self.volumes: dict[int, volumes.VolumeScores] = {}
 
     def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
         """Count a batch; a picture of several tiles once they are all there."""
@@ -196,26 +202,40 @@ class Segmentation(Task):
                 continue
             del self.waiting[picture]
             group = int(batch.conditions["group"][i]) if "group" in batch.conditions else picture
-            self.seen[picture] = self._counted(name.rpartition("#")[0] or name, group, tiles)
+            own, right = self._whole(tiles)
+            self.seen[picture] = self._counted(name.rpartition("#")[0] or name, group, own, right)
+            if "volume" in batch.conditions:
+                told = batch.conditions
+                self._stack(told["volume"][i].tolist(), told["spacing"][i].tolist(), own, right)
 
-    def _counted(self, name: str, group: int, tiles: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Counted:
+    def _whole(self, tiles: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Classes, Classes]:
         places, scores, masks = (torch.stack(part) for part in zip(*tiles, strict=True))
         classes = len(self.names)
         predicted = stitched(resized(scores.float(), masks.shape[-2:]), places).argmax(0)
         wanted = F.one_hot(torch.where(masks == IGNORE, classes, masks).long(), classes + 1).movedim(-1, 1)
         truth = stitched(wanted.float(), places).argmax(0)
         truth[truth == classes] = IGNORE
+        return predicted.numpy().astype(np.uint8), truth.numpy().astype(np.uint8)
+
+    def _stack(self, place: Sequence[int], spacing: Sequence[float], own: Classes, right: Classes) -> None:
+        volume, index, depth = place
+        stack = self.stacks.setdefault(volume, volumes.Stack(spacing))
+        if stack.add(index, own, right) == depth:
+            self.volumes[volume] = self.stacks.pop(volume).scores(len(self.names), ignore=IGNORE)
+
+    def _counted(self, name: str, group: int, predicted: Classes, right: Classes) -> Counted:
+        classes = len(self.names)
         border = torch.full((classes,), torch.nan, dtype=torch.double)
-        own, right = predicted.numpy().copy(), truth.numpy()
-        own[right == IGNORE] = IGNORE  # nothing is known there
+        own = np.where(right == IGNORE, IGNORE, predicted)  # nothing is known there
         for index in range(classes):
             if (right == index).any() or (own == index).any():
                 border[index] = boundary_f(own == index, right == index, TOLERANCE)
         cells = self.names.index(self.cells) if self.cells is not None else None
         joined = float("nan") if cells is None else v_rand(own == cells, right == cells)
         kept = sum(one.predicted.size for one in self.seen.values() if one.predicted is not None)
-        drawn = predicted.numpy().astype(np.uint8) if kept + own.size <= DRAWN else None
-        return Counted(name, group, metrics.counts(predicted, truth, classes, ignore=IGNORE), border, joined, drawn)
+        drawn = predicted if kept + own.size <= DRAWN else None
+        counted = metrics.counts(torch.from_numpy(predicted), torch.from_numpy(right), classes, ignore=IGNORE)
+        return Counted(name, group, counted, border, joined, drawn)
 
     def _all(self) -> list[Counted]:
         """Every picture, in order.
@@ -228,14 +248,15 @@ class Segmentation(Task):
         return [self.seen[picture] for picture in sorted(self.seen)]
 
     def compute(self) -> dict[str, float]:
-        """See `zoo.metrics.segmentation.pooled`; `boundary_f` over pictures and classes; `v_rand` over pictures."""
+        """See `zoo.metrics.segmentation.pooled`; `boundary_f` over pictures and classes; `v_rand` over pictures; and
+        `zoo.metrics.volumes.pooled` where all pictures are slices of volumes that were seen to their end."""
         every = self._all()
         found = metrics.pooled(torch.stack([one.counts for one in every]), self.names)
         found["boundary_f"] = float(torch.stack([one.border for one in every]).nanmean().nan_to_num(0.0))
         if self.cells is not None:
             joined = torch.tensor([one.v_rand for one in every], dtype=torch.double)
             found["v_rand"] = float(joined.nanmean().nan_to_num(0.0))
-        return found
+        return found if self.stacks else found | volumes.pooled(list(self.volumes.values()))
 
     def names_counted(self) -> list[str]:
         """Names of the pictures."""
