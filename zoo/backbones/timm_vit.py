@@ -47,6 +47,7 @@ class TimmViT(SquareBackbone):
         self.mean, self.std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
         self.dims = (self.net.embed_dim,) * (len(self.net.blocks) + 1)
         self.levels = maps.quarters(int(self.net.patch_embed.patch_size[0]), self.dim, self.depth)
+        self.leading = int(self.net.num_prefix_tokens)
         self.fingerprint = fingerprint(self.net, {"image_size": image_size, "mean": self.mean, "std": self.std})
         self.freeze()
 
