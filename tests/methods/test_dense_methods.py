@@ -1,7 +1,9 @@
 """What methods with convolutions on the token grid promise, on a plain transformer, LiteMedSAM and SAM 2."""
 
 import copy
+from collections.abc import Callable
 from functools import cache
+from typing import Literal
 
 import pytest
 import sam_tiny
@@ -15,6 +17,7 @@ from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.methods.base import Method
 from zoo.methods.conv_lora import ConvLoRA
+from zoo.methods.dual_adapter import DualAdapter
 from zoo.methods.frozen import Frozen
 from zoo.pairing import Pairing
 from zoo.tasks.segmentation import Segmentation
@@ -32,7 +35,11 @@ def conv_lora(encoder: str) -> Method:
     return ConvLoRA(targets=TARGETS[encoder], rank=2, experts=2, last={tower: LATE[encoder]})
 
 
-METHODS = {"conv_lora": conv_lora}
+def dual(form: Literal["hp", "lw"]) -> Callable[[str], Method]:
+    return lambda encoder: DualAdapter(form=form, width=3, last={"vision": LATE[encoder]})
+
+
+METHODS = {"conv_lora": conv_lora, "dual_hp": dual("hp"), "dual_lw": dual("lw")}
 
 CASES = [(method, encoder) for method in METHODS for encoder in TARGETS]
 
