@@ -91,8 +91,11 @@ def test_a_file_may_say_them_wherever_it_names_a_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("method=loar", "method: unknown name 'loar'. Did you mean 'lora'? Known: bottleneck, frozen, lora, mantis, "),
-        ("method=zzz", "method: unknown name 'zzz'. Known: bottleneck, frozen, lora, "),
+        (
+            "method=loar",
+            "method: unknown name 'loar'. Did you mean 'lora'? Known: bottleneck, conv_lora, dual_adapter, ",
+        ),
+        ("method=zzz", "method: unknown name 'zzz'. Known: bottleneck, conv_lora, dual_adapter, frozen, lora, "),
         ("method._target_=loar", "method._target_: unknown name 'loar'. Did you mean 'lora'? Known: "),
         ("task=classify", "task: unknown name 'classify'. Did you mean 'classification'? Known: "),
         ("backbones.vision=dino", "backbones.vision: unknown name 'dino'. Did you mean 'dinov2'? Known: "),

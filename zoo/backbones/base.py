@@ -48,6 +48,8 @@ class Backbone(nn.Module):
             of plain tensors.
         vocabulary: names, in words, of what its own classifier knows; () where it has none.
         levels: maps that it can give, fine to coarse; () where it gives none.
+        leading: tokens (class token, registers) before those of a square grid, row by row, in what goes through its
+            blocks; None where its tokens are no such grid.
         space: what the space of its pooled features is called, where texts lie in it as well: that of its text tower.
     """
 
@@ -55,6 +57,7 @@ class Backbone(nn.Module):
     file_prefix: str | None = None
     vocabulary: tuple[str, ...] = ()
     levels: tuple[Level, ...] = ()
+    leading: int | None = None
     space: str = ""
     dims: tuple[int, ...]
     fingerprint: Fingerprint

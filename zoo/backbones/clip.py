@@ -31,6 +31,7 @@ class CLIPVision(SquareBackbone):
     """
 
     stream = "vision"
+    leading = 1
 
     def __init__(self, *, source: str, config: dict[str, Any] | None = None) -> None:
         super().__init__()

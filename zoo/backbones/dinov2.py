@@ -66,6 +66,7 @@ class DINOv2(SquareBackbone):
         self.image_size = image_size
         self.dims = (WIDTH,) * (blocks + 1)
         self.levels = maps.quarters(PATCH, WIDTH, blocks)
+        self.leading = int(self.net.num_prefix_tokens)
         self.fingerprint = fingerprint(self.net, {"image_size": image_size, "mean": IMAGENET_MEAN, "std": IMAGENET_STD})
         self.freeze()
 

@@ -76,6 +76,7 @@ class EfficientNetLite0(SquareBackbone):
 
     stream = "vision"
     file_prefix = ""
+    leading = 0
 
     def __init__(self, *, source: str = EMBEDDED, image_size: Annotated[int, ">= 32"] = 224) -> None:
         super().__init__()

@@ -73,6 +73,7 @@ class Promptable(SquareBackbone):
 
     stream = "vision"
     file_prefix = ""
+    leading = 0
     net: Any
     before = 0
     behind = 0

@@ -31,6 +31,7 @@ class SigLIPVision(SquareBackbone):
     """
 
     stream = "vision"
+    leading = 0
 
     def __init__(self, *, source: str, config: dict[str, int] | None = None) -> None:
         from transformers import SiglipVisionConfig, SiglipVisionModel

@@ -6,6 +6,7 @@ blocks (parallel resolutions, a class token that enters late) is refused by name
 [N, H W, C]; the square input has one size, so that every block knows its map's sides.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
@@ -117,6 +118,7 @@ class TimmEncoder(SquareBackbone):
         self.chain, self.constants = self._stepped(net, self.image_size)
         ends = [block[-1].out.width for block in self.chain.blocks]
         self.dims = (self.chain.blocks[0][0].into.width, *ends)
+        self.leading = self._before_the_grid()
         self.output_dim = self._measured()
         self.freeze()
 
@@ -156,6 +158,15 @@ class TimmEncoder(SquareBackbone):
                 "with less than half of its parameters"
             )
         return found, constants
+
+    def _before_the_grid(self) -> int | None:
+        """See `leading`: tokens of a plain transformer stand as its patches do, those of other networks may not."""
+        layouts = [layout for block in self.chain.blocks for layout in (block[0].into, block[-1].out)]
+        if all(layout.form != "NLC" for layout in layouts):
+            return 0
+        before = getattr(self.net, "num_prefix_tokens", None)
+        sides = [layout.shape[0] - before for layout in layouts] if isinstance(before, int) else []
+        return before if sides and all(math.isqrt(count) ** 2 == count for count in sides) else None
 
     @torch.no_grad()
     def _measured(self) -> int:

@@ -27,7 +27,7 @@ class TimmViT(SquareBackbone):
     """
 
     stream = "vision"
-    file_prefix = ""
+    file_prefix: str | None = ""
 
     def __init__(
         self, *, model: str, source: str, image_size: int = 224, blocks: Annotated[int, ">= 1"] | None = None
@@ -37,16 +37,21 @@ class TimmViT(SquareBackbone):
         parsed = weights.parse(source)
         with initialising(source, model):
             name = parsed.name if parsed.kind == "timm" else model
-            self.net: Any = _plain(name, image_size)
+            self.net: Any = plain(name, image_size)
         if parsed.kind != "random":
             vit.load(self.net, timm_models.stored(source), source=source)
         vit.whole_patches(image_size, int(self.net.patch_embed.patch_size[0]))
         vit.cut(self.net, blocks)
+        self._take(image_size, len(self.net.blocks))
+
+    def _take(self, image_size: int, depth: int) -> None:
+        """Say what the network is, its blocks being run in so many steps, and freeze it."""
         self.image_size = image_size
         config = self.net.pretrained_cfg
         self.mean, self.std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
-        self.dims = (self.net.embed_dim,) * (len(self.net.blocks) + 1)
+        self.dims = (self.net.embed_dim,) * (depth + 1)
         self.levels = maps.quarters(int(self.net.patch_embed.patch_size[0]), self.dim, self.depth)
+        self.leading = int(self.net.num_prefix_tokens)
         self.fingerprint = fingerprint(self.net, {"image_size": image_size, "mean": self.mean, "std": self.std})
         self.freeze()
 
@@ -97,8 +102,8 @@ class TimmViT(SquareBackbone):
         return maps.plain(taps, self.finish, self.net.num_prefix_tokens)
 
 
-def _plain(name: str, image_size: int) -> Any:
-    """timm's network, with weights yet to come.
+def plain(name: str, image_size: int, **settings: Any) -> Any:
+    """timm's network, with weights yet to come; `settings` are timm's own.
 
     Raises:
         SettingError: it is no plain vision transformer.
@@ -107,7 +112,7 @@ def _plain(name: str, image_size: int) -> Any:
         f"model = {name!r} is no plain vision transformer: `_target_: zoo.backbones.timm_encoder.TimmEncoder` takes it"
     )
     try:
-        net: Any = timm.create_model(name, num_classes=0, img_size=image_size)
+        net: Any = timm.create_model(name, num_classes=0, img_size=image_size, **settings)
     except TypeError as error:  # of a network that takes pictures of any size
         raise SettingError(other) from error
     if not all(hasattr(net, part) for part in ("_pos_embed", "patch_embed", "norm_pre", "blocks", "norm")):

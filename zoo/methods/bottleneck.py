@@ -18,10 +18,11 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from zoo.backbones.base import Backbone, tap
+from zoo.backbones.base import Backbone
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch
 from zoo.errors import SettingError
+from zoo.methods import stepwise
 from zoo.methods.base import Backbones, Features, Method
 
 TOWERS = ("image", "")
@@ -61,14 +62,18 @@ class Bottleneck(Method):
             first, end = self._span(name, backbone)
             self.spans[name], self.depths[name] = (first, end), first
             for after in range(first + 1, end + 1):
-                self.adapters[f"{name}/{after:02d}"] = _adapter(backbone.dims[after], self.width)
+                self.adapters[f"{name}/{after:02d}"] = self.adapter(name, backbone, backbone.dims[after])
+
+    def adapter(self, name: str, backbone: Backbone, width: int) -> nn.Module:
+        """One adapter of tokens of this width, [N, L, width] -> [N, L, width], silent at the start."""
+        return nn.Sequential(nn.Linear(width, self.width), nn.GELU(), silent(self.width, width))
 
     def _span(self, name: str, backbone: Backbone) -> tuple[int, int]:
         """Blocks before the first adapted one, and up to the last."""
         tower = next((tower for tower in TOWERS if tower in backbone.towers), None)
         if tower is None or isinstance(backbone, VisionLanguage):
             raise SettingError(
-                f"method Bottleneck adapts plain encoders; backbones.{name} is {type(backbone).__name__}"
+                f"method {type(self).__name__} adapts plain encoders; backbones.{name} is {type(backbone).__name__}"
             )
         count = len(backbone.towers[tower])
         last = self.last.get(name, count)
@@ -76,7 +81,9 @@ class Bottleneck(Method):
             raise SettingError(f"method.last.{name} = {last}: expected 1 to {count}, the blocks of the encoder")
         before = backbone.prefix_depth({tower: 0})
         if before is None:
-            raise SettingError(f"backbones.{name} has no tokens of one shape before its blocks, which Bottleneck needs")
+            raise SettingError(
+                f"backbones.{name} has no tokens of one shape before its blocks, which {type(self).__name__} needs"
+            )
         return before + count - last, before + count
 
     def describe(self) -> str:
@@ -86,27 +93,20 @@ class Bottleneck(Method):
 
     def run(self, name: str, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
         """As `Backbone.features`, with what the adapters add behind every block."""
-        backbone, tokens, maps = backbones[name], prefix[name], self.maps.get(name, ())
-        at, end = self.spans[name]
-        taps = {after: prefix[tap(name, after)].flatten(0, 1) for after in maps if after < at}
-        flat = tokens.flatten(0, 1)
-        if at in maps:
-            taps[at] = flat
-        for after in range(at + 1, (max(maps) if maps else backbone.depth) + 1):
-            flat = backbone.through(flat, after - 1, after)
-            if self.acts and after <= end:
-                flat = flat + self.scale * self.adapters[f"{name}/{after:02d}"](flat)
-            if after in maps:
-                taps[after] = flat
-        if maps:
-            found = backbone.maps(taps)
-            return {tap(name, after): each.unflatten(0, tokens.shape[:2]) for after, each in found.items()}
-        return {name: backbone.pool(backbone.finish(flat)).unflatten(0, tokens.shape[:2])}
+        backbone, (first, end) = backbones[name], self.spans[name]
+
+        def step(tokens: Tensor, index: int) -> Tensor:
+            tokens = backbone.through(tokens, index, index + 1)
+            if self.acts and index < end:
+                tokens = tokens + self.scale * self.adapters[f"{name}/{index + 1:02d}"](tokens)
+            return tokens
+
+        return stepwise.features(name, backbone, prefix, first, step, maps=self.maps.get(name, ()))
 
 
-def _adapter(width: int, bottleneck: int) -> nn.Sequential:
-    """Down, GELU, up; silent at the start."""
-    up = nn.Linear(bottleneck, width)
-    nn.init.zeros_(up.weight)
-    nn.init.zeros_(up.bias)
-    return nn.Sequential(nn.Linear(width, bottleneck), nn.GELU(), up)
+def silent(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer that gives zeros at the start."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
