@@ -149,7 +149,7 @@ class Backbone(nn.Module):
 
     def scores(self, pooled: Tensor) -> Tensor:
         """Pooled features [..., dim] -> what its own classifier gives each name of `vocabulary`, [..., V] in 0 to 1."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no vocabulary")
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Transformed segments [N, ...] -> finished tokens [N, L, D], with no method in between."""
