@@ -71,18 +71,18 @@ def test_iou_and_f_by_hand() -> None:
     assert avs.jaccard(counts).tolist() == pytest.approx([4 / 6, 12 / 16], abs=1e-6)
     assert avs.f_half(counts)[0] == pytest.approx(1.3 * (4 / 6) / (0.3 * 4 / 6 + 1))
     found = avs.values(counts, [2])
-    assert found["frame_iou"] == found["official_mJ/2_frames"] == pytest.approx((4 / 6 + 0.75) / 2, abs=1e-6)
+    assert found["frame_iou"] == found["mJ_in_batches_of_2"] == pytest.approx((4 / 6 + 0.75) / 2, abs=1e-6)
     assert found["object_iou"] == pytest.approx(4 / 6, abs=1e-6)
     assert found["empty_iou"] == pytest.approx(0.75)
-    assert found["object_f"] == found["official_mF/2_frames"] == pytest.approx(1.3 * (4 / 6) / (0.3 * 4 / 6 + 1))
+    assert found["object_f"] == found["mF_in_batches_of_2"] == pytest.approx(1.3 * (4 / 6) / (0.3 * 4 / 6 + 1))
 
 
 def test_saying_nothing_scores_the_empty_frames_and_more_than_no_f() -> None:
     _, truth = made_up()
     counts = avs.count(certain(torch.zeros_like(truth)), truth)
     share = 25 / 144
-    assert avs.values(counts, [5])["official_mJ/5_frames"] == pytest.approx(8 / 40)
-    assert avs.values(counts, [5])["official_mF/5_frames"] == pytest.approx(1.3 * share / (0.3 * share + 1))
+    assert avs.values(counts, [5])["mJ_in_batches_of_5"] == pytest.approx(8 / 40)
+    assert avs.values(counts, [5])["mF_in_batches_of_5"] == pytest.approx(1.3 * share / (0.3 * share + 1))
     assert avs.values(counts, [5])["object_f"] == 0
 
 

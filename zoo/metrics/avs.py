@@ -148,7 +148,7 @@ def values(counts: FrameCounts, batches: Sequence[int]) -> dict[str, float]:
     Returns:
         `frame_iou`, the mean of `jaccard` over frames, batch-free; `object_iou` and `object_f`, means over the frames
         that have an object, of IoU and of F at .5; `empty_iou`, over those that have none; and for every batch
-        `official_mJ/N_frames` and `official_mF/N_frames`. A mean over nothing is 0.
+        `mJ_in_batches_of_N` and `mF_in_batches_of_N`. A mean over nothing is 0.
     """
     ious, there = jaccard(counts), counts.wanted > 0
     found = {
@@ -158,7 +158,7 @@ def values(counts: FrameCounts, batches: Sequence[int]) -> dict[str, float]:
         "object_f": _mean(f_half(counts)[there]),
     }
     for batch in batches:
-        found |= {f"official_{name}/{batch}_frames": value for name, value in official(counts, batch).items()}
+        found |= {f"{name}_in_batches_of_{batch}": value for name, value in official(counts, batch).items()}
     return found
 
 
@@ -188,5 +188,8 @@ def everything(like: FrameCounts) -> FrameCounts:
 
 
 def _mean(numbers: Tensor | Sequence[Tensor]) -> float:
-    whole = numbers if isinstance(numbers, Tensor) else torch.stack([torch.as_tensor(one) for one in numbers or [0.0]])
-    return float(whole.double().mean()) if len(whole) else 0.0
+    """0 of nothing."""
+    if not len(numbers):
+        return 0.0
+    whole = numbers if isinstance(numbers, Tensor) else torch.stack(list(numbers))
+    return float(whole.double().mean())

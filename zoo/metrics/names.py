@@ -41,6 +41,11 @@ NAMES = {
     "false_regions": "regions claimed where the label has none",
     "boundary_f": "F1 of borders, within 2 pixels",
     "v_rand": "V-Rand of cells",
+    "frame_iou": "IoU, mean over frames",
+    "object_iou": "IoU, mean over frames with a sounding object",
+    "object_f": "F at .5, mean over frames with a sounding object",
+    "empty_iou": "share left alone of frames without a sounding object",
+    "usual_mask": "the mean training mask",
 }
 
 IOU_OF = "iou/"
