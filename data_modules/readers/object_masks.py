@@ -45,4 +45,5 @@ def opened(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
 def object_mask(image: Image.Image) -> NDArray[np.uint8]:
     """uint8 [H, W], 1 where the picture's number, or any of its colours, is not 0."""
     values = np.asarray(image) if image.mode in NUMBERS else np.asarray(image.convert("RGB"))
-    return (values.reshape(*values.shape[:2], -1) > 0).any(-1).astype(np.uint8)
+    there: NDArray[np.bool_] = np.any(values.reshape(*values.shape[:2], -1) > 0, axis=-1)
+    return there.astype(np.uint8)

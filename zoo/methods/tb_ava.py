@@ -199,7 +199,7 @@ class TBAVA(Method):
                 for name in STREAMS:
                     walks[name].tokens = tokens[name]
         self._labels = self._wanted(batch, segments) if self.training and self.relevance_weight else None
-        features = {}
+        features: Features = {}
         for name in STREAMS:
             found = walks[name].features()
             features |= {key: each.unflatten(0, prefix[name].shape[:2]) for key, each in found.items()}

@@ -139,7 +139,8 @@ class AudioVisualSegmentation(Task):
         sound = features["audio"].flatten(0, 1) if self.hears else None
         scores = self.head([each.flatten(0, 1) for each in maps], sound)
         side = maps[0].shape[-1] * self.levels[0].stride
-        return resized(scores, (side, side))[:, 0].unflatten(0, maps[0].shape[:2])
+        out: Tensor = resized(scores, (side, side))[:, 0].unflatten(0, maps[0].shape[:2])
+        return out
 
     def loss(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """`cross_entropy` and `dice`, each [B], means over a clip's labelled pictures; 0 of a clip without any."""
@@ -203,7 +204,8 @@ class AudioVisualSegmentation(Task):
         mean = (self.mask_sum / self.masks_seen).float().clamp(1e-4, 1 - 1e-4)
         claimed = min(SIDE * SIDE - 1, max(1, round(float(mean.sum()))))
         first, last = mean.flatten().sort(descending=True).values[claimed - 1 : claimed + 1].logit()
-        return mean.logit() - (first + last) / 2
+        out: Tensor = mean.logit() - (first + last) / 2
+        return out
 
     def compute(self) -> dict[str, float]:
         """See `zoo.metrics.avs.values`."""
