@@ -14,7 +14,7 @@ below ROOT, as the authors distribute it (OpenNLPLab/AVSBench; sounds and masks 
 
 Whatever is not 0 in a mask file sounds: S4's are of one bit, MS3's have a palette whose index is 1, which the authors'
 loader divides by 255. A picture without a mask is all `zoo.ops.frame.IGNORE`. The log-mel pickles beside the sounds are
-not read. `python -m data_modules.avsbench --check ROOT [data.part=ms3]` says what is missing.
+not read. `python -m data_modules.avsbench --check ROOT [data.variant=ms3]` says what is missing.
 """
 
 import csv
@@ -188,32 +188,29 @@ class AVSBench(ClipDataModule):
 
     Args:
         root: folder with `Single-source` and `Multi-sources`, or one of them.
-        part: `s4`, one source a clip, or `ms3`, several.
+        variant: `s4`, one source a clip, or `ms3`, several.
 
     Raises:
         SettingError: another part.
     """
 
+    name = "AVSBench"
     segments, segment_seconds, sample_rate, frame_size = SEGMENTS, 1.0, RATE, SIDE
     classes = CLASSES
     license = "on request; the videos are YouTube's users'"
     own_files = "data_modules.folder_sounding_objects.SoundingFolder"
 
-    def __init__(self, *, root: str, part: Part = "s4") -> None:
+    def __init__(self, *, root: str, variant: Part = "s4") -> None:
         super().__init__()
-        if part not in PLACES:
-            raise SettingError(f"data.part = {part}: expected {' or '.join(PLACES)}")
-        self.root, self.part = Path(root), part
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """Named after the part."""
-        return f"AVSBench {self.part.upper()}"
+        if variant not in PLACES:
+            raise SettingError(f"data.variant = {variant}: expected {' or '.join(PLACES)}")
+        self.root, self.variant = Path(root), variant
+        self.name = f"AVSBench ({variant})"
 
     def rows(self) -> list[Row]:
         """The list of the part."""
-        folder, listed, _ = PLACES[self.part]
-        return read_rows(self.root / folder / listed, self.part)
+        folder, listed, _ = PLACES[self.variant]
+        return read_rows(self.root / folder / listed, self.variant)
 
     def splits(self) -> dict[str, SampleSet[Clip]]:
         """The official splits, once every file has been found and looked at.
@@ -222,7 +219,7 @@ class AVSBench(ClipDataModule):
             DataError: all missing files at once, or else all files that cannot be used.
         """
         rows = self.rows()
-        clips = {row.name: files_of(self.root, self.part, row) for row in rows}
+        clips = {row.name: files_of(self.root, self.variant, row) for row in rows}
         missing = [path for clip in clips.values() for path in clip.every if not path.is_file()]
         if missing:
             counted = Counter(path.relative_to(self.root).parts[2] for path in missing)
@@ -249,7 +246,7 @@ class AVSBench(ClipDataModule):
         counted = [sum(row.split == split for row in rows) for split in SPLITS]
         lines = [
             f"{split}: {number} clips; published: {known}"
-            for split, number, known in zip(SPLITS, counted, PUBLISHED[self.part], strict=True)
+            for split, number, known in zip(SPLITS, counted, PUBLISHED[self.variant], strict=True)
         ]
         videos = {split: {row.name[:11] for row in rows if row.split == split} for split in SPLITS}
         for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
@@ -281,6 +278,6 @@ def _inspected(clip: ClipFiles) -> Inspected:
 if __name__ == "__main__":
     sys.exit(
         check_command(
-            "data_modules.avsbench", lambda root, **settings: AVSBench(root=root, **settings), settings=("part",)
+            "data_modules.avsbench", lambda root, **settings: AVSBench(root=root, **settings), settings=("variant",)
         )
     )

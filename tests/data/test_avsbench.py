@@ -92,7 +92,7 @@ def own(root: Path, tmp_path: Path) -> Path:
 def test_a_clip_is_five_pictures_with_five_sounds_and_masks(
     root: Path, part: Part, names: dict[str, list[str]]
 ) -> None:
-    data = AVSBench(root=str(root), part=part)
+    data = AVSBench(root=str(root), variant=part)
     data.setup()
     assert {split: [every.id(i) for i in range(len(every))] for split, every in data.sets.items()} == names
     clip = data.sets["test"][0]
@@ -119,7 +119,7 @@ def test_in_training_s4_has_the_first_mask_alone_and_no_mask_is_no_empty_one(roo
 
 
 def test_index_1_of_a_palette_is_an_object_and_an_empty_mask_is_a_label(root: Path) -> None:
-    data = AVSBench(root=str(root), part="ms3")
+    data = AVSBench(root=str(root), variant="ms3")
     data.setup()
     for split in ("train", "test"):
         masks = data.sets[split].target(0)["masks"]
@@ -146,7 +146,7 @@ def test_all_missing_files_of_all_splits_are_counted_in_one_message(own: Path) -
     for split, name in MS3:
         (root / "audio_wav" / split / f"{name}.wav").unlink()
     with pytest.raises(DataError, match=r"6 files are missing .*\(1 of visual_frames, 4 of audio_wav, 1 of gt_masks\)"):
-        AVSBench(root=str(own), part="ms3").setup()
+        AVSBench(root=str(own), variant="ms3").setup()
 
 
 def test_all_files_that_cannot_be_used_are_named_at_once(own: Path) -> None:
@@ -182,10 +182,10 @@ def test_a_wrong_line_of_the_list_is_named(own: Path, line: str, message: str) -
 
 def test_check_says_complete_or_what_is_missing(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def check(*words: str) -> tuple[int, list[str]]:
-        code = check_command("x", lambda root, **s: AVSBench(root=root, **s), [*words], settings=("part",))
+        code = check_command("x", lambda root, **s: AVSBench(root=root, **s), [*words], settings=("variant",))
         return code, capsys.readouterr().out.splitlines()
 
-    for words in ([], ["data.part=ms3"]):
+    for words in ([], ["data.variant=ms3"]):
         code, lines = check("--check", str(own), *words)
         assert code == 0
         assert lines[-1] == "complete"
@@ -194,4 +194,4 @@ def test_check_says_complete_or_what_is_missing(own: Path, capsys: pytest.Captur
     code, lines = check("--check", str(own))
     assert code == 1
     assert "github.com/OpenNLPLab/AVSBench" in lines[-1]
-    assert check("--check", str(own), "data.part=s5") == (1, ["error: data.part = s5: expected s4 or ms3"])
+    assert check("--check", str(own), "data.variant=s5") == (1, ["error: data.variant = s5: expected s4 or ms3"])
