@@ -95,7 +95,7 @@ def test_tb_ava_is_the_frozen_encoders_at_first_and_adapts_the_maps_from_its_sit
         torch.testing.assert_close(before[key], each, atol=1e-5, rtol=1e-5)
     for name, parameter in made.method.named_parameters():
         if name.endswith("up.weight") and "vision" in name:
-            parameter.fill_(0.1)
+            torch.nn.init.normal_(parameter)  # not alike: a norm would take it away
     after = made(data)
     moved = {key for key in before if not torch.allclose(before[key], after[key], atol=1e-4)}
     assert moved >= {"vision@2", "vision@3", "vision@4"}  # a site after block 2 acts before the map that is taken there
@@ -181,7 +181,6 @@ def test_what_is_counted_is_what_the_metric_says_and_clips_add_up_to_it() -> Non
 def test_trivial_predictors_stand_beside_and_the_mean_training_mask_is_of_training_alone() -> None:
     made = pairing().train()
     data = spoken(made, clip(0), clip(0))
-    assert set(made.task.baselines() if made.task.counted else {}) == set()
     made.losses(data)
     made.losses(spoken(made, clip(0, unlabelled=(0, 1, 2))))
     made.eval()
@@ -192,8 +191,8 @@ def test_trivial_predictors_stand_beside_and_the_mean_training_mask_is_of_traini
     assert set(found) == {"nothing", "everything", "usual_mask"}
     assert found["nothing"]["frame_iou"] == pytest.approx(1 / 3)
     assert found["everything"]["empty_iou"] == 0
-    # Two masks of three are the same square, so that two thirds of its area is claimed, all inside of it.
-    assert found["usual_mask"]["object_iou"] == pytest.approx(2 / 3, abs=0.12)
+    # Two masks of three are the same square, whose cells are all as frequent.
+    assert 0.8 < found["usual_mask"]["object_iou"] <= 1
     assert {"task.mask_sum", "task.masks_seen"} <= set(made.trainable_state())
     assert made.task.mask_sum.shape == (SIDE, SIDE)
 
@@ -201,7 +200,7 @@ def test_trivial_predictors_stand_beside_and_the_mean_training_mask_is_of_traini
 def test_an_answer_says_what_sounds_where_and_when() -> None:
     task = counted(clip(0))
     masks = clip(0).target["masks"]
-    answer = task.answer({key: each for key, each in certain(masks).items()})
+    answer = task.answer(certain(masks))
     assert answer["size"] == [SIZE, SIZE]
     assert answer["sounding"][0] == {"share": round(140 / SIZE**2, 6), "box": [7, 4, 14, 10], "probability": 1.0}
     assert answer["sounding"][2] is None

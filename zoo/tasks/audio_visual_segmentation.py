@@ -159,7 +159,7 @@ class AudioVisualSegmentation(Task):
     @torch.no_grad()
     def _remember(self, truth: Tensor) -> None:
         """Add masks [N, S, S] of all processes to the mean training mask."""
-        small = F.adaptive_avg_pool2d(truth.float(), SIDE).sum(0)
+        small = F.adaptive_avg_pool2d(truth[:, None].float(), SIDE).sum((0, 1))
         added = torch.cat([small.flatten(), small.new_tensor([len(truth)])])
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(added)
@@ -197,14 +197,16 @@ class AudioVisualSegmentation(Task):
             self.usual.append(avs.count(usual.expand_as(truth), truth))
 
     def _usual(self) -> Tensor:
-        """Logits of the mean training mask, [SIDE, SIDE], shifted so that as much of it lies above .5 as training's
-        masks cover on average; of nothing where nothing was trained."""
+        """Logits of the mean training mask, [SIDE, SIDE], shifted so that as many cells lie above .5 as training's
+        masks cover on average, and those that are as frequent as the last of them; of nothing before any training."""
         if not self.masks_seen:
             return torch.full((SIDE, SIDE), -30.0)
         mean = (self.mask_sum / self.masks_seen).float().clamp(1e-4, 1 - 1e-4)
-        claimed = min(SIDE * SIDE - 1, max(1, round(float(mean.sum()))))
-        first, last = mean.flatten().sort(descending=True).values[claimed - 1 : claimed + 1].logit()
-        out: Tensor = mean.logit() - (first + last) / 2
+        claimed = min(SIDE * SIDE, max(1, round(float(mean.sum()))))
+        last = mean.flatten().sort(descending=True).values[claimed - 1]
+        beneath = mean[mean < last]
+        limit = (last.logit() + beneath.max().logit()) / 2 if len(beneath) else last.logit() - 1
+        out: Tensor = mean.logit() - limit
         return out
 
     def compute(self) -> dict[str, float]:
@@ -212,10 +214,9 @@ class AudioVisualSegmentation(Task):
         return avs.values(avs.FrameCounts.joined(self.counted), self.batches)
 
     def _sums(self) -> Tensor:
-        """Of every clip the sum of its frames' IoU and their number, [N, 2]."""
-        return torch.stack(
-            [torch.stack([avs.jaccard(one).sum(), torch.tensor(float(len(one)))]) for one in self.counted]
-        )
+        """Of every clip the sum of its frames' IoU and their number, float64 [N, 2]."""
+        rows = [[float(avs.jaccard(one).sum()), float(len(one))] for one in self.counted]
+        return torch.tensor(rows, dtype=torch.double).view(-1, 2)
 
     def per_sample(self) -> Tensor:
         """What every clip adds to the mean over frames, [N]: its sum, times the clips there are to a frame."""
