@@ -121,7 +121,10 @@ def main(argv: list[str] | None = None) -> int:
             print(f"note: {sentence}", file=sys.stderr)
         pictures, masks = (_folder(arguments, key) for key in ("pictures", "masks"))
         if masks is not None and data.sample is not None and data.sample.kind != "masks":
-            fail([f"masks={arguments['masks']}: this adapter predicts no masks, but {task.kind}"])
+            own = "this adapter predicts no masks, but " + task.kind
+            if "masks" in task.decided:
+                own = "masks of clips are not written to files; in Python they are model.predict(...).masks"
+            fail([f"masks={arguments['masks']}: {own}"])
         if masks is not None:
             require_own_masks(found.items, masks)
         answers = held.enter_context(kept) if (kept := open_output(arguments, folder)) else None

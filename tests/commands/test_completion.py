@@ -74,7 +74,12 @@ def test_values_by_type_and_by_what_help_says() -> None:
     assert found("train recipe=tb_ava method=l") == ["method=lora"]
     assert found("train recipe=tb_ava task=cl") == ["task=classification"]
     assert found("train recipe=tb_ava backbones.vision=dino") == ["backbones.vision=dinov2"]
-    assert found("train recipe=tb_ava data=fo") == ["data=folder", "data=folder_masks", "data=folder_sounds"]
+    assert found("train recipe=tb_ava data=fo") == [
+        "data=folder",
+        "data=folder_masks",
+        "data=folder_sounding_objects",
+        "data=folder_sounds",
+    ]
     assert found("train recipe=tb_ava method.gate=") == ["method.gate=true", "method.gate=false"]
     assert "method.direction=both" in found("train recipe=tb_ava method.direction=")
     assert found("train resume=") == ["resume=true"]

@@ -20,6 +20,7 @@ from zoo.training.initialise import changed_settings, initialise, starting_point
 
 CLIPS, CLOUDS, MASKS, PICTURES = (f"data_modules.folder_{kind}" for kind in ("clips", "clouds", "masks", "pictures"))
 READERS = {
+    "AudioVisualSegmentation": {"data_modules.folder_sounding_objects.SoundingFolder"},
     "EventLocalization": {f"{CLIPS}.ClipFolder"},
     "VideoParsing": {f"{CLIPS}.ParsedClipFolder"},
     "Classification": {f"{CLOUDS}.CloudFolder", f"{PICTURES}.PictureFolder"},

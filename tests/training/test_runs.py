@@ -31,6 +31,7 @@ __all__ = ["kept_encoders"]  # a fixture of every test here
 KINDS = {  # what a recipe's predictions and pictures are; of one that is not listed less is asked
     **dict.fromkeys((name for name in NAMES if name.partition("_")[0] == "mantis"), "label"),
     **dict.fromkeys(("tb_ava", "tb_ava_names", "tb_ava_grid", "tb_ava_ave"), "events"),
+    **dict.fromkeys((name for name in NAMES if name.startswith("tb_ava_avs_")), "sounding"),
     "tb_ava_llp": "parsing",
     "tb_ava_ovave": "events by name",
     "mantis_shapenetpart": "parts",
@@ -52,6 +53,7 @@ PICTURES = {
     "events": {"curves.png", "timelines.png", "gates.png", "confusion.png"},
     "parsing": {"curves.png", "timelines.png", "gates.png"},
     "events by name": {"curves.png", "timelines.png", "gates.png", "confusion.png"},
+    "sounding": {"curves.png"},
     "label": {"curves.png", "confusion.png", "clouds.png", "control.png"},
     "parts": {"curves.png", "parts.png", "control.png"},
     "reconstruction": {"curves.png"},
@@ -67,7 +69,7 @@ PICTURES = {
     "choice of no known scale": {"curves.png", "examples.png", "openness.png"},
 }
 MOVED = {
-    **dict.fromkeys(("events", "parsing", "events by name"), ".up.weight"),
+    **dict.fromkeys(("events", "parsing", "events by name", "sounding"), ".up.weight"),
     "reconstruction": ".mixer.in_proj.weight",
     **dict.fromkeys(("mask", "picture of no scale"), ".lora_B.default.weight"),
     **dict.fromkeys(("projector", "open question", "picture by name"), ".weight"),
@@ -84,7 +86,7 @@ FIRST = {next(name for name in NAMES if KINDS.get(name) == kind) for kind in PIC
 """The recipe of every kind that is trained to its end, evaluated and asked here; the others share its code, take one
 step in `test_one_step`, and do the rest in the slow tests."""
 OF_EVERY_KIND = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-RESUMED = {"mantis", "mamba3d_pretrain", "scale_earth", "small_llava_rsscn7", "dinov2_cells"}
+RESUMED = {"mantis", "mamba3d_pretrain", "scale_earth", "small_llava_rsscn7", "dinov2_cells", "tb_ava_avs_synthetic"}
 """Recipes that differ in what a checkpoint has to hold: one of every method and task of its own kind; the others share
 theirs with one of these, and are resumed by the slow tests."""
 SMALL = [
@@ -174,7 +176,7 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
     kind = KINDS[name]
     words = [f"adapter={finished[name] / 'adapter'}"]
     capsys.readouterr()  # of the training, where this test is the first that asks for it
-    if kind.startswith(("events", "parsing")):
+    if kind.startswith(("events", "parsing", "sounding")):
         av_files.write_clip(tmp_path / "clip.mp4")
         words.append(f"input={tmp_path / 'clip.mp4'}")
     elif kind.startswith(("scene", "picture", "choice", "projector", "open", "mask")):
@@ -197,10 +199,14 @@ def test_predict_labels_a_file_bit_equally_in_a_new_process(
         assert predict.main(words) == 0
         assert capsys.readouterr().out == first
     answer, *further = map(json.loads, first.splitlines())
-    assert len(further) == (3 if name == "tb_ava_grid" else 0)  # windows of three seconds, of ten in the file
+    # Windows of three seconds, or of five, of ten in the file.
+    assert len(further) == (3 if name == "tb_ava_grid" else 1 if kind == "sounding" else 0)
     if kind.startswith(("events", "parsing")):
         for key in ("audio", "visual") if kind == "parsing" else ("segments", "probability"):
             assert len(answer[key]) == (12 if name == "tb_ava_grid" else 10)
+    elif kind == "sounding":
+        assert len(answer["sounding"]) == 5
+        assert (answer["start"], answer["end"], further[0]["end"]) == (0, 5, 10)
     elif kind == "parts":
         assert len(answer["parts"]) == 64
         assert all(part.startswith("Chair/") for part in answer["parts"])

@@ -50,7 +50,7 @@ from zoo.methods import tb_ava_text as texts
 from zoo.methods.base import Backbones, Features, Method
 from zoo.methods.signals import Controlled, Intervention
 from zoo.methods.tb_ava_relevance import STREAMS, Way, knowing, relevance_of, similarities, ways
-from zoo.methods.tb_ava_site import Site, place
+from zoo.methods.tb_ava_site import Site, Walk, place
 
 
 class TBAVA(Method):
@@ -79,7 +79,6 @@ class TBAVA(Method):
     anchors: Tensor
     words: Tensor
     removable = True
-    dense = False
     unmergeable = "its gates are opened by what both streams of a sample hold"
 
     def __init__(
@@ -181,27 +180,29 @@ class TBAVA(Method):
         return f"relevance of texts: {'; '.join(parts)}"
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Tokens after the prefix, {stream: [B, T, L, D]} -> pooled features {stream: [B, T, dim]}."""
+        """Tokens after the prefix, {stream: [B, T, L, D]} -> pooled features {stream: [B, T, dim]}.
+
+        Of a stream whose maps a dense task reads, {stream@after: [B, T, width, H, W]}, adapted up to there: a site
+        after so many blocks acts before the map that is taken after as many.
+        """
         assert self.placement is not None
         tokens, segments = {name: prefix[name].flatten(0, 1) for name in STREAMS}, prefix[STREAMS[0]].shape[1]
         depth = {name: after[0] for name, after in self.placement.items()}
+        walks = {name: Walk(name, backbones[name], prefix, depth[name], self.maps.get(name, ())) for name in STREAMS}
         similar = self._similar(backbones, tokens) if self.acts and self.shared else None
         self.gates = []
         for i, site in enumerate(self.sites):
-            for name in STREAMS:
-                for block in backbones[name].blocks[depth[name] : self.placement[name][i]]:
-                    tokens[name] = block(tokens[name])
-                depth[name] = self.placement[name][i]
+            tokens = {name: walks[name].to(self.placement[name][i]) for name in STREAMS}
             if self.acts:
                 tokens, gates = site(tokens, self.anchors, segments, similar)
                 self.gates.append(gates)
+                for name in STREAMS:
+                    walks[name].tokens = tokens[name]
         self._labels = self._wanted(batch, segments) if self.training and self.relevance_weight else None
-        features = {}
+        features: Features = {}
         for name in STREAMS:
-            for block in backbones[name].blocks[depth[name] :]:
-                tokens[name] = block(tokens[name])
-            pooled = backbones[name].pool(backbones[name].finish(tokens[name]))
-            features[name] = pooled.unflatten(0, prefix[name].shape[:2])
+            found = walks[name].features()
+            features |= {key: each.unflatten(0, prefix[name].shape[:2]) for key, each in found.items()}
         return features
 
     @torch.no_grad()

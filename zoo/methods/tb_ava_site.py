@@ -1,11 +1,12 @@
 """One place where TB-AVA's two streams meet through text: adapters, relevance of every text, gates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.base import Backbone, tap
 from zoo.errors import SettingError
 from zoo.methods.signals import Signal
 from zoo.methods.tb_ava_relevance import STREAMS, Relevance, Shared
@@ -121,6 +122,51 @@ class Site(nn.Module):
             return self.text.logits(name, hidden, bridge, similar.get(name))
         assert self.text is not None
         return self.text.logits(name, hidden, bridge)
+
+
+class Walk:
+    """One stream's tokens on their way through its blocks, and what is kept of them for maps.
+
+    A tap is taken when the walk leaves the place behind its block, so that what a site there adds is in it.
+
+    Args:
+        name: of the stream.
+        backbone: of the stream.
+        prefix: tokens {name: [B, T, L, D]} after `at` blocks, beside those of maps that precede them.
+        at: blocks that the tokens have passed.
+        maps: that are read of the stream, by the blocks before them; () for pooled features.
+
+    Attributes:
+        tokens: [N, L, D].
+    """
+
+    def __init__(
+        self, name: str, backbone: Backbone, prefix: Mapping[str, Tensor], at: int, maps: Sequence[int]
+    ) -> None:
+        self.name, self.backbone, self.at, self.maps = name, backbone, at, tuple(maps)
+        self.tokens = prefix[name].flatten(0, 1)
+        self.taps = {after: prefix[tap(name, after)].flatten(0, 1) for after in self.maps if after < at}
+
+    def to(self, stop: int) -> Tensor:
+        """Tokens after so many blocks."""
+        blocks = self.backbone.blocks
+        while self.at < stop:
+            self._tap()
+            self.tokens = blocks[self.at](self.tokens)
+            self.at += 1
+        return self.tokens
+
+    def features(self) -> dict[str, Tensor]:
+        """Pooled features {name: [N, dim]}, or maps {name@after: [N, width, H, W]}; the walk goes no further."""
+        self.to(max(self.maps) if self.maps else self.backbone.depth)
+        self._tap()
+        if self.maps:
+            return {tap(self.name, after): each for after, each in self.backbone.maps(self.taps).items()}
+        return {self.name: self.backbone.pool(self.backbone.finish(self.tokens))}
+
+    def _tap(self) -> None:
+        if self.at in self.maps:
+            self.taps[self.at] = self.tokens
 
 
 def place(sites: dict[str, list[int]] | None, depths: Mapping[str, int], last: int | None) -> dict[str, list[int]]:

@@ -46,6 +46,11 @@ NAMES = {
     "volume_dice_transunet": "Dice, mean over volumes, empty ones as TransUNet's script counts them",
     "volume_neither": "cases of volumes left out: no such region in label or prediction",
     "volume_false": "regions claimed in volumes whose label has none",
+    "frame_iou": "IoU, mean over frames",
+    "object_iou": "IoU, mean over frames with a sounding object",
+    "object_f": "F at .5, mean over frames with a sounding object",
+    "empty_iou": "share left alone of frames without a sounding object",
+    "usual_mask": "the mean training mask",
 }
 
 IOU_OF = "iou/"

@@ -163,6 +163,22 @@ class Mask(Prediction):
         return {name: one["share"] for name, one in self.record["classes"].items()}
 
 
+class SoundingMasks(Prediction):
+    """What sounds in every segment of a clip, as a mask of its picture."""
+
+    shown = ("shares",)
+
+    @property
+    def masks(self) -> np.ndarray:
+        """1 on what sounds, uint8 [T, S, S], in pixels of the square that the encoder saw of every picture."""
+        return self.output["masks"].cpu().numpy()
+
+    @property
+    def shares(self) -> list[float]:
+        """Of the square's area, segment by segment; 0 where nothing in it sounds."""
+        return [found["share"] if found else 0.0 for found in self.record["sounding"]]
+
+
 class Text(Prediction):
     """What a language model wrote."""
 
