@@ -117,7 +117,7 @@ def test_pictures_without_a_label_change_neither_loss_nor_metric() -> None:
     made.task.update(made.predict(part), part)
     assert sum(len(one) for one in made.task.counted) == 1
     none = spoken(made, clip(0, unlabelled=(0, 1, 2)))
-    assert [float(loss) for loss in made.task.loss(features, none).values()] == [0, 0]
+    assert [loss.item() for loss in made.task.loss(features, none).values()] == [0, 0]
 
 
 def test_a_few_steps_learn_which_of_two_objects_sounds() -> None:
