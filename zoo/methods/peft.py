@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
 from zoo.methods.sites import Site, ahead, describe, find, first_blocks
-from zoo.recipe.annotations import mismatch
 from zoo.wording import nearest
 
 NAME = "default"
@@ -43,6 +42,8 @@ SEEDED = {"shira": {"random_seed": 0}}
 
 SCALED = "feedforward_modules"
 """IA3's setting for layers whose inputs are scaled, and not their outputs; suffixes among those of `targets`."""
+
+PLAIN: dict[str, Any] = {"bool": bool, "int": int, "float": (int, float), "str": str}
 
 SAMPLE = 4096
 """Numbers of a frozen weight that are compared."""
@@ -179,8 +180,9 @@ def _config(tuner: str, settings: Mapping[str, Any]) -> type[Any]:
             problems.append(f"{where}: targets and last say where the tuner acts, and nothing trains beside it")
         elif name not in known:
             problems.append(f"{where}: peft's {tuner} has no such setting.{nearest(name, sorted(known))}")
-        elif wrong := mismatch(value, _text(name, known[name])):
-            problems.append(f"{where}: {wrong}")
+        # Alphas, which peft calls int, may be any number.
+        elif not _fits(value, expected := "float" if name.endswith("alpha") else _text(known[name])):
+            problems.append(f"{where}: expected {expected}, got {value!r} ({type(value).__name__})")
         elif name.endswith("dropout") and value:
             problems.append(f"{where} = {value}: frozen backbones stay in evaluation mode, where dropout does nothing")
     if problems:
@@ -188,11 +190,15 @@ def _config(tuner: str, settings: Mapping[str, Any]) -> type[Any]:
     return kind
 
 
-def _text(name: str, annotation: Any) -> str:
-    """An annotation as it is written; of alphas peft writes int, and takes any number."""
-    if name.endswith("alpha"):
-        return "float"
+def _text(annotation: Any) -> str:
+    """An annotation as it is written."""
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _fits(value: Any, annotation: str) -> bool:
+    """Whether a value has a plain type; of other types peft itself is the judge."""
+    plain = PLAIN.get(annotation)
+    return plain is None or (isinstance(value, plain) and isinstance(value, bool) == (annotation == "bool"))
 
 
 def _sample(layer: nn.Module) -> Tensor:
