@@ -1,6 +1,10 @@
 """Tuners of HF peft on frozen encoders: step 0, what trains, what an adapter must hold, and what is refused."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -19,7 +23,6 @@ from zoo.tasks.classification import Classification
 SIDE = 32
 
 SMALL: dict[str, dict[str, Any]] = {
-    "adamss": {"r": 8, "num_subspaces": 2},
     "c3a": {"block_size": 64},
     "fourierft": {"n_frequency": 20},
     "gralora": {"r": 4, "gralora_k": 2},
@@ -102,6 +105,30 @@ def test_lora_is_the_methods_own() -> None:
     step(other)
     assert torch.equal(features(own), features(other))
     assert own.method.prefix_depths() == other.method.prefix_depths() == {"vision": 10}
+
+
+@pytest.mark.slow
+def test_what_a_tuner_draws_and_does_not_keep_is_the_same_on_other_processors(tmp_path: Path) -> None:
+    code = "import sys, torch, test_peft_tuners as own; torch.save(own.answers(), sys.argv[1])"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "found.pt")], env=environment, check=True)
+    found = torch.load(tmp_path / "found.pt", weights_only=True)
+    for name, expected in answers().items():
+        torch.testing.assert_close(found[name], expected, atol=1e-4, rtol=1e-4, msg=name)
+
+
+def answers() -> dict[str, torch.Tensor]:
+    """By tuner, features with the same trained tensors."""
+    found = {}
+    for name in get_args(Tuner):
+        model, generator = pairing(tuner(name)), torch.Generator().manual_seed(3)
+        state = model.trainable_state()
+        model.load_trainable(
+            {key: (torch.rand(each.shape, generator=generator) - 0.5) / 5 for key, each in state.items()}
+        )
+        found[name] = features(model)
+    return found
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
