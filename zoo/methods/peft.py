@@ -27,8 +27,8 @@ Tuner = Literal[
     "miss", "waveft", "gralora", "c3a", "road", "vblora",
 ]  # fmt: skip
 """By peft's names, in lower case. Prompts, mixtures and what needs a call after every step are no updates in place, and
-BOFT compiles code of its own. TinyLoRA, AdaMSS and PSOFT decompose the frozen weight wherever they are loaded; the signs
-of that differ between libraries, and an adapter keeps what is trained alone."""
+BOFT compiles code of its own. TinyLoRA, AdaMSS and PSOFT decompose the frozen weight wherever they are loaded; signs of
+that differ between libraries, and an adapter keeps what is trained alone."""
 
 OURS = (
     "auto_mapping", "base_model_name_or_path", "bias", "exclude_modules", "inference_mode", "layer_replication",
