@@ -138,6 +138,8 @@ def test_every_recipe_begins_with_the_five_lines_of_its_header_and_has_a_card(na
     for line, start in zip(lines[1:5], starts, strict=True):
         assert line.startswith(f"# {start}")
     assert read(find(name), [])["smoke"]
+    card = (Path(__file__).parents[2] / "model_cards" / f"{name}.md").read_text(encoding="utf-8")
+    assert ("measured by this code" in lines[3]) == ("by this code: not measured." not in card), lines[3]
 
 
 def test_a_users_own_file_includes_shipped_pieces(tmp_path: Path) -> None:
