@@ -92,14 +92,12 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
         "--smoke" in flags,
     )
     if "--help" in flags and not request.recipe:
-        print(called(usage(command, extra)))
-        sys.exit(0)
+        _tell(called(usage(command, extra)))
     bare = [argument for argument in arguments if "=" not in argument]
     if unknown := sorted(flags - set(OPTIONS)):
         fail([f"unknown option '{f}'.{_meant(f, supplied, ['recipe', *extra], OPTIONS)}" for f in unknown])
     if "--list" in flags:
-        print("\n".join(f"{name:18} {line}" for name, line in available().items()))
-        sys.exit(0)
+        _tell("\n".join(f"{name:18} {line}" for name, line in available().items()))
     if not request.recipe:
         if bare and (near := difflib.get_close_matches(bare[0], available(), n=1)):
             fail([f"unknown argument '{bare[0]}'.{MEANT}'recipe={near[0]}'?"])
@@ -108,12 +106,12 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
     if flags & {"--help", "--print"}:
         try:
             if "--print" in flags:
-                print(to_yaml(compose(request.recipe, request.overrides, smoke=request.smoke)), end="")
+                told = to_yaml(compose(request.recipe, request.overrides, smoke=request.smoke)).removesuffix("\n")
             else:
-                print(called(describe(request.recipe, request.overrides)))
+                told = called(describe(request.recipe, request.overrides))
         except RecipeError as error:
             fail(error.problems)
-        sys.exit(0)
+        _tell(told)
     return request
 
 
@@ -143,8 +141,7 @@ def parse_arguments(
     """
     supplied = list(sys.argv[1:] if argv is None else argv)
     if asks_help(supplied):
-        print(called(doc.strip()))
-        sys.exit(0)
+        _tell(called(doc.strip()))
     known = [*required, *optional]
     if supplied == [TAKES]:
         raise Asked(Takes(dict.fromkeys(known, ""), dict.fromkeys([*flags, "--help"], ""), bare, free, doc))
@@ -190,6 +187,13 @@ def fail(problems: Sequence[str]) -> NoReturn:
     for line in problems:
         print(f"error: {called(line)}", file=sys.stderr)
     sys.exit(2)
+
+
+def _tell(text: str) -> NoReturn:
+    """Print what was asked for and exit; whoever reads it may stop before its end (`| head`)."""
+    with user_errors():
+        print(text, flush=True)
+    sys.exit(0)
 
 
 @contextlib.contextmanager

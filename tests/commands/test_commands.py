@@ -1,8 +1,10 @@
 """What every command has in common: help, and words that a newcomer types."""
 
 import importlib
+import os
 import re
 import signal
+import subprocess
 import sys
 import time
 import weakref
@@ -112,3 +114,12 @@ def test_an_interrupt_that_python_drops_in_a_callback_is_heard_all_the_same() ->
         signal.signal(signal.SIGINT, heard)
     assert end.value.code == 130
     assert sys.unraisablehook is before
+
+
+@pytest.mark.parametrize("words", [["zoo.export", "--help"], ["zoo.train", "--help"], ["zoo.train", "--list"]])
+def test_help_that_nobody_reads_to_its_end_leaves_no_traceback(words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", *words], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.stderr == ""
