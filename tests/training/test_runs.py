@@ -53,7 +53,7 @@ PICTURES = {
     "events": {"curves.png", "timelines.png", "gates.png", "confusion.png"},
     "parsing": {"curves.png", "timelines.png", "gates.png"},
     "events by name": {"curves.png", "timelines.png", "gates.png", "confusion.png"},
-    "sounding": {"curves.png"},
+    "sounding": {"curves.png", "sounding.png"},
     "label": {"curves.png", "confusion.png", "clouds.png", "control.png"},
     "parts": {"curves.png", "parts.png", "control.png"},
     "reconstruction": {"curves.png"},

@@ -18,6 +18,7 @@ from zoo.batch import Clip
 from zoo.demos.answer import Answer
 from zoo.demos.style import BACKGROUND, CLASSES, GREY, caption, styled
 from zoo.pairing import Pairing
+from zoo.report import sounding
 from zoo.report.over_time import seen
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ def retold(clip: Clip, data: "DataModule", settings: dict[str, str]) -> Clip:
 
 def thumbnail(clip: Clip, data: "DataModule") -> NDArray[np.uint8]:
     """The middle picture, or the sound's spectrogram there."""
-    pictures = seen(clip)
-    middle: NDArray[np.uint8] = pictures[len(pictures) // 2]
+    middle: NDArray[np.uint8] = seen(clip)[len(clip.frames) // 2]
     return middle
 
 
@@ -142,7 +142,8 @@ def runs(labels: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 
 
 def _said(answered: Answer) -> str:
-    return f'<p class="zoo-said">{answered.plain}</p><p class="zoo-note">{answered.footer}</p>'
+    said = sounding.in_words(answered.record) if "sounding" in answered.record else answered.plain
+    return f'<p class="zoo-said">{said}</p><p class="zoo-note">{answered.footer}</p>'
 
 
 def headline(answered: Answer, names: list[str], seconds: float) -> str:
@@ -166,7 +167,7 @@ def filmstrip(answered: Answer, names: list[str], seconds: float) -> str:
     """Every segment's picture with its time, and its events, as HTML that takes as many rows as the page is narrow."""
     found, begin = [row for line, row in lines(answered, names).items() if line != "truth"], answered.sample.start
     none, figures = len(names) - 1, []
-    for t, frame in enumerate(seen(answered.sample)):
+    for t, frame in enumerate(sounding.film(answered.sample, answered.output)):
         events = list(dict.fromkeys(int(row[t]) for row in found if row[t] < none))
         colour = _colour(events[0] if events else none, names)
         said = escape(", ".join(names[k] for k in events))

@@ -86,9 +86,9 @@ class AudioVisualSegmentation(Task):
     kind = "audio-visual-segmentation"
     monitor = "frame_iou"
     decided = ("masks",)
-    pictures = ()
+    pictures = ("sounding",)
     result = SoundingMasks
-    keep = 0
+    keep = 4
     mask_sum: Tensor
     masks_seen: Tensor
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from zoo.report import sounding
 from zoo.report.figures import RIGHT, WRONG, bars, plain, save, write
 from zoo.report.figures import confusion as draw_confusion
 from zoo.report.over_time import draw_film, draw_heat, draw_strip, event_colours, seen
@@ -65,6 +66,7 @@ PICTURES: dict[str, Drawer] = {
     "examples": films,
     "segments": segments,
     "modalities": modalities,
+    "sounding": sounding.clips,
 }
 
 
@@ -209,6 +211,8 @@ def gates(openness: Mapping[str, NDArray[np.float32]], names: Sequence[str], pat
 
 def one(one: One) -> Figure:
     """Frames, labels and probabilities over time and, where a method has gates, how far they are open."""
+    if one.task.wants("sounding"):
+        return sounding.clip(one)
     if not (one.task.wants("segments") or one.task.wants("modalities")):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         film, axes = figure.subplots(2, 1, height_ratios=[1, 1.6])
