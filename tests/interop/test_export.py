@@ -31,7 +31,7 @@ from zoo.interop import export as interop_export
 from zoo.interop import merged
 from zoo.interop.graph import ExportError, Parity, compare, run_onnx, run_torch, to_onnx, to_torch
 from zoo.interop.language_graph import NextToken, graph_of
-from zoo.methods.base import LowRank
+from zoo.methods.deltas import low_rank
 from zoo.methods.mantis import Mantis
 from zoo.methods.scale_earth import ScaleEarth
 from zoo.methods.tb_ava import TBAVA
@@ -148,7 +148,7 @@ def test_a_folded_layer_gives_what_layer_and_update_give_together(
     lora: Any = {"r": rank, "lora_alpha": scaling * rank, "target_modules": ["layer"]}
     inject_adapter_in_model(LoraConfig(**lora, init_lora_weights=False), backbone)
     wrapped: Any = backbone["layer"]
-    update = LowRank(wrapped, wrapped.lora_A.default.weight, wrapped.lora_B.default.weight, scaling)
+    update = low_rank(wrapped, wrapped.lora_A.default.weight, wrapped.lora_B.default.weight, scaling)
     state = merged.folded(backbone, {"layer": update})  # type: ignore[arg-type]
     plain = made[kind]()[0]
     plain.load_state_dict({name.removeprefix("layer."): t for name, t in state.items() if name.startswith("layer.")})
@@ -189,7 +189,7 @@ def test_updates_behind_gates_are_folded_at_the_one_scale_that_is_given(tmp_path
         interop_export.export(config, pairing, pictures, tmp_path / "out", "merged")
     record = interop_export.export(config, pairing, pictures, tmp_path / "out", "merged", gsd=0.7)
     assert record["parity"]["merge_max_abs"] < 1e-5
-    weights = [pairing.method.low_rank(gsd=gsd)[0].down for gsd in (0.7, 7.0)]
+    weights = [pairing.method.deltas(gsd=gsd)[0].dense()["weight"] for gsd in (0.7, 7.0)]
     assert not torch.allclose(*weights)
 
 

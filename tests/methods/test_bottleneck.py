@@ -111,4 +111,4 @@ def test_other_backbones_and_blocks_are_refused() -> None:
     with pytest.raises(SettingError, match=r"method.last: audio are no backbones"):
         pairing(Bottleneck(last={"audio": 1}), Classification(hidden=()))
     with pytest.raises(SettingError, match="its adapters lie between the blocks"):
-        Bottleneck().low_rank()
+        Bottleneck().deltas()

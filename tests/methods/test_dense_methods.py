@@ -139,4 +139,4 @@ def test_nothing_changes_inside_the_prefix(name: str, encoder: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_it_cannot_be_folded_into_weights(name: str) -> None:
     with pytest.raises(SettingError, match=METHODS[name]("vit").unmergeable):
-        METHODS[name]("vit").low_rank()
+        METHODS[name]("vit").deltas()

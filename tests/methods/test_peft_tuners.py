@@ -14,6 +14,9 @@ import torch
 from zoo.backbones.timm_vit import TimmViT
 from zoo.batch import Batch
 from zoo.errors import SettingError
+from zoo.interop import merged, peft_layout
+from zoo.interop.peft_layout import SHARING, PeftError
+from zoo.methods.deltas import by_place
 from zoo.methods.frozen import Frozen
 from zoo.methods.lora import LoRA
 from zoo.methods.peft import EXACT, PEFT, Tuner
@@ -90,9 +93,32 @@ def test_a_tuner_learns_beside_what_is_frozen_and_is_found_again_from_what_it_tr
     torch.testing.assert_close(features(model, [1]), learned[1:], atol=1e-5, rtol=1e-4)
     with model.method.without():
         torch.testing.assert_close(features(model), frozen, atol=1e-6, rtol=1e-6)
+    plain = pairing(Frozen())
+    plain.backbones["vision"].load_state_dict(
+        merged.folded(model.backbones["vision"], by_place(model.backbones, model.method.deltas())["vision"])
+    )
+    torch.testing.assert_close(features(plain), learned, atol=2e-5, rtol=1e-4)
+    assert torch.equal(features(model), learned)  # merging took nothing from the adapter
     again = pairing(tuner(name), seed=7)  # other random numbers
     again.load_trainable(model.trainable_state())
     torch.testing.assert_close(features(again), learned, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", get_args(Tuner))
+def test_peft_loads_what_is_written_for_it(name: Tuner, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    model = pairing(tuner(name))
+    step(model)
+    deltas = peft_layout.roots(by_place(model.backbones, model.method.deltas())["vision"])["net"]
+    if name in SHARING:
+        with pytest.raises(PeftError, match=f"layers of {name} share vectors; format=merged folds them"):
+            peft_layout.write_tuner(model.method, deltas, tmp_path / "folder", base="base")
+        return
+    peft_layout.write_tuner(model.method, deltas, tmp_path / "folder", base="base")
+    other = pairing(Frozen(), seed=7)
+    PeftModel.from_pretrained(other.backbones["vision"].get_submodule("net"), str(tmp_path / "folder"))
+    torch.testing.assert_close(features(other), features(model), atol=1e-6, rtol=1e-6)
 
 
 def test_lora_is_the_methods_own() -> None:

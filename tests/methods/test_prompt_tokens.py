@@ -97,4 +97,4 @@ def test_a_backbone_without_decoder_is_refused() -> None:
     with pytest.raises(SettingError, match=r"PromptTokens needs one SAM"):
         tiny.pairing(PromptTokens())
     with pytest.raises(SettingError, match="its tokens are an input of the decoder"):
-        PromptTokens().low_rank()
+        PromptTokens().deltas()

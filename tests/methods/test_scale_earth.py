@@ -204,10 +204,10 @@ def test_updates_folded_into_the_weights_equal_the_gates_at_that_scale_alone() -
     move(pairing, gates=True)
     here, there = pictures(2.0, 2.0), pictures(0.2, 0.2)
     expected, elsewhere = only(pairing(here)), only(pairing(there))
-    updates = pairing.method.low_rank(gsd=2.0)
+    deltas = pairing.method.deltas(gsd=2.0)
     with torch.no_grad(), pairing.method.without():
-        for update in updates:
-            update.layer.weight += update.scaling * update.up @ update.down
+        for delta in deltas:
+            delta.layer.weight += delta.dense()["weight"]
         torch.testing.assert_close(only(pairing(here)), expected, atol=1e-5, rtol=1e-5)
         assert not torch.allclose(only(pairing(there)), elsewhere, atol=1e-3)
 

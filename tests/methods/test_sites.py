@@ -7,6 +7,7 @@ from torch import nn
 from zoo.backbones.timm_vit import TimmViT
 from zoo.batch import Batch
 from zoo.interop import merged
+from zoo.methods.deltas import by_place
 from zoo.methods.lora import LoRA
 from zoo.methods.scale_earth import ScaleEarth
 from zoo.methods.sites import describe, find
@@ -60,7 +61,7 @@ def test_nothing_that_changes_lies_inside_the_prefix(last: dict[str, int]) -> No
 def test_the_layer_is_listed_and_described_once() -> None:
     backbone = tied()
     method = attached(LoRA(rank=2, targets={"vision": ["attn.qkv", "mlp.fc1"]}), backbone)
-    assert len(method.low_rank()) == 2
+    assert len(method.deltas()) == 2
     assert sum(p.requires_grad for p in backbone.parameters()) == 4
     assert method.describe() == "adapts vision, 1 block used 12 times (2 layers: qkv, fc1)"
 
@@ -71,7 +72,7 @@ def test_trained_updates_equal_the_unrolled_network_with_merged_weights() -> Non
         {"vision": backbone}, LoRA(rank=2, targets={"vision": ["attn.qkv"]}), Classification(hidden=()), classes=["a"]
     )
     moved(backbone)
-    updates = merged.sorted_out(pairing, pairing.method.low_rank())["vision"]
+    updates = by_place(pairing.backbones, pairing.method.deltas())["vision"]
     unrolled = vit()  # twelve blocks, each with weights of its own
     unrolled.load_state_dict(merged.folded(backbone, updates))
     assert len({id(block) for block in unrolled.net.blocks}) == DEPTH
@@ -97,12 +98,12 @@ def test_a_gate_acts_once_at_every_use() -> None:
     found = method({"vision": backbone}, {"vision": tokens}, batch)["vision"]
     assert len(calls) == DEPTH
     for row, gsd in enumerate((1.0, 4.0)):
-        (one,) = method.low_rank(gsd=gsd)
+        (one,) = method.deltas(gsd=gsd)
         plain = vit()
         weights = dict(plain.state_dict())
         for k in range(DEPTH):
             for name, tensor in frozen.items():
-                more = one.scaling * one.up @ one.down if name == "attn.qkv.weight" else 0
+                more = one.dense()["weight"].float() if name == "attn.qkv.weight" else 0
                 weights[f"net.blocks.{k}.{name}"] = tensor + more
         plain.load_state_dict(weights)
         expected = plain.pool(plain(inputs()[row : row + 1, 0]))

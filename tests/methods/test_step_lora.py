@@ -140,7 +140,7 @@ def test_what_is_adapted_is_told_and_merging_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="one weight serves several steps, each of which has an update of its own"):
         merged.write(model, tmp_path)
     tied_lora = pairing(LoRA(targets={"vision": ["attn.qkv"]}))  # which changes every step alike
-    assert len(tied_lora.method.low_rank()) == 1
+    assert len(tied_lora.method.deltas()) == 1
     with pytest.raises(ExportError, match=r"backbones.vision loads no file of plain tensors"):
         merged.write(tied_lora, tmp_path)
 

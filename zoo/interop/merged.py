@@ -1,4 +1,4 @@
-"""Low-rank updates folded into the frozen weights, written as files that a recipe's `source: file:...` loads.
+"""Changes of frozen layers folded into their weights, written as files that a recipe's `source: file:...` loads.
 
 What comes out is a plain backbone of the recipe's kind, without any adapter: a recipe gives it to another method, and
 with method `zoo.methods.frozen.Frozen` and the head it answers as the adapter does, at no further cost a layer.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.base import Backbone
 from zoo.interop.graph import ExportError
-from zoo.methods.base import LowRank
+from zoo.methods.deltas import Delta, by_place, plain_state
 from zoo.pairing import Pairing
 from zoo.recipe.build import build_pairing
 
@@ -30,16 +30,16 @@ def write(pairing: Pairing, folder: Path, *, gsd: float | None = None) -> dict[s
     Args:
         pairing: whose method is folded.
         folder: takes `STREAM.safetensors` and `head.safetensors`.
-        gsd: see `Method.low_rank`.
+        gsd: see `Method.deltas`.
 
     Returns:
         The written file of every adapted backbone.
 
     Raises:
-        SettingError: the method is no set of low-rank updates.
+        SettingError: the method is no set of changes of frozen layers.
         ExportError: a backbone has no file of plain tensors, or a layer is quantised.
     """
-    by_backbone = sorted_out(pairing, pairing.method.low_rank(gsd=gsd))
+    by_backbone = by_place(pairing.backbones, pairing.method.deltas(gsd=gsd))
     written = {}
     for name, updates in by_backbone.items():
         backbone = pairing.backbones[name]
@@ -67,42 +67,26 @@ def write_head(pairing: Pairing, folder: Path) -> None:
         save_file(head, folder / HEAD)
 
 
-def sorted_out(pairing: Pairing, updates: list[LowRank]) -> dict[str, dict[str, LowRank]]:
-    """Updates by backbone and path of their layer inside it."""
-    found: dict[str, dict[str, LowRank]] = {}
-    for name, backbone in pairing.backbones.items():
-        paths = {module: path for path, module in backbone.named_modules()}
-        own = {paths[update.layer]: update for update in updates if update.layer in paths}
-        if own:
-            found[name] = own
-    return found
-
-
 @torch.no_grad()
-def folded(backbone: Backbone, updates: Mapping[str, LowRank]) -> dict[str, Tensor]:
-    """The backbone's tensors with updates added to the weights of their layers, added up in float64.
+def folded(backbone: Backbone, deltas: Mapping[str, Delta]) -> dict[str, Tensor]:
+    """The backbone's tensors with changes added to those of their layers, added up in float64.
 
     Raises:
-        ExportError: a quantised layer, whose weight cannot take an update.
+        ExportError: a quantised layer, whose weight cannot take a change.
     """
-    # Where LoRA wraps a layer, the layer itself is called `base_layer`.
-    state = {
-        name.replace(".base_layer.", "."): tensor.detach().clone().contiguous()
-        for name, tensor in backbone.state_dict().items()
-        if ".lora_" not in name
-    }
+    state = {name: tensor.clone().contiguous() for name, tensor in plain_state(backbone).items()}
     # A layer that stands at several places of the backbone has a name at each.
     places: dict[nn.Module, list[str]] = {}
     for name, module in backbone.named_modules(remove_duplicate=False):
         places.setdefault(module, []).append(name)
-    for path, update in updates.items():
-        weight = state[f"{path}.weight"]
-        if not weight.is_floating_point():
+    for path, delta in deltas.items():
+        if not state[f"{path}.weight"].is_floating_point():
             raise ExportError(f"{path} is quantised: its weight cannot take an update")
-        up, down = update.up.double().flatten(1), update.down.double()
-        delta = update.scaling * torch.einsum("or,r...->o...", up, down)
-        for name in places[backbone.get_submodule(path)]:
-            state[f"{name}.weight"] = (weight.double() + delta).to(weight.dtype)
+        for tensor, change in delta.dense().items():
+            frozen = state[f"{path}.{tensor}"]
+            total = (frozen.double() + change).to(frozen.dtype)
+            for name in places[backbone.get_submodule(path)]:
+                state[f"{name}.{tensor}"] = total
     return state
 
 

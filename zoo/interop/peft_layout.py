@@ -1,4 +1,4 @@
-"""Low-rank updates in the layout of HF `peft`: `adapter_model.safetensors` and `adapter_config.json`.
+"""Adapters in the layout of HF `peft`: `adapter_model.safetensors` and `adapter_config.json`.
 
 PEFT knows one base model, so every module that others know by its own names (timm's transformer, transformers' model)
 gets a folder of its own, and names start at that module: `base_model.model.blocks.11.attn.qkv.lora_A.weight` belongs to
@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from zoo.errors import UserError
-from zoo.interop import merged
-from zoo.methods.base import LowRank
+from zoo.methods.deltas import Delta, Factors, by_place
+from zoo.methods.peft import NAME, PEFT
 from zoo.pairing import Pairing
 from zoo.recipe import schema
 from zoo.recipe.schema import TARGET
@@ -49,6 +49,10 @@ PLAIN: dict[str, Any] = {
 """What a configuration must say, or leave out, for its update to be `W + scaling B A` in equal form everywhere."""
 
 
+SHARING = ("vera", "randlora", "vblora")
+"""Tuners that keep tensors beside those of the layers."""
+
+
 class PeftError(UserError):
     """A folder holds no LoRA that this package can read."""
 
@@ -70,16 +74,16 @@ class Loaded:
     base: str
 
 
-def roots(updates: Mapping[str, LowRank]) -> dict[str, dict[str, LowRank]]:
-    """Updates of one backbone by the module that PEFT takes for its base model, paths counted from there.
+def roots(deltas: Mapping[str, Delta]) -> dict[str, dict[str, Delta]]:
+    """Changes of one backbone by the module that PEFT takes for its base model, paths counted from there.
 
     That is the innermost `net` around a layer; the backbone itself (``) where there is none.
     """
-    found: dict[str, dict[str, LowRank]] = {}
-    for path, update in updates.items():
+    found: dict[str, dict[str, Delta]] = {}
+    for path, delta in deltas.items():
         before, net, rest = f".{path}".rpartition(".net.")
         root = f"{before}.net".removeprefix(".") if net else ""
-        found.setdefault(root, {})[rest if net else path] = update
+        found.setdefault(root, {})[rest if net else path] = delta
     return found
 
 
@@ -102,20 +106,30 @@ def write_all(
         pairing: whose method is written.
         config: its recipe, which names the sources of the backbones' weights.
         folder: takes the folders.
-        gsd: see `Method.low_rank`.
+        gsd: see `Method.deltas`.
 
     Returns:
         The folders by stream and the module's path inside the backbone.
 
     Raises:
-        SettingError: the method is no set of low-rank updates.
+        SettingError: the method changes no frozen layers, or depends on a side input that is not given.
+        PeftError: it changes them by means that no folder of PEFT holds.
     """
     written = {}
-    for stream, updates in merged.sorted_out(pairing, pairing.method.low_rank(gsd=gsd)).items():
-        for root, own in roots(updates).items():
+    for stream, deltas in by_place(pairing.backbones, pairing.method.deltas(gsd=gsd)).items():
+        for root, own in roots(deltas).items():
             place = folder / folder_name(stream, root)
             base, revision = base_of(config.backbones[stream], root)
-            write(own, place, base=base, revision=revision)
+            factors = {path: delta.factors for path, delta in own.items() if delta.factors}
+            if len(factors) == len(own):
+                write(factors, place, base=base, revision=revision)
+            elif isinstance(pairing.method, PEFT):
+                write_tuner(pairing.method, own, place, base=base, revision=revision)
+            else:
+                raise PeftError(
+                    f"{next(iter(own))} is changed by other means than two matrices, which PEFT's layout has no place "
+                    "for; format=merged folds it into the weights"
+                )
             written[stream, root] = place
     return written
 
@@ -136,11 +150,11 @@ def base_of(block: Mapping[str, Any], root: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
-def write(updates: Mapping[str, LowRank], folder: Path, *, base: str, revision: str | None = None) -> None:
-    """Write one PEFT folder.
+def write(factors: Mapping[str, Factors], folder: Path, *, base: str, revision: str | None = None) -> None:
+    """Write one PEFT folder of a LoRA.
 
     Args:
-        updates: by path of the layer in the base model.
+        factors: by path of the layer in the base model.
         folder: made here.
         base: the base model's name, for `base_model_name_or_path`.
         revision: of the base model.
@@ -150,7 +164,7 @@ def write(updates: Mapping[str, LowRank], folder: Path, *, base: str, revision: 
     """
     from peft import LoraConfig
 
-    kinds = {(len(update.down), update.scaling) for update in updates.values()}
+    kinds = {(len(each.down), each.scaling) for each in factors.values()}
     if len(kinds) != 1:
         raise PeftError(f"ranks and scalings differ between layers: {sorted(kinds)}")
     ((rank, scaling),) = kinds
@@ -158,18 +172,54 @@ def write(updates: Mapping[str, LowRank], folder: Path, *, base: str, revision: 
     config = LoraConfig(
         r=rank,
         lora_alpha=round(alpha) if math.isclose(alpha, round(alpha)) else alpha,
-        target_modules=sorted(updates),
+        target_modules=sorted(factors),
         lora_dropout=0.0,
         base_model_name_or_path=base,
         revision=revision,
         inference_mode=True,
     )
+    pairs = {path: {"lora_A.weight": each.down, "lora_B.weight": each.up} for path, each in factors.items()}
+    _save(config, pairs, folder)
+
+
+def write_tuner(
+    method: PEFT, deltas: Mapping[str, Delta], folder: Path, *, base: str, revision: str | None = None
+) -> None:
+    """Write one PEFT folder of another tuner.
+
+    Args:
+        method: whose tuner and settings it takes.
+        deltas: of the wrapped layers, by their path in the base model.
+        folder: made here.
+        base: the base model's name.
+        revision: of the base model.
+
+    Raises:
+        PeftError: the tuner's layers share vectors, which lie beside them in PEFT's files.
+    """
+    if method.tuner in SHARING:
+        raise PeftError(f"layers of {method.tuner} share vectors; format=merged folds them into the weights")
+    config = method.config(sorted(deltas), base_model_name_or_path=base, revision=revision, inference_mode=True)
+    tensors = {
+        path: {
+            name.replace(f".{NAME}", ""): tensor
+            for name, tensor in delta.layer.state_dict().items()
+            if not name.startswith("base_layer.")
+        }
+        for path, delta in deltas.items()
+    }
+    _save(config, tensors, folder)
+
+
+def _save(config: Any, tensors: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:
+    """Write a configuration, and tensors by path of their layer and name inside it."""
     config.save_pretrained(folder)
-    tensors = {}
-    for path, update in updates.items():
-        for part, tensor in (("A", update.down), ("B", update.up)):
-            tensors[f"base_model.model.{path}.lora_{part}.weight"] = tensor.detach().cpu().contiguous()
-    save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
+    named = {
+        f"base_model.model.{path}.{name}": tensor.detach().cpu().contiguous()
+        for path, own in tensors.items()
+        for name, tensor in own.items()
+    }
+    save_file(named, folder / TENSORS, metadata={"format": "pt"})
 
 
 def read(folder: Path) -> Loaded:

@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -12,28 +11,12 @@ from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch, GroundScale
 from zoo.errors import SettingError
 from zoo.methods import signals
+from zoo.methods.deltas import Delta
 from zoo.methods.signals import Controlled, Intervention
 
 Backbones = Mapping[str, Backbone]
 
 Features = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """An update of one frozen layer that is the same for every input: W + scaling * up @ down.
-
-    Attributes:
-        layer: the module that stands at the layer's place in the backbone, the layer itself or what wraps it.
-        down: [r, inputs], or [r, inputs, ...] of a convolution.
-        up: [outputs, r], or [outputs, r, 1, ...].
-        scaling: alpha / r.
-    """
-
-    layer: nn.Module
-    down: Tensor
-    up: Tensor
-    scaling: float
 
 
 class Branches(NamedTuple):
@@ -86,8 +69,8 @@ class Method(nn.Module):
     """What ground sampling distances are measured in."""
     version: int = 1
     """Part of an adapter: raise it when the same settings and tensors come to compute something else."""
-    unmergeable: str = "it has no low-rank updates of frozen layers"
-    """Why the trained part cannot be folded into the frozen weights, where `low_rank` refuses."""
+    unmergeable: str = "it changes no frozen layer"
+    """Why the trained part cannot be folded into the frozen weights, where `deltas` refuses."""
     branches: Branches | None = None
     """The ways it can take with a sample, where there are several."""
     maps: Mapping[str, Sequence[int]] = {}
@@ -156,11 +139,11 @@ class Method(nn.Module):
         """Parameters that do not learn at the recipe's own rate or decay."""
         return {}
 
-    def low_rank(self, *, gsd: float | None = None) -> list[LowRank]:
-        """All that is trained inside the backbones, as low-rank updates, so that it can be folded into their weights.
+    def deltas(self, *, gsd: float | None = None) -> list[Delta]:
+        """All that is trained inside the backbones, as changes of their layers, so that it can be folded into them.
 
         Args:
-            gsd: in metres, for updates that depend on it: those at this one.
+            gsd: in metres, for changes that depend on it: those at this one.
 
         Raises:
             SettingError: the trained part is something else, or depends on a side input that is not given.

@@ -11,7 +11,8 @@ from typing import Annotated
 from torch import nn
 
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Group, LowRank
+from zoo.methods.base import Backbones, Group
+from zoo.methods.deltas import Delta, low_rank
 from zoo.methods.peft import NAME, PEFT
 from zoo.methods.projector import Projectors
 from zoo.methods.sites import find
@@ -30,8 +31,6 @@ class LoRA(PEFT):
         projector_lr: trains what stands between the towers of a vision-language model as well, whole, at so many times
             the learning rate of A; 0 leaves it frozen. LLaVA 1.5 takes a tenth (2e-5 beside LoRA's 2e-4).
     """
-
-    unmergeable = "its projector is trained whole, beside the low-rank updates"
 
     def __init__(
         self,
@@ -81,16 +80,18 @@ class LoRA(PEFT):
         if self.projectors:
             self.projectors.enabled = enabled
 
-    def low_rank(self, *, gsd: float | None = None) -> list[LowRank]:
+    def deltas(self, *, gsd: float | None = None) -> list[Delta]:
         """Every update; no side input matters.
 
         Raises:
-            SettingError: a projector is trained as well, which is no low-rank update.
+            SettingError: a projector is trained as well, which is no change of a single layer.
         """
         if self.projectors:
-            return super().low_rank(gsd=gsd)
+            raise SettingError(
+                "the method cannot be folded into frozen weights: its projector is trained whole, beside the updates"
+            )
         return [
-            LowRank(layer, layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layer.scaling[NAME])
+            low_rank(layer, layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layer.scaling[NAME])
             for layer in self.wrapped()
         ]
 

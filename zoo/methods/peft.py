@@ -7,6 +7,7 @@ weight, and measures whether the first step is the frozen model's.
 """
 
 import contextlib
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
+from zoo.methods.deltas import Delta
 from zoo.methods.sites import Site, ahead, describe, find, first_blocks
 from zoo.wording import nearest
 
@@ -65,7 +67,6 @@ class PEFT(Method):
     """
 
     removable = True
-    unmergeable = "updates of this tuner are not folded into weights here; method=lora is"
 
     def __init__(
         self,
@@ -88,19 +89,23 @@ class PEFT(Method):
                 a tuner that changes frozen weights.
         """
         super().attach(backbones)
-        kind = _config(self.tuner, self.settings)
+        _config(self.tuner, self.settings)
         self.sites = sites = find(backbones, self.targets, self.last)
         self.start = 0.0
         for name, backbone in backbones.items():
             own = [site for site in sites if site.backbone == name]
             if own:
-                self.start = max(self.start, self._wrap(backbone, own, kind))
+                self.start = max(self.start, self._wrap(backbone, own))
         self.matched = describe(sites)
         first = first_blocks(sites, backbones)
         self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
         self.ahead = ahead(first, backbones)
 
-    def _wrap(self, backbone: nn.Module, sites: list[Site], kind: type[Any]) -> float:
+    def config(self, paths: Sequence[str], **more: Any) -> Any:
+        """The tuner's settings as peft holds them, for layers at these paths of a model; `more` goes in as it is."""
+        return _config(self.tuner, self.settings)(target_modules=list(paths), **self._settings(paths), **more)
+
+    def _wrap(self, backbone: nn.Module, sites: list[Site]) -> float:
         """Put the tuner on the layers of some sites; the largest change of what one of them gives."""
         from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -110,7 +115,7 @@ class PEFT(Method):
         }
         before = {layer: _sample(layer).clone() for layer in layers}
         paths = [path for path, module in backbone.named_modules() if module in layers]
-        config, where = kind(target_modules=paths, **self._settings(paths)), f"method.tuner = {self.tuner}"
+        config, where = self.config(paths), f"method.tuner = {self.tuner}"
         try:
             PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](backbone, config, NAME)
         except (ValueError, TypeError, RuntimeError, NotImplementedError, AssertionError) as error:
@@ -154,6 +159,10 @@ class PEFT(Method):
         finally:
             self._enable(True)
 
+    def deltas(self, *, gsd: float | None = None) -> list[Delta]:
+        """Of every wrapped layer; no side input matters."""
+        return [_delta(layer) for layer in self.wrapped()]
+
     def _enable(self, enabled: bool) -> None:
         for layer in self.wrapped():
             layer.enable_adapters(enabled)
@@ -161,6 +170,25 @@ class PEFT(Method):
     def wrapped(self) -> list[Any]:
         """The tuner's layers, which stand where the frozen ones stood."""
         return [site.block.get_submodule(path) for site in self.sites for path in site.layers]
+
+
+def _delta(wrapped: Any) -> Delta:
+    """What a tuner makes of a layer's tensors, by its own code for merging, in float32 at least."""
+
+    @torch.no_grad()
+    def dense() -> dict[str, Tensor]:
+        # The others stay as they are: they may share vectors, and a merge of theirs is not taken back exactly.
+        alone = copy.deepcopy(wrapped)
+        layer = alone.get_base_layer()
+        if not _weight(layer).is_floating_point():
+            raise SettingError(f"{layer} is quantised: its weight cannot take an update")
+        layer.float()
+        before = {name: tensor.clone() for name, tensor in layer.named_parameters()}
+        alone.merge()
+        changes = {name: tensor - before[name] for name, tensor in alone.get_base_layer().named_parameters()}
+        return {name: change for name, change in changes.items() if bool(change.any()) or name == "weight"}
+
+    return Delta(wrapped, dense)
 
 
 def _config(tuner: str, settings: Mapping[str, Any]) -> type[Any]:

@@ -26,8 +26,9 @@ from zoo.backbones.base import Backbone, TextEncoder
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Branches, Features, Group, LowRank, Method
+from zoo.methods.base import Backbones, Branches, Features, Group, Method
 from zoo.methods.condition import Condition
+from zoo.methods.deltas import Delta
 from zoo.methods.scale_estimate import BRANCHES, METADATA, MOVED, ScaleEstimate, logarithm, observe, resolve, widen
 from zoo.methods.scale_gate import GatedLowRank, GatedUpdates, Gates
 from zoo.methods.scale_token import rest_with_token, scale_token, worded
@@ -285,7 +286,7 @@ class ScaleEarth(Method):
         with torch.no_grad():
             return {"openness": (z, self.updates.openness(z.clamp(low, high)))}
 
-    def low_rank(self, *, gsd: float | None = None) -> list[LowRank]:
+    def deltas(self, *, gsd: float | None = None) -> list[Delta]:
         """The updates at one GSD in metres; without gates, those of every GSD.
 
         Raises:
@@ -295,4 +296,4 @@ class ScaleEarth(Method):
             raise SettingError("method.scale=token: what the scale token does cannot be folded into frozen weights")
         if self.scale == "gate" and gsd is None:
             raise SettingError("the gates of ScaleEarth depend on the ground sampling distance: say gsd=METRES")
-        return self.updates.low_rank(None if self.scale == "none" or gsd is None else self._at(gsd))
+        return self.updates.deltas(None if self.scale == "none" or gsd is None else self._at(gsd))

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import SettingError
-from zoo.methods.base import LowRank
 from zoo.methods.condition import Condition
+from zoo.methods.deltas import Delta, low_rank
 from zoo.methods.signals import Signal
 from zoo.methods.sites import Site
 
@@ -136,11 +136,11 @@ class GatedUpdates(nn.ModuleDict):
         return torch.stack([cast(GatedLowRank, update).gate(z) for update in self.values()]).mean(0)
 
     @torch.no_grad()
-    def low_rank(self, z: Tensor | None) -> list[LowRank]:
+    def deltas(self, z: Tensor | None) -> list[Delta]:
         """Every update at one log10(GSD) z [], its open gates taken into `down`; z is of no use without gates."""
         found = []
         for path, layer in self.layers.items():
             update = cast(GatedLowRank, self[path])
             down = update.down if z is None else update.down * update.gate(z)[:, None]
-            found.append(LowRank(layer, down, update.up, update.scaling))
+            found.append(low_rank(layer, down, update.up, update.scaling))
         return found

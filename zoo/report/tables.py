@@ -152,6 +152,14 @@ def unlike(found: Mapping[str, Any]) -> str:
     return f"{100 * found['fires']:.1f} % of the split's {found['n']} samples"
 
 
+def weight_change(changes: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """The largest of the changes of frozen weights, as a share of its weight, by either norm."""
+    layers = {f"{name}: {path}": one for name, own in changes.items() for path, one in own.items()}
+    where = max(layers, key=lambda layer: layers[layer]["frobenius"])
+    parts = (f"{100 * share:.2g} % ({norm} norm)" for norm, share in layers[where].items())
+    return f"{', '.join(parts)}, {where}; {len(layers)} layers"
+
+
 def foreign(name: str, found: Mapping[str, Any]) -> Table:
     """How often the signal fired on an adapter's own test split and on foreign sets."""
     rows = [[f"{name}, own test split", found], *found["foreign"].items()]
@@ -168,6 +176,7 @@ def summary(record: Mapping[str, Any], run_dir: Path) -> Group:
             **count, share=count["trainable"] / count["total"]
         ),
         **({"unlike its training": unlike(record["familiarity"])} if "familiarity" in record else {}),
+        **({"largest weight change": weight_change(record["weight_changes"])} if "weight_changes" in record else {}),
         "peak memory": size(cost["peak_memory_bytes"]),
         "median step": f"{cost['median_step_s'] * 1000:.0f} ms",
         "first epoch, later epochs": ", ".join(seconds(cost[name]) for name in ("first_epoch_s", "later_epoch_s")),

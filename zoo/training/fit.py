@@ -39,6 +39,7 @@ from zoo.training.loaders import Loaders, lone
 from zoo.training.measure import described, measure, single_trainer
 from zoo.training.module import TrainingModule
 from zoo.training.preflight import preflight
+from zoo.training.weight_changes import weight_changes
 
 
 @dataclass
@@ -243,7 +244,8 @@ def measure_best(training: Training, fitted: dict[str, Any]) -> tuple[dict[str, 
         **({"extended": extended} if extended else {}),
         **({"left_out": left_out} if left_out else {}),
     )
-    return {**measured, "manifest": manifest}, predictions
+    changes = weight_changes(pairing)
+    return {**measured, **({"weight_changes": changes} if changes else {}), "manifest": manifest}, predictions
 
 
 def write(training: Training, fitted: dict[str, Any], record: dict[str, Any], predictions: Predictions) -> None:
