@@ -173,6 +173,13 @@ def test_a_constant_that_was_moved_is_no_mechanism_at_work() -> None:
     ]
 
 
+def test_few_pixels_that_decide_the_metric_are_a_mechanism_at_work() -> None:
+    measured = record_of({"gate_mean": -0.005, "gate_other": -0.004, "text_alike": -0.005, "without": -0.4})
+    measured["replaced"]["gate_mean"]["interval"] = [-0.007, -0.003]
+    (line,) = interventions.inert({"interventions": {"val": measured}})
+    assert line.startswith("mechanism 'text' is inert")
+
+
 class Cut(SampleSet[Any]):
     """Thirty pictures of three squares each."""
 

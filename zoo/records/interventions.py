@@ -16,7 +16,8 @@ WITHOUT = "without"
 """The intervention that takes the trained method away."""
 
 INERT = 0.01
-"""A mechanism is inert where no levelling replacement of it changes this share of the predictions."""
+"""A mechanism is inert where no levelling replacement of it changes this share of the predictions, nor the metric by an
+amount that is clear of zero: where a prediction is a pixel, most are background, whatever a mechanism does."""
 
 HEADER = ("replaced", "changed, %", "metric, points", "95 %", "of the gain, %")
 
@@ -50,23 +51,31 @@ mean of all classes. Held open, or without meaning, a signal that is the same fo
 def changes(measured: Mapping[str, Any]) -> dict[str, float]:
     """By mechanism, the largest share of predictions that a levelling replacement of it changes; any replacement, where
     there is no such one."""
-    shares = {name: one["changed"] for name, one in measured["replaced"].items() if one["changed"] is not None}
-    levelled = {mechanism(name) for name in shares if name.rpartition("_")[2] in LEVELLING}
-    found: dict[str, float] = {}
-    for name, share in shares.items():
+    return {name: max(one["changed"] for one in ones) for name, ones in _judged(measured).items()}
+
+
+def _judged(measured: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """By mechanism, what its levelling replacements did; all of them, where there is no such one."""
+    decided = {name: one for name, one in measured["replaced"].items() if one["changed"] is not None}
+    levelled = {mechanism(name) for name in decided if name.rpartition("_")[2] in LEVELLING}
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for name, one in decided.items():
         if name.rpartition("_")[2] in LEVELLING or mechanism(name) not in levelled:
-            found[mechanism(name)] = max(share, found.get(mechanism(name), 0.0))
+            found.setdefault(mechanism(name), []).append(one)
     return found
 
 
 def inert(record: Mapping[str, Any]) -> list[str]:
     """A line for every mechanism whose differences, between samples or classes, change nothing on validation."""
-    return [
-        f"{_called(name)} is inert: replacing it changes {100 * share:.2f} % of the predictions on validation"
-        for measured in of([record], "val")
-        for name, share in changes(measured).items()
-        if share < INERT
-    ]
+    lines = []
+    for measured in of([record], "val"):
+        shares = changes(measured)
+        for name, ones in _judged(measured).items():
+            felt = any(one["interval"][0] > 0 or one["interval"][1] < 0 for one in ones)
+            if shares[name] < INERT and not felt:
+                told = f"{100 * shares[name]:.2f} %"
+                lines.append(f"{_called(name)} is inert: replacing it changes {told} of the predictions on validation")
+    return lines
 
 
 def _called(name: str) -> str:
