@@ -9,6 +9,7 @@ The result reproduces if it lies within the card's interval, on the same data. O
     votes=10        of clouds: measure once more, by the mean of the logits over so many random views of every sample,
                     drawn by the data's own augmentations (data.augment). It stands beside the number without voting,
                     and enters no card
+    method.KEY=...  a setting of the method that may change after training, as the rank of a MatryoshkaLoRA
     --update-card   add the measurement to the adapter's metrics.json and card; from a clean commit only
     --force         load an adapter whose backbones or structure differ from training; results say so
     --unquantized   measure what was trained in four bits on whole weights in bfloat16; results say so
@@ -19,7 +20,7 @@ import sys
 from pathlib import Path
 
 from zoo import files
-from zoo.adapter import directory, places, public_record, unquantized
+from zoo.adapter import chosen, directory, places, public_record, unquantized
 from zoo.catalog import card, evidence, pages
 from zoo.catalog.card import CardError
 from zoo.command_line import fail, parse_arguments, user_errors
@@ -42,8 +43,16 @@ def main(argv: list[str] | None = None) -> int:
         flags=("--update-card", "--force", unquantized.FLAG),
         free=True,
     )
+    settings, overrides = chosen.divided(overrides)
     if other := [word for word in overrides if not word.startswith(("data.", "data="))]:
         fail([f"'{word}': an adapter is measured as it was trained; only data.* may be changed" for word in other])
+    if settings and "--update-card" in named:
+        fail(
+            [
+                f"--update-card: a card says what was trained, not what method.{name}={settings[name]} gives"
+                for name in settings
+            ]
+        )
     if named.get("probes", "true") not in ("true", "false"):
         fail([f"probes={named['probes']}: expected true or false"])
     if not (views := named.get("votes", "0")).isdecimal() or named.get("votes") == "0":
@@ -68,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
 
         # With the cache, as in training: probes look at the same pictures, whose frozen part is then computed once.
         _, pairing = directory.load(folder, cached=True, force="--force" in named, whole=unquantized.FLAG in named)
+        pairing.choose(**settings)
         result = evaluate(folder, config, pairing, probed=named.get("probes") != "false", votes=votes)
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         tables.show(tables.evaluation(result, stored))

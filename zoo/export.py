@@ -16,6 +16,7 @@ every file.
     input=FILE         a sample of your own to compare on, instead of four of the test split; gsd= and the other
                        settings of zoo.predict tell about it
     data.KEY=VALUE     where the data lie, for instance data.root=DIR
+    method.KEY=VALUE   a setting of the method that may change after training, as the rank of a MatryoshkaLoRA
     --force            an adapter that does not fit its backbones, which export.json then says
     --unquantized      what was trained in four bits, on whole weights in bfloat16, which export.json then says
 """
@@ -23,7 +24,7 @@ every file.
 import sys
 from pathlib import Path
 
-from zoo.adapter import directory, places, unquantized
+from zoo.adapter import chosen, directory, places, unquantized
 from zoo.adapter.places import recipe_name
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.files import file_hash
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         flags=("--force", unquantized.FLAG),
         free=True,
     )
+    settings, overrides = chosen.divided(overrides)
     problems = [f"'{w}': only data.* may be changed" for w in overrides if not w.startswith(("data.", "data="))]
     if arguments["format"] not in FORMATS:
         problems.append(f"format={arguments['format']}: expected one of {', '.join(FORMATS)}")
@@ -60,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         config = compose(str(folder / "recipe.yaml"), overrides)
         loaded, pairing = directory.load(folder, force="--force" in arguments, whole=unquantized.FLAG in arguments)
         config.backbones = loaded.backbones
+        pairing.choose(**settings)
         samples, where = samples_for(config, arguments)
         if gsd is not None and "gsd" not in pairing.method.conditions:
             print("note: this adapter makes no use of gsd=", file=sys.stderr)
@@ -75,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             recipe=recipe_name(str(folder / "recipe.yaml")),
             adapter={"name": folder.name, "sha256": file_hash(folder / "adapter.safetensors")},
             compared_on=where,
+            **({"chosen": settings} if settings else {}),
         )
     show(record, Path(arguments["output"]))
     return 0

@@ -85,6 +85,7 @@ class Pairing(nn.Module):
         self.preparation: str | None = None  # name of the preparation in training, once known
         self.notes: list[str] = []  # for every user of its predictions
         self.caveats: list[str] = []  # part of every prediction
+        self.chosen: dict[str, Any] = {}  # by `choose`
         self.familiarity: Familiarity | None = None
         self.unlike: Tensor | None = None  # of the last batch, as `Batch.unlike`
 
@@ -184,6 +185,16 @@ class Pairing(nn.Module):
         """The task's decoded output for one batch."""
         batch = self.task.asked(batch)
         return self.task.predict(self(batch), batch)
+
+    def choose(self, **settings: Any) -> None:
+        """Change settings of the trained method that may change, see `Method.choose`; every prediction says so.
+
+        Raises:
+            SettingError: there is no such setting, or no such value of it.
+        """
+        self.method.choose(**settings)
+        self.chosen |= settings
+        self.caveats += [f"method.{name} = {value}, chosen after training" for name, value in settings.items()]
 
     @contextlib.contextmanager
     def naming(self, classes: Sequence[str], text: TextEncoder) -> Iterator[None]:

@@ -23,6 +23,7 @@ others. The segments of a clip divide the time from `start` to `end`, in seconds
     batch_size=8              inputs predicted together; smaller needs less memory, larger is faster
     questions=FILE.csv|jsonl  one row per question: path (below input=FOLDER), question, choices, gsd
     classes="one|two|three"   names to choose between, trained on or not: of an adapter of the task open_vocabulary
+    method.KEY=VALUE          a setting of the method that may change after training, as the rank of a MatryoshkaLoRA
     --restart                 overwrite the output file
     --force                   load an adapter onto other backbones than it was trained on; every record says so
     --unquantized             of an adapter trained in four bits: on whole weights in bfloat16; every record says so
@@ -61,7 +62,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.adapter import directory, kept_anchors, places, unquantized
+from zoo.adapter import chosen, directory, kept_anchors, places, unquantized
 from zoo.command_line import fail, parse_arguments, user_errors
 from zoo.errors import UserError
 from zoo.inference import free_classes, inputs
@@ -78,8 +79,9 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Predict; the help lists the exit codes."""
+    settings, words = chosen.divided(sys.argv[1:] if argv is None else argv)
     arguments, _ = parse_arguments(
-        argv,
+        words,
         __doc__ or "",
         required=("adapter", "input"),
         optional=("output", "pictures", "masks", "batch_size", "questions", CLASSES, *SETTINGS),
@@ -133,6 +135,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{counted(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
             return 0
         config, pairing = directory.load(folder, force="--force" in arguments, whole=unquantized.FLAG in arguments)
+        pairing.choose(**settings)
         data.measured_in(pairing.ground)
         for note in pairing.notes:
             print(f"note: {note}", file=sys.stderr)

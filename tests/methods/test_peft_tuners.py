@@ -3,16 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import tiny
 import torch
+from small_vit import features, pairing, step
 
-from zoo.backbones.timm_vit import TimmViT
-from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.interop import merged, peft_layout
 from zoo.interop.peft_layout import SHARING, PeftError
@@ -20,10 +18,6 @@ from zoo.methods.deltas import by_place
 from zoo.methods.frozen import Frozen
 from zoo.methods.lora import LoRA
 from zoo.methods.peft import EXACT, PEFT, Tuner
-from zoo.pairing import Pairing
-from zoo.tasks.classification import Classification
-
-SIDE = 32
 
 SMALL: dict[str, dict[str, Any]] = {
     "c3a": {"block_size": 64},
@@ -40,15 +34,6 @@ ELSEWHERE = {"fourierft", "c3a", "vblora"}
 CONVOLUTIONS = ("lora", "loha", "lokr", "hira")
 
 
-def vit() -> TimmViT:
-    return TimmViT(model="vit_tiny_patch16_224", source="random:0", image_size=SIDE)
-
-
-def pairing(method: Any, seed: int = 0) -> Pairing:
-    torch.manual_seed(seed)
-    return Pairing({"vision": vit()}, method, Classification(hidden=()), classes=["a", "b"]).eval()
-
-
 def tuner(name: Tuner, **settings: Any) -> PEFT:
     return PEFT(
         tuner=name,
@@ -56,24 +41,6 @@ def tuner(name: Tuner, **settings: Any) -> PEFT:
         targets={"vision": ["attn.proj", "mlp.fc2"]},
         last={"vision": 2},
     )
-
-
-def batch(rows: Sequence[int] = (0, 1)) -> Batch:
-    pictures = torch.randn(3, 1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))[list(rows)]
-    return Batch([str(row) for row in rows], {"vision": pictures}, {"label": torch.tensor([row % 2 for row in rows])})
-
-
-@torch.no_grad()
-def features(model: Pairing, rows: Sequence[int] = (0, 1)) -> torch.Tensor:
-    return model(batch(rows))["vision"]
-
-
-def step(model: Pairing) -> None:
-    optimizer = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], lr=0.02)
-    for _ in range(2):
-        optimizer.zero_grad()
-        torch.stack(list(model.losses(batch()).values())).sum().backward()
-        optimizer.step()
 
 
 @pytest.mark.parametrize("name", get_args(Tuner))

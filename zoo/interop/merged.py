@@ -80,7 +80,7 @@ def folded(backbone: Backbone, deltas: Mapping[str, Delta]) -> dict[str, Tensor]
     for name, module in backbone.named_modules(remove_duplicate=False):
         places.setdefault(module, []).append(name)
     for path, delta in deltas.items():
-        if not state[f"{path}.weight"].is_floating_point():
+        if not state[f"{path}.{delta.weight}"].is_floating_point():
             raise ExportError(f"{path} is quantised: its weight cannot take an update")
         for tensor, change in delta.dense().items():
             frozen = state[f"{path}.{tensor}"]

@@ -85,6 +85,8 @@ class Method(nn.Module):
     """Whether a trained method can be taken away for a measurement: see `without`."""
     acts: bool = True
     """False within `without`, where a removable method leaves the features as they are."""
+    at_test: tuple[str, ...] = ()
+    """Settings that may change after training, for they choose among what was trained: see `choose`."""
     ahead: Ahead | None = None
     """Where a language model precedes every trainable part with some of its blocks; known after `attach`."""
 
@@ -102,6 +104,25 @@ class Method(nn.Module):
         """Of the features that these backbones give: a stream's, or those of the maps that are read of it."""
         every = [backbone.feature_dims(name, self.maps.get(name, ())) for name, backbone in backbones.items()]
         return {key: width for widths in every for key, width in widths.items()}
+
+    def choose(self, **settings: Any) -> None:
+        """Change settings that may change after training, all of them in `at_test`.
+
+        Raises:
+            SettingError: there is no such setting, or no such value of it.
+        """
+        if other := sorted(set(settings) - set(self.at_test)):
+            known = ", ".join(f"method.{name}" for name in self.at_test) or "none of this method's"
+            raise SettingError(f"method.{other[0]} is fixed by training; what may change afterwards: {known}")
+
+    def points(self) -> dict[str, Callable[[], contextlib.AbstractContextManager[None]]]:
+        """Further settings of the trained method, by name, that a measurement shows beside the one that acts; within
+        each context it acts."""
+        return {}
+
+    def over_points(self, metric: Mapping[str, float]) -> dict[str, float]:
+        """Numbers of the method's own over a metric at every point, "" being the setting that acts."""
+        return {}
 
     def anchored(self) -> Tensor | None:
         """What `attach` made of the text tower and never asks it again, [K', d]: an adapter keeps it, and is attached

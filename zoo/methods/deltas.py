@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from zoo.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,15 @@ class Delta:
 
     Attributes:
         layer: the module that stands at the layer's place in the backbone, the layer itself or what wraps it.
-        dense: makes the change of its tensors, by name (`weight`, always, and `bias`) and of their shapes.
+        dense: makes the change of its tensors, by name and of their shapes; that of its weight is one of them.
         factors: the change of its weight, where the method makes it of two matrices and changes nothing else.
+        weight: name of the weight; a fused attention calls it otherwise.
     """
 
     layer: nn.Module
     dense: Callable[[], Mapping[str, Tensor]]
     factors: Factors | None = None
+    weight: str = "weight"
 
 
 def low_rank(layer: nn.Module, down: Tensor, up: Tensor, scaling: float) -> Delta:
@@ -45,6 +50,38 @@ def low_rank(layer: nn.Module, down: Tensor, up: Tensor, scaling: float) -> Delt
         return {"weight": scaling * torch.einsum("or,r...->o...", up.double().flatten(1), down.double())}
 
     return Delta(layer, dense, Factors(down, up, scaling))
+
+
+class Added(nn.Module):
+    """A parametrisation: a frozen tensor with something added, wherever and however the backbone reads it.
+
+    Args:
+        change: makes what is added, of the tensor's shape; None leaves the tensor as it is.
+    """
+
+    def __init__(self, change: Callable[[], Tensor | None]) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, frozen: Tensor) -> Tensor:
+        """The tensor and its change, in the tensor's own type."""
+        change = self.change()
+        return frozen if change is None else (frozen.to(change.dtype) + change).to(frozen.dtype)
+
+
+def add_to(layer: nn.Module, name: str, change: Callable[[], Tensor | None]) -> None:
+    """Let a layer's tensor be what it was with a change added, see `Added`.
+
+    Raises:
+        SettingError: it is quantised, or parametrised already.
+    """
+    if parametrize.is_parametrized(layer):
+        raise SettingError(f"{type(layer).__name__}.{name} is parametrised already: one method can change a weight")
+    tensor = getattr(layer, name)
+    if not tensor.is_floating_point():
+        raise SettingError(f"{type(layer).__name__}.{name} is quantised: nothing can be added to it")
+    # Registration would evaluate it, before the method is complete.
+    parametrize.register_parametrization(layer, name, Added(change), unsafe=True)
 
 
 def by_place(backbones: Mapping[str, nn.Module], deltas: Sequence[Delta]) -> dict[str, dict[str, Delta]]:
@@ -68,7 +105,7 @@ def frozen_tensor(layer: nn.Module, name: str) -> Tensor:
     """A tensor of `frozen(layer)` as it was before any parametrisation."""
     layer = frozen(layer)
     held = getattr(layer, "parametrizations", {})
-    found = held[name].original if name in held else getattr(layer, name)
+    found = held[name].original if name in held and isinstance(held[name][0], Added) else getattr(layer, name)
     assert isinstance(found, Tensor)
     return found
 
@@ -77,17 +114,21 @@ def plain_state(module: nn.Module) -> dict[str, Tensor]:
     """A backbone's frozen tensors, by the names that they have where no method is attached."""
     paths = list(module.named_modules(remove_duplicate=False))
     wrapped = {path: f"{path}.base_layer." for path, each in paths if frozen(each) is not each}
-    held = {f"{path}.parametrizations" for path, each in paths if hasattr(each, "parametrizations")}
+    held = {
+        f"{path}.parametrizations.{name}": f"{path}.{name}"
+        for path, each in paths
+        for name, inside in getattr(each, "parametrizations", {}).items()
+        if isinstance(inside[0], Added)
+    }
     found = {}
     for key, tensor in module.state_dict().items():
         name: str | None = key
         for path, inner in wrapped.items():
             if key.startswith(f"{path}."):
                 name = f"{path}.{key.removeprefix(inner)}" if key.startswith(inner) else None
-        for path in held:
+        for path, own in held.items():
             if key.startswith(f"{path}."):
-                own, _, part = key.removeprefix(f"{path}.").partition(".")
-                name = f"{path.removesuffix('parametrizations')}{own}" if part == "original" else None
+                name = own if key == f"{path}.original" else None
         if name is not None:
             found[name] = tensor.detach()
     return found

@@ -40,13 +40,17 @@ class Site:
     uses: int = 1
 
 
-def find(backbones: Backbones, targets: Mapping[str, Sequence[str]], last: Mapping[str, int]) -> list[Site]:
+def find(
+    backbones: Backbones, targets: Mapping[str, Sequence[str]], last: Mapping[str, int], *, fused: bool = False
+) -> list[Site]:
     """The blocks to adapt, each once.
 
     Args:
         backbones: of the recipe.
         targets: suffixes of layer names by tower, e.g. `{vision: [attn.qkv], language: [q_proj, v_proj]}`.
         last: adapt only what the last so many blocks of a tower run; all where it is not named.
+        fused: whether the method changes weights themselves, so that PyTorch's fused attention, which reads its weights
+            and calls no layer, and the layers inside it, match as well.
 
     Raises:
         SettingError: an unknown tower, a suffix that matches no layer (those found are listed), or a layer that would
@@ -70,7 +74,7 @@ def find(backbones: Backbones, targets: Mapping[str, Sequence[str]], last: Mappi
         runs = [set(block.modules()) for block in blocks]
         seen: set[nn.Module] = set()
         for index, block in enumerate(blocks[start:], start):
-            matched = _match(block, suffixes, where=f"method.targets.{tower}, block {index}")
+            matched = _match(block, suffixes, where=f"method.targets.{tower}, block {index}", fused=fused)
             layers = {path: layer for path, layer in matched.items() if layer not in seen}
             seen.update(layers.values())
             if layers:
@@ -117,15 +121,16 @@ def _which(sites: Sequence[Site]) -> str:
     return f", {len(sites)} block{'s' * (len(sites) > 1)} used {times} times{' each' * (len(sites) > 1)}"
 
 
-def _match(block: nn.Module, suffixes: Sequence[str], *, where: str) -> dict[str, nn.Module]:
-    layers = {n: m for n, m in block.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv1d)}
+def _match(block: nn.Module, suffixes: Sequence[str], *, where: str, fused: bool) -> dict[str, nn.Module]:
+    kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.Conv1d, *([nn.MultiheadAttention] if fused else []))
+    layers = {n: m for n, m in block.named_modules() if isinstance(m, kinds)}
     found: dict[str, nn.Module] = {}
     for suffix in suffixes:
         matched = [name for name in layers if name == suffix or name.endswith("." + suffix)]
         if not matched:
             raise SettingError(f"{where}: {suffix!r} matches no layer; it has {sorted(layers)}")
         for name in matched:
-            if isinstance(block.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
+            if not fused and isinstance(block.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
                 raise SettingError(
                     f"{where}: {name} lies inside PyTorch's fused attention, which reads its weight and never "
                     "calls it, so an update would have no effect; choose layers of the MLP"

@@ -4,6 +4,8 @@ Keys of records stay as they are (`gsd_mae_octaves`); a table, a card, a picture
 of another package's task is called by its key.
 """
 
+import re
+
 LOWER = "lower is better"
 
 HIGHER_ELSE = "higher is better where nothing else is said"
@@ -50,6 +52,8 @@ NAMES = {
     "object_iou": "IoU, mean over frames with a sounding object",
     "object_f": "F at .5, mean over frames with a sounding object",
     "empty_iou": "share left alone of frames without a sounding object",
+    "aurac": "mean over ranks (AURAC)",
+    "aurac_log": "mean over the logarithm of ranks (AURAC)",
     "usual_mask": "the mean training mask",
 }
 
@@ -111,6 +115,8 @@ def named(key: str) -> str:
             return f"{named(key.removesuffix(f'_{probe}'))}, {words}"
     if key.startswith(IOU_OF):
         return f"IoU of {key.removeprefix(IOU_OF)}"
+    if point := re.fullmatch(r"(?:(.+)_)?rank_(\d+)", key):
+        return f"{named(point[1])}, rank {point[2]}" if point[1] else f"rank {point[2]}"
     metric, _, part = key.rpartition("_")
     return f"{named(metric)}, {PARTS[part]}" if metric and part in PARTS else key.replace("_", " ")
 

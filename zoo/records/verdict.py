@@ -26,6 +26,9 @@ def verdict(now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]
             "line": f"{name} {number(value, unit)} now; its card has no number of this code's, so nothing to reproduce",
         }
     line = f"{name} {number(value, unit)} now, {number(was, unit)} in the card"
+    if settings := now.get("chosen"):
+        told = ", ".join(f"method.{key}={value}" for key, value in settings.items())
+        return {"reproduces": None, "exact": False, "line": f"{line}: with {told}, so nothing to reproduce"}
     then, found = (record["manifest"]["data"]["fingerprint"] for record in (stored, now))
     if then != found:
         line = f"{line}: other data than the card's (fingerprint {found[:12]}, there {then[:12]}), nothing to reproduce"

@@ -42,9 +42,9 @@ def measure(
     """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code; beside
     them the predictions.
 
-    Its probes (blank pictures, a wrong condition), and interventions on the method on validation and test, come first,
-    so that the task's state afterwards is the split's own; without `probed` they are left out, and those that are
-    costly come with `thorough`.
+    Its probes (blank pictures, a wrong condition), interventions on the method on validation and test, and the method's
+    further points come first, so that the task's state afterwards is the split's own; without `probed` they are left
+    out, and those that are costly come with `thorough`.
     """
     pairing, data = loaders.pairing, loaders.data
     monitor, probes, module = pairing.task.monitor, {}, TrainingModule(pairing)
@@ -53,9 +53,16 @@ def measure(
     for name, samples in (shown | (data.costly_probes() if probed and thorough else {})).items():
         trainer.test(module, dataloaders=loaders.loader(samples), verbose=False)
         probes[name] = _measured(pairing, module.predictions)
+    points = pairing.method.points() if probed else {}
+    for name, within in points.items():
+        with within():
+            trainer.test(module, dataloaders=loaders.test_dataloader(), verbose=False)
+            probes[name] = _measured(pairing, module.predictions)
     trainer.test(module, dataloaders=loaders.test_dataloader(), verbose=False)
     predictions = module.predictions
     measured = _measured(pairing, predictions)
+    at_points = {"": measured["metrics"][monitor], **{name: probes[name]["metrics"][monitor] for name in points}}
+    measured["method"] |= pairing.method.over_points(at_points)
     beside = {f"{monitor}_{name}": probe["metrics"][monitor] for name, probe in probes.items()}
     whole = {
         "split": "test",
@@ -148,6 +155,7 @@ def evaluate(
         **({"features": pairing.cache.origins()} if pairing.cache else {}),
     )
     result = measured | voted | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
+    result |= {"chosen": pairing.chosen} if pairing.chosen else {}
     return result | {"verdict": verdict(result, stored)}
 
 

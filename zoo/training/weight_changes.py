@@ -33,13 +33,13 @@ def weight_changes(pairing: Pairing) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _weight(delta: Delta) -> Tensor:
-    return frozen_tensor(delta.layer, "weight")
+    return frozen_tensor(delta.layer, delta.weight)
 
 
 @torch.no_grad()
 def ratios(delta: Delta) -> dict[str, float]:
     """Both norms of the change of one weight, over those of the weight."""
-    before, after = _weight(delta), delta.dense()["weight"]
+    before, after = _weight(delta), delta.dense()[delta.weight]
     before, after = before.float().flatten(1), after.to(before.device).float().flatten(1)
     return {"frobenius": float(after.norm() / before.norm()), "spectral": largest(after) / largest(before)}
 
