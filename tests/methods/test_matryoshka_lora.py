@@ -37,6 +37,12 @@ def test_the_diagonal_is_the_sum_over_ranks() -> None:
     torch.testing.assert_close((x @ down.T * diagonal(ranks, "sqrt")) @ up.T, apart)
 
 
+def test_a_training_sees_the_sum_or_its_average() -> None:
+    whole, averaged = (pairing(nested(average=average)).method.diagonal for average in (False, True))
+    torch.testing.assert_close(averaged * 4, whole)
+    torch.testing.assert_close(whole, diagonal((1, 2, 4, 8), "sqrt"))
+
+
 def test_areas_are_the_golden_ones() -> None:
     ranks, values = [1, 2, 4, 8, 16, 32], [0.50, 0.58, 0.62, 0.64, 0.65, 0.652]
     assert area(ranks, values) == pytest.approx(0.639871, abs=1e-6)

@@ -9,9 +9,10 @@ An adapter holds what a LoRA of rank max S holds; any smaller rank of S is its f
 over the rank itself, and over its logarithm.
 
 As released (IST-DASLab/MatryoshkaLoRA): training sees the sum over ranks and a measurement one rank, so that their
-updates differ in size by construction; validation, which selects, sees the largest. Of the released variants that of
-the authors' script is taken (`diag`, s_k = 1 / sqrt(k)). Refused here: ranks above the largest of S, whose rows would
-never train. A is drawn as LoRA's is.
+updates differ in size by construction; validation, which selects, sees the largest. s_k = 1 / sqrt(k) is that of the
+authors' script. Ours is `average`, which divides the sum in training by the number of ranks: here a head learns beside the
+updates, at the size that they have in training, and at one rank of a plain sum it reads updates of another size.
+Refused here: ranks above the largest of S, whose rows would never train. A is drawn as LoRA's is.
 """
 
 import contextlib
@@ -41,6 +42,7 @@ class MatryoshkaLoRA(Method):
         ranks: S, increasing.
         rank: which of them acts outside of training; 0 is the largest.
         scaling: s_k, 1, 1 / k or 1 / sqrt(k).
+        average: whether training divides the sum over ranks by their number.
     """
 
     removable = True
@@ -55,9 +57,10 @@ class MatryoshkaLoRA(Method):
         ranks: tuple[int, ...] = (1, 2, 4, 8),
         rank: Annotated[int, ">= 0"] = 0,
         scaling: Scaling = "sqrt",
+        average: bool = True,
     ) -> None:
         super().__init__()
-        self.targets, self.last = dict(targets), dict(last or {})
+        self.targets, self.last, self.average = dict(targets), dict(last or {}), average
         self.ranks, self.scaling = tuple(ranks), scaling
         if not ranks or ranks[0] < 1 or any(low >= high for low, high in pairwise(ranks)):
             raise SettingError(f"method.ranks = {list(ranks)}: expected increasing numbers from 1 on")
@@ -96,7 +99,8 @@ class MatryoshkaLoRA(Method):
                 self.weights[place] = pair = Pair(layer.in_features, layer.out_features, self.ranks[-1])
                 self.layers[place] = layer
                 layer.register_forward_hook(self._hook(pair))
-        self.register_buffer("diagonal", diagonal(self.ranks, self.scaling), persistent=False)
+        share = 1 / len(self.ranks) if self.average else 1.0
+        self.register_buffer("diagonal", share * diagonal(self.ranks, self.scaling), persistent=False)
         first = first_blocks(sites, backbones)
         self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
         self.ahead = ahead(first, backbones)
