@@ -87,7 +87,7 @@ def test_all_rows_learn_in_one_step() -> None:
     model = pairing(nested())
     model.method.train()
     torch.stack(list(model.losses(batch()).values())).sum().backward()
-    assert all(bool((pair.up.grad.abs().sum(0) > 0).all()) for pair in model.method.weights.values())
+    assert all(bool((pair.up.grad.abs().sum(0) > 0).all()) for pair in model.method.updates.values())
 
 
 @pytest.mark.parametrize(

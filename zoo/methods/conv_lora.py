@@ -17,21 +17,21 @@ the paper's SAM. Class tokens and registers have no neighbours, and are given A 
 """
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Method
+from zoo.methods.base import Backbones
 from zoo.methods.bottleneck import TOWERS
 from zoo.methods.grid import joined, leading, split
-from zoo.methods.sites import describe, find, first_blocks
+from zoo.methods.hooked import Hooked
+from zoo.methods.sites import Site
 
 
-class ConvLoRA(Method):
+class ConvLoRA(Hooked):
     """Low-rank updates with convolutions in between, of linear layers inside the last blocks of image encoders.
 
     Args:
@@ -43,7 +43,6 @@ class ConvLoRA(Method):
             hundred times the memory of one convolution.
     """
 
-    removable = True
     unmergeable = "it has convolutions between the two matrices of every update"
 
     def __init__(
@@ -55,55 +54,36 @@ class ConvLoRA(Method):
         alpha: float = 8.0,
         experts: Annotated[int, ">= 1"] = 3,
     ) -> None:
-        super().__init__()
-        self.targets, self.last = dict(targets), dict(last or {})
+        super().__init__(targets=targets, last=last)
         self.rank, self.alpha, self.experts = rank, alpha, experts
 
-    def attach(self, backbones: Backbones) -> None:
-        """Hook the target layers.
+    def require(self, site: Site, backbones: Backbones) -> None:
+        """Tokens must lie on a grid.
 
         Raises:
-            SettingError: a tower without backbone, or whose tokens are no grid; a suffix that matches no layer (those
-                found are listed), or a layer that is not linear.
+            SettingError: they do not.
         """
-        super().attach(backbones)
-        sites = find(backbones, self.targets, self.last)
-        self.matched = describe(sites)
-        self.updates = nn.ModuleDict()
-        for site in sites:
-            where = f"method.targets.{site.target}"
-            if site.tower not in TOWERS:
-                raise SettingError(f"{where}: method ConvLoRA adapts image encoders, whose tokens lie on a grid")
-            before = leading(backbones[site.backbone], where=where, method="ConvLoRA")
-            for path, layer in site.layers.items():
-                if not isinstance(layer, nn.Linear):
-                    raise SettingError(f"{where}, block {site.index}: {path} is no linear layer, but {layer}")
-                update = Update(
-                    layer.in_features,
-                    layer.out_features,
-                    rank=self.rank,
-                    scaling=self.alpha / self.rank,
-                    experts=self.experts,
-                    before=before,
-                )
-                self.updates[f"{site.target}/{site.index:02d}/{path}".replace(".", "_")] = update
-                layer.register_forward_hook(self._hook(update))
-        first = first_blocks(sites, backbones)
-        self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
+        where = f"method.targets.{site.target}"
+        if site.tower not in TOWERS:
+            raise SettingError(f"{where}: method ConvLoRA adapts image encoders, whose tokens lie on a grid")
+        self.before = leading(backbones[site.backbone], where=where, method="ConvLoRA")
+
+    def update(self, layer: nn.Linear) -> nn.Module:
+        """Two matrices and the convolutions."""
+        scaling = self.alpha / self.rank
+        return Update(
+            layer.in_features,
+            layer.out_features,
+            rank=self.rank,
+            scaling=scaling,
+            experts=self.experts,
+            before=self.before,
+        )
 
     def describe(self) -> str:
         """Which layers are adapted, and by how many convolutions each."""
         scales = "one convolution" if self.experts == 1 else f"convolutions at scales 1 to {self.experts}"
         return f"{self.matched}, with {scales} in each update"
-
-    def _hook(self, update: "Update") -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
-        def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-            if not self.acts:
-                return None
-            more: Tensor = update(inputs[0])
-            return output + more.to(output.dtype)
-
-        return add
 
 
 class Update(nn.Module):

@@ -10,8 +10,8 @@ over the rank itself, and over its logarithm.
 
 As released (IST-DASLab/MatryoshkaLoRA): training sees the sum over ranks and a measurement one rank, so that their
 updates differ in size by construction; validation, which selects, sees the largest. s_k = 1 / sqrt(k) is that of the
-authors' script. Ours is `average`, which divides the sum in training by the number of ranks: here a head learns beside the
-updates, at the size that they have in training, and at one rank of a plain sum it reads updates of another size.
+authors' script. Ours is `average`, which divides the sum in training by the number of ranks: here a head learns beside
+the updates, at the size that they have in training, and at one rank of a plain sum it reads updates of another size.
 Refused here: ranks above the largest of S, whose rows would never train. A is drawn as LoRA's is.
 """
 
@@ -26,14 +26,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Method
+from zoo.methods.base import Backbones
 from zoo.methods.deltas import Delta, low_rank
-from zoo.methods.sites import ahead, describe, find, first_blocks
+from zoo.methods.hooked import Hooked
 
 Scaling = Literal["none", "rank", "sqrt"]
 
 
-class MatryoshkaLoRA(Method):
+class MatryoshkaLoRA(Hooked):
     """Nested low-rank updates of linear layers inside the last blocks of each backbone.
 
     Args:
@@ -45,7 +45,6 @@ class MatryoshkaLoRA(Method):
         average: whether training divides the sum over ranks by their number.
     """
 
-    removable = True
     diagonal: Tensor
     at_test = ("rank",)
 
@@ -59,9 +58,8 @@ class MatryoshkaLoRA(Method):
         scaling: Scaling = "sqrt",
         average: bool = True,
     ) -> None:
-        super().__init__()
-        self.targets, self.last, self.average = dict(targets), dict(last or {}), average
-        self.ranks, self.scaling = tuple(ranks), scaling
+        super().__init__(targets=targets, last=last)
+        self.ranks, self.scaling, self.average = tuple(ranks), scaling, average
         if not ranks or ranks[0] < 1 or any(low >= high for low, high in pairwise(ranks)):
             raise SettingError(f"method.ranks = {list(ranks)}: expected increasing numbers from 1 on")
         self.rank = ranks[-1]
@@ -83,38 +81,15 @@ class MatryoshkaLoRA(Method):
         """Hook the target layers.
 
         Raises:
-            SettingError: a tower without backbone, a suffix that matches no layer, or a layer that is not linear.
+            SettingError: as `Hooked.attach`.
         """
         super().attach(backbones)
-        sites = find(backbones, self.targets, self.last)
-        self.matched = describe(sites)
-        self.weights = nn.ModuleDict()
-        self.layers: dict[str, nn.Linear] = {}
-        for site in sites:
-            for path, layer in site.layers.items():
-                where = f"method.targets.{site.target}, block {site.index}: {path}"
-                if not isinstance(layer, nn.Linear):
-                    raise SettingError(f"{where} is no linear layer, but {layer}")
-                place = f"{site.target}/{site.index:02d}/{path}".replace(".", "_")
-                self.weights[place] = pair = Pair(layer.in_features, layer.out_features, self.ranks[-1])
-                self.layers[place] = layer
-                layer.register_forward_hook(self._hook(pair))
         share = 1 / len(self.ranks) if self.average else 1.0
         self.register_buffer("diagonal", share * diagonal(self.ranks, self.scaling), persistent=False)
-        first = first_blocks(sites, backbones)
-        self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
-        self.ahead = ahead(first, backbones)
 
-    def _hook(self, pair: "Pair") -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
-        def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-            if not self.acts:
-                return None
-            down, up = (pair.down, pair.up) if self.training else (pair.down[: self.rank], pair.up[:, : self.rank])
-            scale = self.diagonal if self.training else factor(self.rank, self.scaling)
-            more = F.linear(F.linear(inputs[0].to(down.dtype), down) * scale, up)
-            return output + more.to(output.dtype)
-
-        return add
+    def update(self, layer: nn.Linear) -> nn.Module:
+        """Matrices of the largest rank."""
+        return Nested(layer.in_features, layer.out_features, self)
 
     def describe(self) -> str:
         """What is adapted, and at which ranks it will work."""
@@ -123,7 +98,7 @@ class MatryoshkaLoRA(Method):
     def deltas(self, *, gsd: float | None = None) -> list[Delta]:
         """Of every layer at the rank that acts; no side input matters."""
         rank = self.rank
-        pairs = [(layer, cast(Pair, self.weights[place])) for place, layer in self.layers.items()]
+        pairs = [(layer, cast(Nested, self.updates[place])) for place, layer in self.layers.items()]
         return [low_rank(at, own.down[:rank], own.up[:, :rank], factor(rank, self.scaling)) for at, own in pairs]
 
     def points(self) -> dict[str, Callable[[], contextlib.AbstractContextManager[None]]]:
@@ -151,14 +126,23 @@ class MatryoshkaLoRA(Method):
         return {"aurac": area(ranks, values), "aurac_log": area([math.log2(rank) for rank in ranks], values)}
 
 
-class Pair(nn.Module):
-    """A [r, inputs] and B [outputs, r]."""
+class Nested(nn.Module):
+    """A [r, inputs] and B [outputs, r], r being the largest rank of their method, which says what of them acts."""
 
-    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
+    def __init__(self, inputs: int, outputs: int, method: MatryoshkaLoRA) -> None:
         super().__init__()
-        self.down = nn.Parameter(torch.empty(rank, inputs))
-        self.up = nn.Parameter(torch.zeros(outputs, rank))
+        self.down = nn.Parameter(torch.empty(method.ranks[-1], inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, method.ranks[-1]))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        self.method = (method,)  # a module would be a child
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] -> [..., outputs]: of all ranks in training, otherwise of the one that acts."""
+        (method,) = self.method
+        if method.training:
+            return F.linear(F.linear(x.to(self.down.dtype), self.down) * method.diagonal, self.up)
+        down, up = self.down[: method.rank], self.up[:, : method.rank]
+        return F.linear(F.linear(x.to(down.dtype), down), up) * factor(method.rank, method.scaling)
 
 
 def factor(rank: int, scaling: Scaling) -> float:

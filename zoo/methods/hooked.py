@@ -1,0 +1,75 @@
+"""Methods that add something to what linear layers give, through hooks: frozen modules stay as and where they are."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo.errors import SettingError
+from zoo.methods.base import Backbones, Method
+from zoo.methods.sites import Site, ahead, describe, find, first_blocks
+
+
+class Hooked(Method):
+    """Updates of linear layers inside the last blocks of each backbone; subclasses say which with `update`.
+
+    Args:
+        targets: module-name suffixes by tower, e.g. `{vision: [attn.qkv, attn.proj]}`.
+        last: only the last so many blocks by tower.
+    """
+
+    removable = True
+
+    def __init__(self, *, targets: dict[str, list[str]], last: dict[str, int] | None = None) -> None:
+        super().__init__()
+        self.targets, self.last = dict(targets), dict(last or {})
+
+    def attach(self, backbones: Backbones) -> None:
+        """Hook the target layers.
+
+        Raises:
+            SettingError: a tower without backbone, a suffix that matches no layer (those found are listed), or a layer
+                that is not linear.
+        """
+        super().attach(backbones)
+        sites = find(backbones, self.targets, self.last)
+        self.matched = describe(sites)
+        self.updates = nn.ModuleDict()
+        self.layers: dict[str, nn.Linear] = {}
+        for site in sites:
+            self.require(site, backbones)
+            for path, layer in site.layers.items():
+                where = f"method.targets.{site.target}, block {site.index}: {path}"
+                if not isinstance(layer, nn.Linear):
+                    raise SettingError(f"{where} is no linear layer, but {layer}")
+                place = f"{site.target}/{site.index:02d}/{path}".replace(".", "_")
+                self.updates[place] = update = self.update(layer)
+                self.layers[place] = layer
+                layer.register_forward_hook(self._hook(update))
+        first = first_blocks(sites, backbones)
+        self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
+        self.ahead = ahead(first, backbones)
+
+    def require(self, site: Site, backbones: Backbones) -> None:
+        """Refuse a tower that the method cannot serve.
+
+        Raises:
+            SettingError: saying which it serves.
+        """
+
+    def update(self, layer: nn.Linear) -> nn.Module:
+        """What is trained for one layer: a module that gives, of the layer's input, what is added to its output."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Which layers are adapted."""
+        return self.matched
+
+    def _hook(self, update: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
+        def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
+            if not self.acts:
+                return None
+            more: Tensor = update(inputs[0])
+            return output + more.to(output.dtype)
+
+        return add
