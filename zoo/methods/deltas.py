@@ -31,7 +31,7 @@ class Delta:
 
     Attributes:
         layer: the module that stands at the layer's place in the backbone, the layer itself or what wraps it.
-        dense: makes the change of its tensors, by name and of their shapes; that of its weight is one of them.
+        dense: makes the change of its tensors, by name and of their shapes.
         factors: the change of its weight, where the method makes it of two matrices and changes nothing else.
         weight: name of the weight; a fused attention calls it otherwise.
     """

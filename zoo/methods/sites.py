@@ -40,8 +40,16 @@ class Site:
     uses: int = 1
 
 
+LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.Conv1d)
+"""What most methods adapt."""
+
+
 def find(
-    backbones: Backbones, targets: Mapping[str, Sequence[str]], last: Mapping[str, int], *, fused: bool = False
+    backbones: Backbones,
+    targets: Mapping[str, Sequence[str]],
+    last: Mapping[str, int],
+    *,
+    kinds: tuple[type[nn.Module], ...] = LAYERS,
 ) -> list[Site]:
     """The blocks to adapt, each once.
 
@@ -49,8 +57,8 @@ def find(
         backbones: of the recipe.
         targets: suffixes of layer names by tower, e.g. `{vision: [attn.qkv], language: [q_proj, v_proj]}`.
         last: adapt only what the last so many blocks of a tower run; all where it is not named.
-        fused: whether the method changes weights themselves, so that PyTorch's fused attention, which reads its weights
-            and calls no layer, and the layers inside it, match as well.
+        kinds: what may be matched. A method that changes weights themselves names `nn.MultiheadAttention` as well,
+            PyTorch's fused attention, which reads weights and calls no layer; the layers inside it then match, too.
 
     Raises:
         SettingError: an unknown tower, a suffix that matches no layer (those found are listed), or a layer that would
@@ -74,7 +82,7 @@ def find(
         runs = [set(block.modules()) for block in blocks]
         seen: set[nn.Module] = set()
         for index, block in enumerate(blocks[start:], start):
-            matched = _match(block, suffixes, where=f"method.targets.{tower}, block {index}", fused=fused)
+            matched = _match(block, suffixes, where=f"method.targets.{tower}, block {index}", kinds=kinds)
             layers = {path: layer for path, layer in matched.items() if layer not in seen}
             seen.update(layers.values())
             if layers:
@@ -121,8 +129,10 @@ def _which(sites: Sequence[Site]) -> str:
     return f", {len(sites)} block{'s' * (len(sites) > 1)} used {times} times{' each' * (len(sites) > 1)}"
 
 
-def _match(block: nn.Module, suffixes: Sequence[str], *, where: str, fused: bool) -> dict[str, nn.Module]:
-    kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.Conv1d, *([nn.MultiheadAttention] if fused else []))
+def _match(
+    block: nn.Module, suffixes: Sequence[str], *, where: str, kinds: tuple[type[nn.Module], ...]
+) -> dict[str, nn.Module]:
+    fused = nn.MultiheadAttention in kinds
     layers = {n: m for n, m in block.named_modules() if isinstance(m, kinds)}
     found: dict[str, nn.Module] = {}
     for suffix in suffixes:

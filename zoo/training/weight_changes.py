@@ -26,21 +26,20 @@ def weight_changes(pairing: Pairing) -> dict[str, dict[str, dict[str, float]]]:
     except SettingError:
         return {}
     found = {
-        name: {path: ratios(delta) for path, delta in own.items() if _weight(delta).is_floating_point()}
+        name: {path: one for path, delta in own.items() if (one := ratios(delta))}
         for name, own in by_place(pairing.backbones, deltas).items()
     }
     return {name: own for name, own in found.items() if own}
 
 
-def _weight(delta: Delta) -> Tensor:
-    return frozen_tensor(delta.layer, delta.weight)
-
-
 @torch.no_grad()
 def ratios(delta: Delta) -> dict[str, float]:
-    """Both norms of the change of one weight, over those of the weight."""
-    before, after = _weight(delta), delta.dense()[delta.weight]
-    before, after = before.float().flatten(1), after.to(before.device).float().flatten(1)
+    """Both norms of the change of one weight over those of the weight; nothing of a quantised or unchanged one."""
+    weight = frozen_tensor(delta.layer, delta.weight)
+    if not weight.is_floating_point() or (change := delta.dense().get(delta.weight)) is None:
+        return {}
+    before = weight.float().reshape(len(weight), -1)
+    after = change.to(weight.device).float().reshape(len(weight), -1)
     return {"frobenius": float(after.norm() / before.norm()), "spectral": largest(after) / largest(before)}
 
 
