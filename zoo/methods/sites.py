@@ -1,4 +1,4 @@
-"""Where a method may act: linear and convolution layers inside the towers of frozen backbones, named by suffix.
+"""Where a method may act: layers, or parts of blocks, inside the towers of frozen backbones, named by suffix.
 
 Module paths differ between versions of a library and between architectures; suffixes inside a block do not. A
 vision-language model has two towers, so that `q_proj` of its language model never means the one of its vision tower.
@@ -7,7 +7,7 @@ A layer is one site however often its tower runs it: where one block stands seve
 arXiv 2605.10661), what adapts it acts at every use, and nothing before the first one changes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -27,7 +27,7 @@ class Site:
         tower: the tower as the backbone calls it.
         index: of the first place in its tower that runs any of its layers.
         block: the module.
-        layers: matched layers by their path inside the block; each belongs to one site alone.
+        layers: what was matched, by its path inside the block; each belongs to one site alone.
         uses: places in its tower that run any of them.
     """
 
@@ -41,7 +41,12 @@ class Site:
 
 
 def find(
-    backbones: Backbones, targets: Mapping[str, Sequence[str]], last: Mapping[str, int], *, fused: bool = False
+    backbones: Backbones,
+    targets: Mapping[str, Sequence[str]],
+    last: Mapping[str, int],
+    *,
+    fused: bool = False,
+    fits: Callable[[nn.Module], bool] | None = None,
 ) -> list[Site]:
     """The blocks to adapt, each once.
 
@@ -51,6 +56,7 @@ def find(
         last: adapt only what the last so many blocks of a tower run; all where it is not named.
         fused: whether the method changes weights themselves, so that PyTorch's fused attention, which reads its weights
             and calls no layer, and the layers inside it, match as well.
+        fits: of the modules inside a block, those that a suffix may name; linear layers and convolutions without it.
 
     Raises:
         SettingError: an unknown tower, a suffix that matches no layer (those found are listed), or a layer that would
@@ -74,7 +80,7 @@ def find(
         runs = [set(block.modules()) for block in blocks]
         seen: set[nn.Module] = set()
         for index, block in enumerate(blocks[start:], start):
-            matched = _match(block, suffixes, where=f"method.targets.{tower}, block {index}", fused=fused)
+            matched = _match(block, suffixes, where=f"method.targets.{tower}, block {index}", fused=fused, fits=fits)
             layers = {path: layer for path, layer in matched.items() if layer not in seen}
             seen.update(layers.values())
             if layers:
@@ -121,9 +127,17 @@ def _which(sites: Sequence[Site]) -> str:
     return f", {len(sites)} block{'s' * (len(sites) > 1)} used {times} times{' each' * (len(sites) > 1)}"
 
 
-def _match(block: nn.Module, suffixes: Sequence[str], *, where: str, fused: bool) -> dict[str, nn.Module]:
+def _match(
+    block: nn.Module,
+    suffixes: Sequence[str],
+    *,
+    where: str,
+    fused: bool,
+    fits: Callable[[nn.Module], bool] | None,
+) -> dict[str, nn.Module]:
     kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.Conv1d, *([nn.MultiheadAttention] if fused else []))
-    layers = {n: m for n, m in block.named_modules() if isinstance(m, kinds)}
+    parts = dict(block.named_modules())
+    layers = {n: m for n, m in parts.items() if (n and fits(m) if fits else isinstance(m, kinds))}
     found: dict[str, nn.Module] = {}
     for suffix in suffixes:
         matched = [name for name in layers if name == suffix or name.endswith("." + suffix)]
