@@ -100,7 +100,7 @@ class Pairing(nn.Module):
     def prefix(self, batch: Batch) -> dict[str, Tensor]:
         """Tokens {stream: [B, T, L, D]} after the blocks that precede every trainable part; inputs where none does.
 
-        For a dense task, {stream@after: [B, T, L, D]} of every map that lies before them as well.
+        And {stream@after: [B, T, L, D]} of what a dense task's maps, or the method itself, read before them.
         """
         if batch.prefix:
             if self.cache is not None:
@@ -124,8 +124,9 @@ class Pairing(nn.Module):
         return found
 
     def taps(self, name: str) -> tuple[int, ...]:
-        """Blocks before the maps of a stream that lie inside its prefix, and are kept beside what comes out of it."""
-        return tuple(sorted(after for after in self.method.maps.get(name, ()) if after < (self.depths[name] or 0)))
+        """Blocks inside a stream's prefix behind which maps or the method read tokens, kept beside the last ones."""
+        wanted = {*self.method.maps.get(name, ()), *self.method.taps.get(name, ())}
+        return tuple(sorted(after for after in wanted if after < (self.depths[name] or 0)))
 
     def _through(self, backbone: Backbone, segments: Tensor, stops: Sequence[int]) -> list[Tensor]:
         """Inputs [B, T, ...] -> frozen tokens [B, T, L, D] after so many blocks, for increasing `stops`."""

@@ -57,7 +57,7 @@ class Entry(NamedTuple):
     Attributes:
         tokens: [T, L, D] after the prefix.
         origin: what computed them.
-        taps: tokens [T, L, D] behind fewer blocks, by their number, that a dense task reads as maps.
+        taps: tokens [T, L, D] behind fewer blocks, by their number, that a dense task's maps or a method read.
     """
 
     tokens: Tensor

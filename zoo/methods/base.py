@@ -75,6 +75,9 @@ class Method(nn.Module):
     """The ways it can take with a sample, where there are several."""
     maps: Mapping[str, Sequence[int]] = {}
     """Levels that a dense task reads of every stream, by the blocks before them; set before `attach`."""
+    taps: Mapping[str, Sequence[int]] = {}
+    """Blocks of a stream behind which the method itself reads frozen tokens, `prefix[tap(name, after)]`, where they lie
+    inside its prefix; known after `attach`."""
     dense: bool = True
     """Whether `forward` gives a dense task its maps."""
     feature_dims: dict[str, int]

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
 from zoo.methods.deltas import Delta, add_to
-from zoo.methods.sites import LAYERS, ahead, describe, find, first_blocks
-
-KINDS = (*LAYERS, nn.LayerNorm)
+from zoo.methods.sites import ahead, describe, find, first_blocks, has_channels
 
 
 class BitFit(Method):
@@ -40,7 +38,7 @@ class BitFit(Method):
                 without bias.
         """
         super().attach(backbones)
-        sites = find(backbones, self.targets, self.last, kinds=KINDS)
+        sites = find(backbones, self.targets, self.last, fits=has_channels)
         self.matched = describe(sites)
         self.changes = nn.ParameterDict()
         self.layers: dict[str, nn.Module] = {}

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
 from zoo.methods.deltas import Delta, add_to
-from zoo.methods.sites import LAYERS, ahead, describe, find, first_blocks
+from zoo.methods.sites import ahead, describe, find, first_blocks, is_layer
 
 STEP, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 """Of SplitMix64 (Steele, Lea and Flood 2014)."""
@@ -65,7 +65,7 @@ class GPart(Method):
                 layer, or more groups than weights.
         """
         super().attach(backbones)
-        self.sites = sites = find(backbones, self.targets, self.last, kinds=(*LAYERS, nn.MultiheadAttention))
+        self.sites = sites = find(backbones, self.targets, self.last, fits=has_weight)
         self.matched = describe(sites)
         layers = {f"{site.target}/{site.index}/{path}": one for site in sites for path, one in site.layers.items()}
         shapes = {place: _weight(layer).shape for place, layer in layers.items()}
@@ -158,6 +158,11 @@ def _signed(value: int) -> int:
 def _shifted(value: Tensor, bits: int) -> Tensor:
     """To the right, zeros coming in."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def has_weight(module: nn.Module) -> bool:
+    """Whether a module is a layer or a fused attention."""
+    return is_layer(module) or isinstance(module, nn.MultiheadAttention)
 
 
 def weight_name(layer: nn.Module) -> str:

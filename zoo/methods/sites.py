@@ -1,4 +1,4 @@
-"""Where a method may act: linear and convolution layers inside the towers of frozen backbones, named by suffix.
+"""Where a method may act: layers, or parts of blocks, inside the towers of frozen backbones, named by suffix.
 
 Module paths differ between versions of a library and between architectures; suffixes inside a block do not. A
 vision-language model has two towers, so that `q_proj` of its language model never means the one of its vision tower.
@@ -7,7 +7,7 @@ A layer is one site however often its tower runs it: where one block stands seve
 arXiv 2605.10661), what adapts it acts at every use, and nothing before the first one changes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -27,7 +27,7 @@ class Site:
         tower: the tower as the backbone calls it.
         index: of the first place in its tower that runs any of its layers.
         block: the module.
-        layers: matched layers by their path inside the block; each belongs to one site alone.
+        layers: what was matched, by its path inside the block; each belongs to one site alone.
         uses: places in its tower that run any of them.
     """
 
@@ -40,8 +40,14 @@ class Site:
     uses: int = 1
 
 
-LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.Conv1d)
-"""What most methods adapt."""
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module is what most methods adapt: a linear layer or a convolution."""
+    return isinstance(module, nn.Linear | nn.Conv2d | nn.Conv1d)
+
+
+def has_channels(module: nn.Module) -> bool:
+    """Whether a module is such a layer, or a layer norm."""
+    return is_layer(module) or isinstance(module, nn.LayerNorm)
 
 
 def find(
@@ -49,7 +55,7 @@ def find(
     targets: Mapping[str, Sequence[str]],
     last: Mapping[str, int],
     *,
-    kinds: tuple[type[nn.Module], ...] = LAYERS,
+    fits: Callable[[nn.Module], bool] = is_layer,
 ) -> list[Site]:
     """The blocks to adapt, each once.
 
@@ -57,8 +63,8 @@ def find(
         backbones: of the recipe.
         targets: suffixes of layer names by tower, e.g. `{vision: [attn.qkv], language: [q_proj, v_proj]}`.
         last: adapt only what the last so many blocks of a tower run; all where it is not named.
-        kinds: what may be matched. A method that changes weights themselves names `nn.MultiheadAttention` as well,
-            PyTorch's fused attention, which reads weights and calls no layer; the layers inside it then match, too.
+        fits: of the modules inside a block, those that a suffix may name. Where `nn.MultiheadAttention` fits, PyTorch's
+            fused attention, which reads its weights and calls no layer, so do the layers inside it.
 
     Raises:
         SettingError: an unknown tower, a suffix that matches no layer (those found are listed), or a layer that would
@@ -82,7 +88,7 @@ def find(
         runs = [set(block.modules()) for block in blocks]
         seen: set[nn.Module] = set()
         for index, block in enumerate(blocks[start:], start):
-            matched = _match(block, suffixes, where=f"method.targets.{tower}, block {index}", kinds=kinds)
+            matched = _match(block, suffixes, where=f"method.targets.{tower}, block {index}", fits=fits)
             layers = {path: layer for path, layer in matched.items() if layer not in seen}
             seen.update(layers.values())
             if layers:
@@ -130,17 +136,17 @@ def _which(sites: Sequence[Site]) -> str:
 
 
 def _match(
-    block: nn.Module, suffixes: Sequence[str], *, where: str, kinds: tuple[type[nn.Module], ...]
+    block: nn.Module, suffixes: Sequence[str], *, where: str, fits: Callable[[nn.Module], bool]
 ) -> dict[str, nn.Module]:
-    fused = nn.MultiheadAttention in kinds
-    layers = {n: m for n, m in block.named_modules() if isinstance(m, kinds)}
+    layers = {name: module for name, module in block.named_modules() if name and fits(module)}
     found: dict[str, nn.Module] = {}
     for suffix in suffixes:
         matched = [name for name in layers if name == suffix or name.endswith("." + suffix)]
         if not matched:
             raise SettingError(f"{where}: {suffix!r} matches no layer; it has {sorted(layers)}")
         for name in matched:
-            if not fused and isinstance(block.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
+            inside = block.get_submodule(name.rpartition(".")[0])
+            if isinstance(inside, nn.MultiheadAttention) and not fits(inside):
                 raise SettingError(
                     f"{where}: {name} lies inside PyTorch's fused attention, which reads its weight and never "
                     "calls it, so an update would have no effect; choose layers of the MLP"

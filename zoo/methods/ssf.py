@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
 from zoo.methods.deltas import Delta, frozen_tensor
-from zoo.methods.sites import LAYERS, ahead, describe, find, first_blocks
-
-KINDS = (*LAYERS, nn.LayerNorm)
+from zoo.methods.sites import ahead, describe, find, first_blocks, has_channels
 
 
 class SSF(Method):
@@ -43,7 +41,7 @@ class SSF(Method):
             SettingError: a tower without backbone, or a suffix that matches no layer (those found are listed).
         """
         super().attach(backbones)
-        sites = find(backbones, self.targets, self.last, kinds=KINDS)
+        sites = find(backbones, self.targets, self.last, fits=has_channels)
         self.matched = describe(sites)
         self.scales, self.shifts = nn.ParameterDict(), nn.ParameterDict()
         self.layers: dict[str, nn.Module] = {}
