@@ -81,7 +81,7 @@ def at_temperature(probabilities: Tensor, temperature: float) -> Tensor:
 
 
 def temperature(probabilities: Tensor, labels: Tensor) -> float:
-    """The temperature of the least NLL, between 1 / `WIDEST` and `WIDEST`; 1 where all are alike.
+    """The temperature of the least NLL, between 1 / `WIDEST` and `WIDEST`; 1 where none is better.
 
     NLL is convex in 1 / T: its slope, the mean of E_p[ln p] - ln p_y under p at that temperature, has one root.
 
@@ -100,7 +100,7 @@ def temperature(probabilities: Tensor, labels: Tensor) -> float:
         expected = ((logs * inverse).softmax(-1) * finite).sum(-1)
         return (expected - own).mean().item()
 
-    if len(own) == 0 or slope(1.0) == 0:
+    if len(own) == 0 or abs(slope(1.0)) < 1e-12:
         return 1.0
     if slope(1 / WIDEST) >= 0:
         return WIDEST

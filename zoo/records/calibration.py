@@ -19,10 +19,7 @@ DIGITS = 3
 
 HEADER = ("probabilities", *map(named, CALIBRATION))
 
-LEGEND = (
-    f"{LOWER}; the temperature is fitted on the validation split, which selected the checkpoint as well, and changes "
-    "no decision"
-)
+LEGEND = f"{LOWER}; the temperature is fitted on validation, which selects checkpoints as well, and changes no decision"
 """Of the numbers under `HEADER`."""
 
 

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from zoo.metrics.wilson import wilson
 from zoo.report.figures import ACCENT, GREY, NOTE, save
 
 MEAN = "#c05621"
@@ -52,11 +53,13 @@ def reliability(panels: Sequence[Bins], path: Path, *, what: str = "samples") ->
     axes[0][0].set_ylabel("accuracy")
     axes[1][0].set_ylabel(what)
     handles = [
-        Patch(facecolor=ACCENT, alpha=0.85, label="accuracy in a bin"),
+        Patch(facecolor=ACCENT, alpha=0.85, label="accuracy in a bin, 95 % interval"),
         Line2D([], [], color=MEAN, lw=2.4, label="mean probability in it"),
         Line2D([], [], color="black", lw=1, ls="--", label="perfectly calibrated"),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=9, frameon=False)
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=3 if len(panels) > 1 else 1, fontsize=9, frameon=False
+    )
     save(figure, path)
 
 
@@ -66,13 +69,19 @@ def _draw(axes: Axes, bins: Bins) -> None:
     filled = bins.count > 0
     axes.bar(left[filled], bins.accuracy[filled], 0.92 * width, align="edge", color=ACCENT, alpha=0.85)
     axes.hlines(bins.confidence[filled], left[filled], left[filled] + 0.92 * width, color=MEAN, lw=2.4)
+    # Few samples say little: an interval around 0 or 1 lies on one side of it alone, up to rounding.
+    value = bins.accuracy[filled]
+    ends = np.array([wilson(float(share), int(n)) for share, n in zip(value, bins.count[filled], strict=True)])
+    errors = np.abs(np.stack([value - ends[:, 0], ends[:, 1] - value])).clip(0)
+    middle = left[filled] + 0.46 * width
+    axes.errorbar(middle, value, yerr=errors, fmt="none", ecolor="black", elinewidth=0.9, capsize=2)
     axes.plot([0, 1], [0, 1], color="black", lw=1, ls="--")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), yticks=np.linspace(0, 1, 6))
     axes.grid(axis="y", alpha=0.25)
     axes.set_axisbelow(True)
     axes.set_title(f"{bins.title}: ECE {bins.ece:.3f} ({len(bins.count)} bins)", fontsize=10)
-    for x, y, words in ((0.03, 0.94, "bars above the line: too cautious"), (0.97, 0.03, "below: too sure")):
-        axes.text(x, y, words, fontsize=8, color=NOTE, ha="left" if x < 0.5 else "right")
+    words = "bars above the diagonal: too cautious\nbelow it: too sure"
+    axes.text(0.03, 0.99, words, fontsize=8, color=NOTE, va="top", bbox={"color": "white", "alpha": 0.8, "pad": 2})
 
 
 def _count(axes: Axes, bins: Bins, most: int) -> None:
@@ -82,5 +91,6 @@ def _count(axes: Axes, bins: Bins, most: int) -> None:
     axes.bar(left, bins.count, 0.92 * width, align="edge", color=GREY)
     for x, count in zip(left, bins.count, strict=True):
         if count:
-            axes.text(x + 0.46 * width, count, f"{count:,}", ha="center", va="bottom", fontsize=6.5, color="0.25")
+            words = str(count) if count < 10_000 else f"{count / 1000:.0f}k"  # as wide as a bar
+            axes.text(x + 0.46 * width, count, words, ha="center", va="bottom", fontsize=6.5, color="0.25")
     axes.set(ylim=(0, 1.16 * most), xlabel="probability of the likeliest class", xticks=np.linspace(0, 1, 6))
