@@ -37,23 +37,26 @@ class Bins:
     confidence: NDArray[np.floating]
 
 
-def reliability(panels: Sequence[Bins], path: Path, *, what: str = "samples") -> None:
+def reliability(panels: Sequence[Bins], path: Path, *, what: str = "samples", intervals: bool = True) -> None:
     """Bars of accuracy by bin beside the diagonal of perfect calibration, and below how many samples each bin has.
 
     Args:
         panels: drawn side by side.
         path: of the PNG.
         what: is counted.
+        intervals: whether accuracies have Wilson's; those of segments, which come clip by clip, would be too narrow.
     """
     figure = Figure(figsize=(0.6 + 4.9 * len(panels), 6.1), layout="constrained")
     axes = figure.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=[3.4, 1])
     for (upper, lower), bins in zip(axes.T, panels, strict=True):
         _draw(upper, bins)
+        if intervals:
+            _intervals(upper, bins)
         _count(lower, bins, max(int(panel.count.max()) for panel in panels))
     axes[0][0].set_ylabel("accuracy")
     axes[1][0].set_ylabel(what)
     handles = [
-        Patch(facecolor=ACCENT, alpha=0.85, label="accuracy in a bin, 95 % interval"),
+        Patch(facecolor=ACCENT, alpha=0.85, label=f"accuracy in a bin{', 95 % interval' if intervals else ''}"),
         Line2D([], [], color=MEAN, lw=2.4, label="mean probability in it"),
         Line2D([], [], color="black", lw=1, ls="--", label="perfectly calibrated"),
     ]
@@ -69,12 +72,6 @@ def _draw(axes: Axes, bins: Bins) -> None:
     filled = bins.count > 0
     axes.bar(left[filled], bins.accuracy[filled], 0.92 * width, align="edge", color=ACCENT, alpha=0.85)
     axes.hlines(bins.confidence[filled], left[filled], left[filled] + 0.92 * width, color=MEAN, lw=2.4)
-    # Few samples say little: an interval around 0 or 1 lies on one side of it alone, up to rounding.
-    value = bins.accuracy[filled]
-    ends = np.array([wilson(float(share), int(n)) for share, n in zip(value, bins.count[filled], strict=True)])
-    errors = np.abs(np.stack([value - ends[:, 0], ends[:, 1] - value])).clip(0)
-    middle = left[filled] + 0.46 * width
-    axes.errorbar(middle, value, yerr=errors, fmt="none", ecolor="black", elinewidth=0.9, capsize=2)
     axes.plot([0, 1], [0, 1], color="black", lw=1, ls="--")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), yticks=np.linspace(0, 1, 6))
     axes.grid(axis="y", alpha=0.25)
@@ -82,6 +79,16 @@ def _draw(axes: Axes, bins: Bins) -> None:
     axes.set_title(f"{bins.title}: ECE {bins.ece:.3f} ({len(bins.count)} bins)", fontsize=10)
     words = "bars above the diagonal: too cautious\nbelow it: too sure"
     axes.text(0.03, 0.99, words, fontsize=8, color=NOTE, va="top", bbox={"color": "white", "alpha": 0.8, "pad": 2})
+
+
+def _intervals(axes: Axes, bins: Bins) -> None:
+    filled = np.flatnonzero(bins.count)
+    value = bins.accuracy[filled]
+    ends = np.array([wilson(float(share), int(n)) for share, n in zip(value, bins.count[filled], strict=True)])
+    # An interval around 0 or 1 lies on one side of it alone, up to rounding.
+    errors = np.abs(np.stack([value - ends[:, 0], ends[:, 1] - value])).clip(0)
+    middle = (filled + 0.46) / len(bins.count)
+    axes.errorbar(middle, value, yerr=errors, fmt="none", ecolor="black", elinewidth=0.9, capsize=2)
 
 
 def _count(axes: Axes, bins: Bins, most: int) -> None:

@@ -139,8 +139,9 @@ def reliability(run: Run) -> None:
     for title, values in shown.items():
         bins = [part.numpy() for part in calibration.reliability(values, labels, calibration.BINS[0])]
         panels.append(Bins(title, calibration.ece(values, labels, calibration.BINS[0]), *bins))
-    what = "test segments" if decision == "segments" else "test samples"
-    draw_reliability(panels, run.folder / "reliability.png", what=what)
+    single = decision != "segments"
+    what = "test samples" if single else "test segments"
+    draw_reliability(panels, run.folder / "reliability.png", what=what, intervals=single)
 
 
 def examples(run: Run, number: int, *, shuffled: bool = False) -> list[Example]:
