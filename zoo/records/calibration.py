@@ -31,6 +31,12 @@ def apart(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, flo
     return parts
 
 
+def temperature(record: Mapping[str, Any]) -> float | None:
+    """The temperature of a run's probabilities; None where none was fitted, as in runs of before."""
+    value: float | None = record.get(KEY, {}).get(TEMPERATURE, {}).get("value")
+    return value
+
+
 def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and deviation over runs of what all of them measured; empty where some measured nothing.
 

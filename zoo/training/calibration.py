@@ -13,6 +13,7 @@ import lightning as L
 
 from zoo.adapter.directory import AdapterError
 from zoo.metrics import calibration
+from zoo.records import calibration as records
 from zoo.records.calibration import KEY, RAW, SHARES, TEMPERATURE, TEMPERED
 from zoo.tasks.base import Task
 from zoo.training.loaders import Loaders
@@ -69,13 +70,11 @@ def brought(metrics: Mapping[str, Any], file: Path) -> float | None:
     Raises:
         AdapterError: it is no positive number.
     """
-    if KEY not in metrics:
-        return None
     try:
-        value = metrics[KEY].get(TEMPERATURE, {}).get("value")
+        value = records.temperature(metrics)
         fits = value is None or (math.isfinite(value) and value > 0)
     except (AttributeError, TypeError):
         fits, value = False, metrics[KEY]
     if not fits:
         raise AdapterError(f"{file}: {KEY}.{TEMPERATURE}.value: expected a positive number, got {str(value)[:80]}")
-    return None if value is None else float(value)
+    return value

@@ -256,9 +256,8 @@ def write(training: Training, fitted: dict[str, Any], record: dict[str, Any], pr
     scores = dict(zip(names, pairing.task.per_sample().tolist(), strict=True))
     files.write_json(folder / "metrics.json", record)
     files.write_json(folder / "per_sample.json", scores)
-    temperature = record.get(calibration.KEY, {}).get(calibration.TEMPERATURE, {}).get("value")
-    drawn = folder / "report"
-    run_pictures.pictures(drawn, fitted["history"], predictions, data, pairing, temperature=temperature)
+    temperature = calibration.temperature(record)
+    run_pictures.pictures(folder / "report", fitted["history"], predictions, data, pairing, temperature=temperature)
     # What the files settled, an adapter must know without them.
     resolved = OmegaConf.create({**training.config, "data": {**training.config.data, **data.resolved_settings()}})
     text = compose.to_yaml(trust.stripped(resolved)[0])

@@ -134,14 +134,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a loaded adapter on the test split of `config.data`; with a manifest, as in training, and the verdict on
     whether its card's number is reproduced. With `votes`, how many random views, `voted` stands beside that. The
-    temperature of probabilities is the adapter's own; one that has none gets it from the data's validation split.
+    temperature of probabilities is the adapter's own; one that has none, or settings chosen after training, get it from
+    the data's validation split.
 
     A task of open classes is measured on the data's own classes, whatever it was trained on; of others they must be the
     same.
     """
     start, opened = time.perf_counter(), pairing.task.open_classes
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    temperature = calibration.brought(stored, folder / "metrics.json")
+    temperature = None if pairing.chosen else calibration.brought(stored, folder / "metrics.json")
     if not opened and config.data.get("classes") is None and "classes" in schema.signature(config.data[TARGET]):
         config.data.classes = pairing.classes  # own files may lack some, and must have no other
     data = build_data(config, "test")
