@@ -2,7 +2,9 @@
 
 Measures an adapter on its test split with the same code as in training, and prints the result beside the card's value.
 The result reproduces if it lies within the card's interval, on the same data. On other data (your own:
-`data=folder data.root=DIR`) there is nothing to reproduce, and only the number is printed.
+`data=folder data.root=DIR`) there is nothing to reproduce, and only the number is printed. The calibration of class
+probabilities is told as they are and at the adapter's temperature; an adapter without one gets it from the validation
+split of the data measured.
 
     probes=false    skip the interventions on samples (blank pictures, a wrong scale) and on the method's parts, which
                     take most of the time

@@ -16,6 +16,7 @@ from zoo import cards, compare
 from zoo.adapter import places, shareable
 from zoo.catalog import card, card_tables, evidence
 from zoo.catalog.card import Card, CardError
+from zoo.metrics.names import CALIBRATION
 from zoo.recipe.compose import available, compose, to_yaml
 from zoo.records import comparison
 from zoo.report import tables
@@ -238,6 +239,32 @@ def test_the_methods_own_numbers_and_branches_are_means_over_seeds(tmp_path: Pat
         console.print(tables.compared(found))
     assert "0.75±0.35" in captured.get()
     assert "75.00±35.36" in captured.get()
+
+
+def test_calibration_of_a_comparison_stands_in_a_table_of_its_own(tmp_path: Path) -> None:
+    def calibrated(shift: float) -> dict[str, Any]:
+        numbers = {name: 0.1 * (k + 1) + shift for k, name in enumerate(CALIBRATION)}
+        found = {"n": 40, "raw": numbers, "temperature": {"value": 1.5 + shift, "n": 9}, "tempered": numbers}
+        return {"calibration": found}
+
+    before = comparison.cells(finished(tmp_path / "before"))
+    seeds = [calibrated(0.0), calibrated(0.02)]
+    found = finished(tmp_path / "runs", own={"recipe": seeds, "control": [seeds[0], {}]})
+    assert comparison.cells(found) == before
+    assert "calibration" not in found["rows"][1], "one of its runs has none"
+    path = copied("tb_ava", tmp_path)
+    runs = [json.loads((tmp_path / "runs" / "recipe" / f"seed{s}" / "metrics.json").read_text()) for s in (0, 1)]
+    card.publish(path, found, runs)
+    written = card.read(path)
+    assert card.validate(written) == []
+    assert "| recipe | as they are | 0.110±0.014 | 0.210±0.014 | 0.310±0.014 | 0.410±0.014 |" in written.body
+    assert "| recipe | at temperature 1.51±0.01 |" in written.body
+    assert written.body.count("| at temperature") == 1, "once, though the runs' own records have it as well"
+    assert "NLL" not in json.dumps(written.front)
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(tables.compared(found))
+    assert "at temperature 1.51±0.01" in captured.get()
 
 
 def test_comparisons_without_them_are_printed_as_before(tmp_path: Path) -> None:

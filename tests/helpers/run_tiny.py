@@ -55,7 +55,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def no_pictures(folder: Path, *_: Any) -> None:
+def no_pictures(folder: Path, *_: Any, **__: Any) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "curves.png").touch()
 

@@ -46,7 +46,8 @@ def classified(said: list[int], truth: list[int], gsd: list[float]) -> tuple[Pre
     task.attach({"vision": 4}, LAND)
     ids = [str(i) for i in range(len(said))]
     batch = Batch(ids, {}, {"label": torch.tensor(truth)}, conditions={"gsd": torch.tensor(gsd)})
-    return counted(task, {"label": torch.tensor(said)}, batch, {}), task
+    certain = torch.eye(len(LAND))[said]
+    return counted(task, {"label": torch.tensor(said), "probabilities": certain}, batch, {}), task
 
 
 def test_groups_of_labelled_pictures_by_hand() -> None:

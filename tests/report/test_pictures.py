@@ -143,6 +143,7 @@ def test_classification_of_clouds(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert drawn(tmp_path, Classification(), clouds(10), SHAPES, said, {"label": truth}) == {
         "curves.png",
         "confusion.png",
+        "reliability.png",
         "clouds.png",
     }
     assert [cloud.id for cloud in shown[:2]] == ["c6", "c8"]
@@ -154,7 +155,7 @@ def test_control_signal_of_any_task(tmp_path: Path) -> None:
     observed = {"control": torch.rand(4, 2, 16, 5), "centres": torch.rand(4, 16, 3)}
     said = guesses(4, 3)
     names = drawn(tmp_path / "label", Classification(), clouds(4), SHAPES, said, {"label": said["label"]}, observed)
-    assert names == {"curves.png", "confusion.png", "clouds.png", "control.png"}
+    assert names == {"curves.png", "confusion.png", "reliability.png", "clouds.png", "control.png"}
     distances = {"distance": torch.rand(4), "trivial": torch.rand(4)}
     assert drawn(tmp_path / "masked", Reconstruction(), clouds(4), SHAPES, distances, {}, observed) == {
         "curves.png",
@@ -195,7 +196,7 @@ def test_clips_as_before(tmp_path: Path) -> None:
     prediction = {"segments": probabilities.argmax(-1), "probabilities": probabilities}
     gates = {"gate/vision/after_block_1": torch.rand(12, 6), "other": torch.rand(12, 2)}
     names = drawn(tmp_path / "segments", EventLocalization(), clips(3), SHAPES, prediction, {"segments": truth}, gates)
-    assert names == {"curves.png", "confusion.png", "timelines.png", "gates.png"}
+    assert names == {"curves.png", "confusion.png", "reliability.png", "timelines.png", "gates.png"}
 
     either = {"audio": torch.rand(3, 4, 3) > 0.6, "visual": torch.rand(3, 4, 3) > 0.6}
     prediction = {**either, "probabilities": torch.rand(3, 2, 4, 3), "video": torch.rand(3, 3)}
@@ -204,4 +205,4 @@ def test_clips_as_before(tmp_path: Path) -> None:
 
     said = guesses(3, 3)  # one label a clip: gates are of its four segments
     names = drawn(tmp_path / "label", Classification(), clips(3), SHAPES, said, {"label": said["label"]}, gates)
-    assert names == {"curves.png", "confusion.png", "examples.png", "gates.png"}
+    assert names == {"curves.png", "confusion.png", "reliability.png", "examples.png", "gates.png"}

@@ -141,7 +141,15 @@ def test_a_run_of_classified_pictures(tmp_path: Path, monkeypatch: pytest.Monkey
     batch = Batch([s.id for s in samples], {}, {"label": truth}, conditions={"gsd": 10 ** torch.linspace(-1, 1, 12)})
     collect = counted(task, {"label": probabilities.argmax(-1), "probabilities": probabilities}, batch, seen(12))
     names = drawn(tmp_path / "all", collect, task, Gated(), samples)
-    every = {"curves.png", "confusion.png", "openness.png", "calibration.png", "accuracy_by_gsd.png", "examples.png"}
+    every = {
+        "curves.png",
+        "confusion.png",
+        "reliability.png",
+        "openness.png",
+        "calibration.png",
+        "accuracy_by_gsd.png",
+        "examples.png",
+    }
     assert names == every
     assert [(e.id, e.truth, e.predicted, e.right) for e in shown[:1]] == [("p4", "water", "forest", False)]
     assert len(shown) == 9

@@ -38,6 +38,7 @@ def test_a_rank_is_chosen_after_training_and_every_result_says_so(
         found[rank] = json.loads((tmp_path / f"{rank}.json").read_text())
         assert found[rank]["chosen"] == {"rank": rank}
         assert found[rank]["verdict"]["reproduces"] is None
+        assert found[rank]["calibration"]["temperature"]["n"] == 20, "of this rank: the adapter's own is of another"
     assert {rank: one["metrics"][monitor] for rank, one in found.items()} == pytest.approx({1: every[1], 4: every[4]})
     _, pairing = directory.load(run / "adapter")
     pairing.choose(rank=2)

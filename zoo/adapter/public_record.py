@@ -11,6 +11,12 @@ from zoo.recipe.schema import TARGET, SchemaError
 
 SPLITS = ("train", "val", "test")
 
+NUMBERS = (
+    *("n", "metrics", "calibration", "intervals", "baselines", "probes", "interventions", "by", "method"),
+    "branches",
+)
+"""Keys of metrics.json that hold nothing else."""
+
 UNITS = ("fraction", "percent")
 
 LISTS = re.compile(r"files that .* does not list", re.DOTALL)
@@ -56,11 +62,10 @@ def record(metrics: Mapping[str, Any], config: Mapping[str, Any] | None = None, 
                 _numbers(value) | ({"manifest": _manifest(value["manifest"], public)} if "manifest" in value else {})
             ),
         }
-        numbers = ("n", "metrics", "intervals", "baselines", "probes", "interventions", "by", "method", "branches")
         return {
             key: description[key](value) if key in description else _numbers(value)
             for key, value in metrics.items()
-            if key in description or key in numbers
+            if key in description or key in NUMBERS
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise ShareError(f"metrics.json has a missing value, or one of an unexpected type: {error}") from None

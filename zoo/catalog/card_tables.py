@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoo.records import comparison, interventions
+from zoo.catalog import evidence
+from zoo.records import calibration, comparison, interventions
 
 
 def results(front: Mapping[str, Any], comparisons: Mapping[str, Any], runs: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -12,7 +13,9 @@ def results(front: Mapping[str, Any], comparisons: Mapping[str, Any], runs: Sequ
     compared = [_compared(name, record) for name, record in comparisons.items()]
     unlike = [_unlike(own["familiarity"])] if "familiarity" in own else []
     steps = [_steps(own["hardware"])] if "hardware" in own else []
-    return "\n\n".join([_reported(own), _measured(front), *steps, *_replaced(runs), *unlike, *compared])
+    calibrated = [] if comparisons else _calibration(runs)  # a comparison has its own runs' and its controls'
+    parts = [*steps, *calibrated, *_replaced(runs), *unlike, *compared]
+    return "\n\n".join([_reported(own), _measured(front), *parts])
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
@@ -64,6 +67,16 @@ def _measured(front: Mapping[str, Any]) -> str:
         return "**Measured** by this code: not measured."
     header = ("data (test)", "metric", "value", "n", "seeds", "selected on", "commit", "hardware", "date")
     return "**Measured** by this code:\n\n" + _table(header, rows)
+
+
+def _calibration(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = calibration.cells(calibration.summary(runs))
+    if not rows or not all(map(evidence.publishable, runs)):
+        return []
+    return [
+        f"**Calibration** of its probabilities, of the same runs ({calibration.LEGEND}):\n\n"
+        + _table(calibration.HEADER, [tuple(row) for row in rows])
+    ]
 
 
 def _replaced(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -131,6 +144,7 @@ def _compared(name: str, record: Mapping[str, Any]) -> str:
     for what, (header, rows) in (
         ("The method's own numbers", comparison.method_cells(record)),
         ("Branches of the method", comparison.branch_cells(record)),
+        (f"Calibration ({calibration.LEGEND})", comparison.calibration_cells(record)),
         ("One part replaced at a time", comparison.part_cells(record)),
         ("Control signals", comparison.signal_cells(record)),
     ):

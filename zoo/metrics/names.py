@@ -55,7 +55,15 @@ NAMES = {
     "aurac": "mean over ranks (AURAC)",
     "aurac_log": "mean over the logarithm of ranks (AURAC)",
     "usual_mask": "the mean training mask",
+    "nll": "NLL, nats",
+    "brier": "Brier score, 0 to 2",
+    "ece_15": "ECE, 15 bins",
+    "ece_20": "ECE, 20 bins",
 }
+
+CALIBRATION = ("nll", "brier", "ece_15", "ece_20")
+"""Of class probabilities, in units of their own, where other metrics of a task have one in common: records keep them
+apart, and tables of their own show them. `zoo.metrics.calibration` has the formulas."""
 
 IOU_OF = "iou/"
 """Of one class: `iou/CLASS`."""
@@ -95,6 +103,7 @@ GOOD = {
     "false_regions": LOWER,
     "volume_neither": "neither way is better",
     "volume_false": LOWER,
+    **dict.fromkeys(CALIBRATION, LOWER),
 }
 
 CALLED = {"TBAVA": "TB-AVA", "PointMAE": "Point-MAE", "Projector": "LLaVA, first stage", "Frozen": "a head alone"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.metrics.names import directed, named
-from zoo.records import interventions
+from zoo.records import calibration, interventions
 from zoo.records.over_runs import plus_minus, spread
 
 ITSELF = "recipe"
@@ -28,7 +28,8 @@ def gather(folder: Path, variants: Sequence[str], rounds: Sequence[str], *, comm
         `about` (data, metric, commit, ...), `baselines` (trivial predictors of the monitored metric) and `rows`; the
         `gap` of a row is the 95 % paired bootstrap interval over test samples of recipe minus variant. A row may carry
         `method`, the method's own numbers in their units, `branches` by what was shown (`test` or a probe): share of
-        the samples and accuracy on them, in per cent, and `parts`, what replacing each of them changed.
+        the samples and accuracy on them, in per cent, `parts`, what replacing each of them changed, and `calibration`
+        of probabilities.
     """
     runs = {variant: [_read(folder / variant / label) for label in rounds] for variant in variants}
     first = runs[ITSELF][0]
@@ -70,6 +71,7 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]
     costs = [run["manifest"]["cost"] for run in group]
     parts = interventions.summary(interventions.of(group), scale(group[0]))
     further = {"method": _method(group), "branches": _branches(group), "parts": parts}
+    further[calibration.KEY] = calibration.summary(group)
     return {
         "name": name,
         "probes": [f"{group[0]['monitor']}_{name}" for name in group[0].get("probes", {})],
@@ -187,6 +189,13 @@ def part_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     found = [(row["name"], row["parts"]) for row in record["rows"] if row.get("parts")]
     rows = [[named(name), *cells] for name, parts in found for cells in interventions.cells(parts)]
     return ["variant", *interventions.HEADER], rows
+
+
+def calibration_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of calibration by variant; no rows where nobody measured it."""
+    found = [(row["name"], row[calibration.KEY]) for row in record["rows"] if row.get(calibration.KEY)]
+    rows = [[named(name), *cells] for name, one in found for cells in calibration.cells(one)]
+    return ["variant", *calibration.HEADER], rows
 
 
 def signal_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -9,8 +9,8 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
-def plus_minus(value: Mapping[str, float | None] | None) -> str:
+def plus_minus(value: Mapping[str, float | None] | None, digits: int = 2) -> str:
     """Mean and deviation for a reader; empty where there is none."""
     if value is None:
         return ""
-    return f"{value['mean']:.2f}" + (f"±{value['std']:.2f}" if value["std"] is not None else "")
+    return f"{value['mean']:.{digits}f}" + (f"±{value['std']:.{digits}f}" if value["std"] is not None else "")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from zoo.metrics.names import directed
+from zoo.metrics.names import CALIBRATION, directed
 
 RIGHT, WRONG = "#1a7f37", "#c62828"
 
@@ -52,7 +52,8 @@ def curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
         draw(loss, f"{split}/loss", split)
     loss.set(title="loss", xlabel="epoch")
     seen = dict.fromkeys(name for row in history for name in row)
-    names = [name for name in seen if name.startswith("val/") and name not in ("val/loss", "val/selected")]
+    left_out = {"val/loss", "val/selected", *(f"val/{name}" for name in CALIBRATION)}  # of other units
+    names = [name for name in seen if name.startswith("val/") and name not in left_out]
     for name in names[:6]:
         draw(metric, name, directed(name.removeprefix("val/")))
     metric.set(title="validation metrics", xlabel="epoch")

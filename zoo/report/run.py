@@ -10,9 +10,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.metrics import calibration
 from zoo.pairing import Pairing
 from zoo.predictions import Predictions
 from zoo.report import figures
+from zoo.report.reliability import Bins
+from zoo.report.reliability import reliability as draw_reliability
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -30,12 +33,14 @@ class Run:
         predictions: of N test samples.
         data: whose test split they are.
         pairing: that made them; K classes, background is the last of K + 1.
+        temperature: of their probabilities, fitted on validation; None where there is none.
     """
 
     folder: Path
     predictions: Predictions
     data: "DataModule"
     pairing: Pairing
+    temperature: float | None = None
 
     @property
     def samples(self) -> Any:
@@ -117,6 +122,26 @@ def confusion(run: Run) -> None:
     """`confusion`: one class a sample, of targets and predictions `label` [N]."""
     target, prediction = run.pair("label")
     figures.confusion(target, prediction, run.classes, run.folder / "confusion.png", what="test samples")
+
+
+def reliability(run: Run) -> None:
+    """`reliability`: accuracy by the probability of the likeliest class, as it is and at the run's temperature; of
+    predictions `probabilities` [N, ..., K] and targets [N, ...] of the task's decision."""
+    decision, parts = run.pairing.task.decided[0], run.predictions
+    probabilities = parts.concatenated({decision: parts.prediction["probabilities"]})[decision]
+    labels = parts.concatenated({decision: parts.target[decision]})[decision].long().flatten()
+    probabilities = probabilities.reshape(len(labels), -1)
+    shown = {"as they are": probabilities}
+    if run.temperature is not None:
+        tempered = calibration.at_temperature(probabilities, run.temperature)
+        shown[f"at temperature {run.temperature:.2f}"] = tempered
+    panels = []
+    for title, values in shown.items():
+        bins = [part.numpy() for part in calibration.reliability(values, labels, calibration.BINS[0])]
+        panels.append(Bins(title, calibration.ece(values, labels, calibration.BINS[0]), *bins))
+    single = decision != "segments"
+    what = "test samples" if single else "test segments"
+    draw_reliability(panels, run.folder / "reliability.png", what=what, intervals=single)
 
 
 def examples(run: Run, number: int, *, shuffled: bool = False) -> list[Example]:

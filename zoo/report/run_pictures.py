@@ -46,12 +46,27 @@ def missing(task: Task, name: str) -> str:
 
 
 def pictures(
-    folder: Path, history: list[dict[str, float]], predictions: Predictions, data: "DataModule", pairing: Pairing
+    folder: Path,
+    history: list[dict[str, float]],
+    predictions: Predictions,
+    data: "DataModule",
+    pairing: Pairing,
+    *,
+    temperature: float | None = None,
 ) -> None:
-    """Write a run's curves, the pictures that its task names, and those of what its method shows."""
+    """Write a run's curves, the pictures that its task names, and those of what its method shows.
+
+    Args:
+        folder: to write to.
+        history: metrics by epoch.
+        predictions: of the test split.
+        data: whose split it is.
+        pairing: that predicted.
+        temperature: of probabilities, fitted on validation.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     figures.curves(history, folder / "curves.png")
-    run = Run(folder, predictions, data, pairing)
+    run = Run(folder, predictions, data, pairing, temperature)
     name = run.samples[0].kind
     drawn = kind(name)
     if line := missing(pairing.task, name):

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from zoo.metrics.names import HIGHER_ELSE, directed, named
 from zoo.metrics.wilson import wilson
-from zoo.records import comparison, interventions
+from zoo.records import calibration, comparison, interventions
 from zoo.records.comparison import BRANCH, COST
 from zoo.wording import number, seconds, size
 
@@ -126,6 +126,10 @@ def _details(record: Mapping[str, Any]) -> list[Table]:
             cells = [f"{100 * p['share']:.1f} %: {number(p['accuracy'], unit)}" if p else "" for p in of]
             rows += [[what, str(part["n"]), *cells]] if any(cells) else []
         found.append(_grid("share of the samples and accuracy by branch", ["shown", "n", *taken], rows))
+    if rows := calibration.cells(calibration.summary([record])):
+        title = f"calibration, {record[calibration.KEY]['n']} labels of {record['split']}"
+        found.append(_grid(title, calibration.HEADER, rows))
+        found[-1].caption = calibration.LEGEND
     measured, factor = interventions.of([record]), comparison.scale(record)
     replaced = interventions.summary(measured, factor)
     for what, header, cells_of, legend in (
@@ -233,6 +237,7 @@ def compared(record: Mapping[str, Any]) -> Group:
         for what, cells in (
             ("the methods' own numbers", comparison.method_cells(record)),
             ("branches of the methods", comparison.branch_cells(record)),
+            ("calibration", comparison.calibration_cells(record)),
             ("one part replaced at a time", comparison.part_cells(record)),
             ("control signals", comparison.signal_cells(record)),
         )

@@ -24,11 +24,15 @@ class Task(nn.Module):
     Attributes:
         kind: of label, as model cards name it.
         monitor: the metric that selects the checkpoint on the validation split.
-        unit: "fraction" when metrics lie in [0, 1], "percent" when the benchmark reports them times 100.
+        unit: "fraction" when metrics lie in [0, 1], "percent" when the benchmark reports them times 100; those of
+            calibration have their own.
+        gives_probabilities: whether it names one of K classes with their probabilities; then it has `scored`, and
+            counts among its metrics those of `zoo.metrics.calibration`.
         conditions: side inputs of a batch that `predict` reads.
         least_batch: samples that a training batch must have.
         pictures: that its runs want, by their names in `PICTURES` of `zoo/report/kinds/`: "confusion" for one class a
-            sample, "examples" for samples beside its `words`. () wants none; with None a run says that it has none.
+            sample, "examples" for samples beside its `words`, "reliability" for `probabilities`. () wants none; with
+            None a run says that it has none.
         result: class of its predictions in Python.
         decided: names of the predictions that are decisions (a class, not its probability).
         open_classes: whether it can be asked for classes that it was not attached to: see `naming`.
@@ -41,6 +45,7 @@ class Task(nn.Module):
     kind: str
     monitor: str
     unit: str = "fraction"
+    gives_probabilities: bool = False
     conditions: tuple[str, ...] = ()
     least_batch: int = 1
     pictures: tuple[str, ...] | None = None
@@ -125,6 +130,17 @@ class Task(nn.Module):
 
     def compute(self) -> dict[str, float]:
         """Metrics over everything counted since `reset`."""
+        raise NotImplementedError
+
+    def scored(self) -> tuple[Tensor, Tensor]:
+        """Probabilities [M, K], rows adding up to 1, and labels int64 [M] of everything counted since `reset`.
+
+        Left out are tasks of several labels at once (video parsing), of dense masks and parts, whose probabilities of
+        every pixel or point are not kept, and of written answers, which have none.
+
+        Raises:
+            NotImplementedError: it gives no such probabilities.
+        """
         raise NotImplementedError
 
     def names_counted(self) -> list[str] | None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.batch import Batch
+from zoo.metrics import calibration
 from zoo.metrics.classification import accuracies, unclaimed
 from zoo.ops.batch_norm import BatchNorm1d
 from zoo.tasks.base import Head, Task
@@ -22,7 +23,8 @@ from zoo.tasks.results import Label
 class Classification(Task):
     """Cross entropy over K classes; features are averaged over a sample's segments and its streams concatenated.
 
-    Reads `target["label"]`, int64 [B]. Predicts `label` int64 [B] and `probabilities` [B, K].
+    Reads `target["label"]`, int64 [B]. Predicts `label` int64 [B] and `probabilities` [B, K], which are counted for
+    calibration.
 
     Args:
         hidden: widths of hidden layers; none makes the head a linear probe.
@@ -34,7 +36,8 @@ class Classification(Task):
     kind = "classification"
     decided = ("label",)
     result = Label
-    pictures = ("confusion", "examples")
+    pictures = ("confusion", "examples", "reliability")
+    gives_probabilities = True
 
     def __init__(
         self,
@@ -97,15 +100,21 @@ class Classification(Task):
         """Forget what was counted."""
         self.truth: list[Tensor] = []
         self.predicted: list[Tensor] = []
+        self.probabilities: list[Tensor] = []
 
     def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
         """Count a batch of [B] predictions."""
         self.truth.append(batch.target["label"].cpu())
         self.predicted.append(prediction["label"].cpu())
+        self.probabilities.append(prediction["probabilities"].cpu())
 
     def compute(self) -> dict[str, float]:
-        """`accuracy` and `mean_class_accuracy`."""
-        return accuracies(torch.cat(self.predicted), torch.cat(self.truth))
+        """`accuracy` and `mean_class_accuracy`, and calibration."""
+        return accuracies(torch.cat(self.predicted), torch.cat(self.truth)) | calibration.scores(*self.scored())
+
+    def scored(self) -> tuple[Tensor, Tensor]:
+        """Probabilities [N, K] and labels [N]."""
+        return torch.cat(self.probabilities), torch.cat(self.truth)
 
     def per_sample(self) -> Tensor:
         """Right or wrong, [N]."""

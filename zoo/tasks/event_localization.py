@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.batch import Batch
+from zoo.metrics import calibration
 from zoo.metrics.ave import EventLocalizationMetrics, balanced_accuracy, trivial_baselines
 from zoo.metrics.classification import unclaimed
 from zoo.tasks.base import Head, Task
@@ -21,7 +22,8 @@ from zoo.tasks.results import Segments
 class EventLocalization(Task):
     """Segment-wise classification over K classes and background (index K).
 
-    Reads `target["segments"]`, int64 [B, T]. Predicts `segments` int64 [B, T] and `probabilities` [B, T, K + 1].
+    Reads `target["segments"]`, int64 [B, T]. Predicts `segments` int64 [B, T] and `probabilities` [B, T, K + 1], which
+    are counted for calibration: every segment is a sample there, and background a class.
 
     Args:
         hidden: width of the head's hidden layer; null makes it a linear probe.
@@ -32,7 +34,8 @@ class EventLocalization(Task):
 
     kind = "audio-visual-event-localization"
     decided = ("segments",)
-    pictures = ("segments",)
+    pictures = ("segments", "reliability")
+    gives_probabilities = True
     result = Segments
 
     def __init__(
@@ -52,8 +55,7 @@ class EventLocalization(Task):
         self.background, self.names = len(classes), [*classes, "background"]
         self.head = Head(feature_dims, len(classes) + 1, hidden=self.hidden)
         self.metrics = EventLocalizationMetrics(background=self.background)
-        self.truth: list[Tensor] = []
-        self.predicted: list[Tensor] = []
+        self.reset()
 
     def logits(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """[B, T, K + 1]."""
@@ -83,7 +85,9 @@ class EventLocalization(Task):
     def reset(self) -> None:
         """Forget what was counted."""
         self.metrics.reset()
-        self.truth, self.predicted = [], []
+        self.truth: list[Tensor] = []
+        self.predicted: list[Tensor] = []
+        self.probabilities: list[Tensor] = []
 
     def update(self, prediction: Mapping[str, Tensor], batch: Batch) -> None:
         """Count a batch of [B, T] predictions."""
@@ -91,10 +95,16 @@ class EventLocalization(Task):
         self.metrics.update(prediction["segments"], truth)
         self.truth.append(truth.cpu())
         self.predicted.append(prediction["segments"].cpu())
+        self.probabilities.append(prediction["probabilities"].cpu())
 
     def compute(self) -> dict[str, float]:
-        """The metrics of `EventLocalizationMetrics`, in [0, 1]."""
-        return {name: float(value) for name, value in self.metrics.compute().items()}
+        """The metrics of `EventLocalizationMetrics`, in [0, 1], and calibration."""
+        located = {name: float(value) for name, value in self.metrics.compute().items()}
+        return located | calibration.scores(*self.scored())
+
+    def scored(self) -> tuple[Tensor, Tensor]:
+        """Probabilities [N * T, K + 1] and labels [N * T] of every segment."""
+        return torch.cat(self.probabilities).flatten(0, 1), torch.cat(self.truth).flatten()
 
     def per_sample(self) -> Tensor:
         """The monitored metric of every video, [N]."""

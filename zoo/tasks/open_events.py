@@ -138,7 +138,8 @@ class OpenEvents(EventLocalization):
         return video_scores(torch.cat(self.predicted), torch.cat(self.truth), self.background)
 
     def compute(self) -> dict[str, float]:
-        """The official metrics, by seen and unseen classes where there are both, and those of AVE, in [0, 1]."""
+        """The official metrics, by seen and unseen classes where there are both, and those of AVE, in [0, 1]; and
+        calibration, of the likeliest class: where background has less than half, another one may be decided."""
         return super().compute() | means(self._scores(), self._of_unseen())
 
     def per_sample(self) -> Tensor:

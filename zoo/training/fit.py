@@ -26,7 +26,7 @@ from zoo.predictions import Predictions
 from zoo.quiet import quiet
 from zoo.recipe import compose
 from zoo.recipe.build import build_pairing, refuse_unknown
-from zoo.records import provenance, run_folder
+from zoo.records import calibration, provenance, run_folder
 from zoo.records.run_folder import BEST, FITTED, LAST, RunFolder
 from zoo.report import run_pictures
 from zoo.training import familiarity, processes
@@ -256,7 +256,8 @@ def write(training: Training, fitted: dict[str, Any], record: dict[str, Any], pr
     scores = dict(zip(names, pairing.task.per_sample().tolist(), strict=True))
     files.write_json(folder / "metrics.json", record)
     files.write_json(folder / "per_sample.json", scores)
-    run_pictures.pictures(folder / "report", fitted["history"], predictions, data, pairing)
+    temperature = calibration.temperature(record)
+    run_pictures.pictures(folder / "report", fitted["history"], predictions, data, pairing, temperature=temperature)
     # What the files settled, an adapter must know without them.
     resolved = OmegaConf.create({**training.config, "data": {**training.config.data, **data.resolved_settings()}})
     text = compose.to_yaml(trust.stripped(resolved)[0])

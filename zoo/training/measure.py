@@ -22,9 +22,11 @@ from zoo.predictions import Predictions
 from zoo.recipe import schema
 from zoo.recipe.schema import TARGET
 from zoo.records import provenance
+from zoo.records.calibration import KEY as CALIBRATION
+from zoo.records.calibration import apart
 from zoo.records.cautions import NEVER
 from zoo.records.verdict import verdict
-from zoo.training import voting
+from zoo.training import calibration, voting
 from zoo.training.breakdown import branches, breakdown
 from zoo.training.build import build_data, build_loaders
 from zoo.training.interventions import intervene
@@ -37,14 +39,20 @@ if TYPE_CHECKING:
 
 
 def measure(
-    loaders: Loaders, trainer: L.Trainer, *, probed: bool = True, thorough: bool = False
+    loaders: Loaders,
+    trainer: L.Trainer,
+    *,
+    probed: bool = True,
+    thorough: bool = False,
+    temperature: float | None = None,
 ) -> tuple[dict[str, Any], Predictions]:
     """Run the test split once: metrics, their intervals and the trivial baselines, all by the task's own code; beside
     them the predictions.
 
     Its probes (blank pictures, a wrong condition), interventions on the method on validation and test, and the method's
     further points come first, so that the task's state afterwards is the split's own; without `probed` they are left
-    out, and those that are costly come with `thorough`.
+    out, and those that are costly come with `thorough`. A task that gives probabilities sees the validation split
+    before, on which their `temperature` is fitted unless it is given.
     """
     pairing, data = loaders.pairing, loaders.data
     monitor, probes, module = pairing.task.monitor, {}, TrainingModule(pairing)
@@ -58,19 +66,23 @@ def measure(
         with within():
             trainer.test(module, dataloaders=loaders.test_dataloader(), verbose=False)
             probes[name] = _measured(pairing, module.predictions)
+    calibrated = pairing.task.gives_probabilities
+    given = {} if temperature is None else {"value": temperature}
+    scaling = given or (calibration.fitted(loaders, trainer) if calibrated else {})
     trainer.test(module, dataloaders=loaders.test_dataloader(), verbose=False)
     predictions = module.predictions
     measured = _measured(pairing, predictions)
     at_points = {"": measured["metrics"][monitor], **{name: probes[name]["metrics"][monitor] for name in points}}
     measured["method"] |= pairing.method.over_points(at_points)
-    beside = {f"{monitor}_{name}": probe["metrics"][monitor] for name, probe in probes.items()}
+    spoilt = {f"{monitor}_{name}": probe["metrics"][monitor] for name, probe in probes.items()}
     whole = {
         "split": "test",
         "task": pairing.task.kind,
         "unit": pairing.task.unit,
         "monitor": monitor,
         **measured,
-        "metrics": measured["metrics"] | beside,
+        "metrics": measured["metrics"] | spoilt,
+        **({CALIBRATION: calibration.measured(pairing.task, scaling)} if calibrated else {}),
         "by": breakdown(predictions, pairing.task, pairing.classes),
         "probes": probes,
         **({"interventions": replaced} if replaced else {}),
@@ -92,10 +104,10 @@ def _interventions(loaders: Loaders, trainer: L.Trainer) -> dict[str, Any]:
 
 def _measured(pairing: Pairing, predictions: Predictions) -> dict[str, Any]:
     """Metrics of a split or of an intervention on it."""
-    observed = predictions.concatenated(predictions.observed)
+    observed, metrics = predictions.concatenated(predictions.observed), pairing.task.compute()
     return {
         "n": len(predictions.ids if (counted := pairing.task.names_counted()) is None else counted),
-        "metrics": pairing.task.compute(),
+        "metrics": apart(metrics)[0] if pairing.task.gives_probabilities else metrics,
         "method": pairing.method.measure(observed),
         "branches": branches(observed, pairing.method, pairing.task),
         **({"familiarity": fires(predictions.unlike)} if predictions.unlike else {}),
@@ -121,12 +133,16 @@ def evaluate(
     folder: Path, config: DictConfig, pairing: Pairing, *, probed: bool = True, votes: int = 0
 ) -> dict[str, Any]:
     """Measure a loaded adapter on the test split of `config.data`; with a manifest, as in training, and the verdict on
-    whether its card's number is reproduced. With `votes`, how many random views, `voted` stands beside that.
+    whether its card's number is reproduced. With `votes`, how many random views, `voted` stands beside that. The
+    temperature of probabilities is the adapter's own; one that has none, or settings chosen after training, get it from
+    the data's validation split.
 
     A task of open classes is measured on the data's own classes, whatever it was trained on; of others they must be the
     same.
     """
     start, opened = time.perf_counter(), pairing.task.open_classes
+    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    temperature = None if pairing.chosen else calibration.brought(stored, folder / "metrics.json")
     if not opened and config.data.get("classes") is None and "classes" in schema.signature(config.data[TARGET]):
         config.data.classes = pairing.classes  # own files may lack some, and must have no other
     data = build_data(config, "test")
@@ -143,9 +159,8 @@ def evaluate(
     with naming:
         loaders = build_loaders(config, data, pairing)
         trainer = single_trainer("auto")
-        measured, _ = measure(loaders, trainer, probed=probed, thorough=True)
+        measured, _ = measure(loaders, trainer, probed=probed, thorough=True, temperature=temperature)
         voted = {"voted": voting.vote(loaders, trainer.strategy.root_device, votes)} if votes else {}
-    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     manifest = provenance.manifest(
         **{key: stored["manifest"][key] for key in ("recipe", "seed", "selected_on")},
         seconds=round(time.perf_counter() - start, 1),

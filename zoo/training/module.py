@@ -140,8 +140,9 @@ class TrainingModule(L.LightningModule):
                 task.update(prediction, batch)
             self._counted = []
         self._log_loss("val")
-        self.log_dict({f"val/{name}": value for name, value in task.compute().items()}, prog_bar=False)
-        self.log("val/selected", task.compute()[task.monitor], prog_bar=True)
+        metrics = task.compute()
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()}, prog_bar=False)
+        self.log("val/selected", metrics[task.monitor], prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
         """Start counting."""

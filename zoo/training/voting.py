@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from zoo.errors import SettingError
+from zoo.records import calibration
 from zoo.tasks.base import Task
 from zoo.tasks.classification import Classification
 from zoo.training.loaders import Loaders
@@ -47,7 +48,7 @@ def vote(loaders: Loaders, device: torch.device, views: int) -> dict[str, Any]:
         views: of every sample.
 
     Returns:
-        `views`, `augment`, `metrics` and `intervals`.
+        `views`, `augment`, `metrics`, `calibration` of the mean logits' probabilities, and `intervals`.
     """
     pairing, data, before = loaders.pairing, loaders.data, loaders.pairing.device
     task = pairing.task
@@ -61,8 +62,15 @@ def vote(loaders: Loaders, device: torch.device, views: int) -> dict[str, Any]:
                 copy = replace(batch, inputs={**batch.inputs}, target={**batch.target}, conditions={**batch.conditions})
                 drawn = data.augment(copy, view)
                 total = total.to(device) + task.logits(pairing(drawn), drawn).float()
-            task.update({"label": total.argmax(-1)}, batch)
+            task.update({"label": total.argmax(-1), "probabilities": (total / views).softmax(-1)}, batch)
     finally:
         pairing.to(before)
     intervals = {name: list(pair) for name, pair in task.intervals().items()}
-    return {"views": views, "augment": list(data.augmentations), "metrics": task.compute(), "intervals": intervals}
+    metrics, calibrated = calibration.apart(task.compute())
+    return {
+        "views": views,
+        "augment": list(data.augmentations),
+        "metrics": metrics,
+        calibration.KEY: {calibration.RAW: calibrated},
+        "intervals": intervals,
+    }

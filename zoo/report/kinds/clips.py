@@ -16,7 +16,7 @@ from zoo.report import sounding
 from zoo.report.figures import RIGHT, WRONG, bars, plain, save, write
 from zoo.report.figures import confusion as draw_confusion
 from zoo.report.over_time import draw_film, draw_heat, draw_strip, event_colours, seen
-from zoo.report.run import Arrays, Drawer, One, Run, confusion, examples
+from zoo.report.run import Arrays, Drawer, One, Run, confusion, examples, reliability
 
 if TYPE_CHECKING:
     from data_modules.kinds.clips import ClipDataModule
@@ -66,6 +66,7 @@ PICTURES: dict[str, Drawer] = {
     "examples": films,
     "segments": segments,
     "modalities": modalities,
+    "reliability": reliability,
     "sounding": sounding.clips,
 }
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zoo.metrics.part_segmentation import shape_iou
 from zoo.report.figures import RIGHT, WRONG, bars, plain, save, select, short, write
-from zoo.report.run import Drawer, One, Run, confusion, examples
+from zoo.report.run import Drawer, One, Run, confusion, examples, reliability
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -76,7 +76,12 @@ def parts(run: Run) -> None:
     draw_parts(shown, run.folder / "parts.png", up=upwards(run.data))
 
 
-PICTURES: dict[str, Drawer] = {"confusion": confusion, "examples": clouds, "parts": parts}
+PICTURES: dict[str, Drawer] = {
+    "confusion": confusion,
+    "examples": clouds,
+    "parts": parts,
+    "reliability": reliability,
+}
 
 
 def observed(run: Run) -> None:

@@ -11,7 +11,7 @@ from zoo.metrics.by_scale import accuracy_by_gsd
 from zoo.report import answers, scale
 from zoo.report.answers import Scale, SceneExample
 from zoo.report.figures import ACCENT, NOTE, WIDE, bars, plain, select, small, wrapped, write
-from zoo.report.run import Drawer, One, Run, confusion, examples
+from zoo.report.run import Drawer, One, Run, confusion, examples, reliability
 
 LABELLED, ASKED = 9, 8
 """How many pictures a picture shows."""
@@ -48,7 +48,12 @@ def asked(run: Run) -> None:
     _sheet(run, rows, words)
 
 
-PICTURES: dict[str, Drawer] = {"confusion": confusion, "examples": labelled, "answers": asked}
+PICTURES: dict[str, Drawer] = {
+    "confusion": confusion,
+    "examples": labelled,
+    "answers": asked,
+    "reliability": reliability,
+}
 
 
 def observed(run: Run) -> None:
