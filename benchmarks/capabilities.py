@@ -221,7 +221,7 @@ class Trial:
             return self.lived(make)
         except SettingError as error:
             return "no", str(error)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, IndexError) as error:
             return "FAILS", str(error)
 
     def lived(self, make: Callable[[], Method]) -> tuple[str, str]:

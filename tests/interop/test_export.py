@@ -265,7 +265,7 @@ def test_what_an_export_says_of_its_command_names_no_folder_of_this_machine(
         ("format=gguf", "format=gguf: expected one of merged, peft, torch, onnx"),
         ("tolerance=-1", "tolerance=-1: expected a positive number"),
         ("gsd=far", "gsd=far: expected a positive number"),
-        ("method.rank=3", r"'method.rank=3': only data.\* may be changed"),
+        ("task.hidden=3", r"'task.hidden=3': only data.\* may be changed"),
     ],
 )
 def test_a_mistake_in_the_command_is_told_before_anything_is_loaded(

@@ -88,6 +88,15 @@ def test_peft_loads_what_is_written_for_it(name: Tuner, tmp_path: Path) -> None:
     torch.testing.assert_close(features(other), features(model), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", get_args(Tuner))
+def test_a_layer_may_be_called_with_maps(name: Tuner) -> None:
+    model = pairing(tuner(name))
+    step(model)
+    layer = model.method.wrapped()[0]
+    tokens = torch.randn(2, 3, 5, 192)
+    torch.testing.assert_close(layer(tokens), layer(tokens.flatten(1, 2)).unflatten(1, (3, 5)), atol=1e-6, rtol=1e-5)
+
+
 def test_lora_is_the_methods_own() -> None:
     targets = {"vision": ["attn.proj", "mlp.fc2"]}
     own = pairing(LoRA(rank=4, alpha=8, targets=targets, last={"vision": 2}))

@@ -9,7 +9,7 @@ weight, and measures whether the first step is the frozen model's.
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -131,7 +131,9 @@ class PEFT(Method):
                 f"{where}, {self.settings}: it changes the frozen weight of {changed[0]}, which other adapters of "
                 "this backbone share; choose a start that leaves it as it is"
             )
-        for module in wrapped.values():
+        for layer, module in wrapped.items():
+            if isinstance(layer, nn.Linear):
+                module.forward = _of_few_dimensions(module.forward)
             for parameter in module.parameters():
                 if parameter.requires_grad:  # peft takes the type of a half-precision layer for its own
                     parameter.data = parameter.data.float()
@@ -170,6 +172,19 @@ class PEFT(Method):
     def wrapped(self) -> list[Any]:
         """The tuner's layers, which stand where the frozen ones stood."""
         return [site.block.get_submodule(path) for site in self.sites for path in site.layers]
+
+
+def _of_few_dimensions(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same of any [..., inputs]: some tuners know [N, inputs] and [N, L, inputs] alone, and encoders of maps or of
+    heads have more."""
+
+    def call(x: Tensor, *others: Any, **named: Any) -> Tensor:
+        if x.ndim < 4:
+            return forward(x, *others, **named)
+        found: Tensor = forward(x.flatten(0, -3), *others, **named).unflatten(0, x.shape[:-2])
+        return found
+
+    return call
 
 
 def _delta(wrapped: Any) -> Delta:
