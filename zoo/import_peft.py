@@ -1,8 +1,9 @@
-"""`python -m zoo.import_peft folder=DIR output=DIR [recipe=NAME|FILE.yaml] [data.KEY=VALUE ...]`: a LoRA of HF peft.
+"""`python -m zoo.import_peft folder=DIR output=DIR [recipe=NAME|FILE.yaml] [data.KEY=VALUE ...]`: an adapter of peft.
 
 The folder is a PEFT adapter, or holds one per backbone, named by its key in the recipe, as `zoo.export format=peft`
 writes them. The recipe names backbones, task and data; an exported folder has its own. The result is an adapter
-directory with method `zoo.methods.lora.LoRA`, measured on the recipe's test split.
+directory with method `zoo.methods.lora.LoRA`, or `zoo.methods.peft.PEFT` for another tuner, measured on the recipe's
+test split.
 
 PEFT stores neither head nor base weights. Without the head that an export adds, a new, untrained one is made. Whether
 the backbones are those that the LoRA was trained on cannot be checked.

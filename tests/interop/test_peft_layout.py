@@ -16,7 +16,7 @@ from zoo import import_peft
 from zoo.adapter import directory
 from zoo.backbones.timm_vit import TimmViT
 from zoo.interop import export as interop_export
-from zoo.interop import peft_import, peft_layout
+from zoo.interop import peft_import, peft_layout, peft_reading
 from zoo.interop.peft_import import settings
 from zoo.interop.peft_layout import CONFIG, TENSORS, PeftError
 
@@ -82,7 +82,7 @@ def test_the_export_is_checked_through_peft_itself(tmp_path: Path) -> None:
 
 def test_the_files_are_those_that_peft_writes(tmp_path: Path) -> None:
     by_peft(tmp_path / "theirs")
-    loaded = peft_layout.read(tmp_path / "theirs")
+    loaded = peft_reading.read(tmp_path / "theirs")
     method, state = settings({"": loaded}, {"vision": vit()})
     pairing = export_tiny.moved(export_tiny.config(method=method))
     own = pairing.trainable_state()
@@ -102,7 +102,7 @@ def test_the_files_are_those_that_peft_writes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rslora", [False, True])
 def test_a_folder_of_peft_becomes_our_method_and_gives_the_same(rslora: bool, tmp_path: Path) -> None:
     theirs = by_peft(tmp_path, use_rslora=rslora)
-    method, state = settings({"": peft_layout.read(tmp_path)}, {"vision": vit()})
+    method, state = settings({"": peft_reading.read(tmp_path)}, {"vision": vit()})
     assert method["targets"] == {"vision": TARGETS}
     assert method["last"] == {"vision": 2}
     pairing = export_tiny.moved(export_tiny.config(method=method))
@@ -161,7 +161,7 @@ def test_an_exported_lora_of_other_weights_is_refused(tmp_path: Path) -> None:
 def test_a_variant_of_lora_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     by_peft(tmp_path, **change)
     with pytest.raises(PeftError, match=f"{said}.*only plain LoRA"):
-        peft_layout.read(tmp_path)
+        peft_reading.read(tmp_path)
 
 
 def test_tensors_beside_the_updates_and_half_a_pair_are_refused(tmp_path: Path) -> None:
@@ -169,25 +169,25 @@ def test_tensors_beside_the_updates_and_half_a_pair_are_refused(tmp_path: Path) 
     tensors = load_file(tmp_path / TENSORS)
     save_file(tensors | {"base_model.model.head.weight": torch.ones(2)}, tmp_path / TENSORS)
     with pytest.raises(PeftError, match=r"more than LoRA's A and B: base_model\.model\.head\.weight"):
-        peft_layout.read(tmp_path)
+        peft_reading.read(tmp_path)
     save_file(dict(list(tensors.items())[1:]), tmp_path / TENSORS)
     with pytest.raises(PeftError, match=r"blocks\.10\.attn\.qkv has no pair of A and B of rank 3"):
-        peft_layout.read(tmp_path)
+        peft_reading.read(tmp_path)
 
 
 def test_pickled_weights_and_damaged_files_are_refused(tmp_path: Path) -> None:
     by_peft(tmp_path)
     (tmp_path / TENSORS).rename(tmp_path / "adapter_model.bin")
     with pytest.raises(PeftError, match=r"no adapter_model\.safetensors \(pickled weights are not read\)"):
-        peft_layout.read(tmp_path)
+        peft_reading.read(tmp_path)
     (tmp_path / TENSORS).write_bytes(b"12345678nonsense")
     with pytest.raises(PeftError, match="is damaged"):
-        peft_layout.read(tmp_path)
+        peft_reading.read(tmp_path)
 
 
 def test_layers_that_no_backbone_has_or_that_differ_between_blocks_are_refused(tmp_path: Path) -> None:
     by_peft(tmp_path)
-    loaded = peft_layout.read(tmp_path)
+    loaded = peft_reading.read(tmp_path)
     with pytest.raises(PeftError, match=r"none of the backbones other have"):
         settings({"": loaded}, {"other": nn.Linear(1, 1)})  # type: ignore[dict-item]
     del loaded.layers["blocks.11.mlp.fc1"]

@@ -1,5 +1,6 @@
 """Tuners of HF peft on frozen encoders: step 0, what trains, what an adapter must hold, and what is refused."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,11 +10,12 @@ from typing import Any, get_args
 import pytest
 import tiny
 import torch
-from small_vit import features, pairing, step
+from small_vit import batch, features, pairing, step
 
 from zoo.errors import SettingError
-from zoo.interop import merged, peft_layout
-from zoo.interop.peft_layout import SHARING, PeftError
+from zoo.interop import merged, peft_layout, peft_reading
+from zoo.interop.peft_import import settings
+from zoo.interop.peft_layout import CONFIG, SHARING, PeftError
 from zoo.methods.deltas import by_place
 from zoo.methods.frozen import Frozen
 from zoo.methods.lora import LoRA
@@ -86,6 +88,48 @@ def test_peft_loads_what_is_written_for_it(name: Tuner, tmp_path: Path) -> None:
     other = pairing(Frozen(), seed=7)
     PeftModel.from_pretrained(other.backbones["vision"].get_submodule("net"), str(tmp_path / "folder"))
     torch.testing.assert_close(features(other), features(model), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(get_args(Tuner)) - {*SHARING, "lora"}))
+def test_what_peft_wrote_itself_becomes_a_method_that_gives_the_same(name: Tuner, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    net = pairing(Frozen()).backbones["vision"].get_submodule("net")
+    paths = [f"blocks.{block}.{layer}" for block in (10, 11) for layer in ("attn.proj", "mlp.fc2")]
+    theirs = PeftModel(net, tuner(name).config(paths)).eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            if parameter.requires_grad:
+                parameter.add_((torch.rand(parameter.shape, generator=generator) - 0.5) / 10)
+    theirs.save_pretrained(str(tmp_path))
+    method, state = settings({"": peft_reading.read(tmp_path)}, dict(pairing(Frozen()).backbones.items()))
+    assert (method.pop("_target_"), method["tuner"]) == (peft_reading.PEFT, name)
+    model = pairing(PEFT(**method), seed=9)
+    own = model.trainable_state()
+    model.load_trainable({key: state.get(key, value) for key, value in own.items()})
+    assert {key for key in own if key.startswith("backbones.")} <= set(state)
+    pictures = batch().inputs["vision"][:, 0]
+    with torch.no_grad():
+        expected = theirs(pictures)
+        found = model.backbones["vision"].get_submodule("net")(pictures)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_folders_whose_tensors_mean_nothing_alone_are_refused(tmp_path: Path) -> None:
+    model = pairing(tuner("shira"))
+    deltas = peft_layout.roots(by_place(model.backbones, model.method.deltas())["vision"])["net"]
+    peft_layout.write_tuner(model.method, deltas, tmp_path, base="base")
+    config = json.loads((tmp_path / CONFIG).read_text())
+    for change, said in (
+        ({"random_seed": None}, "without random_seed, what shira drew cannot be found again"),
+        ({"peft_type": "VERA"}, "is of vera, which cannot be read; read are lora, loha,"),
+        ({"modules_to_save": ["norm"]}, "only a tuner's layers can be read"),
+        ({"peft_type": "LOHA"}, r"holds what is not loha's: .*shira_weight"),
+    ):
+        (tmp_path / CONFIG).write_text(json.dumps(config | change))
+        with pytest.raises(PeftError, match=said):
+            peft_reading.read(tmp_path)
 
 
 @pytest.mark.parametrize("name", get_args(Tuner))

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from zoo.backbones.base import Backbone
 from zoo.files import checksum_lines
-from zoo.interop import peft_layout
+from zoo.interop import peft_layout, peft_reading
 from zoo.interop.merged import HEAD
-from zoo.interop.peft_layout import CONFIG, Loaded, PeftError
+from zoo.interop.peft_layout import CONFIG, PeftError
+from zoo.interop.peft_reading import Loaded
 from zoo.pairing import Pairing, count_parameters
 from zoo.recipe.build import build_pairing
 from zoo.recipe.instantiate import instantiate
@@ -22,8 +23,6 @@ from zoo.records import provenance
 from zoo.training.build import build_data, build_loaders
 from zoo.training.callbacks import CostMonitor
 from zoo.training.measure import described, measure, single_trainer
-
-LORA = "zoo.methods.lora.LoRA"
 
 
 def convert(
@@ -38,10 +37,11 @@ def convert(
         base: fingerprints of the backbones that it was trained on, where they are known.
 
     Returns:
-        The recipe with LoRA as method, the pairing, its metrics.json, and notes.
+        The recipe with LoRA, or another tuner, as method, the pairing, its metrics.json, and notes.
 
     Raises:
-        PeftError: the files are no LoRA, or one that does not fit the recipe's backbones, or was trained on others.
+        PeftError: the files are of no tuner that is read, or of one that does not fit the recipe's backbones, or was
+            trained on others.
     """
     start = time.perf_counter()
     data = build_data(config, "test")
@@ -64,6 +64,9 @@ def convert(
     else:
         state |= {name: tensor for name, tensor in pairing.trainable_state().items() if name.startswith("task.")}
         notes.append(f"{folder} has no {HEAD}: the head is new and untrained, so train on with init=OUTPUT")
+    # What a tuner keeps beside what it trains is made of its settings and of the weight.
+    beside = {name for name, _ in pairing.named_buffers()} - set(pairing.trainable)
+    state = {name: tensor for name, tensor in state.items() if name not in beside}
     try:
         pairing.load_trainable(state, source=str(folder))
     except ValueError as error:
@@ -96,11 +99,11 @@ def found(folder: Path) -> dict[str, Loaded]:
     if sums.is_file() and sums.read_text(encoding="utf-8") != checksum_lines(folder):
         raise PeftError(f"{folder} was altered: its files are not those that SHA256SUMS lists")
     if (folder / CONFIG).is_file():
-        return {"": peft_layout.read(folder)}
+        return {"": peft_reading.read(folder)}
     below = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
     if not below:
         raise PeftError(f"{folder} holds no {CONFIG}, and no folder below it does: it is nothing that PEFT wrote")
-    return {path.name: peft_layout.read(path) for path in below}
+    return {path.name: peft_reading.read(path) for path in below}
 
 
 def settings(
@@ -109,30 +112,29 @@ def settings(
     """The block `method:` that makes these very updates, and their tensors under the pairing's names.
 
     Raises:
-        PeftError: layers that no backbone has, ranks that differ between folders, or layers that are not the same in
+        PeftError: layers that no backbone has, settings that differ between folders, or layers that are not the same in
             each of the last blocks.
     """
-    if len(kinds := {(each.rank, each.alpha) for each in loaded.values()}) > 1:
-        raise PeftError(f"ranks and alphas differ between folders: {sorted(kinds)}; method LoRA has one of either")
+    method, *others = [each.method for each in loaded.values()]
+    if differing := [other for other in others if other != method]:
+        raise PeftError(f"settings differ between folders: {method} and {differing[0]}; a method has one of each")
     targets: dict[str, list[str]] = {}
     last: dict[str, int] = {}
     state: dict[str, Tensor] = {}
     for name, each in loaded.items():
         stream, root = _place(name, each, backbones)
-        paths = {peft_layout.join(root, path): pair for path, pair in each.layers.items()}
+        paths = {peft_layout.join(root, path): tensors for path, tensors in each.layers.items()}
         for tower, (suffixes, count) in _targets(paths, stream, backbones[stream]).items():
             targets[tower], last[tower] = suffixes, count
-        for path, pair in paths.items():
-            for part, tensor in zip("AB", pair, strict=True):
-                state[f"backbones.{stream}.{path}.lora_{part}.default.weight"] = tensor.float()
-    ((rank, alpha),) = kinds
-    return {"_target_": LORA, "rank": rank, "alpha": alpha, "targets": targets, "last": last}, state
+        for path, tensors in paths.items():
+            state |= {f"backbones.{stream}.{path}.{inside}": tensor.float() for inside, tensor in tensors.items()}
+    return {**method, "targets": targets, "last": last}, state
 
 
 def _place(name: str, loaded: Loaded, backbones: Mapping[str, Backbone]) -> tuple[str, str]:
     """The stream, and the module in its backbone, that has all layers of a folder called `name`."""
     streams = [stream for stream in backbones if not name or name.partition("-")[0] == stream]
-    places = [(s, root) for s in streams if (root := peft_layout.fits(loaded, backbones[s])) is not None]
+    places = [(s, root) for s in streams if (root := peft_reading.fits(loaded, backbones[s])) is not None]
     if len(places) != 1:
         first = next(iter(loaded.layers), "no layer")
         raise PeftError(

@@ -5,18 +5,14 @@ gets a folder of its own, and names start at that module: `base_model.model.bloc
 `blocks.11.attn.qkv` of timm's model. PEFT knows no head of ours; it lies beside the folders.
 """
 
-import json
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 
 from zoo.errors import UserError
 from zoo.methods.deltas import Delta, Factors, by_place
@@ -27,51 +23,12 @@ from zoo.recipe.schema import TARGET
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 
-KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<part>[AB])\.weight")
-
-PLAIN: dict[str, Any] = {
-    "peft_type": "LORA",
-    "use_dora": False,
-    "use_qalora": False,
-    "use_bdlora": None,
-    "bias": "none",
-    "lora_bias": False,
-    "fan_in_fan_out": False,
-    "modules_to_save": None,
-    "layer_replication": None,
-    "target_parameters": None,
-    "alora_invocation_tokens": None,
-    "arrow_config": None,
-    "kasa_config": None,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-}
-"""What a configuration must say, or leave out, for its update to be `W + scaling B A` in equal form everywhere."""
-
-
 SHARING = ("vera", "randlora", "vblora")
 """Tuners that keep tensors beside those of the layers."""
 
 
 class PeftError(UserError):
     """A folder holds no LoRA that this package can read."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A LoRA as PEFT writes it.
-
-    Attributes:
-        rank: r.
-        alpha: updates are scaled by alpha / r.
-        layers: `lora_A` and `lora_B` by path of the layer in its base model.
-        base: the base model according to the configuration; not verified.
-    """
-
-    rank: int
-    alpha: float
-    layers: dict[str, tuple[Tensor, Tensor]]
-    base: str
 
 
 def roots(deltas: Mapping[str, Delta]) -> dict[str, dict[str, Delta]]:
@@ -220,47 +177,6 @@ def _save(config: Any, tensors: Mapping[str, Mapping[str, Tensor]], folder: Path
         for name, tensor in own.items()
     }
     save_file(named, folder / TENSORS, metadata={"format": "pt"})
-
-
-def read(folder: Path) -> Loaded:
-    """Read one PEFT folder.
-
-    Raises:
-        PeftError: no such folder, another method than LoRA or a variant of it, or tensors besides the updates.
-    """
-    for name in (CONFIG, TENSORS):
-        if not (folder / name).is_file():
-            raise PeftError(f"{folder} is no PEFT folder: it has no {name} (pickled weights are not read)")
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(folder / TENSORS)
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise PeftError(f"{folder} is damaged: {type(error).__name__}: {error}") from None
-    if other := [f"{key}={config[key]!r}" for key, plain in PLAIN.items() if (config.get(key) or plain) != plain]:
-        raise PeftError(f"{folder / CONFIG} says {', '.join(other)}; only plain LoRA can be read")
-    matches = {name: KEY.fullmatch(name) for name in tensors}
-    if left := [name for name, match in matches.items() if match is None]:
-        raise PeftError(f"{folder / TENSORS} holds more than LoRA's A and B: {', '.join(left[:3])}")
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, match in matches.items():
-        assert match is not None
-        parts.setdefault(match["path"], {})[match["part"]] = tensors[name]
-    if odd := [path for path, pair in parts.items() if set(pair) != {"A", "B"} or len(pair["A"]) != rank]:
-        raise PeftError(f"{folder / TENSORS}: {odd[0]} has no pair of A and B of rank {rank}")
-    if config.get("use_rslora"):
-        alpha *= math.sqrt(rank)
-    layers = {path: (pair["A"], pair["B"]) for path, pair in parts.items()}
-    return Loaded(rank, alpha, layers, str(config.get("base_model_name_or_path")))
-
-
-def fits(loaded: Loaded, backbone: nn.Module) -> str | None:
-    """The module of a backbone that holds all layers of a LoRA, as in `roots`; None where none does."""
-    paths = {path for path, _ in backbone.named_modules()}
-    nets = {path for path in paths if path == "net" or path.endswith(".net")} | {""}
-    return next(
-        (root for root in sorted(nets, reverse=True) if all(join(root, p) in paths for p in loaded.layers)), None
-    )
 
 
 def join(root: str, path: str) -> str:
