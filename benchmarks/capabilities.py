@@ -5,6 +5,7 @@ weights, most of them at a small size. It takes two steps, and is loaded into a 
 what it made of frozen layers is folded into them.
 """
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -110,7 +111,10 @@ def backbones() -> dict[str, tuple[str, Callable[[], Backbone]]]:
     from zoo.backbones.timm_vit import TimmViT
 
     return {
-        "DINOv3": ("vision", lambda: TimmViT(model="vit_small_patch16_dinov3", source="random:0", image_size=64)),
+        "DINOv3": (
+            "vision",
+            lambda: scaled(TimmViT(model="vit_small_patch16_dinov3", source="random:0", image_size=64)),
+        ),
         "CLIP": ("vision", lambda: CLIPVision(source="random:0", config=CLIP)),
         "SigLIP": ("vision", lambda: SigLIPVision(source="random:0", config=SIGLIP)),
         "SAM2": ("vision", lambda: SAM2(source="random:0", size="nano", image_size=64)),
@@ -120,6 +124,15 @@ def backbones() -> dict[str, tuple[str, Callable[[], Backbone]]]:
         "Mamba3D": ("points", lambda: Mamba3D(source="random:0", width=32, depth=3, groups=12, neighbours=6, states=4)),
         "LLaVA": ("scene", lambda: LLaVA(source="random:3", config=LLAVA)),
     }
+
+
+@torch.no_grad()
+def scaled(backbone: Backbone) -> Backbone:
+    """With scales of layers as trained ones have them: at the start of a training they let almost nothing through."""
+    for name, parameter in backbone.named_parameters():
+        if "gamma" in name:
+            parameter.fill_(0.5)
+    return backbone
 
 
 Layers = Mapping[str, list[str]]
@@ -155,6 +168,7 @@ BETWEEN: dict[str, Callable[[Column], Method]] = {
     "adapt_former": lambda c: AdaptFormer(targets={c.tower or c.key: ["mlp"]}, last={c.tower or c.key: 1}, width=4),
     "vpt": lambda c: VPT(tokens=2, last={c.key: 1}),
     "side": lambda c: Side(rungs=2, heads=1),
+    "side, tokens: mean": lambda c: Side(rungs=2, tokens="mean"),
 }
 """Methods that are given no layers."""
 
@@ -260,6 +274,12 @@ class Trial:
         return ", merges" if same else ", MERGES TO ANOTHER"
 
 
+def shortened(said: str) -> str:
+    """A refusal in one line, without the list of layers and what names the tuner."""
+    line = " ".join(said.split()).partition("; the layers are")[0]
+    return re.sub(r"^method\.tuner = \w+: ", "", line)
+
+
 def columns(only: str = "") -> list[Column]:
     """Every kind of layer of every backbone; of one with two towers, of its language model."""
     found = []
@@ -288,7 +308,7 @@ def main() -> None:
             mark, said = trial.attempt(partial(make, place, layers))
             cells.setdefault(name, []).append(mark)
             if said:
-                reasons.setdefault((f"{place.title}, {place.kind}", said), []).append(name)
+                reasons.setdefault((f"{place.title}, {place.kind}", shortened(said)), []).append(name)
         print(place.title, place.kind, file=sys.stderr, flush=True)
     whole: dict[str, list[str]] = {}
     firsts = [place for number, place in enumerate(places) if place.title not in {p.title for p in places[:number]}]
@@ -298,7 +318,7 @@ def main() -> None:
             mark, said = trial.attempt(partial(own, place))
             whole.setdefault(name, []).append(mark)
             if said:
-                reasons.setdefault((place.title, said), []).append(name)
+                reasons.setdefault((place.title, shortened(said)), []).append(name)
     write_whole(Path(words.get("output", PAGE)), page(places, cells, firsts, whole, reasons))
 
 

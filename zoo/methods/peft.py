@@ -113,6 +113,12 @@ class PEFT(Method):
         layers = {
             layer: f"{site.target}, block {site.index}: {path}" for site in sites for path, layer in site.layers.items()
         }
+        for layer, place in layers.items():
+            if self.tuner == "oft" and isinstance(layer, nn.Conv1d | nn.Conv2d) and _mixes(layer):
+                raise SettingError(
+                    f"method.tuner = oft: {place} is a convolution over more than one place, or in groups; what peft's "
+                    "OFT makes of those is not what it merges to, nor the frozen model at the start"
+                )
         before = {layer: _sample(layer).clone() for layer in layers}
         paths = [path for path, module in backbone.named_modules() if module in layers]
         config, where = self.config(paths), f"method.tuner = {self.tuner}"
@@ -172,6 +178,11 @@ class PEFT(Method):
     def wrapped(self) -> list[Any]:
         """The tuner's layers, which stand where the frozen ones stood."""
         return [site.block.get_submodule(path) for site in self.sites for path in site.layers]
+
+
+def _mixes(layer: nn.Conv1d | nn.Conv2d) -> bool:
+    """Whether a convolution is no linear layer of every place."""
+    return layer.groups > 1 or any(extent > 1 for extent in layer.kernel_size)
 
 
 def _of_few_dimensions(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
