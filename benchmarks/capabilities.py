@@ -331,6 +331,7 @@ def page(
 ) -> str:
     """The tables in Markdown."""
     head = ["# Which method on which layer", "", __doc__.partition("\n\n")[2].strip() if __doc__ else "", ""]
+    head += ["`python benchmarks/capabilities.py` tried them, and wrote this page.", ""]
     legend = [
         "`yes`: step 0 is the frozen model, two steps change what it gives and no frozen tensor, and the trained",
         "tensors alone make the same adapter again. `elsewhere`: the same, but training starts away from the frozen",
