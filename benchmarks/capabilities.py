@@ -331,7 +331,8 @@ def page(
 ) -> str:
     """The tables in Markdown."""
     head = ["# Which method on which layer", "", __doc__.partition("\n\n")[2].strip() if __doc__ else "", ""]
-    head += ["`python benchmarks/capabilities.py` tried them, and wrote this page.", ""]
+    example = "`zoo train recipe=dinov2_cells method=gpart method.dim=20000 'method.targets={vision: [attn.qkv]}'`"
+    head += [f"{example}; `python benchmarks/capabilities.py` tried them, and wrote this page.", ""]
     legend = [
         "`yes`: step 0 is the frozen model, two steps change what it gives and no frozen tensor, and the trained",
         "tensors alone make the same adapter again. `elsewhere`: the same, but training starts away from the frozen",
@@ -351,7 +352,10 @@ def page(
             "",
             "## What was said",
             "",
-            *[f"- {where}. {', '.join(names)}: {' '.join(said.split())}" for (where, said), names in reasons.items()],
+            *[
+                f"- {where}. {', '.join(name.removeprefix('peft, ') for name in names)}: {' '.join(said.split())}"
+                for (where, said), names in reasons.items()
+            ],
             "",
         ]
     )
