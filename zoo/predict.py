@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
             fail([f"masks={arguments['masks']}: {own}"])
         if masks is not None:
             require_own_masks(found.items, masks)
-        answers = held.enter_context(kept) if (kept := open_output(arguments, folder)) else None
+        answers = held.enter_context(kept) if (kept := open_output(arguments, folder, settings)) else None
         pending = [item for item in found.items if not is_done(item, answers, pictures, masks)]
         if not pending:
             print(f"{counted(found.items)} answered earlier; nothing is left to do", file=sys.stderr)

@@ -99,6 +99,23 @@ def adapter_of(metrics: dict[str, Any], folder: Path) -> str:
     return (folder / "README.md").read_text()
 
 
+def test_the_card_of_an_adapter_with_another_method_than_its_recipes_says_so(tmp_path: Path) -> None:
+    metrics = record(dict.fromkeys(VIDEOS, 0.5))
+    own, other = tmp_path / "own", tmp_path / "other"
+    assert "another method" not in adapter_of(metrics, own)
+    adapter_of(metrics, other)
+    words = ["method=gpart", "method.dim=3", "method.targets={vision: [attn.qkv]}"]
+    (other / "recipe.yaml").write_text(to_yaml(compose("tb_ava", words)))
+    said = card.for_adapter(other)
+    assert "Trained with another method than the recipe's: GPart** (`zoo.methods.gpart.GPart`)" in said
+    (other / "README.md").write_text(said)
+    assert card.facts(other / "README.md")["zoo"]["method"] == "GPart"
+    assert (
+        card.facts(own / "README.md")["zoo"]["method"] == card.read(card.folder() / "tb_ava.md").front["zoo"]["method"]
+    )
+    assert card.validate(card.read(other / "README.md")) == []
+
+
 @pytest.mark.parametrize("path", CARDS, ids=lambda p: p.stem)
 def test_every_shipped_card_is_sound(path: Path) -> None:
     assert card.validate(card.read(path)) == []

@@ -17,6 +17,8 @@ from zoo.backbones.base import Backbone, tap
 from zoo.backbones.mamba3d import Mamba3D
 from zoo.backbones.timm_encoder import TimmEncoder
 from zoo.errors import SettingError
+from zoo.interop.graph import compare, run_torch, to_torch
+from zoo.interop.language_graph import graph_of
 from zoo.methods.base import Method
 from zoo.methods.frozen import Frozen
 from zoo.methods.vpt import VPT, noise, suits
@@ -187,3 +189,13 @@ def test_settings_that_name_nothing_are_refused() -> None:
     with pytest.raises(SettingError, match=r"backbones.vlm: method VPT needs a plain encoder, got"):
         VPT().attach({"vlm": vlm_tiny.model(vlm_tiny.NAMES[0])})
     assert VPT().unmergeable == "its prompts are tokens between the blocks"
+
+
+@pytest.mark.slow
+def test_an_exported_program_takes_any_batch_size(tmp_path: Path) -> None:
+    graph = graph_of(pairing(vpt(last=1)))
+    inputs = [graph.inputs(batch("vit", size)) for size in (1, 3)]
+    with torch.no_grad():
+        expected = [graph(each) for each in inputs]
+    to_torch(graph, inputs[-1], tmp_path / "model.pt2")
+    assert compare(expected, run_torch(tmp_path / "model.pt2", inputs)).max_abs < 1e-5

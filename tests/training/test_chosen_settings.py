@@ -17,6 +17,7 @@ METHOD = ("method={_target_: zoo.methods.matryoshka_lora.MatryoshkaLoRA, targets
 def test_words_of_a_command_are_divided() -> None:
     words = ["method.rank=4", "data.root=here", "method=lora", "--force"]
     assert chosen.divided(words) == ({"rank": 4}, ["data.root=here", "method=lora", "--force"])
+    assert chosen.divided(["method.rank=[4"]) == ({"rank": "[4"}, []), "no YAML; the method refuses it"
 
 
 def test_a_rank_is_chosen_after_training_and_every_result_says_so(
@@ -29,7 +30,8 @@ def test_a_rank_is_chosen_after_training_and_every_result_says_so(
     every = {rank: record["metrics"][monitor + (f"_rank_{rank}" if rank < 4 else "")] for rank in (1, 2, 4)}
     assert set(record["method"]) == {"aurac", "aurac_log"}
     assert record["method"]["aurac"] == pytest.approx((1.5 * every[2] + 0.5 * every[1] + every[4]) / 3)
-    capsys.readouterr()
+    assert evaluate([f"adapter={run / 'adapter'}"]) == 0
+    assert "reproduces" in capsys.readouterr().out, "the largest rank, where none is chosen"
     found = {}
     for rank in (1, 4):
         words = [f"adapter={run / 'adapter'}", f"method.rank={rank}", f"output={tmp_path / f'{rank}.json'}"]
@@ -43,8 +45,9 @@ def test_a_rank_is_chosen_after_training_and_every_result_says_so(
     _, pairing = directory.load(run / "adapter")
     pairing.choose(rank=2)
     assert pairing.caveats == ["method.rank = 2, chosen after training"]
-    with pytest.raises(SettingError, match="trained were 1, 2, 4"):
-        pairing.choose(rank=3)
+    for other in (3, 0, 2.0, True, "2", None, [2]):
+        with pytest.raises(SettingError, match="trained were 1, 2, 4"):
+            pairing.choose(rank=other)
 
     for words, code, said in (
         (["method.rank=3"], 1, "method.rank = 3: trained were 1, 2, 4"),

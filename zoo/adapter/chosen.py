@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from zoo.recipe.strict_yaml import StrictLoader
+
 METHOD = "method."
 
 
@@ -14,5 +16,8 @@ def divided(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     for word in words:
         name, equals, value = word.removeprefix(METHOD).partition("=")
         if word.startswith(METHOD) and equals:
-            found[name] = yaml.safe_load(value)
+            try:
+                found[name] = yaml.load(value, Loader=StrictLoader)
+            except (yaml.YAMLError, ValueError, RecursionError):
+                found[name] = value  # which the method refuses in words
     return found, [word for word in words if not (word.startswith(METHOD) and "=" in word)]

@@ -18,7 +18,7 @@ import yaml
 from zoo.adapter import public_record
 from zoo.adapter.directory import BESIDE
 from zoo.adapter.public import OWN
-from zoo.catalog import card_converted, card_own
+from zoo.catalog import card_converted, card_method, card_own
 from zoo.catalog import evidence as catalog_evidence
 from zoo.catalog.card_tables import results
 from zoo.errors import UserError
@@ -221,7 +221,7 @@ def for_adapter(directory: Path) -> str:
     card = read(path)
     front = {key: value for key, value in card.front.items() if key != "model-index"}
     front["zoo"] = {**front["zoo"], **_facts(directory, record)}
-    body = card.body
+    body = card_method.told(directory, front, card.body)
     if found := catalog_evidence.index(manifest["recipe"], own):
         front["model-index"] = found
     if not catalog_evidence.publishable(record):

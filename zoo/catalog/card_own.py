@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from zoo.catalog import card_method
 from zoo.metrics import names
 from zoo.recipe import schema, sources
 from zoo.recipe.schema import TARGET
@@ -85,7 +86,7 @@ def made(directory: Path, record: Mapping[str, Any], of_recipe: "Card | None") -
         classes = json.loads(file.metadata()["classes"])
     named = [pair for block in config["backbones"].values() if block for pair in sources.licences(block)]
     method = str(config["method"][TARGET]).rpartition(".")[2]
-    if of_recipe:
+    if of_recipe and not card_method.other(directory, manifest["recipe"]):
         method = of_recipe.front.get("zoo", {}).get("method") or method
     kind = str(schema.attributes(config["task"][TARGET]).get("kind", record["task"]))
     front = {

@@ -199,8 +199,10 @@ MASKS = (".png", ".tif", ".nii.gz")
 SOME_FAILED, STOPPED = 3, 130
 
 
-def open_output(arguments: Mapping[str, str], folder: Path) -> PredictionsFile | None:
-    """The output file named by `output=`, if any."""
+def open_output(
+    arguments: Mapping[str, str], folder: Path, settings: Mapping[str, Any] | None = None
+) -> PredictionsFile | None:
+    """The output file named by `output=`, if any; `settings` are those of the method that the command chose anew."""
     if not (output := arguments.get("output")):
         return None
     sums = directory.checksums(folder)
@@ -212,6 +214,7 @@ def open_output(arguments: Mapping[str, str], folder: Path) -> PredictionsFile |
         if "questions" in arguments
         else None,
         **({CLASSES: arguments[CLASSES]} if CLASSES in arguments else {}),
+        **({"method": dict(settings)} if settings else {}),
     }
     return PredictionsFile(Path(output).expanduser(), run, restart="--restart" in arguments)
 

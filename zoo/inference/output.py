@@ -86,9 +86,10 @@ class PredictionsFile:
                 f"output={self.path} exists, but not as an output of this command ({self.beside.name} is not there): "
                 "name another file, or add --restart to write over it"
             ) from None
-        if other := [key for key in self.run if before.get(key) != self.run[key]]:
+        # Some keys are there only where a command named them.
+        if other := [key for key in {**before, **self.run} if before.get(key) != self.run.get(key)]:
             differences = "; ".join(
-                f"{key} {_short(before.get(key))} there, {_short(self.run[key])} here" for key in other
+                f"{key} {_short(before.get(key))} there, {_short(self.run.get(key))} here" for key in other
             )
             raise OutputError(
                 f"output={self.path} holds answers of another run ({differences}): name another file, or add "

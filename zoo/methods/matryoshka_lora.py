@@ -73,9 +73,10 @@ class MatryoshkaLoRA(Hooked):
             SettingError: one that was not trained.
         """
         super().choose(**settings)
-        if settings["rank"] not in self.ranks:
-            raise SettingError(f"method.rank = {settings['rank']}: trained were {', '.join(map(str, self.ranks))}")
-        self.rank = settings["rank"]
+        rank = settings.get("rank", self.rank)
+        if type(rank) is not int or rank not in self.ranks:
+            raise SettingError(f"method.rank = {rank}: trained were {', '.join(map(str, self.ranks))}")
+        self.rank = rank
 
     def attach(self, backbones: Backbones) -> None:
         """Hook the target layers.

@@ -141,7 +141,7 @@ class Walk:
 
     def __call__(self, tokens: Tensor, index: int) -> Tensor:
         """Tokens [N, L, D] before a block -> those behind it, [N, L, D']."""
-        own = self.prompts[index - self.first if len(self.prompts) > 1 else 0].expand(len(tokens), -1, -1)
+        own = self.prompts[index - self.first if len(self.prompts) > 1 else 0].expand(tokens.shape[0], -1, -1)
         if self.carried is not None:
             own = self.carried
         before, end = self.before, self.before + own.shape[1]
