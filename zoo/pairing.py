@@ -194,8 +194,9 @@ class Pairing(nn.Module):
             SettingError: there is no such setting, or no such value of it.
         """
         self.method.choose(**settings)
+        others = [line for line in self.caveats if line not in _told(self.chosen)]
         self.chosen |= settings
-        self.caveats += [f"method.{name} = {value}, chosen after training" for name, value in settings.items()]
+        self.caveats = [*others, *_told(self.chosen)]
 
     @contextlib.contextmanager
     def naming(self, classes: Sequence[str], text: TextEncoder) -> Iterator[None]:
@@ -257,6 +258,11 @@ class Pairing(nn.Module):
 def _alike(samples: Sequence[Any]) -> bool:
     """Whether samples have labels of the same names and shapes."""
     return len({tuple((name, label.shape) for name, label in sample.target.items()) for sample in samples}) == 1
+
+
+def _told(chosen: Mapping[str, Any]) -> list[str]:
+    """What is said of settings that were chosen after training."""
+    return [f"method.{name} = {value}, chosen after training" for name, value in chosen.items()]
 
 
 def _as_it_is(sample: Any) -> Any:

@@ -162,6 +162,7 @@ def test_a_parametrisation_of_the_backbones_own_stays_its_own() -> None:
     ("method", "words"),
     [
         (of_vit(10**7), r"method\.dim = 10,000,000: there are 368,640 weights to divide"),
+        (GPart(dim=5, targets={"vision": []}), r"method\.targets, method\.last: they name no layer"),
         (GPart(dim=5, targets={"vision": ["attn.q"]}), "'attn.q' matches no layer; it has"),
     ],
 )

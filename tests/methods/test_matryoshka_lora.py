@@ -102,6 +102,13 @@ def test_ranks_that_cannot_be_are_refused(settings: dict[str, object], words: st
         nested(**settings)
 
 
+def test_a_rank_above_the_weights_is_refused() -> None:
+    with pytest.raises(
+        SettingError, match=r"method\.ranks = \[1, 9999\]: a weight of \(192, 192\) has no rank of 9999"
+    ):
+        pairing(nested(ranks=(1, 9999)))
+
+
 def test_what_training_fixed_stays_fixed() -> None:
     with pytest.raises(SettingError, match=r"method\.scaling is fixed by training; .*: method\.rank"):
         nested().choose(scaling="none")

@@ -108,6 +108,12 @@ def test_pissa_and_olora_train_as_if_what_they_start_at_had_left_the_weight() ->
     torch.testing.assert_close(up @ down, up @ up.T @ weight)
 
 
+def test_what_trained_beside_another_start_is_refused() -> None:
+    state = pairing(METHODS["pissa"]()).trainable_state()
+    with pytest.raises(ValueError, match="olora_up"):
+        pairing(METHODS["olora"]()).load_trainable(state)
+
+
 def test_vectors_of_lora_xs_are_those_of_the_weight_whatever_signs_a_library_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

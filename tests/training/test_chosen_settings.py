@@ -45,6 +45,8 @@ def test_a_rank_is_chosen_after_training_and_every_result_says_so(
     _, pairing = directory.load(run / "adapter")
     pairing.choose(rank=2)
     assert pairing.caveats == ["method.rank = 2, chosen after training"]
+    pairing.choose(rank=1)
+    assert pairing.caveats == ["method.rank = 1, chosen after training"]
     for other in (3, 0, 2.0, True, "2", None, [2]):
         with pytest.raises(SettingError, match="trained were 1, 2, 4"):
             pairing.choose(rank=other)

@@ -70,6 +70,8 @@ class GPart(Method):
         layers = {f"{site.target}/{site.index}/{path}": one for site in sites for path, one in site.layers.items()}
         shapes = {place: _weight(layer).shape for place, layer in layers.items()}
         total = sum(shape.numel() for shape in shapes.values())
+        if not total:
+            raise SettingError("method.targets, method.last: they name no layer, and GPart changes nothing else")
         if self.dim > total:
             raise SettingError(f"method.dim = {self.dim:,}: there are {total:,} weights to divide into groups")
         print_ = hashlib.sha256(f"{self.seed} {[(place, list(shape)) for place, shape in shapes.items()]}".encode())

@@ -89,7 +89,16 @@ class MatryoshkaLoRA(Hooked):
         self.register_buffer("diagonal", share * diagonal(self.ranks, self.scaling), persistent=False)
 
     def update(self, layer: nn.Linear) -> nn.Module:
-        """Matrices of the largest rank."""
+        """Matrices of the largest rank.
+
+        Raises:
+            SettingError: a rank above that of the layer's weight.
+        """
+        if self.ranks[-1] > min(layer.weight.shape):
+            shape = tuple(layer.weight.shape)
+            raise SettingError(
+                f"method.ranks = {list(self.ranks)}: a weight of {shape} has no rank of {self.ranks[-1]}"
+            )
         return Nested(layer.in_features, layer.out_features, self)
 
     def describe(self) -> str:

@@ -14,6 +14,8 @@ from zoo.methods.pissa import PiSSA
 class OLoRA(PiSSA):
     """Low-rank updates of linear layers that start at a QR decomposition of their weights; arguments as PiSSA's."""
 
+    name = "olora"
+
     def start(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """B0 [outputs, r] and A0 [r, inputs] of a weight [outputs, inputs], float64."""
         q, r = torch.linalg.qr(weight)

@@ -29,6 +29,9 @@ class PiSSA(Hooked):
         scaling: s; 1 in the paper.
     """
 
+    name = "pissa"
+    """Part of the names of tensors, which mean nothing beside another start."""
+
     def __init__(
         self,
         *,
@@ -52,7 +55,7 @@ class PiSSA(Hooked):
         if self.rank > min(weight.shape):
             raise SettingError(f"method.rank = {self.rank}: a weight of {tuple(weight.shape)} has no such rank")
         up, down = self.start(weight.detach().double())
-        return Started(up.float(), down.float(), self.scaling)
+        return Started(up.float(), down.float(), self.scaling, self.name)
 
     def start(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """B0 [outputs, r] and A0 [r, inputs] of a weight [outputs, inputs], float64."""
@@ -77,17 +80,30 @@ class Started(nn.Module):
         up: B0, [outputs, r].
         down: A0, [r, inputs].
         scaling: s.
+        name: of the start.
     """
 
     first_up: Tensor
     first_down: Tensor
 
-    def __init__(self, up: Tensor, down: Tensor, scaling: float) -> None:
+    def __init__(self, up: Tensor, down: Tensor, scaling: float, name: str) -> None:
         super().__init__()
-        self.scaling = scaling
+        self.scaling, self.name = scaling, name
         self.register_buffer("first_up", up.contiguous(), persistent=False)
         self.register_buffer("first_down", down.contiguous(), persistent=False)
-        self.up, self.down = nn.Parameter(self.first_up.clone()), nn.Parameter(self.first_down.clone())
+        self.trained = nn.ParameterDict({f"{name}_up": self.first_up.clone(), f"{name}_down": self.first_down.clone()})
+
+    @property
+    def up(self) -> Tensor:
+        """B."""
+        found: Tensor = self.trained[f"{self.name}_up"]
+        return found
+
+    @property
+    def down(self) -> Tensor:
+        """A."""
+        found: Tensor = self.trained[f"{self.name}_down"]
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
