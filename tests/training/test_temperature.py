@@ -222,13 +222,16 @@ def test_tables_have_one_row_of_each_and_none_where_runs_are_from_before() -> No
 
 def test_a_comparison_shows_it_by_variant_beside_its_main_table() -> None:
     summed = records.summary([measured(0.0)])
-    record = {"rows": [{"name": "recipe", "calibration": summed}, {"name": "head_only"}]}
+    others = [{"name": "head_only"}, {"name": "lora", "calibration": summed}]
+    record = {"rows": [{"name": "recipe", "calibration": summed}, *others]}
     header, rows = comparison.calibration_cells(record)
     assert {len(row) for row in rows} == {len(header)}
     assert [row[:2] for row in rows] == [
         ["recipe", "as they are"],
         ["recipe", "at temperature 2.00"],
-        ["recipe", "(the classes' shares)"],
+        ["LoRA", "as they are"],
+        ["LoRA", "at temperature 2.00"],
+        ["", "(the classes' shares)"],
     ]
     assert comparison.calibration_cells({"rows": [{"name": "recipe"}]})[1] == []
 

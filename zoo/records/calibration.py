@@ -15,6 +15,9 @@ KEY = "calibration"
 
 RAW, TEMPERED, SHARES, TEMPERATURE = "raw", "tempered", "shares", "temperature"
 
+OF_SHARES = "(the classes' shares)"
+"""What they are called in a table."""
+
 DIGITS = 3
 
 HEADER = ("probabilities", *map(named, CALIBRATION))
@@ -69,4 +72,4 @@ def cells(found: Mapping[str, Any]) -> list[list[str]]:
 def _called(which: str, found: Mapping[str, Any]) -> str:
     if which == TEMPERED:
         return f"at temperature {plus_minus(found[TEMPERATURE])}"
-    return "as they are" if which == RAW else "(the classes' shares)"
+    return "as they are" if which == RAW else OF_SHARES

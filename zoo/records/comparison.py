@@ -195,6 +195,10 @@ def calibration_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[s
     """Header and rows of calibration by variant; no rows where nobody measured it."""
     found = [(row["name"], row[calibration.KEY]) for row in record["rows"] if row.get(calibration.KEY)]
     rows = [[named(name), *cells] for name, one in found for cells in calibration.cells(one)]
+    # What says nothing of a variant, but of the split, stands once, below.
+    rows = [row for row in rows if row[1] != calibration.OF_SHARES] + [
+        ["", *row[1:]] for row in rows if row[1] == calibration.OF_SHARES
+    ][:1]
     return ["variant", *calibration.HEADER], rows
 
 
