@@ -165,8 +165,8 @@ def test_parameters_are_counted_by_hand() -> None:
 
 def test_an_adapter_is_measured_as_it_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        evaluate.main([f"adapter={tmp_path}", "method.rank=3", "data.root=x"])
+        evaluate.main([f"adapter={tmp_path}", "task.hidden=3", "data.root=x"])
     assert end.value.code == 2
     assert capsys.readouterr().err == (
-        "error: 'method.rank=3': an adapter is measured as it was trained; only data.* may be changed\n"
+        "error: 'task.hidden=3': an adapter is measured as it was trained; only data.* may be changed\n"
     )

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from zoo import evaluate, predict, reproduce
-from zoo.adapter import directory, former, places, sharing
+from zoo.adapter import directory, former, places, public_record, sharing
 from zoo.adapter.directory import FILES, AdapterError
 from zoo.backbones.fingerprint import Fingerprint, fingerprint, fingerprints_of_format
 from zoo.batch import Cloud
@@ -262,3 +262,8 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         places.find_adapter("no/such/folder")
     assert places.find_adapter("tb_ava-grid").name == "tb_ava-grid"
     assert replace(Fingerprint("a"), settings="b") == Fingerprint("a", "b")
+
+
+def test_classes_that_are_never_predicted_are_told_on() -> None:
+    metrics = {"metrics": {}, "manifest": {"recipe": "mantis"}, "never_predicted": ["table", "my secret"]}
+    assert public_record.record(metrics, classes=["table", "sofa"])["never_predicted"] == ["table"]

@@ -93,9 +93,9 @@ def test_a_file_may_say_them_wherever_it_names_a_class(tmp_path: Path) -> None:
     [
         (
             "method=loar",
-            "method: unknown name 'loar'. Did you mean 'lora'? Known: adapt_former, bottleneck, conv_lora, ",
+            "method: unknown name 'loar'. Did you mean 'lora'? Known: adapt_former, bitfit, bottleneck, ",
         ),
-        ("method=zzz", "method: unknown name 'zzz'. Known: adapt_former, bottleneck, conv_lora, dual_adapter, "),
+        ("method=zzz", "method: unknown name 'zzz'. Known: adapt_former, bitfit, bottleneck, conv_lora, "),
         ("method._target_=loar", "method._target_: unknown name 'loar'. Did you mean 'lora'? Known: "),
         ("task=classify", "task: unknown name 'classify'. Did you mean 'classification'? Known: "),
         ("backbones.vision=dino", "backbones.vision: unknown name 'dino'. Did you mean 'dinov2'? Known: "),

@@ -163,7 +163,7 @@ def test_a_training_without_its_test_is_tested_later_from_its_best_checkpoint(
     monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("it is trained again"))
     assert train([*words, f"into={tmp_path / 'later'}", "resume=true"]) == 0
     monkeypatch.undo()
-    assert measured == [1]
+    assert measured == [1, 1]  # validation, for the temperature, and the test split
     assert train([*words, f"into={tmp_path / 'whole'}"]) == 0
     later, whole = (json.loads((tmp_path / part / "metrics.json").read_text()) for part in ("later", "whole"))
     assert later["metrics"] == whole["metrics"]

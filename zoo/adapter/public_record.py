@@ -8,6 +8,7 @@ from zoo.adapter.leaks import leaks
 from zoo.adapter.public import OWN, Public, ShareError, bundled, command, is_key
 from zoo.recipe import compose, schema
 from zoo.recipe.schema import TARGET, SchemaError
+from zoo.records.cautions import NEVER
 
 SPLITS = ("train", "val", "test")
 
@@ -56,6 +57,8 @@ def record(metrics: Mapping[str, Any], config: Mapping[str, Any] | None = None, 
             "note": lambda value: _attribute(config, "task", "note", value),
             "monitor": lambda value: _one_of(value, tuple(values), ""),
             "forced": lambda value: [line if public.allows(line) else "it was forced" for line in value],
+            # The classes are part of the adapter.
+            NEVER: lambda value: [name for name in value if name in classes],
             "evaluations": lambda value: [record(one, config, classes) for one in value],
             "manifest": lambda value: _manifest(value, public),
             "familiarity": lambda value: (
