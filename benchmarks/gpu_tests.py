@@ -13,7 +13,12 @@ import pytest
 from measuring import Record
 
 TESTS = Path(__file__).parents[1] / "tests"
-FILES = ("ops/test_scan_triton.py", "ops/test_points.py", "training/test_gpu_runs.py")
+FILES = (
+    "ops/test_scan_triton.py",
+    "ops/test_points.py",
+    "methods/test_methods_on_devices.py",
+    "training/test_gpu_runs.py",
+)
 
 WORKERS = 4
 """Processes that share the GPU, where pytest-xdist is: tiny trainings wait for the processor, and nothing is timed."""
