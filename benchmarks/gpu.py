@@ -23,7 +23,7 @@ from measuring import state
 from zoo.files import write_whole
 
 HERE = Path(__file__).parent
-LIMITS = {"tests": 170, "scan": 90, "steps": 160, "cache": 40}
+LIMITS = {"tests": 190, "scan": 80, "steps": 170, "cache": 40}
 """Seconds."""
 
 

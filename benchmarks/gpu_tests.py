@@ -20,7 +20,7 @@ FILES = (
     "training/test_gpu_runs.py",
 )
 
-WORKERS = 4
+WORKERS = 8
 """Processes that share the GPU, where pytest-xdist is: tiny trainings wait for the processor, and nothing is timed."""
 
 
@@ -33,6 +33,12 @@ class Keep:
 
     def __init__(self, record: Record) -> None:
         self.record = record
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """A file that cannot even be read."""
+        if report.failed:
+            error = " ".join(report.longreprtext.split())[-400:]
+            self.record.add(test=report.nodeid.partition("tests/")[2], outcome="failed", seconds=0.0, error=error)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """A test's own part, or what went wrong before or after it."""

@@ -28,11 +28,11 @@ WARM = 3
 def state() -> dict[str, Any]:
     """Commit, date, hardware and versions, by which a number can be found again.
 
-    A machine that was given files alone knows no commit: BENCHMARK_COMMIT names the clean one that they are of.
+    A machine that was given files knows no commit, or an older one: BENCHMARK_COMMIT names the clean one that they are
+    of.
     """
-    commit = git_state()
-    if commit["commit"] is None and (named := os.environ.get("BENCHMARK_COMMIT")):
-        commit = {"commit": named, "dirty": False}
+    named = os.environ.get("BENCHMARK_COMMIT")
+    commit = {"commit": named, "dirty": False} if named else git_state()
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     return {"commit": commit, "date": date, "hardware": hardware(), "versions": versions()}
 

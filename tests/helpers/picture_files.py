@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from PIL import Image
-from rasterio.transform import from_origin
 
 from data_modules import eurosat as eurosat_module
 from data_modules import resisc45 as resisc45_module
@@ -42,6 +40,9 @@ def geotiff(
     **profile: Any,
 ) -> Path:
     """A GeoTIFF of values [bands, H, W]; north is up and pixels are square unless `transform` says otherwise."""
+    import rasterio  # which a GPU machine may lack, whose tests write none
+    from rasterio.transform import from_origin
+
     path.parent.mkdir(parents=True, exist_ok=True)
     if pixel is not None:
         profile["transform"] = from_origin(*at, pixel, pixel)

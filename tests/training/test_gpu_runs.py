@@ -45,7 +45,10 @@ def trained(name: str, folder: Path, *words: str) -> Path:
 def test_a_recipe_trains_on_the_gpu_and_resumes_to_the_same_result(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = data_words(name, tmp_path)
+    try:
+        words = data_words(name, tmp_path)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"its made-up files need what this machine lacks: {error}")
     whole = trained(name, tmp_path / "whole", *words)
     directory.verify(whole / "adapter")
     record = json.loads((whole / "metrics.json").read_text())
