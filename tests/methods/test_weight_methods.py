@@ -178,6 +178,8 @@ def answers() -> dict[str, torch.Tensor]:
         (LoRAXS(**PLACE, rank=200), r"method\.rank = 200: a weight of \(192, 192\) has no such rank"),
         (BitFit(targets={"vision": ["attn.q"]}), r"'attn\.q' matches no layer; it has .*'norm1'"),
         (SSF(targets={"sound": ["norm1"]}), r"method\.targets\.sound: the recipe's backbones have the towers"),
+        (SSF(targets=WIDE["targets"], last={"vision": 99}), r"method\.last\.vision = 99: expected 1 to 12, the blocks"),
+        (SSF(targets=WIDE["targets"], last={"vision": 0}), r"method\.last\.vision = 0: expected 1 to 12, the blocks"),
     ],
 )
 def test_what_cannot_be_is_said_before_training(method: Method, words: str) -> None:

@@ -67,8 +67,8 @@ def find(
             fused attention, which reads its weights and calls no layer, so do the layers inside it.
 
     Raises:
-        SettingError: an unknown tower, a suffix that matches no layer (those found are listed), or a layer that would
-            never be called.
+        SettingError: an unknown tower, more blocks than it has, a suffix that matches no layer (those found are
+            listed), or a layer that would never be called.
     """
     owners = {tower or name: (name, tower) for name, backbone in backbones.items() for tower in backbone.towers}
     problems = [
@@ -77,6 +77,12 @@ def find(
         for tower in settings
         if tower not in owners
     ]
+    for tower, count in last.items():
+        if tower in owners:
+            name, own = owners[tower]
+            there = len(backbones[name].towers[own])
+            if not 1 <= count <= there:
+                problems.append(f"method.last.{tower} = {count}: expected 1 to {there}, the blocks of the tower")
     if problems:
         raise SettingError("\n".join(problems))
     sites = []
