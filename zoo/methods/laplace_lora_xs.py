@@ -48,8 +48,8 @@ class LaplaceLoRAXS(LoRAXS):
         prediction: by which probabilities come about; may change after training.
         prior: precision of the Gaussian prior around R = 0; that of the largest evidence where it is not given.
         curvature: the whole Gauss-Newton matrix, or its diagonal.
-        draws: of the logits, where these are linearised.
-        passes: of drawn cores through the network.
+        draws: how many draws of linearised logits.
+        passes: how many networks with drawn cores.
     """
 
     root: Tensor
