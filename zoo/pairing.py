@@ -59,6 +59,11 @@ class Pairing(nn.Module):
         method.maps = task.reads(encoders)
         if method.maps and not method.dense:
             raise SettingError(f"method {type(method).__name__} gives no maps, which task {task.kind} reads")
+        if method.owns_probabilities and not task.takes_probabilities:
+            raise SettingError(
+                f"method {type(method).__name__} gives probabilities of one class a sample, which task {task.kind} has "
+                "no use for; it goes with classification"
+            )
         attach(method, encoders, text=text, classes=classes)
         attach_task(task, method.feature_dims, classes, text=text, encoders=encoders)
         self.backbones = cast(Mapping[str, Backbone], nn.ModuleDict(encoders))
@@ -184,8 +189,23 @@ class Pairing(nn.Module):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """The task's decoded output for one batch."""
+        batch = self.asked(batch)
+        return self.decide(self(batch), batch)
+
+    def asked(self, batch: Batch) -> Batch:
+        """The batch as `decide` needs it: as the task asks, and with its prefix where a method that owns probabilities
+        passes through the rest several times."""
         batch = self.task.asked(batch)
-        return self.task.predict(self(batch), batch)
+        return replace(batch, prefix=self.prefix(batch)) if self.method.owns_probabilities else batch
+
+    def decide(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The decoded output: of the probabilities that the method owns, or else the task's own of these features."""
+        owned = self.method.probabilities(self.logits, batch)
+        return self.task.predict(features, batch) if owned is None else self.task.decide(owned)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """The head's raw scores, [B, ..., K]."""
+        return self.task.logits(self(batch), batch)
 
     def choose(self, **settings: Any) -> None:
         """Change settings of the trained method that may change, see `Method.choose`; every prediction says so.

@@ -28,6 +28,7 @@ class Task(nn.Module):
             calibration have their own.
         gives_probabilities: whether it names one of K classes with their probabilities; then it has `scored`, and
             counts among its metrics those of `zoo.metrics.calibration`.
+        takes_probabilities: whether `decide` makes its prediction of them, where a method owns them.
         conditions: side inputs of a batch that `predict` reads.
         least_batch: samples that a training batch must have.
         pictures: that its runs want, by their names in `PICTURES` of `zoo/report/kinds/`: "confusion" for one class a
@@ -46,6 +47,7 @@ class Task(nn.Module):
     monitor: str
     unit: str = "fraction"
     gives_probabilities: bool = False
+    takes_probabilities: bool = False
     conditions: tuple[str, ...] = ()
     least_batch: int = 1
     pictures: tuple[str, ...] | None = None
@@ -102,6 +104,14 @@ class Task(nn.Module):
 
     def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Decoded output tensors by name, each [B, ...]."""
+        raise NotImplementedError
+
+    def decide(self, probabilities: Tensor) -> dict[str, Tensor]:
+        """What `predict` gives, of class probabilities [B, K] that a method owns.
+
+        Raises:
+            NotImplementedError: it predicts something else.
+        """
         raise NotImplementedError
 
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
