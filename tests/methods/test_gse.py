@@ -224,7 +224,7 @@ def test_the_loss_falls_and_routing_moves() -> None:
         optimizer.zero_grad()
         loss = torch.stack(list(model.losses(batch()).values())).sum()
         loss.backward()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         optimizer.step()
     assert losses[-1] < losses[0]
     assert not torch.equal(model.trainable_state()[router], before)
