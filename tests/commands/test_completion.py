@@ -71,7 +71,7 @@ def test_keys_follow_the_blocks_that_the_line_names() -> None:
 
 
 def test_values_by_type_and_by_what_help_says() -> None:
-    assert found("train recipe=tb_ava method=l") == ["method=lora", "method=lora_xs"]
+    assert found("train recipe=tb_ava method=l") == ["method=laplace_lora_xs", "method=lora", "method=lora_xs"]
     assert found("train recipe=tb_ava task=cl") == ["task=classification"]
     assert found("train recipe=tb_ava backbones.vision=dino") == ["backbones.vision=dinov2"]
     assert found("train recipe=tb_ava data=fo") == [

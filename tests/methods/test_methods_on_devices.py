@@ -19,6 +19,7 @@ from zoo.methods.dual_adapter import DualAdapter
 from zoo.methods.frozen import Frozen
 from zoo.methods.gpart import GPart
 from zoo.methods.gse import GSE
+from zoo.methods.laplace_lora_xs import LaplaceLoRAXS
 from zoo.methods.lora_xs import LoRAXS
 from zoo.methods.matryoshka_lora import MatryoshkaLoRA
 from zoo.methods.olora import OLoRA
@@ -53,6 +54,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "lora_xs": lambda: LoRAXS(targets=LAYERS, last=LAST),
     "gse": lambda: GSE(targets=LAYERS, last=LAST),
     "gse_published": lambda: GSE(targets=LAYERS, last=LAST, start="published"),
+    "laplace_lora_xs": lambda: LaplaceLoRAXS(targets=LAYERS, last=LAST),
     "bitfit": lambda: BitFit(targets=LAYERS, last=LAST),
     "ssf": lambda: SSF(targets=LAYERS, last=LAST),
     "conv_lora": lambda: ConvLoRA(targets=LAYERS, last=LAST),

@@ -110,9 +110,9 @@ class Task(nn.Module):
         """What `predict` gives, of class probabilities [B, K] that a method owns.
 
         Raises:
-            NotImplementedError: it predicts something else.
+            SettingError: it predicts something else.
         """
-        raise NotImplementedError
+        raise SettingError(f"task {self.kind}: its predictions are not those of one class a sample")
 
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
         """One sample's decoded output (without the batch dimension) in plain values, for a JSON line."""

@@ -23,7 +23,7 @@ def conclude(loaders: Loaders, device: torch.device) -> dict[str, float]:
     look = Look(pairing.to(device).eval(), _Lines(loaders.loader(loaders.data.sets["train"])))
     try:
         # A resumed run concludes again, and must come to the same.
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(loaders.seed)
             return dict(pairing.method.conclude(look))
     finally:
