@@ -74,6 +74,7 @@ WITHOUT = {
     "zoo/predict.py": ("torch",),
     "zoo/foreign.py": ("torch",),
     "zoo/compare.py": ("torch",),
+    "zoo/place.py": ("torch",),
     "zoo/sweep.py": ("torch",),
     "zoo/matrix.py": ("torch",),
     "zoo/pull.py": ("torch",),
