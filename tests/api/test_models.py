@@ -126,6 +126,30 @@ def test_every_sample_is_answered_by_its_own(made: dict[str, Path]) -> None:
     assert models.active == "LORA"
 
 
+LANGUAGE = [
+    "method={_target_: zoo.methods.lora.LoRA, rank: 2, targets: {language: [self_attn.q_proj]}, last: {language: 1}}",
+    "method={_target_: zoo.methods.gpart.GPart, dim: 60, targets: {language: [self_attn.o_proj]}, last: {language: 1}}",
+]
+ASKED = {"question": "What is it?", "choices": ["field", "water"]}
+KINDS = {"scale_earth": (LANGUAGE, ASKED), "dinov2_cells": (["method.rank=2", "method.last={vision: 1}"], {})}
+
+
+@pytest.mark.parametrize("recipe", KINDS)
+def test_written_answers_and_masks_are_routed_and_added_as_well(recipe: str, tmp_path: Path) -> None:
+    each, settings = KINDS[recipe]
+    folders = [adapter(tmp_path / f"{k}", word, recipe=recipe, seed=k) for k, word in enumerate(each)]
+    models = zoo.together([*folders, f"{folders[0]}+{folders[1]}"])
+    picture = np.random.default_rng(0).integers(0, 255, (140, 200, 3), dtype=np.uint8)
+    found = models.predict([picture] * 3, adapters=["1", "0+1", "0"], **settings)
+    for name, one in zip(("1", "0+1", "0"), found, strict=True):
+        alone = models[name].predict(picture, **settings)
+        assert {**one.record, "id": ""} == {**alone.record, "id": ""}
+    written = [str({**one.record, "id": "", "notes": []}) for one in found]
+    assert len(set(written)) > 1  # short answers of random models may be the same
+    heads = ", the logits of their 2 heads averaged" if recipe == "dinov2_cells" else ""
+    assert found[1].notes[0] == f"sum of 0, 1: their updates are added{heads}; no card has a number of it"
+
+
 def test_a_bad_sample_does_not_stop_the_others(models: zoo.Models, tmp_path: Path) -> None:
     np.save(tmp_path / "good.npy", scan(0))
     inputs = [tmp_path / "good.npy", "nowhere.npy", np.zeros((3, 2)), scan(0)]

@@ -32,10 +32,11 @@ METHODS = {
 SMALL = ["task.hidden=[]"]
 
 
-def adapter(folder: Path, *words: str, seed: int = 0, spread: float = 0.1) -> Path:
+def adapter(folder: Path, *words: str, recipe: str = "mantis", seed: int = 0, spread: float = 0.1) -> Path:
     """The adapter directory of a smoke-sized recipe whose trained tensors are moved from their start by some noise."""
     given = {word.partition("=")[0] for word in words}
-    config = compose("mantis", [*(word for word in SMALL if word.partition("=")[0] not in given), *words], smoke=True)
+    small = [word for word in SMALL if recipe == "mantis" and word.partition("=")[0] not in given]
+    config = compose(recipe, [*small, *words], smoke=True)
     data = instantiate(config.data)
     pairing = build_pairing(config, data.classes, cached=False)
     pairing.preparation = data.preparation
