@@ -91,6 +91,7 @@ class Pairing(nn.Module):
         self.notes: list[str] = []  # for every user of its predictions
         self.caveats: list[str] = []  # part of every prediction
         self.chosen: dict[str, Any] = {}  # by `choose`
+        self.summed: dict[str, str] = {}  # sha256 of the adapters whose updates it adds up, where it is no single one
         self.familiarity: Familiarity | None = None
         self.unlike: Tensor | None = None  # of the last batch, as `Batch.unlike`
 
@@ -117,7 +118,7 @@ class Pairing(nn.Module):
             if depth is None:
                 found[name] = segments
                 continue
-            kept = self._through(self.backbones[name], segments, (*self.taps(name), depth))
+            kept = self.through(name, segments, (*self.taps(name), depth))
             if self.cache is not None and batch.keys:
                 kept = [self.cache.round(each) for each in kept]
                 for i, sample in enumerate(batch.keys):
@@ -133,9 +134,16 @@ class Pairing(nn.Module):
         wanted = {*self.method.maps.get(name, ()), *self.method.taps.get(name, ())}
         return tuple(sorted(after for after in wanted if after < (self.depths[name] or 0)))
 
-    def _through(self, backbone: Backbone, segments: Tensor, stops: Sequence[int]) -> list[Tensor]:
-        """Inputs [B, T, ...] -> frozen tokens [B, T, L, D] after so many blocks, for increasing `stops`."""
-        parts = segments.flatten(0, 1)
+    def through(self, name: str, segments: Tensor, stops: Sequence[int], start: int | None = None) -> list[Tensor]:
+        """Frozen tokens [B, T, L, D] of a stream after so many blocks, for increasing `stops`.
+
+        Args:
+            name: of the stream.
+            segments: its inputs [B, T, ...], or tokens [B, T, L, D].
+            stops: numbers of blocks.
+            start: how many blocks the tokens have behind them; None for inputs.
+        """
+        backbone, parts = self.backbones[name], segments.flatten(0, 1)
         # A few at a time stay in a processor's caches, which is faster and takes less memory; an export is of any
         # number.
         few = segments.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -143,7 +151,7 @@ class Pairing(nn.Module):
         # What is kept must not depend on a run's precision: runs share the cache.
         with torch.autocast(segments.device.type, enabled=False) if self.cache else contextlib.nullcontext():
             for part in parts.split(CHUNK) if few else (parts,):
-                tokens, at = backbone.embed(part), 0
+                tokens, at = (backbone.embed(part), 0) if start is None else (part, start)
                 for place, stop in enumerate(stops):
                     tokens, at = backbone.through(tokens, at, stop), stop
                     done[place].append(tokens.float())

@@ -36,6 +36,8 @@ class Task(nn.Module):
             None a run says that it has none.
         result: class of its predictions in Python.
         decided: names of the predictions that are decisions (a class, not its probability).
+        averageable: whether `predict` reads features through `logits` alone, and its classes are fixed, so that the
+            logits of several trained heads may be averaged.
         open_classes: whether it can be asked for classes that it was not attached to: see `naming`.
         keep: samples of a split whose predictions and labels are kept for reports, where these are large; None keeps
             all.
@@ -53,6 +55,7 @@ class Task(nn.Module):
     pictures: tuple[str, ...] | None = None
     result: type[Prediction] = Prediction
     decided: tuple[str, ...] = ()
+    averageable: bool = False
     open_classes: bool = False
     keep: int | None = None
     note: str = ""

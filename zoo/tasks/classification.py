@@ -35,6 +35,7 @@ class Classification(Task):
 
     kind = "classification"
     decided = ("label",)
+    averageable = True
     result = Label
     pictures = ("confusion", "examples", "reliability")
     gives_probabilities = True

@@ -141,12 +141,15 @@ def evaluate(
     temperature of probabilities is the adapter's own; one that has none, or settings chosen after training, get it from
     the data's validation split.
 
+    Of a sum of adapters `folder` is the first, and nothing stored is of the sum.
+
     A task of open classes is measured on the data's own classes, whatever it was trained on; of others they must be the
     same.
     """
     start, opened = time.perf_counter(), pairing.task.open_classes
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    temperature = None if pairing.chosen else calibration.brought(stored, folder / "metrics.json")
+    own = not pairing.chosen and not pairing.summed
+    temperature = calibration.brought(stored, folder / "metrics.json") if own else None
     if not opened and config.data.get("classes") is None and "classes" in schema.signature(config.data[TARGET]):
         config.data.classes = pairing.classes  # own files may lack some, and must have no other
     if votes and pairing.method.owns_probabilities:
@@ -168,15 +171,16 @@ def evaluate(
         measured, _ = measure(loaders, trainer, probed=probed, thorough=True, temperature=temperature)
         voted = {"voted": voting.vote(loaders, trainer.strategy.root_device, votes)} if votes else {}
     manifest = provenance.manifest(
-        **{key: stored["manifest"][key] for key in ("recipe", "seed", "selected_on")},
+        **({} if pairing.summed else {key: stored["manifest"][key] for key in ("recipe", "seed", "selected_on")}),
         seconds=round(time.perf_counter() - start, 1),
-        adapter=file_hash(folder / "adapter.safetensors"),
+        adapter=pairing.summed or file_hash(folder / "adapter.safetensors"),
         data=described(data),
         backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
         **({"features": pairing.cache.origins()} if pairing.cache else {}),
     )
     result = measured | voted | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
     result |= {"chosen": pairing.chosen} if pairing.chosen else {}
+    result |= {"summed": list(pairing.summed)} if pairing.summed else {}
     return result | {"verdict": verdict(result, stored)}
 
 
