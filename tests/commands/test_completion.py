@@ -34,7 +34,7 @@ def found(line: str) -> list[str]:
 def test_the_first_word_is_a_command() -> None:
     assert set(found("")) == {*commands(), "help", "--version"}
     assert found("tr") == ["train"]
-    assert set(found("help p")) == {"predict", "pull", "push"}
+    assert set(found("help p")) == {"place", "predict", "pull", "push"}
 
 
 def test_names_of_recipes_and_adapters() -> None:
