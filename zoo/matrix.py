@@ -9,6 +9,7 @@ where it was, and a changed plan trains what is new.
     PAIRING.key=value     a setting of one pairing's recipe, such as pictures.data.root=DIR
     pairings=[a,b]        these alone
     methods=[a,b]         likewise
+    budgets=[0.01]        likewise; methods of one size stay
     runs=DIR              where run folders go (default: runs), below matrix/PLAN/
     page=FILE.md          write tables, rankings and pictures into this page, and the record beside it
     --print               say which sizes fit the budgets, and stop
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import files
-from zoo.cells.plan import Plan, configuration, read
+from zoo.cells.plan import OWN, Plan, configuration, read
 from zoo.command_line import parse_arguments, user_errors
 from zoo.errors import SettingError
 from zoo.quiet import quiet
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         argv,
         __doc__ or "",
         required=("plan",),
-        optional=("pairings", "methods", "runs", "page"),
+        optional=("pairings", "methods", "budgets", "runs", "page"),
         flags=("--print",),
         free=True,
     )
@@ -54,12 +55,14 @@ def main(argv: list[str] | None = None) -> int:
             _wanted(arguments, room, [one.name for one in known])
             for room, known in (("pairings", plan.settings), ("methods", plan.contenders))
         ]
+        budgets = {OWN, *_wanted(arguments, "budgets", [str(budget) for budget in plan.budgets])}
         quiet()
         from zoo.cells import after, page, record
         from zoo.cells.trainings import Trainings
 
         folder = Path(arguments.get("runs", "runs")) / "matrix" / plan.name
         cells, refused, weights = _cells(plan, folder, *wanted)
+        cells = [cell for cell in cells if cell.budget in budgets]
         if "--print" in arguments:
             return 0
         trainings = Trainings(plan, folder)

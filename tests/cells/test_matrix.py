@@ -129,6 +129,7 @@ def test_a_page_without_marks_is_not_written_over(tmp_path: Path) -> None:
     [
         (["methods=[lorra]"], "methods: the plan has no 'lorra'. Did you mean 'lora'?"),
         (["pairings=[scans]"], "pairings: the plan has no 'scans'"),
+        (["budgets=[0.5]"], "budgets: the plan has no '0.5'"),
         (["scans.data.root=x"], "the plan has no such pairing"),
     ],
 )
