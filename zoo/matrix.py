@@ -95,7 +95,7 @@ def _cells(
         print(f"{setting.name}: {setting.title}, {of[setting.name]:,} weights", flush=True)
         for contender in (one for one in plan.contenders if one.name in methods):
             # What a size trains follows from these alone.
-            told = configuration(setting, contender, size=1)
+            told = configuration(setting, contender, size=contender.step)
             identity = hashlib.sha256(f"{told.backbones} {told.method} {contender.size}".encode()).hexdigest()[:8]
             file = folder / setting.name / f"{contender.name}-{identity}.json"
             known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}

@@ -1,5 +1,6 @@
 """The plan of a matrix: what it says is checked at once, and becomes one recipe a training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,8 @@ def test_what_a_size_trains_is_counted_without_the_head(tmp_path: Path) -> None:
     found = budget.sizes(plan, setting, lora, {}, of)
     assert found == {"0.05": {"size": 1, "trained": 32}, "0.4": {"size": 5, "trained": 160}}
     assert budget.sizes(plan, setting, lora, {"0.05": {"size": 9, "trained": 9}}, of)["0.05"]["size"] == 9, "known"
+    even = replace(lora, step=2)
+    assert budget.sizes(plan, setting, even, {}, of)["0.4"] == {"size": 4, "trained": 128}
     head = Contender("head_only", plan.contenders[0].block)
     assert budget.sizes(plan, setting, head, {}, of) == {OWN: {"size": None, "trained": 0}}
 

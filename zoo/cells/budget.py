@@ -1,7 +1,6 @@
 """The size of a method that comes nearest to a budget of trained numbers, found by attaching it."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -97,8 +96,8 @@ def sizes(plan: Plan, setting: Setting, contender: Contender, known: dict[str, S
         if budget == OWN:
             found[OWN] = {"size": None, "trained": count(None)}
         else:
-            size, number = nearest(partial(count), round(float(budget) * of))
-            found[str(budget)] = {"size": size, "trained": number}
+            steps, number = nearest(lambda steps: count(steps * contender.step), round(float(budget) * of))
+            found[str(budget)] = {"size": steps * contender.step, "trained": number}
     return found
 
 

@@ -14,6 +14,7 @@ pairings:
     changes: {head_only: {trainer.max_epochs: 40}}   of the recipe, for single methods
 methods:
   lora: {method: {_target_: lora}, size: [rank, alpha]}   settings that take the size, so that it fits a budget
+  gse: {method: gse, size: rank, step: 8}                 sizes are multiples of the step
   bitfit: {method: bitfit}                                without `size`: it has one size, its own
 """
 
@@ -38,7 +39,7 @@ OWN = "own"
 KEYS = {
     "plan": ("seeds", "rates", "budgets", "against", "pairings", "methods"),
     "pairings": ("title", "recipe", "stream", "places", "foreign", "changes"),
-    "methods": ("method", "size"),
+    "methods": ("method", "size", "step"),
 }
 
 
@@ -75,11 +76,13 @@ class Contender:
         name: of the row.
         block: the recipe's `method`.
         size: its settings that take the size, dotted; none where it has one size.
+        step: of which sizes are multiples.
     """
 
     name: str
     block: Mapping[str, Any]
     size: tuple[str, ...] = ()
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def _contender(name: str, block: Mapping[str, Any], problems: list[str]) -> Cont
     method = short_names.spelled({"method": block["method"]}, unknown)["method"]
     problems += [f"methods.{name}: {line}" for line in unknown]
     size = block.get("size") or ()
-    return Contender(name, method, (size,) if isinstance(size, str) else tuple(size))
+    return Contender(name, method, (size,) if isinstance(size, str) else tuple(size), block.get("step") or 1)
 
 
 def configuration(
