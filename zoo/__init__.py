@@ -4,6 +4,7 @@ import zoo
 zoo.list_adapters()                      # what there is, without importing torch
 model = zoo.load("mantis-dales")         # a name, a folder or "hf://USER/REPO"
 model.predict("scan.laz").label          # a path, array, tensor, picture, list or folder
+both = zoo.together(["mantis-dales", "runs/mine/adapter"])  # on one frozen backbone in memory; both.switch(...)
 run = zoo.train("mantis", smoke=True)    # as `python -m zoo.train recipe=mantis --smoke`
 
 `Pairing` and the samples `Picture`, `Cloud`, `Clip` are for loops of one's own.
@@ -11,6 +12,7 @@ run = zoo.train("mantis", smoke=True)    # as `python -m zoo.train recipe=mantis
 
 import importlib
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from zoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from zoo.api.model import Model as Model
+    from zoo.api.models import Models as Models
     from zoo.api.training import TrainedRun
     from zoo.batch import Clip as Clip
     from zoo.batch import Cloud as Cloud
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 LATER = {
     "Model": "zoo.api.model",
+    "Models": "zoo.api.models",
     "Pairing": "zoo.pairing",
     **dict.fromkeys(("Clip", "Cloud", "Picture", "Question"), "zoo.batch"),
 }
@@ -62,7 +66,8 @@ def load(name: str | Path, *, device: str | None = None, force: bool = False, un
     """A trained model: `predict`, `evaluate`, `export`, `save`, `push`; its `pairing` is the `torch.nn.Module`.
 
     Args:
-        name: of a bundled or installed adapter, its folder, or hf://USER/REPO, which is installed first.
+        name: of a bundled or installed adapter, its folder, or hf://USER/REPO, which is installed first; `a+b` adds the
+            updates of several.
         device: to predict on; the first GPU by default, where there is one.
         force: load onto other backbones than it was trained on; `model.pairing.forced` then says what differs.
         unquantized: load what was trained in four bits onto whole weights in bfloat16; `forced` says that as well.
@@ -73,17 +78,35 @@ def load(name: str | Path, *, device: str | None = None, force: bool = False, un
     Raises:
         CatalogError: there is no such adapter.
         AdapterError: it is altered, or does not fit these backbones.
+        SettingError: adapters that cannot be added up.
         WeightsError: the weights of a backbone cannot be had.
     """
-    from zoo.adapter import get, places
-    from zoo.api.model import Model
+    from zoo.api.loading import load as loaded
 
-    word = str(name)
-    folder = places.find_adapter(get.pull(word) if word.startswith("hf://") else word)
-    model = Model(folder, device=device, force=force, unquantized=unquantized)
+    model = loaded(str(name), device=device, force=force, unquantized=unquantized)
     for note in model.pairing.notes:
         warnings.warn(note, stacklevel=2)
     return model
+
+
+def together(adapters: Sequence[str | Path] | Mapping[str, str | Path], *, device: str | None = None) -> "Models":
+    """Several trained models on one frozen backbone in memory: `switch`, `attach`, `detach`, and predictions in which
+    every input has an adapter of its own.
+
+    Args:
+        adapters: as `load` takes each; a mapping gives them names of one's own.
+        device: to predict on; the first GPU by default, where there is one.
+
+    Raises:
+        SettingError: one is of another backbone than the first.
+        UserError: as `load`.
+    """
+    from zoo.api.models import Models
+
+    models = Models(device=device)
+    for name, adapter in adapters.items() if isinstance(adapters, Mapping) else ((None, each) for each in adapters):
+        models.attach(adapter, name=name)
+    return models
 
 
 def train(recipe: str | Path | None = None, **changes: Any) -> "TrainedRun":

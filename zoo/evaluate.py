@@ -8,6 +8,7 @@ split of the data measured.
 
     probes=false    skip the interventions on samples (blank pictures, a wrong scale) and on the method's parts, which
                     take most of the time
+    adapter=A+B     the sum of the updates of several adapters, as `zoo predict` has it; there is nothing to reproduce
     votes=10        of clouds: measure once more, by the mean of the logits over so many random views of every sample,
                     drawn by the data's own augmentations (data.augment). It stands beside the number without voting,
                     and enters no card
@@ -61,8 +62,13 @@ def main(argv: list[str] | None = None) -> int:
         fail([f"votes={views}: expected how many views vote"])
     quiet()
     with user_errors():
-        folder = places.find_adapter(named["adapter"])
-        directory.verify(folder)
+        from zoo.adapter import summed
+
+        folders = places.find_adapters(named["adapter"])
+        folder = folders[0]
+        if folders[1:] and "--update-card" in named:
+            raise CardError("--update-card: a card is of one adapter, and this is a sum of several")
+        summed.require(folders)
         config = compose(str(folder / "recipe.yaml"), overrides)
         data_roots.require(config.data)  # before weights are fetched
         if "--update-card" in named and not evidence.publishable({"manifest": provenance.git_state()}):
@@ -78,15 +84,15 @@ def main(argv: list[str] | None = None) -> int:
             voting.require(instantiate(config.data), instantiate(config.task), votes)
 
         # With the cache, as in training: probes look at the same pictures, whose frozen part is then computed once.
-        _, pairing = directory.load(folder, cached=True, force="--force" in named, whole=unquantized.FLAG in named)
+        _, pairing = summed.load(folders, cached=True, force="--force" in named, whole=unquantized.FLAG in named)
         pairing.choose(**settings)
         result = evaluate(folder, config, pairing, probed=named.get("probes") != "false", votes=votes)
         stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        tables.show(tables.evaluation(result, stored))
+        tables.show(tables.evaluation(result, {"metrics": {}} if pairing.summed else stored))
         print(result["verdict"]["line"])
         if "voted" in result:
             print(tables.voted(result))
-        if provenance.CONVERTED in stored["manifest"]:
+        if provenance.CONVERTED in stored["manifest"] and not pairing.summed:
             for number in card.facts(folder / "README.md")["zoo"]["reported"]:
                 print(f"reported by others: {pages.reported(number)}")
         if "familiarity" in result:
@@ -95,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"warning: {line}")
         for line in pairing.forced:
             print(f"forced: {line}")
-        for line in pairing.notes:
+        for line in [*pairing.notes, *(pairing.caveats if pairing.summed else [])]:
             print(f"note: {line}")
         if output := named.get("output"):
             files.write_json(Path(output), result)

@@ -59,6 +59,11 @@ class Pairing(nn.Module):
         method.maps = task.reads(encoders)
         if method.maps and not method.dense:
             raise SettingError(f"method {type(method).__name__} gives no maps, which task {task.kind} reads")
+        if method.owns_probabilities and not task.takes_probabilities:
+            raise SettingError(
+                f"method {type(method).__name__} gives probabilities of one class a sample, which task {task.kind} has "
+                "no use for; it goes with classification"
+            )
         attach(method, encoders, text=text, classes=classes)
         attach_task(task, method.feature_dims, classes, text=text, encoders=encoders)
         self.backbones = cast(Mapping[str, Backbone], nn.ModuleDict(encoders))
@@ -86,6 +91,7 @@ class Pairing(nn.Module):
         self.notes: list[str] = []  # for every user of its predictions
         self.caveats: list[str] = []  # part of every prediction
         self.chosen: dict[str, Any] = {}  # by `choose`
+        self.summed: dict[str, str] = {}  # sha256 of the adapters whose updates it adds up, where it is no single one
         self.familiarity: Familiarity | None = None
         self.unlike: Tensor | None = None  # of the last batch, as `Batch.unlike`
 
@@ -112,7 +118,7 @@ class Pairing(nn.Module):
             if depth is None:
                 found[name] = segments
                 continue
-            kept = self._through(self.backbones[name], segments, (*self.taps(name), depth))
+            kept = self.through(name, segments, (*self.taps(name), depth))
             if self.cache is not None and batch.keys:
                 kept = [self.cache.round(each) for each in kept]
                 for i, sample in enumerate(batch.keys):
@@ -128,9 +134,16 @@ class Pairing(nn.Module):
         wanted = {*self.method.maps.get(name, ()), *self.method.taps.get(name, ())}
         return tuple(sorted(after for after in wanted if after < (self.depths[name] or 0)))
 
-    def _through(self, backbone: Backbone, segments: Tensor, stops: Sequence[int]) -> list[Tensor]:
-        """Inputs [B, T, ...] -> frozen tokens [B, T, L, D] after so many blocks, for increasing `stops`."""
-        parts = segments.flatten(0, 1)
+    def through(self, name: str, segments: Tensor, stops: Sequence[int], start: int | None = None) -> list[Tensor]:
+        """Frozen tokens [B, T, L, D] of a stream after so many blocks, for increasing `stops`.
+
+        Args:
+            name: of the stream.
+            segments: its inputs [B, T, ...], or tokens [B, T, L, D].
+            stops: numbers of blocks.
+            start: how many blocks the tokens have behind them; None for inputs.
+        """
+        backbone, parts = self.backbones[name], segments.flatten(0, 1)
         # A few at a time stay in a processor's caches, which is faster and takes less memory; an export is of any
         # number.
         few = segments.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -138,7 +151,7 @@ class Pairing(nn.Module):
         # What is kept must not depend on a run's precision: runs share the cache.
         with torch.autocast(segments.device.type, enabled=False) if self.cache else contextlib.nullcontext():
             for part in parts.split(CHUNK) if few else (parts,):
-                tokens, at = backbone.embed(part), 0
+                tokens, at = (backbone.embed(part), 0) if start is None else (part, start)
                 for place, stop in enumerate(stops):
                     tokens, at = backbone.through(tokens, at, stop), stop
                     done[place].append(tokens.float())
@@ -184,8 +197,23 @@ class Pairing(nn.Module):
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """The task's decoded output for one batch."""
+        batch = self.asked(batch)
+        return self.decide(self(batch), batch)
+
+    def asked(self, batch: Batch) -> Batch:
+        """The batch as `decide` needs it: as the task asks, and with its prefix where a method that owns probabilities
+        passes through the rest several times."""
         batch = self.task.asked(batch)
-        return self.task.predict(self(batch), batch)
+        return replace(batch, prefix=self.prefix(batch)) if self.method.owns_probabilities else batch
+
+    def decide(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The decoded output: of the probabilities that the method owns, or else the task's own of these features."""
+        owned = self.method.probabilities(self.logits, batch)
+        return self.task.predict(features, batch) if owned is None else self.task.decide(owned)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """The head's raw scores, [B, ..., K]."""
+        return self.task.logits(self(batch), batch)
 
     def choose(self, **settings: Any) -> None:
         """Change settings of the trained method that may change, see `Method.choose`; every prediction says so.

@@ -15,6 +15,9 @@ The output is one JSON line an input, in order: `id` and the prediction, `notes`
 repeated points), `forced` if the base is not that of the training; or `id` and `error`. One bad file does not stop the
 others. The segments of a clip divide the time from `start` to `end`, in seconds of the file, evenly.
 
+    adapter=A+B               the updates of several adapters of one backbone, task and list of classes, added, and the
+                              logits of their heads averaged; every record says so. Methods that make no update of
+                              frozen weights, such as adapters between the blocks, are refused
     output=FILE.jsonl         write to a file instead of standard output; the same command resumes a stopped run, and
                               predicts inputs again if their files have changed
     pictures=DIR              draw every prediction, DIR/<path below input>.png
@@ -96,6 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from zoo.adapter import summed
     from zoo.inference.job import (
         SOME_FAILED,
         STOPPED,
@@ -109,10 +113,10 @@ def main(argv: list[str] | None = None) -> int:
     )
 
     with user_errors(), contextlib.ExitStack() as held:
-        folder = places.find_adapter(arguments["adapter"])
-        directory.verify(folder)
+        folders = places.find_adapters(arguments["adapter"])
+        summed.require(folders)
+        folder = folders[0]
         config = compose(str(folder / "recipe.yaml"), [])
-        directory.require_packages(folder, config)
         data = instantiate(config.data)
         task = instantiate(config.task)
         names = []
@@ -129,12 +133,12 @@ def main(argv: list[str] | None = None) -> int:
             fail([f"masks={arguments['masks']}: {own}"])
         if masks is not None:
             require_own_masks(found.items, masks)
-        answers = held.enter_context(kept) if (kept := open_output(arguments, folder, settings)) else None
+        answers = held.enter_context(kept) if (kept := open_output(arguments, folders, settings)) else None
         pending = [item for item in found.items if not is_done(item, answers, pictures, masks)]
         if not pending:
             print(f"{counted(found.items)} answered earlier; nothing is left to do", file=sys.stderr)
             return 0
-        config, pairing = directory.load(folder, force="--force" in arguments, whole=unquantized.FLAG in arguments)
+        config, pairing = summed.load(folders, force="--force" in arguments, whole=unquantized.FLAG in arguments)
         pairing.choose(**settings)
         data.measured_in(pairing.ground)
         for note in pairing.notes:

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         record = start(folder, name, asked.asked, points)
         count = asked.count if asked.sampler == "tpe" else len(points)
         print(f"{name}: {count} points, {count * len(asked.seeds)} trials; writing {folder}", flush=True)
-        trainer = plan.trainer(request)
+        trainer = plan.trainer(request, asked)
         if asked.engine == "ray":
             with connected(asked.address, asked.parallel, asked.cpus, trainer) as resources:
                 run_trials(folder, name, list(configs), asked.parallel, resources)

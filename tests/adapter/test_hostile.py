@@ -184,7 +184,7 @@ def test_a_place_that_cannot_be_written_is_one_line(
 
     def written() -> int:
         with command_line.user_errors():
-            answers = job.open_output({"output": place}, copied(tmp_path / "mine"))
+            answers = job.open_output({"output": place}, [copied(tmp_path / "mine")])
             assert answers is not None
             answers.begin([])
         return 0

@@ -22,8 +22,9 @@ def blocks() -> dict[str, str]:
 
 
 def slowly(code: str) -> bool:
-    """Whether a block is left to the slow tests: an export of a scan, and what CONTRIBUTING shows as well."""
-    return '.export("exported"' in code or "L.Trainer(" in code
+    """Whether a block is left to the slow tests: an export of a scan, two trainings, and what CONTRIBUTING shows as
+    well."""
+    return any(slow in code for slow in ('.export("exported"', "zoo.together(", "L.Trainer("))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def found(line: str) -> list[str]:
 def test_the_first_word_is_a_command() -> None:
     assert set(found("")) == {*commands(), "help", "--version"}
     assert found("tr") == ["train"]
-    assert set(found("help p")) == {"predict", "pull", "push"}
+    assert set(found("help p")) == {"place", "predict", "pull", "push"}
 
 
 def test_names_of_recipes_and_adapters() -> None:
@@ -71,7 +71,7 @@ def test_keys_follow_the_blocks_that_the_line_names() -> None:
 
 
 def test_values_by_type_and_by_what_help_says() -> None:
-    assert found("train recipe=tb_ava method=l") == ["method=lora", "method=lora_xs"]
+    assert found("train recipe=tb_ava method=l") == ["method=laplace_lora_xs", "method=lora", "method=lora_xs"]
     assert found("train recipe=tb_ava task=cl") == ["task=classification"]
     assert found("train recipe=tb_ava backbones.vision=dino") == ["backbones.vision=dinov2"]
     assert found("train recipe=tb_ava data=fo") == [

@@ -35,7 +35,7 @@ FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpo
         "data base": ["data_modules/base.py", "data_modules/check.py", "data_modules/__init__.py"],
     },
     {
-        "zoo pairing": ["zoo/pairing.py", "zoo/prefix.py", "zoo/predictions.py"],
+        "zoo pairing": ["zoo/look.py", "zoo/pairing.py", "zoo/prefix.py", "zoo/predictions.py"],
         "data kinds": ["data_modules/kinds/*"],
     },
     {
@@ -48,7 +48,7 @@ FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpo
     {"zoo report": ["zoo/report/*"]},
     {"zoo catalog": ["zoo/catalog/*"]},
     {"zoo training": ["zoo/training/*"], "zoo inference": ["zoo/inference/*"], "zoo search": ["zoo/search/*"]},
-    {"zoo interop": ["zoo/interop/*"], "zoo demos": ["zoo/demos/*"]},
+    {"zoo interop": ["zoo/interop/*"], "zoo demos": ["zoo/demos/*"], "zoo cells": ["zoo/cells/*"]},
     {"zoo api": ["zoo/api/*"]},
     {"zoo words": ["zoo/command_line.py"]},
     {"zoo shell": ["zoo/shell/*"]},
@@ -74,7 +74,9 @@ WITHOUT = {
     "zoo/predict.py": ("torch",),
     "zoo/foreign.py": ("torch",),
     "zoo/compare.py": ("torch",),
+    "zoo/place.py": ("torch",),
     "zoo/sweep.py": ("torch",),
+    "zoo/matrix.py": ("torch",),
     "zoo/pull.py": ("torch",),
     "zoo/push.py": ("torch",),
     "zoo/cards.py": ("torch",),

@@ -35,7 +35,7 @@ def take_from_samples(shared: Path) -> None:
     for source, sample in SAMPLES.items():
         target = web.place(source)
         if (shared / sample).is_file() and not target.exists():
-            target.parent.mkdir(parents=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(shared / sample, target)
             hashes.sums(target).write_text(hashes.listing(target, file_hash), encoding="utf-8")
 

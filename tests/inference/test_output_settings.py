@@ -28,7 +28,7 @@ def test_answers_with_another_setting_are_not_added_to(
     adapter, output = places.find_adapter("mantis-furniture"), {"output": str(tmp_path / "out.jsonl")}
 
     def begun(words: dict[str, str], settings: Any) -> None:
-        file = job.open_output(words | output, adapter, settings)
+        file = job.open_output(words | output, [adapter], settings)
         assert file is not None
         with file:
             file.begin([])

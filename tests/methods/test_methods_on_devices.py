@@ -18,6 +18,8 @@ from zoo.methods.deltas import by_place
 from zoo.methods.dual_adapter import DualAdapter
 from zoo.methods.frozen import Frozen
 from zoo.methods.gpart import GPart
+from zoo.methods.gse import GSE
+from zoo.methods.laplace_lora_xs import LaplaceLoRAXS
 from zoo.methods.lora_xs import LoRAXS
 from zoo.methods.matryoshka_lora import MatryoshkaLoRA
 from zoo.methods.olora import OLoRA
@@ -50,6 +52,9 @@ METHODS: dict[str, Callable[[], Method]] = {
     "pissa": lambda: PiSSA(targets=LAYERS, last=LAST),
     "olora": lambda: OLoRA(targets=LAYERS, last=LAST),
     "lora_xs": lambda: LoRAXS(targets=LAYERS, last=LAST),
+    "gse": lambda: GSE(targets=LAYERS, last=LAST),
+    "gse_published": lambda: GSE(targets=LAYERS, last=LAST, start="published"),
+    "laplace_lora_xs": lambda: LaplaceLoRAXS(targets=LAYERS, last=LAST),
     "bitfit": lambda: BitFit(targets=LAYERS, last=LAST),
     "ssf": lambda: SSF(targets=LAYERS, last=LAST),
     "conv_lora": lambda: ConvLoRA(targets=LAYERS, last=LAST),

@@ -6,6 +6,7 @@ from torch import nn
 
 from zoo.backbones.timm_vit import TimmViT
 from zoo.batch import Batch
+from zoo.errors import SettingError
 from zoo.interop import merged
 from zoo.methods.deltas import by_place
 from zoo.methods.lora import LoRA
@@ -124,3 +125,34 @@ def test_sites_start_where_their_layers_are_first_run(period: int, last: int, in
     sites = find({"vision": tied(period)}, {"vision": ["attn.qkv"]}, {"vision": last})
     assert min(site.index for site in sites) == index
     assert describe(sites) == told
+
+
+def test_a_layer_of_one_block_is_named_with_its_block() -> None:
+    backbone = vit()
+    sites = find({"vision": backbone}, {"vision": ["attn.qkv@3", "mlp.fc1@11", "mlp.fc2@11"]}, {})
+    assert [(site.index, list(site.layers)) for site in sites] == [(3, ["attn.qkv"]), (11, ["mlp.fc1", "mlp.fc2"])]
+    assert describe(sites) == "adapts vision blocks 3, 11 (3 layers: qkv, fc1, fc2)"
+    method = attached(LoRA(rank=2, targets={"vision": ["attn.qkv@10", "mlp.fc1"]}, last={"vision": 3}), vit())
+    assert len(method.deltas()) == 4
+    assert method.prefix_depths() == {"vision": 9}
+    method = attached(LoRA(rank=2, targets={"vision": ["attn.qkv@10"]}), vit())
+    assert method.prefix_depths() == {"vision": 10}
+
+
+@pytest.mark.parametrize(
+    ("target", "last", "words"),
+    [
+        ("attn.qkv@12", {}, r"method\.targets\.vision: 'attn\.qkv@12' names a block; those to adapt are 0 to 11"),
+        ("attn.qkv@7", {"vision": 4}, r"'attn\.qkv@7' names a block; those to adapt are 8 to 11"),
+        ("attn.qkv@last", {}, r"'attn\.qkv@last' names a block"),
+        ("attn.q@7", {}, r"method\.targets\.vision, block 7: 'attn\.q' matches no layer; it has "),
+    ],
+)
+def test_a_block_that_is_not_there_is_said(target: str, last: dict[str, int], words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        find({"vision": vit()}, {"vision": [target]}, last)
+
+
+def test_a_shared_block_is_adapted_by_the_name_of_any_of_its_steps() -> None:
+    (site,) = find({"vision": tied()}, {"vision": ["attn.qkv@5"]}, {})
+    assert (site.index, site.uses) == (0, DEPTH)

@@ -20,6 +20,7 @@ from zoo.methods.base import Method
 from zoo.methods.bitfit import BitFit
 from zoo.methods.deltas import by_place
 from zoo.methods.frozen import Frozen
+from zoo.methods.gse import GSE
 from zoo.methods.lora_xs import LoRAXS, vectors
 from zoo.methods.olora import OLoRA
 from zoo.methods.pissa import PiSSA
@@ -160,7 +161,8 @@ def test_what_is_computed_anew_from_a_weight_is_the_same_on_other_processors(tmp
 def answers() -> dict[str, torch.Tensor]:
     """By method, features with the same trained tensors."""
     found = {}
-    for name, make in METHODS.items():
+    published = {"gse": lambda: GSE(**PLACE, start="published")}
+    for name, make in {**METHODS, **published}.items():
         model, generator = pairing(make()), torch.Generator().manual_seed(3)
         state = {
             key: (torch.rand(each.shape, generator=generator) - 0.5) / 5
@@ -178,6 +180,8 @@ def answers() -> dict[str, torch.Tensor]:
         (LoRAXS(**PLACE, rank=200), r"method\.rank = 200: a weight of \(192, 192\) has no such rank"),
         (BitFit(targets={"vision": ["attn.q"]}), r"'attn\.q' matches no layer; it has .*'norm1'"),
         (SSF(targets={"sound": ["norm1"]}), r"method\.targets\.sound: the recipe's backbones have the towers"),
+        (SSF(targets=WIDE["targets"], last={"vision": 99}), r"method\.last\.vision = 99: expected 1 to 12, the blocks"),
+        (SSF(targets=WIDE["targets"], last={"vision": 0}), r"method\.last\.vision = 0: expected 1 to 12, the blocks"),
     ],
 )
 def test_what_cannot_be_is_said_before_training(method: Method, words: str) -> None:

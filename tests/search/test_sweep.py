@@ -18,11 +18,13 @@ import torch
 from rich.console import Console
 
 from zoo import sweep
+from zoo.command_line import parse_recipe_command
 from zoo.recipe.compose import RecipeError
 from zoo.report import plots_sweep
+from zoo.search import plan, trial
 from zoo.search import record as search_record
 from zoo.search import space as search_space
-from zoo.search import trial
+from zoo.search.plan import EXTRA
 from zoo.search.trial import ATTEMPT, FITTED, LOG, MEASURED, KilledError, TrialError
 from zoo.train import main as train
 from zoo.training.module import TrainingModule
@@ -130,6 +132,15 @@ def test_a_wrong_command_ends_in_one_line(
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(said, line)
+
+
+def test_what_a_recipe_must_have_may_stand_on_an_axis() -> None:
+    words = [f"recipe={TINY}", "method={_target_: zoo.methods.lora.LoRA, rank: 2}", "sampler=tpe"]
+    request = parse_recipe_command([*words, "search.method.targets=[{vision: ['1@2']},{}]"], "zoo.sweep", extra=EXTRA)
+    asked = plan.read(request)
+    assert plan.trainer(request, asked)["max_epochs"] == 2
+    with pytest.raises(RecipeError, match=r"missing value 'method\.targets'"):
+        search_space.compose(request.recipe, request.overrides, [], [{}], smoke=False)
 
 
 def test_without_ray_one_line_says_what_to_install(

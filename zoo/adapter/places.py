@@ -49,9 +49,39 @@ def find_adapter(word: str) -> Path:
     path = Path(word).expanduser()
     if path.is_dir():
         return path
+    if len(summands(word)) > 1:
+        raise CatalogError(f"{word} is a sum of adapters, which zoo.load, zoo predict and zoo evaluate take; name one")
     if "/" in word:
         raise CatalogError(f"adapter folder {word} does not exist")
     raise CatalogError(f"unknown adapter {word!r}, and no such folder.{wording.nearest(word, known)}")
+
+
+SUM = "+"
+"""Between the names of adapters whose updates are added: `a+b`."""
+
+
+def summands(word: str) -> list[str]:
+    """The adapters that `a+b` names; a single one where something bears the whole name.
+
+    Raises:
+        CatalogError: a name is missing.
+    """
+    known = bundled() | installed()
+    if SUM not in word or word in known or Path(word).expanduser().is_dir():
+        return [word]
+    parts = [part.strip() for part in word.split(SUM)]
+    if not all(parts):
+        raise CatalogError(f"{word}: expected the name or folder of an adapter on either side of each {SUM}")
+    return parts
+
+
+def find_adapters(word: str) -> list[Path]:
+    """Directories of the adapters of `a+b`, by name or path; of one adapter its own.
+
+    Raises:
+        CatalogError: there is none of a name; the nearest is suggested.
+    """
+    return [find_adapter(part) for part in summands(word)]
 
 
 def recipe_name(recipe: str) -> str:

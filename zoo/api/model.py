@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from zoo.adapter import directory, install, kept_anchors
+from zoo.adapter import directory, install, kept_anchors, summed
 from zoo.api.facts import facts
 from zoo.catalog import push as catalog_push
 from zoo.catalog.push import Upload
@@ -46,17 +46,17 @@ class Model:
         data: reads and prepares inputs as those of the training.
 
     Args:
-        folder: an adapter directory.
+        folders: an adapter directory; several of a `Sum`.
         device: to predict on; the first GPU by default, where there is one.
         force: load onto other backbones than it was trained on.
         unquantized: load what was trained in four bits onto whole weights in bfloat16.
     """
 
     def __init__(
-        self, folder: Path, *, device: str | None = None, force: bool = False, unquantized: bool = False
+        self, *folders: Path, device: str | None = None, force: bool = False, unquantized: bool = False
     ) -> None:
-        self.folder = folder
-        self.recipe, self.pairing = directory.load(folder, force=force, whole=unquantized)
+        self.folder, self.folders = folders[0], folders
+        self.recipe, self.pairing = summed.load(folders, force=force, whole=unquantized)
         self.data: DataModule = instantiate(self.recipe.data)
         self.data.measured_in(self.pairing.ground)
         self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -65,8 +65,8 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Name of the adapter; of a run's own, with the folder of the run."""
-        return f"{self.folder.parent.name}/adapter" if self.folder.name == "adapter" else self.folder.name
+        """Name of the adapter; of a run's own, with the folder of the run. `a+b` of a sum."""
+        return "+".join(summed.shown(self.folders))
 
     @property
     def classes(self) -> list[str]:
@@ -148,10 +148,7 @@ class Model:
                 if one.error:
                     yield Prediction({"id": one.item.id, "error": one.error})
                 else:
-                    prediction = next(made)
-                    if notes := [*one.notes, *prediction.notes]:
-                        prediction.record["notes"] = notes
-                    yield prediction
+                    yield one.noted(next(made))
 
     def picture(self, prediction: Prediction) -> "Image":
         """A drawing of a prediction, as `zoo.predict pictures=DIR` makes it.
@@ -199,7 +196,7 @@ class Model:
         data_roots.require(config.data)
         prepare, device = self.pairing.prepare, self.device
         try:
-            with provenance.standing_for(["zoo.evaluate", f"adapter={self.folder}", *changed]):
+            with provenance.standing_for(["zoo.evaluate", f"adapter={'+'.join(map(str, self.folders))}", *changed]):
                 return evaluate(self.folder, config, self.pairing, probed=probes, votes=votes)
         finally:
             self.pairing.prepare = prepare

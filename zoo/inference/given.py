@@ -51,11 +51,16 @@ def read_all(inputs: Any, data: "DataModule", settings: Mapping[str, str], scrat
 def _each(inputs: Iterable[Any], data: "DataModule", settings: Mapping[str, str], scratch: Path) -> Iterator[Read]:
     """A list's samples; one that is none does not stop the others."""
     for number, value in enumerate(inputs):
-        try:
-            yield from _read(value, str(number), data, settings, scratch)
-        except (InputError, DataError) as error:
-            name = str(value) if isinstance(value, str | Path) else str(number)
-            yield Read(Input(name, Path(name), Path(name), Path(name), settings), error=str(error))
+        yield from read_one(value, number, data, settings, scratch)
+
+
+def read_one(value: Any, number: int, data: "DataModule", settings: Mapping[str, str], scratch: Path) -> Iterator[Read]:
+    """The samples of one of a list's inputs, `number` being its place; or why it is none."""
+    try:
+        yield from _read(value, str(number), data, settings, scratch)
+    except (InputError, DataError) as error:
+        name = str(value) if isinstance(value, str | Path) else str(number)
+        yield Read(Input(name, Path(name), Path(name), Path(name), settings), error=str(error))
 
 
 def _read(value: Any, name: str, data: "DataModule", settings: Mapping[str, str], scratch: Path) -> Iterator[Read]:

@@ -23,6 +23,7 @@ from zoo.errors import UserError
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
+    from zoo.tasks.results import Prediction
 
 
 class InputError(UserError):
@@ -123,6 +124,12 @@ class Read:
     sample: Any = None
     notes: list[str] = field(default_factory=list)
     error: str = ""
+
+    def noted(self, prediction: "Prediction") -> "Prediction":
+        """Its prediction, with what was noted when it was read in front of the prediction's own notes."""
+        if notes := [*self.notes, *prediction.notes]:
+            prediction.record["notes"] = notes
+        return prediction
 
 
 def ahead(data: "DataModule", items: Iterable[Input], pool: ThreadPoolExecutor, most: int) -> Iterator[Read]:

@@ -200,14 +200,15 @@ SOME_FAILED, STOPPED = 3, 130
 
 
 def open_output(
-    arguments: Mapping[str, str], folder: Path, settings: Mapping[str, Any] | None = None
+    arguments: Mapping[str, str], folders: Sequence[Path], settings: Mapping[str, Any] | None = None
 ) -> PredictionsFile | None:
-    """The output file named by `output=`, if any; `settings` are those of the method that the command chose anew."""
+    """The output file named by `output=`, if any; `folders` are of the adapter, or of those that are added up, and
+    `settings` those of the method that the command chose anew."""
     if not (output := arguments.get("output")):
         return None
-    sums = directory.checksums(folder)
+    sums = [sums[name] for sums in map(directory.checksums, folders) for name in ("adapter.safetensors", "recipe.yaml")]
     run = {
-        "adapter": _sha256(f"{sums['adapter.safetensors']} {sums['recipe.yaml']}".encode()),
+        "adapter": _sha256(" ".join(sums).encode()),
         "forced": "--force" in arguments,
         "settings": {key: arguments[key] for key in SETTINGS if key in arguments},
         "questions": _sha256(Path(arguments["questions"]).expanduser().read_bytes())

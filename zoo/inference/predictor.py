@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from zoo.batch import Clip, Question
+from zoo.batch import Batch, Clip, Question
 from zoo.errors import SettingError
 from zoo.inference.settings import PROMPTS
 from zoo.methods import ground
@@ -23,8 +23,13 @@ LONGEST = 240
 """Longest file name in bytes that leaves room for the suffix of a temporary one."""
 
 
-def predict_batch(pairing: Pairing, samples: Sequence[Any]) -> list[Prediction]:
+def predict_batch(pairing: Pairing, samples: Sequence[Any], *, batch: Batch | None = None) -> list[Prediction]:
     """Predict decoded samples in one batch, with the tensors behind each prediction.
+
+    Args:
+        pairing: predicts.
+        samples: raw or prepared.
+        batch: what `Pairing.batch` makes of them, where it was made already.
 
     Raises:
         SettingError: a required question or its choices are missing.
@@ -38,7 +43,7 @@ def predict_batch(pairing: Pairing, samples: Sequence[Any]) -> list[Prediction]:
     for question in questions:
         require_question(pairing.task, question)
     with torch.no_grad():
-        output = pairing.predict(pairing.batch(samples))
+        output = pairing.predict(pairing.batch(samples) if batch is None else batch)
     observed = pairing.method.observations()
     predictions = []
     for row, (sample, question) in enumerate(zip(samples, questions, strict=True)):

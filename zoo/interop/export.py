@@ -32,6 +32,9 @@ from zoo.training.build import build_data
 SIZES = (1, 2, 4)
 """Sizes of the batches that are compared."""
 
+MAP = "those of the trained weights alone (MAP); what the method makes of them stays with the adapter"
+"""What an export has of an adapter whose method owns its probabilities."""
+
 PACKAGES = {"peft": ("peft",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 
@@ -184,6 +187,7 @@ def export(
             **description,
             # Whoever runs the export converts the GSD of pictures of another size himself.
             **({"gsd_of": asdict(pairing.ground)} if "gsd" in pairing.method.conditions else {}),
+            **({"probabilities": MAP} if pairing.method.owns_probabilities else {}),
             "classes": pairing.classes,
             "backbones": {name: asdict(known) for name, known in pairing.fingerprints.items()},
             "parity": {key: parity.max_abs, "labels_differing": parity.decisions, "tolerance": tolerance},
@@ -210,6 +214,8 @@ def show(record: dict[str, Any], out: Path) -> None:
         f"{'s' * (differing == 1)}"
     )
     print(f"for the card: zoo.parity.{key}: {record['parity'][key]:.2g}")
+    if "probabilities" in record:
+        print(f"note: its probabilities are {record['probabilities']}")
     print(f"use: {record['use']}")
 
 

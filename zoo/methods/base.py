@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -13,6 +13,9 @@ from zoo.errors import SettingError
 from zoo.methods import signals
 from zoo.methods.deltas import Delta
 from zoo.methods.signals import Controlled, Intervention
+
+if TYPE_CHECKING:
+    from zoo.look import Look
 
 Backbones = Mapping[str, Backbone]
 
@@ -90,6 +93,9 @@ class Method(nn.Module):
     """False within `without`, where a removable method leaves the features as they are."""
     at_test: tuple[str, ...] = ()
     """Settings that may change after training, for they choose among what was trained: see `choose`."""
+    owns_probabilities: bool = False
+    """Whether `probabilities` may give some. It is then measured without inference mode, in which no gradient exists;
+    tasks that need other predictions than one class a sample are refused."""
     ahead: Ahead | None = None
     """Where a language model precedes every trainable part with some of its blocks; known after `attach`."""
 
@@ -158,6 +164,31 @@ class Method(nn.Module):
     def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
         """Auxiliary scalar losses of the last forward, by name; `head` gives the task's logits of further features."""
         return {}
+
+    def conclude(self, look: "Look") -> Mapping[str, float]:
+        """Fill buffers from the training split, once the checkpoint is selected and before the test split is measured.
+
+        They are saved with the adapter. A resumed run concludes again: the same tensors must lead to the same buffers.
+
+        Args:
+            look: at the training split.
+
+        Returns:
+            Finite numbers for metrics.json, by name.
+        """
+        return {}
+
+    def probabilities(self, logits: Callable[[Batch], Tensor], batch: Batch) -> Tensor | None:
+        """Class probabilities [B, K] in the place of the task's own; None where the task owns them.
+
+        Never asked while a training validates, for nothing is concluded then: the task's own select the checkpoint.
+
+        Args:
+            logits: the pairing's, [B, K], of the batch as the method then acts; differentiable under
+                `torch.enable_grad`.
+            batch: with its prefix.
+        """
+        return None
 
     def parameter_groups(self) -> Mapping[nn.Parameter, Group]:
         """Parameters that do not learn at the recipe's own rate or decay."""

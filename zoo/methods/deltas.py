@@ -1,6 +1,6 @@
 """What a method changed of frozen layers, the same for every input: to merge it, to export it, to measure it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +75,7 @@ def add_to(layer: nn.Module, name: str, change: Callable[[], Tensor | None]) -> 
     Raises:
         SettingError: it is quantised, or parametrised already.
     """
-    if parametrize.is_parametrized(layer):
+    if parametrize.is_parametrized(layer, name):
         raise SettingError(f"{type(layer).__name__}.{name} is parametrised already: one method can change a weight")
     tensor = getattr(layer, name)
     if not tensor.is_floating_point():
@@ -112,6 +112,12 @@ def frozen_tensor(layer: nn.Module, name: str) -> Tensor:
 
 def plain_state(module: nn.Module) -> dict[str, Tensor]:
     """A backbone's frozen tensors, by the names that they have where no method is attached."""
+    state = module.state_dict()
+    return {name: state[key].detach() for key, name in plain_names(module, state).items()}
+
+
+def plain_names(module: nn.Module, keys: Iterable[str]) -> dict[str, str]:
+    """By the keys of a backbone's frozen tensors, the names that they have where no method is attached."""
     paths = list(module.named_modules(remove_duplicate=False))
     wrapped = {path: f"{path}.base_layer." for path, each in paths if frozen(each) is not each}
     held = {
@@ -121,7 +127,7 @@ def plain_state(module: nn.Module) -> dict[str, Tensor]:
         if isinstance(inside[0], Added)
     }
     found = {}
-    for key, tensor in module.state_dict().items():
+    for key in keys:
         name: str | None = key
         for path, inner in wrapped.items():
             if key.startswith(f"{path}."):
@@ -130,5 +136,5 @@ def plain_state(module: nn.Module) -> dict[str, Tensor]:
             if key.startswith(f"{path}."):
                 name = own if key == f"{path}.original" else None
         if name is not None:
-            found[name] = tensor.detach()
+            found[key] = name
     return found

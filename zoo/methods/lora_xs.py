@@ -19,6 +19,8 @@ from zoo.errors import SettingError
 from zoo.methods.deltas import Delta, low_rank
 from zoo.methods.hooked import Hooked
 
+NO_ROWS = "its samples have no rows of their own, as gradients by sample need"
+
 
 class LoRAXS(Hooked):
     """A square matrix between frozen singular vectors, for linear layers inside the last blocks of each backbone.
@@ -67,6 +69,9 @@ class LoRAXS(Hooked):
 class Core(nn.Module):
     """R, and the frozen B [outputs, r] and A [r, inputs] around it.
 
+    Attributes:
+        other: in the place of R while it is set, [B, r, r], one a sample of the batch, or [1, r, r] for all of them.
+
     Args:
         up: B.
         down: A.
@@ -82,11 +87,25 @@ class Core(nn.Module):
         self.register_buffer("up", up.contiguous(), persistent=False)
         self.register_buffer("down", down.contiguous(), persistent=False)
         self.core = nn.Parameter(torch.zeros(len(down), len(down)))
+        self.other: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
-        hidden = F.linear(F.linear(x.to(self.core.dtype), self.down), self.core)
+        hidden = F.linear(x.to(self.core.dtype), self.down)
+        hidden = F.linear(hidden, self.core) if self.other is None else by_sample(hidden, self.other)
         return F.linear(hidden, self.up) * self.scaling
+
+
+def by_sample(hidden: Tensor, cores: Tensor) -> Tensor:
+    """Rows [N, ..., r] by cores [B, r, r]: N / B rows one after the other, segments or windows, belong to a sample.
+
+    Raises:
+        SettingError: they cannot.
+    """
+    if len(hidden) % len(cores):
+        raise SettingError(f"method.targets: a layer sees {len(hidden)} rows of {len(cores)} samples; {NO_ROWS}")
+    each = cores.repeat_interleave(len(hidden) // len(cores), dim=0)
+    return (hidden.reshape(len(hidden), -1, hidden.shape[-1]) @ each.mT).view_as(hidden)
 
 
 def vectors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Where a method may act: layers, or parts of blocks, inside the towers of frozen backbones, named by suffix.
 
-Module paths differ between versions of a library and between architectures; suffixes inside a block do not. A
-vision-language model has two towers, so that `q_proj` of its language model never means the one of its vision tower.
+Module paths differ between versions of a library and between architectures; suffixes inside a block do not. `attn.qkv`
+is the layer of every block, `attn.qkv@11` that of block 11 alone. A vision-language model has two towers, so that
+`q_proj` of its language model never means the one of its vision tower.
 
 A layer is one site however often its tower runs it: where one block stands several times (weight tying, as in bViT,
 arXiv 2605.10661), what adapts it acts at every use, and nothing before the first one changes.
@@ -61,14 +62,14 @@ def find(
 
     Args:
         backbones: of the recipe.
-        targets: suffixes of layer names by tower, e.g. `{vision: [attn.qkv], language: [q_proj, v_proj]}`.
+        targets: suffixes of layer names by tower, e.g. `{vision: [attn.qkv], language: [q_proj@30, v_proj@30]}`.
         last: adapt only what the last so many blocks of a tower run; all where it is not named.
         fits: of the modules inside a block, those that a suffix may name. Where `nn.MultiheadAttention` fits, PyTorch's
             fused attention, which reads its weights and calls no layer, so do the layers inside it.
 
     Raises:
-        SettingError: an unknown tower, a suffix that matches no layer (those found are listed), or a layer that would
-            never be called.
+        SettingError: an unknown tower, more blocks than it has, a suffix that matches no layer (those found are
+            listed), a block that there is not, or a layer that would never be called.
     """
     owners = {tower or name: (name, tower) for name, backbone in backbones.items() for tower in backbone.towers}
     problems = [
@@ -77,6 +78,12 @@ def find(
         for tower in settings
         if tower not in owners
     ]
+    for tower, count in last.items():
+        if tower in owners:
+            name, own = owners[tower]
+            there = len(backbones[name].towers[own])
+            if not 1 <= count <= there:
+                problems.append(f"method.last.{tower} = {count}: expected 1 to {there}, the blocks of the tower")
     if problems:
         raise SettingError("\n".join(problems))
     sites = []
@@ -87,8 +94,11 @@ def find(
         # By the layers and not by the blocks, which a backbone may wrap anew at each access.
         runs = [set(block.modules()) for block in blocks]
         seen: set[nn.Module] = set()
+        _require_blocks(suffixes, range(start, len(blocks)), where=f"method.targets.{tower}")
         for index, block in enumerate(blocks[start:], start):
-            matched = _match(block, suffixes, where=f"method.targets.{tower}, block {index}", fits=fits)
+            named = (suffix.partition("@") for suffix in suffixes)
+            here = [name for name, at, only in named if not at or int(only) == index]
+            matched = _match(block, here, where=f"method.targets.{tower}, block {index}", fits=fits)
             layers = {path: layer for path, layer in matched.items() if layer not in seen}
             seen.update(layers.values())
             if layers:
@@ -130,9 +140,21 @@ def _which(sites: Sequence[Site]) -> str:
     """The blocks of some sites of one tower, in words."""
     least, most = min(site.uses for site in sites), max(site.uses for site in sites)
     if most == 1:
-        return f" blocks {sites[0].index} to {sites[-1].index}"
+        every = sorted(site.index for site in sites)
+        if len(every) <= every[-1] - every[0]:  # some between them are not adapted
+            return f" blocks {', '.join(map(str, every))}"
+        return f" blocks {every[0]} to {every[-1]}"
     times = f"{least} to {most}" if least < most else f"{most}"
     return f", {len(sites)} block{'s' * (len(sites) > 1)} used {times} times{' each' * (len(sites) > 1)}"
+
+
+def _require_blocks(suffixes: Sequence[str], blocks: range, *, where: str) -> None:
+    """Refuse names of single blocks that are none of these."""
+    for suffix in suffixes:
+        _, at, index = suffix.partition("@")
+        if at and not (index.isdecimal() and int(index) in blocks):
+            reach = f"{blocks.start} to {blocks.stop - 1}" if blocks else "none"
+            raise SettingError(f"{where}: {suffix!r} names a block; those to adapt are {reach}")
 
 
 def _match(

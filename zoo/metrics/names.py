@@ -52,9 +52,12 @@ NAMES = {
     "object_iou": "IoU, mean over frames with a sounding object",
     "object_f": "F at .5, mean over frames with a sounding object",
     "empty_iou": "share left alone of frames without a sounding object",
-    "aurac": "mean over ranks (AURAC)",
-    "aurac_log": "mean over the logarithm of ranks (AURAC)",
+    "aurac": "mean over ranks (AURAC), 0 to 1",
+    "aurac_log": "mean over the logarithm of ranks (AURAC), 0 to 1",
     "usual_mask": "the mean training mask",
+    "prior_precision": "precision of the prior",
+    "effective_parameters": "numbers that the data determine",
+    "log_evidence": "log evidence, nats",
     "nll": "NLL, nats",
     "brier": "Brier score, 0 to 2",
     "ece_15": "ECE, 15 bins",
@@ -79,6 +82,13 @@ PROBES = {
     "noise_0_db": "noise as loud as the sound",
 }
 """Looks at the test split with part of the input spoilt: METRIC_PROBE is the metric there."""
+
+POINTS = {
+    "prediction_linearised": "linearised posterior",
+    "prediction_draws": "weights drawn from the posterior",
+    "prediction_map": "trained weights alone",
+}
+"""METRIC_POINT is the metric with another setting of the trained method."""
 
 PARTS = {"seen": "seen classes", "unseen": "unseen classes"}
 """METRIC_PART is the metric on some samples of the split."""
@@ -117,9 +127,10 @@ def called(name: str) -> str:
 
 def named(key: str) -> str:
     """A metric, predictor or variant in words."""
-    if key in NAMES or key in PROBES:
-        return NAMES.get(key) or PROBES[key]
-    for probe, words in PROBES.items():
+    beside = PROBES | POINTS
+    if key in NAMES or key in beside:
+        return NAMES.get(key) or beside[key]
+    for probe, words in beside.items():
         if key.endswith(f"_{probe}"):
             return f"{named(key.removesuffix(f'_{probe}'))}, {words}"
     if key.startswith(IOU_OF):

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from zoo.backbones.base import TextEncoder
 from zoo.batch import METRES, GroundScale
 from zoo.errors import SettingError, UserError
+from zoo.methods.base import Method
 from zoo.methods.ground import measure_in
 from zoo.pairing import Pairing
 from zoo.recipe import packages, schema
@@ -19,7 +20,12 @@ from zoo.recipe.schema import TARGET
 
 
 def build_pairing(
-    config: DictConfig, classes: Sequence[str], *, cached: bool = True, scale: GroundScale | None = None
+    config: DictConfig,
+    classes: Sequence[str],
+    *,
+    cached: bool = True,
+    scale: GroundScale | None = None,
+    method: Method | None = None,
 ) -> Pairing:
     """The recipe's pairing for these classes, with freshly initialised trainable parts (seeded by `config.seed`).
 
@@ -28,6 +34,7 @@ def build_pairing(
         classes: in label order.
         cached: keep the recipe's prefix cache.
         scale: what ground sampling distances are measured in, where files settled it; else as the recipe says.
+        method: in the place of the recipe's.
 
     Raises:
         MemoryError: it does not fit into this machine's memory.
@@ -42,7 +49,7 @@ def build_pairing(
         torch.manual_seed(config.seed)
         pairing = Pairing(
             {name: encoder for name, encoder in encoders.items() if not isinstance(encoder, TextEncoder)},
-            instantiate(config.method),
+            instantiate(config.method) if method is None else method,
             instantiate(config.task),
             classes=classes,
             text=next((encoder for encoder in encoders.values() if isinstance(encoder, TextEncoder)), None),

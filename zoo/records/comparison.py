@@ -50,7 +50,7 @@ def gather(folder: Path, variants: Sequence[str], rounds: Sequence[str], *, comm
         "date": max(run["manifest"]["date"] for run in every)[:10],
         "command": command,
     }
-    own = _per_sample(runs[ITSELF])
+    own = per_sample(runs[ITSELF])
     rows = [_row(name, group, own) for name, group in runs.items()]
     trivial = {name: 100 * values[monitor] for name, values in first["baselines"].items() if monitor in values}
     return {"about": about, "baselines": trivial, "rows": rows}
@@ -78,7 +78,7 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]
         "metrics": {
             metric: spread([scale(run) * run["metrics"][metric] for run in group]) for metric in group[0]["metrics"]
         },
-        "gap": None if name == ITSELF else _gap(own, _per_sample(group), scale(group[0])),
+        "gap": None if name == ITSELF else _gap(own, per_sample(group), scale(group[0])),
         "trainable": group[0]["manifest"]["parameters"]["trainable"],
         "step_ms": round(1000 * statistics.median(cost["median_step_s"] for cost in costs)),
         "peak_mib": round(max(cost["peak_memory_bytes"] for cost in costs) / 2**20),
@@ -111,7 +111,7 @@ def _branches(group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _per_sample(group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def per_sample(group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The monitored metric by test sample, averaged over the rounds that test it."""
     found: dict[str, list[float]] = {}
     for run in group:

@@ -19,6 +19,11 @@ def verdict(now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]
     """
     metric, unit = stored["monitor"], stored["unit"]
     name, value, was = names.named(metric), now["metrics"][metric], stored["metrics"][metric]
+    if summed := now.get("summed"):
+        line = (
+            f"{name} {number(value, unit)} now, of the sum of {', '.join(summed)}: no card has it, nothing to reproduce"
+        )
+        return {"reproduces": None, "exact": False, "line": line}
     if was is None:
         return {
             "reproduces": None,

@@ -115,7 +115,8 @@ def _details(record: Mapping[str, Any]) -> list[Table]:
     unit, found = record["unit"], []
     shown = {record["split"]: record, **record["probes"]}
     # Of the split alone: a probe tells a wrong scale or none, and what is counted against that says nothing.
-    own = [[directed(name), f"{value:.3g}"] for name, value in record["method"].items() if not name.startswith(BRANCH)]
+    counted = record["method"] | record.get("concluded", {})
+    own = [[directed(name), f"{value:.3g}"] for name, value in counted.items() if not name.startswith(BRANCH)]
     if own:
         found.append(_grid("the method's own numbers", ["", record["split"]], own))
     taken = list(dict.fromkeys(branch for part in shown.values() for branch in part["branches"]))
@@ -130,6 +131,11 @@ def _details(record: Mapping[str, Any]) -> list[Table]:
         title = f"calibration, {record[calibration.KEY]['n']} labels of {record['split']}"
         found.append(_grid(title, calibration.HEADER, rows))
         found[-1].caption = calibration.LEGEND
+    for what, part in record["probes"].items():
+        there = calibration.summary([part])
+        there.pop(calibration.SHARES, None)  # the split's, told above
+        if there:
+            found.append(_grid(f"calibration, {named(what)}", calibration.HEADER, calibration.cells(there)))
     measured, factor = interventions.of([record]), comparison.scale(record)
     replaced = interventions.summary(measured, factor)
     for what, header, cells_of, legend in (

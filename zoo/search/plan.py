@@ -149,9 +149,12 @@ def configurations(request: Request, plan: Plan, tried: Sequence[dict[str, Any]]
     return found
 
 
-def trainer(request: Request) -> dict[str, Any]:
+def trainer(request: Request, plan: Plan) -> dict[str, Any]:
     """The recipe's trainer block, as far as no axis changes it."""
-    fixed: Any = compose.compose(request.recipe, request.overrides, smoke=request.smoke).trainer
+    # A recipe may leave to the axes what it must have.
+    others = [axis for axis in plan.space if not axis.key.startswith("trainer.")]
+    words = [*request.overrides, *(search_space.word(axis.key, axis.values[0]) for axis in others)]
+    fixed: Any = compose.compose(request.recipe, words, smoke=request.smoke).trainer
     return {str(key): value for key, value in fixed.items()}
 
 

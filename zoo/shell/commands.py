@@ -8,7 +8,7 @@ START, END = '"""`python -m zoo.', "`: "
 """What stands in the first line of a command's docstring before its name, and before what it does."""
 
 GROUPS = {
-    "train and measure": ("train", "evaluate", "compare", "sweep", "reproduce", "foreign"),
+    "train and measure": ("train", "evaluate", "compare", "place", "sweep", "matrix", "reproduce", "foreign"),
     "use": ("predict", "demo"),
     "share": ("pull", "push", "export", "convert", "import_peft"),
     "look": ("list", "show", "doctor", "cards", "completion"),

@@ -86,6 +86,7 @@ class AudioVisualSegmentation(Task):
     kind = "audio-visual-segmentation"
     monitor = "frame_iou"
     decided = ("masks",)
+    averageable = True
     pictures = ("sounding",)
     result = SoundingMasks
     keep = 4

@@ -28,6 +28,7 @@ class Task(nn.Module):
             calibration have their own.
         gives_probabilities: whether it names one of K classes with their probabilities; then it has `scored`, and
             counts among its metrics those of `zoo.metrics.calibration`.
+        takes_probabilities: whether `decide` makes its prediction of them, where a method owns them.
         conditions: side inputs of a batch that `predict` reads.
         least_batch: samples that a training batch must have.
         pictures: that its runs want, by their names in `PICTURES` of `zoo/report/kinds/`: "confusion" for one class a
@@ -35,6 +36,8 @@ class Task(nn.Module):
             None a run says that it has none.
         result: class of its predictions in Python.
         decided: names of the predictions that are decisions (a class, not its probability).
+        averageable: whether `predict` reads features through `logits` alone, and its classes are fixed, so that the
+            logits of several trained heads may be averaged.
         open_classes: whether it can be asked for classes that it was not attached to: see `naming`.
         keep: samples of a split whose predictions and labels are kept for reports, where these are large; None keeps
             all.
@@ -46,11 +49,13 @@ class Task(nn.Module):
     monitor: str
     unit: str = "fraction"
     gives_probabilities: bool = False
+    takes_probabilities: bool = False
     conditions: tuple[str, ...] = ()
     least_batch: int = 1
     pictures: tuple[str, ...] | None = None
     result: type[Prediction] = Prediction
     decided: tuple[str, ...] = ()
+    averageable: bool = False
     open_classes: bool = False
     keep: int | None = None
     note: str = ""
@@ -103,6 +108,14 @@ class Task(nn.Module):
     def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Decoded output tensors by name, each [B, ...]."""
         raise NotImplementedError
+
+    def decide(self, probabilities: Tensor) -> dict[str, Tensor]:
+        """What `predict` gives, of class probabilities [B, K] that a method owns.
+
+        Raises:
+            SettingError: it predicts something else.
+        """
+        raise SettingError(f"task {self.kind}: its predictions are not those of one class a sample")
 
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:
         """One sample's decoded output (without the batch dimension) in plain values, for a JSON line."""

@@ -35,9 +35,11 @@ class Classification(Task):
 
     kind = "classification"
     decided = ("label",)
+    averageable = True
     result = Label
     pictures = ("confusion", "examples", "reliability")
     gives_probabilities = True
+    takes_probabilities = True
 
     def __init__(
         self,
@@ -77,7 +79,10 @@ class Classification(Task):
 
     def predict(self, features: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """`label` int64 [B], `probabilities` float32 [B, K]."""
-        probabilities = self.logits(features, batch).float().softmax(-1)
+        return self.decide(self.logits(features, batch).float().softmax(-1))
+
+    def decide(self, probabilities: Tensor) -> dict[str, Tensor]:
+        """The likeliest class, and the probabilities themselves."""
         return {"label": probabilities.argmax(-1), "probabilities": probabilities}
 
     def answer(self, prediction: Mapping[str, Tensor]) -> dict[str, Any]:

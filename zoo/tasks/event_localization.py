@@ -34,6 +34,7 @@ class EventLocalization(Task):
 
     kind = "audio-visual-event-localization"
     decided = ("segments",)
+    averageable = True
     pictures = ("segments", "reliability")
     gives_probabilities = True
     result = Segments

@@ -48,6 +48,7 @@ class OpenEvents(EventLocalization):
     """
 
     open_classes = True
+    averageable = False
     vectors: Tensor
     centre: Tensor
     anchors: Tensor

@@ -49,6 +49,7 @@ class OpenVocabulary(Classification):
     """
 
     open_classes = True
+    averageable = False
     vectors: Tensor
     vocabulary: Tensor
     centre: Tensor

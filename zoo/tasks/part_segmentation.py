@@ -40,6 +40,7 @@ class PartSegmentation(Task):
 
     kind = "part-segmentation"
     decided = ("parts",)
+    averageable = True
     monitor = "instance_miou"
     conditions = ("category", "points")
     pictures = ("parts",)

@@ -76,6 +76,7 @@ class Segmentation(Task):
 
     kind = "segmentation"
     decided = ("mask",)
+    averageable = True
     conditions = ("place",)
     pictures = ("masks",)
     result = Mask

@@ -34,6 +34,7 @@ from zoo.training.average import Average
 from zoo.training.build import build_data, build_loaders, build_trained
 from zoo.training.callbacks import CostMonitor, MetricHistory
 from zoo.training.checkpoints import Best
+from zoo.training.conclude import conclude
 from zoo.training.initialise import initialise, summary
 from zoo.training.loaders import Loaders, lone
 from zoo.training.measure import described, measure, single_trainer
@@ -216,18 +217,18 @@ def measure_best(training: Training, fitted: dict[str, Any]) -> tuple[dict[str, 
     """Measure the test split with the checkpoint that validation selected: metrics with the manifest, and predictions.
 
     Args:
-        training: after its last epoch; its pairing takes the selected tensors.
+        training: after its last epoch; its pairing takes the selected tensors, of which its method concludes.
         fitted: as `fit` returns it.
     """
     config, loaders, pairing = training.config, training.loaders, training.module.pairing
     best = training.run.best(fitted)
     pairing.load_trainable(load_checkpoint(best), source=str(best))
-    alone = single_trainer(config.trainer.get("accelerator", "auto"))
+    alone = single_trainer(config.trainer.get("accelerator", "auto"), pairing)
     familiarity.learn(loaders, alone)
+    concluded = conclude(loaders, alone.strategy.root_device)
     measured, predictions = measure(loaders, alone)
     trainable, total = count_parameters(pairing)
-    extended = training.run.record["extended"]
-    left_out = trust.stripped(config)[1]
+    extended, left_out = training.run.record["extended"], trust.stripped(config)[1]
     manifest = provenance.manifest(
         recipe=training.name,
         seed=config.seed,
@@ -244,8 +245,8 @@ def measure_best(training: Training, fitted: dict[str, Any]) -> tuple[dict[str, 
         **({"extended": extended} if extended else {}),
         **({"left_out": left_out} if left_out else {}),
     )
-    changes = weight_changes(pairing)
-    return {**measured, **({"weight_changes": changes} if changes else {}), "manifest": manifest}, predictions
+    beside = {"weight_changes": weight_changes(pairing), "concluded": concluded}
+    return {**measured, **{name: one for name, one in beside.items() if one}, "manifest": manifest}, predictions
 
 
 def write(training: Training, fitted: dict[str, Any], record: dict[str, Any], predictions: Predictions) -> None:

@@ -91,8 +91,8 @@ def _run(pairing: Pairing, loader: DataLoader[Batch], lines: StepLines) -> tuple
     task.reset()
     kept: dict[str, list[Tensor]] = {}
     for batch in loader:
-        batch = task.asked(batch.to(device))
-        prediction = task.predict(pairing(batch), batch)
+        batch = pairing.asked(batch.to(device))
+        prediction = pairing.decide(pairing(batch), batch)
         task.update(prediction, batch)
         for name in task.decided:
             kept.setdefault(name, []).append(prediction[name].cpu())

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from zoo.adapter import kept_anchors
 from zoo.adapter.directory import AdapterError
+from zoo.errors import SettingError
 from zoo.files import file_hash
 from zoo.pairing import Pairing
 from zoo.predictions import Predictions
@@ -52,7 +53,7 @@ def measure(
     Its probes (blank pictures, a wrong condition), interventions on the method on validation and test, and the method's
     further points come first, so that the task's state afterwards is the split's own; without `probed` they are left
     out, and those that are costly come with `thorough`. A task that gives probabilities sees the validation split
-    before, on which their `temperature` is fitted unless it is given.
+    before, on which their `temperature` is fitted unless it is given; every further point has its own.
     """
     pairing, data = loaders.pairing, loaders.data
     monitor, probes, module = pairing.task.monitor, {}, TrainingModule(pairing)
@@ -62,11 +63,14 @@ def measure(
         trainer.test(module, dataloaders=loaders.loader(samples), verbose=False)
         probes[name] = _measured(pairing, module.predictions)
     points = pairing.method.points() if probed else {}
+    calibrated = pairing.task.gives_probabilities
     for name, within in points.items():
         with within():
+            scaling = calibration.fitted(loaders, trainer) if calibrated else {}
             trainer.test(module, dataloaders=loaders.test_dataloader(), verbose=False)
             probes[name] = _measured(pairing, module.predictions)
-    calibrated = pairing.task.gives_probabilities
+            if calibrated:
+                probes[name][CALIBRATION] = calibration.measured(pairing.task, scaling)
     given = {} if temperature is None else {"value": temperature}
     scaling = given or (calibration.fitted(loaders, trainer) if calibrated else {})
     trainer.test(module, dataloaders=loaders.test_dataloader(), verbose=False)
@@ -137,14 +141,19 @@ def evaluate(
     temperature of probabilities is the adapter's own; one that has none, or settings chosen after training, get it from
     the data's validation split.
 
+    Of a sum of adapters `folder` is the first, and nothing stored is of the sum.
+
     A task of open classes is measured on the data's own classes, whatever it was trained on; of others they must be the
     same.
     """
     start, opened = time.perf_counter(), pairing.task.open_classes
     stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    temperature = None if pairing.chosen else calibration.brought(stored, folder / "metrics.json")
+    own = not pairing.chosen and not pairing.summed
+    temperature = calibration.brought(stored, folder / "metrics.json") if own else None
     if not opened and config.data.get("classes") is None and "classes" in schema.signature(config.data[TARGET]):
         config.data.classes = pairing.classes  # own files may lack some, and must have no other
+    if votes and pairing.method.owns_probabilities:
+        raise SettingError(f"votes={votes}: views vote by their logits, and this adapter's method owns probabilities")
     data = build_data(config, "test")
     if votes:
         voting.require(data, pairing.task, votes)
@@ -158,28 +167,36 @@ def evaluate(
         )
     with naming:
         loaders = build_loaders(config, data, pairing)
-        trainer = single_trainer("auto")
+        trainer = single_trainer("auto", pairing)
         measured, _ = measure(loaders, trainer, probed=probed, thorough=True, temperature=temperature)
         voted = {"voted": voting.vote(loaders, trainer.strategy.root_device, votes)} if votes else {}
     manifest = provenance.manifest(
-        **{key: stored["manifest"][key] for key in ("recipe", "seed", "selected_on")},
+        **({} if pairing.summed else {key: stored["manifest"][key] for key in ("recipe", "seed", "selected_on")}),
         seconds=round(time.perf_counter() - start, 1),
-        adapter=file_hash(folder / "adapter.safetensors"),
+        adapter=pairing.summed or file_hash(folder / "adapter.safetensors"),
         data=described(data),
         backbones={name: asdict(known) for name, known in pairing.fingerprints.items()},
         **({"features": pairing.cache.origins()} if pairing.cache else {}),
     )
     result = measured | voted | ({"forced": pairing.forced} if pairing.forced else {}) | {"manifest": manifest}
     result |= {"chosen": pairing.chosen} if pairing.chosen else {}
+    result |= {"summed": list(pairing.summed)} if pairing.summed else {}
     return result | {"verdict": verdict(result, stored)}
 
 
-def single_trainer(accelerator: str) -> L.Trainer:
-    """A Trainer of one process and device that measures and writes nothing; off a terminal it says how far it is."""
+def single_trainer(accelerator: str, pairing: Pairing | None = None) -> L.Trainer:
+    """A Trainer of one process and device that measures and writes nothing; off a terminal it says how far it is.
+
+    Args:
+        accelerator: "auto", "cpu" or "gpu".
+        pairing: to measure, where its method might own probabilities: those take gradients, which inference mode has
+            none of.
+    """
     return L.Trainer(
         callbacks=[] if sys.stderr.isatty() else [EpochLines()],
         accelerator=accelerator,
         devices=1,
+        inference_mode=pairing is None or not pairing.method.owns_probabilities,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -16,6 +16,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from zoo.batch import Batch
 from zoo.errors import UserError
+from zoo.methods.base import Features
 from zoo.pairing import Pairing
 from zoo.predictions import Predictions
 from zoo.training import length, processes
@@ -124,8 +125,12 @@ class TrainingModule(L.LightningModule):
         processes.set_unsharded(self.pairing, whole=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one validation batch, or keep it until all processes count together."""
-        prediction, batch = self._evaluate(batch)
+        """Count one validation batch, or keep it until all processes count together.
+
+        By the task's own probabilities: see `Method.probabilities`.
+        """
+        batch = self.pairing.task.asked(batch)
+        prediction = self.pairing.task.predict(self._features(batch), batch)
         if processes.is_distributed():
             self._counted.append(processes.to_cpu(prediction, batch))
         else:
@@ -151,7 +156,8 @@ class TrainingModule(L.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Count one test batch, and keep its predictions."""
-        prediction, batch = self._evaluate(batch)
+        batch = self.pairing.asked(batch)
+        prediction = self.pairing.decide(self._features(batch), batch)
         self.pairing.task.update(prediction, batch)
         self.predictions.add(self.pairing, prediction, batch)
         return prediction
@@ -165,13 +171,13 @@ class TrainingModule(L.LightningModule):
         """The task's decoded output for one batch."""
         return self.pairing.predict(batch)
 
-    def _evaluate(self, batch: Batch) -> Counted:
-        task = self.pairing.task
-        batch = task.asked(batch)
-        features = self.pairing(batch)
+    def _features(self, batch: Batch) -> Features:
+        """Of a batch as the task asks it, whose loss is kept where it has one."""
+        features: Features = self.pairing(batch)
         if not batch.write:
-            self._losses.append(torch.stack(list(task.loss(features, batch).values())).sum(0).detach().cpu())
-        return task.predict(features, batch), batch
+            terms = self.pairing.task.loss(features, batch)
+            self._losses.append(torch.stack(list(terms.values())).sum(0).detach().cpu())
+        return features
 
     def _log_loss(self, split: str) -> None:
         """Mean over samples: Lightning's own synchronised mean is wrong where processes have different numbers."""

@@ -1,0 +1,1 @@
+"""Methods beside one another on several pairings: plan, budgets, trainings, what they cost and forget, page."""
