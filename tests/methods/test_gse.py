@@ -239,7 +239,7 @@ def test_the_loss_falls_and_routing_moves() -> None:
         ({"targets": {"vision": ["attn.q"]}}, r"'attn\.q' matches no layer; it has "),
         ({"targets": {"vision": ["norm1"]}}, r"'norm1' matches no layer"),
         ({"targets": {"sound": ["proj"]}}, r"method\.targets\.sound: the recipe's backbones have the towers"),
-        ({"last": {"vision": 0}}, r"method\.targets, method\.last: they name no layer"),
+        ({"targets": {"vision": []}}, r"method\.targets, method\.last: they name no layer"),
     ],
 )
 def test_what_cannot_be_is_said_before_training(settings: dict[str, object], words: str) -> None:

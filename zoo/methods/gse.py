@@ -39,7 +39,7 @@ from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Features
-from zoo.methods.hooked import Hooked
+from zoo.methods.hooked import Hooked, decomposable
 from zoo.methods.signals import Controlled, Signal
 
 ITERATIONS = 2
@@ -111,12 +111,7 @@ class GSE(Hooked):
         Raises:
             SettingError: a rank above the weight's, or a quantised layer.
         """
-        weight = layer.weight
-        if not weight.is_floating_point():
-            raise SettingError(f"{type(layer).__name__}: a quantised weight cannot be decomposed")
-        if self.rank > min(weight.shape):
-            raise SettingError(f"method.rank = {self.rank}: a weight of {tuple(weight.shape)} has no such rank")
-        return Mixture(weight.detach(), self)
+        return Mixture(decomposable(layer, self.rank), self)
 
     def describe(self) -> str:
         """Which layers are adapted by how many experts, and how far the published start is from the frozen model."""

@@ -73,3 +73,17 @@ class Hooked(Method):
             return output + more.to(output.dtype)
 
         return add
+
+
+def decomposable(layer: nn.Linear, rank: int) -> Tensor:
+    """The frozen weight [outputs, inputs] of a layer, to be decomposed up to a rank.
+
+    Raises:
+        SettingError: a rank above the weight's, or a quantised layer.
+    """
+    weight = layer.weight.detach()
+    if not weight.is_floating_point():
+        raise SettingError(f"{type(layer).__name__}: a quantised weight cannot be decomposed")
+    if rank > min(weight.shape):
+        raise SettingError(f"method.rank = {rank}: a weight of {tuple(weight.shape)} has no such rank")
+    return weight

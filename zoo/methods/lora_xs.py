@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from zoo.errors import SettingError
 from zoo.methods.deltas import Delta, low_rank
-from zoo.methods.hooked import Hooked
+from zoo.methods.hooked import Hooked, decomposable
 
 NO_ROWS = "its samples have no rows of their own, as gradients by sample need"
 
@@ -49,12 +49,7 @@ class LoRAXS(Hooked):
         Raises:
             SettingError: a rank above the weight's, or a quantised layer.
         """
-        weight = layer.weight
-        if not weight.is_floating_point():
-            raise SettingError(f"{type(layer).__name__}: a quantised weight cannot be decomposed")
-        if self.rank > min(weight.shape):
-            raise SettingError(f"method.rank = {self.rank}: a weight of {tuple(weight.shape)} has no such rank")
-        up, down = vectors(weight.detach().double(), self.rank)
+        up, down = vectors(decomposable(layer, self.rank).double(), self.rank)
         return Core(up.float(), down.float(), self.alpha / self.rank)
 
     def deltas(self, *, gsd: float | None = None) -> list[Delta]:

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import SettingError
 from zoo.methods.deltas import Delta, low_rank
-from zoo.methods.hooked import Hooked
+from zoo.methods.hooked import Hooked, decomposable
 
 
 class PiSSA(Hooked):
@@ -49,12 +48,7 @@ class PiSSA(Hooked):
         Raises:
             SettingError: a rank above the weight's, or a quantised layer.
         """
-        weight = layer.weight
-        if not weight.is_floating_point():
-            raise SettingError(f"{type(layer).__name__}: a quantised weight cannot be decomposed")
-        if self.rank > min(weight.shape):
-            raise SettingError(f"method.rank = {self.rank}: a weight of {tuple(weight.shape)} has no such rank")
-        up, down = self.start(weight.detach().double())
+        up, down = self.start(decomposable(layer, self.rank).double())
         return Started(up.float(), down.float(), self.scaling, self.name)
 
     def start(self, weight: Tensor) -> tuple[Tensor, Tensor]:
