@@ -32,6 +32,7 @@ from zoo.interop import merged
 from zoo.interop.graph import ExportError, Parity, compare, run_onnx, run_torch, to_onnx, to_torch
 from zoo.interop.language_graph import NextToken, graph_of
 from zoo.methods.deltas import low_rank
+from zoo.methods.gse import GSE
 from zoo.methods.mantis import Mantis
 from zoo.methods.scale_earth import ScaleEarth
 from zoo.methods.tb_ava import TBAVA
@@ -53,6 +54,10 @@ def away(pairing: Pairing) -> Pairing:
 
 def tb_ava() -> tuple[Pairing, Batch]:
     return tiny.pairing(TBAVA(rank=4)), tiny.batch(0, 1, 2, 3)
+
+
+def experts() -> tuple[Pairing, Batch]:
+    return tiny.pairing(GSE(targets={"vision": ["1"]}, rank=4, experts=4)), tiny.batch(0, 1, 2, 3)
 
 
 def mantis() -> tuple[Pairing, Batch]:
@@ -80,7 +85,14 @@ def words() -> tuple[Pairing, Batch]:
     )
 
 
-MADE = {"tb_ava": tb_ava, "mantis": mantis, "parts": parts, "scale_earth": scale_earth, "words": words}
+MADE = {
+    "tb_ava": tb_ava,
+    "experts": experts,
+    "mantis": mantis,
+    "parts": parts,
+    "scale_earth": scale_earth,
+    "words": words,
+}
 
 
 def parity(made: Callable[[], tuple[Pairing, Batch]], folder: Path, *, onnx: bool) -> Parity:

@@ -124,7 +124,7 @@ class GSE(Hooked):
 
     def forward(self, backbones: Backbones, prefix: Mapping[str, Tensor], batch: Batch) -> Features:
         """Tokens {stream: [B, T, L, D]} after the prefix -> what the backbones make of them."""
-        self.samples, self.uneven = len(batch), []
+        self.samples, self.uneven = max(1, len(batch)), []  # an exported program knows no samples
         return super().forward(backbones, prefix, batch)
 
     def losses(self, head: Callable[[Features], Tensor]) -> dict[str, Tensor]:
