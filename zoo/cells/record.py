@@ -10,7 +10,7 @@ import torch
 
 from zoo.cells import after
 from zoo.cells.plan import Plan, Setting
-from zoo.cells.trainings import Cell, Trainings, failed
+from zoo.cells.trainings import Cell, Trainings
 from zoo.metrics.bootstrap import bootstrap_interval
 from zoo.records import calibration
 from zoo.records.comparison import per_sample, scale
@@ -37,9 +37,9 @@ def gather(
         of: weights of the pairings' backbones, by pairing.
 
     Returns:
-        `plan`, and by pairing its `title`, data and metric, `weights`, `rows` and `refused`. Numbers of the metric are
-        in per cent; `gap` is the 95 % paired bootstrap interval, over test samples, of a method minus that of
-        `plan.against`, the one of the nearest trained numbers.
+        `plan`, and by pairing its `title`, data and metric, `weights`, `rows`, `refused` and `failed`. Numbers of
+        the metric are in per cent; `gap` is the 95 % paired bootstrap interval, over test samples, of a method minus
+        that of `plan.against`, the one of the nearest trained numbers.
     """
     found: Record = {
         "plan": {"name": plan.name, "seeds": plan.seeds, "rates": plan.rates, "budgets": plan.budgets}
@@ -50,10 +50,9 @@ def gather(
         own = [cell for cell in cells if cell.setting.name == setting.name]
         rows = [_row(cell, trainings, runs) for cell in own if (runs := _read(trainings.measured(cell)))]
         failures = {
-            cell.contender.name: why
+            f"{cell.contender.name}, {cell.budget}, {what}": why
             for cell in own
-            for folder in trainings.tried(cell).values()
-            if (why := failed(folder)) and not trainings.measured(cell)
+            for what, why in trainings.failures(cell).items()
         }
         told = {method: why for pairing, method, why in refused if pairing == setting.name}
         if rows:
@@ -61,7 +60,8 @@ def gather(
                 **_about(setting, rows),
                 "weights": of[setting.name],
                 "rows": _compared(rows, plan.against),
-                "refused": told | failures,
+                "refused": told,
+                "failed": failures,
             }
     return found
 
