@@ -53,12 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     with user_errors():
         overrides = {key: value for key, _, value in (word.partition("=") for word in free)}
         plan = read(Path(arguments["plan"]), overrides)
-        wanted = [
-            _wanted(arguments, room, [one.name for one in known])
-            for room, known in (("pairings", plan.settings), ("methods", plan.contenders))
-        ]
+        pairings = _wanted(arguments, "pairings", [one.name for one in plan.settings])
+        methods = _wanted(arguments, "methods", [one.name for one in plan.contenders])
         budgets = {OWN, *_wanted(arguments, "budgets", [str(budget) for budget in plan.budgets])}
-        check(plan, *wanted)
+        check(plan, pairings, methods)
         if "page" in arguments:
             marks.require(Path(arguments["page"]))
         quiet()
@@ -66,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         from zoo.cells.trainings import Trainings
 
         folder = Path(arguments.get("runs", "runs")) / "matrix" / plan.name
-        cells, refused, weights = _cells(plan, folder, *wanted, budgets)
+        cells, refused, weights = _cells(plan, folder, pairings, methods, budgets)
         if "--print" in arguments:
             return 0
         trainings = Trainings(plan, folder)
