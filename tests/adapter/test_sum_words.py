@@ -181,7 +181,9 @@ def test_words_that_name_no_adapters_are_refused(made: Made, tmp_path: Path) -> 
 def test_show_says_what_a_sum_is_for(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         show.main([f"{made('lora')}+{made('gpart')}"])
-    assert "is a sum of adapters, which zoo.load, zoo predict and zoo evaluate take; name one" in capsys.readouterr().err
+    assert (
+        "is a sum of adapters, which zoo.load, zoo predict and zoo evaluate take; name one" in capsys.readouterr().err
+    )
 
 
 def test_a_folder_whose_name_has_a_plus_is_one_adapter(tmp_path: Path) -> None:
