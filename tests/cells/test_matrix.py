@@ -99,9 +99,8 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(
     assert matrix.main([*words, f"page={tmp_path / 'matrix.md'}"]) == 0
     capsys.readouterr()
     assert matrix.main(words) == 0
-    assert (
-        f"ended before with loss became NaN; to try it again, delete {place / 'failed.txt'}" in capsys.readouterr().out
-    )
+    told = f"ended before with an error: loss became NaN; to try it again, delete {place / 'failed.txt'}"
+    assert told in capsys.readouterr().out
     assert sum("head_only" in line for line in trainings) == 1, "it would meet the error again"
     record = json.loads((tmp_path / "matrix" / "small" / "matrix.json").read_text())["pairings"]["clips"]
     assert record["failed"] == {"head_only, own, lr 0.01, seed 0": "loss became NaN"}
@@ -115,11 +114,17 @@ def test_a_seed_that_fails_after_the_rate_was_chosen_is_told(tmp_path: Path, tra
     from zoo.cells.plan import read
     from zoo.cells.trainings import Cell, Trainings
 
-    words = [f"plan={planned(tmp_path, rates=[0.01])}", f"runs={tmp_path}", "methods=[head_only,ssf]"]
+    words = [f"plan={planned(tmp_path, rates=[0.01])}", f"runs={tmp_path}", f"page={tmp_path / 'page.md'}"]
     plan = read(tmp_path / "small.yaml")
     cell = Cell(plan.settings[0], plan.contenders[0], "own", {"size": None, "trained": 0})
     (Trainings(plan, tmp_path / "matrix" / "small").place(cell, 0.01, 1) / "broken").touch()
-    assert matrix.main(words) == 0
+    assert matrix.main([*words, "methods=[head_only]"]) == 0
+    text = (tmp_path / "page.md").read_text()
+    assert (
+        "No method was trained with every seed.\n\n- head_only, own, lr 0.01, seed 1 ended with an error: loss" in text
+    )
+    assert "page_clips.png" not in text
+    assert matrix.main([*words, "methods=[head_only,ssf]"]) == 0
     record = json.loads((tmp_path / "matrix" / "small" / "matrix.json").read_text())["pairings"]["clips"]
     assert {row["method"] for row in record["rows"]} == {"ssf"}
     assert record["failed"] == {"head_only, own, lr 0.01, seed 1": "loss became NaN"}

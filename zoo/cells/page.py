@@ -44,7 +44,8 @@ def write(path: Path, record: Mapping[str, Any], command: str) -> None:
     head, tail = marks.require(path)
     record = {"command": command, **record}
     for name, pairing in record["pairings"].items():
-        pareto.draw(picture(path, name), pairing, COSTS)
+        if pairing["rows"]:
+            pareto.draw(picture(path, name), pairing, COSTS)
     write_json(path.with_suffix(".json"), record)
     write_whole(path, head + marks.BEGIN + generated(path, record) + marks.END + tail)
 
@@ -58,28 +59,36 @@ def generated(path: Path, record: Mapping[str, Any]) -> str:
     """What stands between the marks of a page."""
     lines = ["", f"`{record['command']}`", "", LEGEND.format(against=record["plan"]["against"]), ""]
     for name, pairing in record["pairings"].items():
-        lines += [*section(pairing, record["plan"]), "", f"![{pairing['title']}]({picture(path, name).name})", ""]
+        lines += [*section(pairing, record["plan"]), ""]
+        lines += [f"![{pairing['title']}]({picture(path, name).name})", ""] if pairing["rows"] else []
     return "\n".join([*lines, ""])
 
 
 def section(pairing: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
     """One pairing in Markdown: what was measured, the table, rankings by every cost, and what is missing."""
+    head, missing = (
+        [f"## {pairing['title']}", ""],
+        [
+            *(f"- {method} does not go here: {why}" for method, why in sorted(pairing["refused"].items())),
+            *(f"- {training} ended with an error: {why}" for training, why in sorted(pairing["failed"].items())),
+        ],
+    )
     rows = sorted(pairing["rows"], key=lambda row: -row["mean"])
+    if not rows:
+        return [*head, "No method was trained with every seed.", "", *missing]
     about = f"{pairing['dataset']}{', a synthetic set' * pairing['synthetic']}, n = {pairing['n']}, seeds "
     about += f"{list(plan['seeds'])}, selected on validation; {pairing['weights']:,} weights; commit "
     about += f"{', '.join(pairing['commits'])}, {', '.join(pairing['hardware'])}, {pairing['dates'][-1]}."
     if pairing["trivial"] is not None:
         about += f" Best trivial predictor: {pairing['trivial']:.2f} %."
     return [
-        f"## {pairing['title']}",
-        "",
+        *head,
         about,
         "",
         *table(rows, pairing, plan["against"]),
         "",
         *rankings(rows),
-        *(f"- {method} does not go here: {why}" for method, why in sorted(pairing["refused"].items())),
-        *(f"- {training} ended with an error: {why}" for training, why in sorted(pairing["failed"].items())),
+        *missing,
     ]
 
 

@@ -110,8 +110,9 @@ class Trainings:
                 trial.attempt(folder, _card(cell.setting.recipe), where=Path.cwd(), test=test)
                 break
             except TrialError as error:
-                write_whole(folder / FAILED, f"{error}\n")
-                return f"{cell.name}, {what}: {error} (log: {folder / trial.LOG})"
+                why = str(error).removeprefix("error: ")
+                write_whole(folder / FAILED, f"{why}\n")
+                return f"{cell.name}, {what}: ended with an error: {why} (log: {folder / trial.LOG})"
             except KilledError:
                 if not left:
                     raise
@@ -130,7 +131,7 @@ def failed(folder: Path) -> str:
 
 
 def _kept(cell: Cell, what: str, folder: Path, why: str) -> str:
-    return f"{cell.name}, {what}: ended before with {why}; to try it again, delete {folder / FAILED}"
+    return f"{cell.name}, {what}: ended before with an error: {why}; to try it again, delete {folder / FAILED}"
 
 
 def _card(recipe: str) -> str:
