@@ -98,11 +98,14 @@ def together(adapters: Sequence[str | Path] | Mapping[str, str | Path], *, devic
         device: to predict on; the first GPU by default, where there is one.
 
     Raises:
-        SettingError: one is of another backbone than the first.
+        SettingError: one is of another backbone than the first, or it is one name instead of a list.
         UserError: as `load`.
     """
     from zoo.api.models import Models
+    from zoo.errors import SettingError
 
+    if isinstance(adapters, str | Path):
+        raise SettingError(f"together: expected a list of adapters, or a mapping, got {adapters!r}; zoo.load takes one")
     models = Models(device=device)
     for name, adapter in adapters.items() if isinstance(adapters, Mapping) else ((None, each) for each in adapters):
         models.attach(adapter, name=name)

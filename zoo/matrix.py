@@ -1,6 +1,6 @@
 """`python -m zoo.matrix plan=FILE.yaml [PAIRING.key=value ...] [--print]`: many methods on many pairings, compared.
 
-Every method of the plan (see `zoo.cells.plan`) is attached to every pairing, and given the size that comes nearest to
+Every method of the plan, which is told below, is attached to every pairing, and given the size that comes nearest to
 each budget. Then it is trained with every learning rate; validation chooses one, with which all seeds are trained and
 the test split is measured. Each training is a finished run in a folder of its own, so a matrix that was stopped goes on
 where it was, and a changed plan trains what is new.
@@ -19,16 +19,18 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import files
+from zoo.cells import marks
+from zoo.cells import plan as plans
+from zoo.cells.check import check
 from zoo.cells.plan import OWN, Plan, configuration, read
 from zoo.command_line import parse_arguments, user_errors
 from zoo.errors import SettingError
 from zoo.quiet import quiet
-from zoo.recipe import data_roots
 from zoo.recipe.compose import RecipeError
 from zoo.wording import nearest
 
@@ -42,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train what is missing, then write the record and the page; exit code 2 on a mistake in command or plan."""
     arguments, free = parse_arguments(
         argv,
-        __doc__ or "",
+        f"{__doc__}\n{plans.__doc__}",
         required=("plan",),
         optional=("pairings", "methods", "budgets", "runs", "page"),
         flags=("--print",),
@@ -51,18 +53,18 @@ def main(argv: list[str] | None = None) -> int:
     with user_errors():
         overrides = {key: value for key, _, value in (word.partition("=") for word in free)}
         plan = read(Path(arguments["plan"]), overrides)
-        wanted = [
-            _wanted(arguments, room, [one.name for one in known])
-            for room, known in (("pairings", plan.settings), ("methods", plan.contenders))
-        ]
+        pairings = _wanted(arguments, "pairings", [one.name for one in plan.settings])
+        methods = _wanted(arguments, "methods", [one.name for one in plan.contenders])
         budgets = {OWN, *_wanted(arguments, "budgets", [str(budget) for budget in plan.budgets])}
+        check(plan, pairings, methods)
+        if "page" in arguments:
+            marks.require(Path(arguments["page"]))
         quiet()
         from zoo.cells import after, page, record
         from zoo.cells.trainings import Trainings
 
         folder = Path(arguments.get("runs", "runs")) / "matrix" / plan.name
-        cells, refused, weights = _cells(plan, folder, *wanted)
-        cells = [cell for cell in cells if cell.budget in budgets]
+        cells, refused, weights = _cells(plan, folder, pairings, methods, budgets)
         if "--print" in arguments:
             return 0
         trainings = Trainings(plan, folder)
@@ -82,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _cells(
-    plan: Plan, folder: Path, pairings: Sequence[str], methods: Sequence[str]
+    plan: Plan, folder: Path, pairings: Sequence[str], methods: Sequence[str], budgets: Collection[str]
 ) -> tuple[list["Cell"], list[tuple[str, str, str]], dict[str, int]]:
     """The wanted cells with their sizes, which the folder keeps; what does not go where and why; weights by pairing."""
     from zoo.cells.budget import distinct, sizes, weights
@@ -90,7 +92,6 @@ def _cells(
 
     cells, refused, of = [], [], {}
     for setting in (one for one in plan.settings if one.name in pairings):
-        data_roots.require(configuration(setting, plan.contenders[0]).data)
         of[setting.name] = weights(setting)
         print(f"{setting.name}: {setting.title}, {of[setting.name]:,} weights", flush=True)
         for contender in (one for one in plan.contenders if one.name in methods):
@@ -108,7 +109,11 @@ def _cells(
             if found != known:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 files.write_json(file, found)
-            for budget, size in distinct(found, of[setting.name]).items():
+            # The folder may know sizes at budgets that the plan no longer has.
+            asked = {str(budget): found[str(budget)] for budget in plan.budgets_of(contender)}
+            for budget, size in distinct(asked, of[setting.name]).items():
+                if budget not in budgets:
+                    continue
                 share = f"{100 * size['trained'] / of[setting.name]:.3g} %"
                 named = f", {', '.join(contender.size)} = {size['size']}" if contender.size else ""
                 print(f"  {contender.name}{named}: {size['trained']:,} trained, {share}", flush=True)

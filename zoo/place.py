@@ -5,7 +5,8 @@ samples (`samples=`; see `zoo.training.page`), and prints each layer's share, wi
 that compares on the validation split: each of the `top=` layers alone, all of them, the recipe's own targets, and none.
 Gradients only propose; that decides. The second trains one of them.
 
-The recipe's method must be one that names layers by `method.targets`, as method=lora does. Nothing is written.
+The recipe's method must be one that names layers by `method.targets`, as method=lora does; it need not name any.
+Nothing is written.
 """
 
 import json
@@ -13,6 +14,8 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
 
 from zoo.command_line import called, parse_recipe_command, user_errors
 from zoo.errors import SettingError
@@ -40,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     request = parse_recipe_command(argv, "zoo.place", extra=EXTRA)
     with user_errors():
         numbers = {name: _number(request, name) for name in DEFAULTS}
-        config = compose(request.recipe, request.overrides, smoke=request.smoke)
+        config = composed(request)
         if not {"targets", "last"} <= schema.signature(str(config.method[TARGET])).keys():
             raise SettingError(f"method: {config.method[TARGET]} names no layers by {TARGETS}; choose method=lora")
         from zoo.report import tables
@@ -54,6 +57,21 @@ def main(argv: list[str] | None = None) -> int:
         print("and one of them is trained by:")
         print(called(f"  {command(request, 'train', f'{TARGETS}={json.dumps(candidates[0])}')}"))
     return 0
+
+
+def composed(request: Request) -> DictConfig:
+    """The recipe, whose method may be without targets: who does not know them is who asks.
+
+    Raises:
+        RecipeError: on any other mistake.
+    """
+    try:
+        return compose(request.recipe, request.overrides, smoke=request.smoke)
+    except RecipeError as error:
+        try:
+            return compose(request.recipe, [*request.overrides, f"{TARGETS}={{}}"], smoke=request.smoke)
+        except RecipeError as other:
+            raise RecipeError([line for line in error.problems if line in other.problems] or error.problems) from None
 
 
 def proposals(best: Sequence["Place"], own: Mapping[str, list[str]]) -> list[dict[str, list[str]]]:

@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
             print(called(f"{describe(name)}\n"))
             tables.show(Pairs(_called(recipe_summary(entry, catalog))))
             return 0
+        if len(places.summands(name)) > 1:
+            places.find_adapter(name)  # which says what a sum is for
         if name not in adapters and not Path(name).is_dir():
             fail([f"unknown recipe or adapter '{name}'.{wording.nearest(name, known)}"])
         folder = places.find_adapter(name)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from sum_tiny import METHODS, Made, adapter, made
 
 import zoo
-from zoo import evaluate
+from zoo import evaluate, show
 from zoo.adapter import directory, summed
 from zoo.adapter.places import CatalogError
 from zoo.errors import SettingError, UserError
@@ -65,6 +65,14 @@ def test_a_sum_in_python_is_named_and_is_no_adapter_to_keep(made: Made, tmp_path
             act()
     with pytest.raises(UserError, match=r"method\.rank is fixed by training"):
         model.pairing.choose(rank=1)
+
+
+def test_a_sum_says_that_it_has_no_posterior(made: Made) -> None:
+    said = "of laplace the trained weights alone (MAP) count, and no posterior"
+    _, pairing = summed.load([made("lora"), made("laplace")])
+    assert said in pairing.caveats
+    alone = directory.load(made("laplace"))[1]
+    assert not any("posterior" in line for line in alone.caveats), "it has one"
 
 
 EVENTS = [
@@ -168,6 +176,14 @@ def test_words_that_name_no_adapters_are_refused(made: Made, tmp_path: Path) -> 
             zoo.load(word)
     with pytest.raises(CatalogError, match=r"is a sum of adapters, which zoo\.load, zoo predict and zoo evaluate take"):
         zoo.train(init=f"{lora}+{lora}")
+
+
+def test_show_says_what_a_sum_is_for(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        show.main([f"{made('lora')}+{made('gpart')}"])
+    assert (
+        "is a sum of adapters, which zoo.load, zoo predict and zoo evaluate take; name one" in capsys.readouterr().err
+    )
 
 
 def test_a_folder_whose_name_has_a_plus_is_one_adapter(tmp_path: Path) -> None:

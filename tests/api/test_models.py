@@ -169,6 +169,10 @@ def test_what_is_wrong_is_said_in_one_line_and_changes_nothing(
     other = adapter(tmp_path / "other", *METHODS["lora"], "backbones.points.source=random:1")
     wrong = {
         "'mine' is not attached; there are lora, gpart, bottleneck": lambda: models.switch("mine"),
+        "'lora+gpart' is not attached; there are lora, gpart, bottleneck; a sum is attached as one more": lambda: (
+            models.switch("lora+gpart")
+        ),
+        "together: expected a list of adapters, or a mapping, got 'lora'": lambda: zoo.together("lora"),
         "'it' is not attached": lambda: models.predict([scan(0)], adapters=["it"]),
         "'them' is not attached": lambda: models.detach("them"),
         "lora is attached already; detach it first, or say name=": lambda: models.attach(made["lora"]),

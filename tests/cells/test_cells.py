@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from matrix_plan import PLAN, TINY
 
-from zoo.cells import budget, pareto
+from zoo.cells import budget, page, pareto
+from zoo.cells.check import check
 from zoo.cells.plan import OWN, Contender, configuration, read
 from zoo.recipe.compose import RecipeError
 
@@ -52,7 +54,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     told = "\n".join(error.value.problems)
     for part in (
         "'rates' is missing",
-        "seeds: expected a list of numbers",
+        "seeds: expected a list of whole numbers",
         "pairings.clips: unknown key 'titel'. Did you mean 'title'?",
         "pairings.clips: 'title' is missing",
         "pairings.clips: 'stream' is missing",
@@ -74,6 +76,58 @@ def test_names_that_are_none_are_told(tmp_path: Path) -> None:
     assert "changes.head_only: there is no such method" in told
     with pytest.raises(RecipeError, match="does not exist"):
         read(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seeds": [0, 0]}, "seeds: expected a list of whole numbers, each once, got [0, 0]"),
+        ({"seeds": [True]}, "seeds: expected a list of whole numbers"),
+        ({"rates": [0]}, "rates: expected a list of numbers above 0"),
+        ({"budgets": "1 %"}, "budgets: expected a list of shares above 0 and up to 1"),
+        ({"budgets": [10]}, "budgets: expected a list of shares above 0 and up to 1"),
+        ({"methods": {"a/b": {"method": "lora"}}}, "methods: a name has letters"),
+        ({"methods": {"lora": {"method": ["lora"]}}}, "methods.lora.method: expected a name, or a block"),
+        ({"methods": {"lora": {"method": {"rank": 4}}}}, "methods.lora.method: expected a block with _target_"),
+        ({"methods": {"lora": {"method": "lora", "size": 4}}}, "methods.lora.size: expected a setting"),
+        ({"methods": {"lora": {"method": "lora", "step": "four"}}}, "methods.lora.step: expected a whole number"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_with_its_key(tmp_path: Path, changes: dict[str, object], told: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        read(written(tmp_path, **changes))
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"places": ["1"]}, "pairings.clips.places: expected a mapping"),
+        ({"changes": {"lora": 3}}, "pairings.clips.changes: expected a mapping of methods to settings"),
+        ({"changes": {"lora": {"trainer.epochs": 3}}}, "pairings.clips, methods.lora: unknown key 'trainer.epochs'"),
+        ({"recipe": "tinny.yaml"}, "pairings.clips: recipe file 'tinny.yaml' does not exist"),
+        ({"foreign": {"_target_": "data_modules.none.None"}}, "pairings.clips.foreign._target_: no module"),
+        ({"foreign": {"_target_": "synthetic_scans", "pints": 3}}, "unknown key 'pairings.clips.foreign.pints'"),
+        ({"foreign": "rsscn7"}, "pairings.clips.foreign.root"),
+        ({"foreign": {"_target_": "rsscn7", "root": "/none"}}, "foreign.root: expected a folder, and '/none' is none"),
+    ],
+)
+def test_what_a_training_would_meet_is_told_before_the_first(
+    tmp_path: Path, change: dict[str, object], told: str
+) -> None:
+    clips = PLAN["pairings"]["clips"] | {"changes": {}}
+    with pytest.raises(RecipeError) as error:
+        check(read(written(tmp_path, pairings={"clips": clips | change})), ["clips"], ["head_only", "lora", "ssf"])
+    assert told in str(error.value)
+
+
+def test_what_is_not_wanted_is_not_checked(tmp_path: Path) -> None:
+    clips = PLAN["pairings"]["clips"]
+    pairings = {"clips": clips, "pictures": clips | {"recipe": "rsscn7_open", "changes": {}}}
+    plan = read(written(tmp_path, pairings=pairings))
+    check(plan, ["clips"], ["head_only", "lora", "ssf"])
+    with pytest.raises(RecipeError, match=r"give pictures\.data\.root"):
+        check(plan, ["pictures"], ["head_only"])
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -118,3 +172,19 @@ def test_a_size_stands_once_at_the_budget_it_is_nearest_to() -> None:
 def test_the_front_is_what_no_other_beats_in_both() -> None:
     points = [(1.0, 50.0), (2.0, 40.0), (2.0, 60.0), (3.0, 60.0), (4.0, 70.0)]
     assert pareto.front(points) == [0, 2, 4]
+
+
+def test_the_picture_shows_costs_in_their_units_and_labels_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **words: drawn.append(figure))
+    rows = [
+        {"method": "head", "mean": 10.0, "std": 4.0, "trained": 0, "peak_mib": 1007, "step_ms": 7, "bytes": 14 * 1024},
+        {"method": "lora", "mean": 6.0, "std": None, "trained": 3072, "peak_mib": 1141, "step_ms": 99, "bytes": 61440},
+    ]
+    pareto.draw(tmp_path / "x.png", {"rows": rows, "metric": "accuracy", "title": "Two"}, page.COSTS)
+    panels = {panel.get_xlabel(): panel for panel in drawn[0].axes}
+    assert [panel.get_xscale() for panel in panels.values()] == ["log", "linear", "log", "linear"], "wide or narrow"
+    assert panels["checkpoint, KiB"].get_xlim()[1] < 80
+    assert panels["peak memory, MiB"].get_xlim()[0] > 900

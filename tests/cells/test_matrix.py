@@ -82,7 +82,9 @@ def test_a_matrix_from_a_plan_to_its_page(
     assert page.generated(tmp_path / "matrix.md", kept) in again
 
 
-def test_a_training_that_fails_is_told_and_the_others_go_on(tmp_path: Path, trainings: list[str]) -> None:
+def test_a_training_that_fails_is_told_and_the_others_go_on(
+    tmp_path: Path, trainings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [f"plan={planned(tmp_path, rates=[0.01], seeds=[0])}", f"runs={tmp_path}"]
     assert matrix.main([*words, "--print"]) == 0
     from zoo.cells.budget import sizes
@@ -94,12 +96,54 @@ def test_a_training_that_fails_is_told_and_the_others_go_on(tmp_path: Path, trai
     found = sizes(plan, plan.settings[0], head, {}, 1000)["own"]
     place = Trainings(plan, tmp_path / "matrix" / "small").place(Cell(plan.settings[0], head, "own", found), 0.01, 0)
     (place / "broken").touch()
-    for _ in range(2):
-        assert matrix.main(words) == 0
+    assert matrix.main([*words, f"page={tmp_path / 'matrix.md'}"]) == 0
+    capsys.readouterr()
+    assert matrix.main(words) == 0
+    told = f"ended before with an error: loss became NaN; to try it again, delete {place / 'failed.txt'}"
+    assert told in capsys.readouterr().out
     assert sum("head_only" in line for line in trainings) == 1, "it would meet the error again"
     record = json.loads((tmp_path / "matrix" / "small" / "matrix.json").read_text())["pairings"]["clips"]
-    assert record["refused"] == {"head_only": "loss became NaN"}
+    assert record["failed"] == {"head_only, own, lr 0.01, seed 0": "loss became NaN"}
+    assert record["refused"] == {}
     assert {row["method"] for row in record["rows"]} == {"lora", "ssf"}
+    told = "- head_only, own, lr 0.01, seed 0 ended with an error: loss became NaN"
+    assert told in (tmp_path / "matrix.md").read_text()
+
+
+def test_a_seed_that_fails_after_the_rate_was_chosen_is_told(tmp_path: Path, trainings: list[str]) -> None:
+    from zoo.cells.plan import read
+    from zoo.cells.trainings import Cell, Trainings
+
+    words = [f"plan={planned(tmp_path, rates=[0.01])}", f"runs={tmp_path}", f"page={tmp_path / 'page.md'}"]
+    plan = read(tmp_path / "small.yaml")
+    cell = Cell(plan.settings[0], plan.contenders[0], "own", {"size": None, "trained": 0})
+    (Trainings(plan, tmp_path / "matrix" / "small").place(cell, 0.01, 1) / "broken").touch()
+    assert matrix.main([*words, "methods=[head_only]"]) == 0
+    text = (tmp_path / "page.md").read_text()
+    assert (
+        "No method was trained with every seed.\n\n- head_only, own, lr 0.01, seed 1 ended with an error: loss" in text
+    )
+    assert "page_clips.png" not in text
+    assert matrix.main([*words, "methods=[head_only,ssf]"]) == 0
+    record = json.loads((tmp_path / "matrix" / "small" / "matrix.json").read_text())["pairings"]["clips"]
+    assert {row["method"] for row in record["rows"]} == {"ssf"}
+    assert record["failed"] == {"head_only, own, lr 0.01, seed 1": "loss became NaN"}
+
+
+def test_sizes_at_budgets_that_the_plan_no_longer_has_hide_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for budgets in ([0.09], [0.05]):  # both are nearest to one size, which is nearer to the first
+        words = [f"plan={planned(tmp_path, budgets=budgets)}", f"runs={tmp_path}", "methods=[lora]"]
+        assert matrix.main([*words, "--print"]) == 0
+        assert capsys.readouterr().out.count("lora, rank, alpha = 1: 32 trained") == 1
+
+
+def test_help_says_what_the_keys_of_a_plan_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        matrix.main(["--help"])
+    told = capsys.readouterr().out
+    assert all(key in told for key in ("page=FILE.md", "rates: [", "places: {", "size: [rank, alpha]"))
 
 
 def test_what_does_not_go_on_a_backbone_stands_below_the_table(tmp_path: Path, trainings: list[str]) -> None:
@@ -131,12 +175,24 @@ def test_a_page_without_marks_is_not_written_over(tmp_path: Path) -> None:
         (["pairings=[scans]"], "pairings: the plan has no 'scans'"),
         (["budgets=[0.5]"], "budgets: the plan has no '0.5'"),
         (["scans.data.root=x"], "the plan has no such pairing"),
+        (["clips.trainer.max_epoch=3"], "pairings.clips: unknown key 'trainer.max_epoch'. Did you mean 'max_epochs'?"),
+        (["page=none/page.md"], "page: folder 'none' does not exist"),
+        (["page=."], "page: expected a file"),
+        (["page=unmarked.md"], "page: unmarked.md: expected the marks"),
     ],
 )
 def test_mistakes_in_the_command_are_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: Words, told: str
+    tmp_path: Path,
+    trainings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: Words,
+    told: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("unmarked.md").write_text("# Another page\n")
     with pytest.raises(SystemExit) as stop:
         matrix.main([f"plan={planned(tmp_path)}", *words])
     assert stop.value.code == 2
     assert told in capsys.readouterr().err
+    assert not trainings

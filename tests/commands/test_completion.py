@@ -70,6 +70,16 @@ def test_keys_follow_the_blocks_that_the_line_names() -> None:
     assert "data.on_bad=" in found("train recipe=tb_ava data=folder data.")
 
 
+def test_names_of_a_matrix_are_those_of_its_plan(tmp_path: Path) -> None:
+    assert found("matrix pl") == ["plan="]
+    (tmp_path / "plan.yaml").write_text("pairings: {points: {}, pictures: {}}\nmethods: {lora: {}}\nbudgets: [0.01]\n")
+    word = f"matrix plan={tmp_path / 'plan.yaml'}"
+    assert found(f"{word} pairings=") == ["pairings=points", "pairings=pictures"]
+    assert found(f"{word} methods=l") == ["methods=lora"]
+    assert found(f"{word} budgets=") == ["budgets=0.01"]
+    assert found(f"matrix plan={tmp_path / 'none.yaml'} methods=") == []
+
+
 def test_values_by_type_and_by_what_help_says() -> None:
     assert found("train recipe=tb_ava method=l") == ["method=laplace_lora_xs", "method=lora", "method=lora_xs"]
     assert found("train recipe=tb_ava task=cl") == ["task=classification"]

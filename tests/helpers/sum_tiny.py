@@ -20,6 +20,7 @@ METHODS = {
     "lora_late": ["method=lora", "method.last={points: 1}", "method.rank=3"],
     "peft": ["method=peft", "method.tuner=loha", "method.settings={r: 2}", IN],
     "matryoshka": ["method=matryoshka_lora", "method.ranks=[1, 2, 4]", IN],
+    "laplace": ["method=laplace_lora_xs", "method.rank=2", IN],
     "gpart": ["method=gpart", "method.dim=50", IN],
     "bitfit": ["method=bitfit", "method.targets={points: [norm1]}"],
     "ssf": ["method=ssf", "method.targets={points: [norm1]}"],

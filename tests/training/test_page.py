@@ -142,6 +142,19 @@ def test_the_words_that_it_prints_train_the_layer_that_it_names(
     assert train([*words, f"into={tmp_path / 'run'}", "resume=true", "trainer.max_epochs=3"]) == 0
 
 
+def test_who_does_not_know_targets_need_not_name_any(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"recipe={TINY}", *WORDS[:1]]
+    assert place.main([*words, "top=1", "steps=5", "samples=4"]) == 0
+    sweep, trained = re.findall(r"python -m zoo\.(?:sweep|train) (.*)", capsys.readouterr().out)
+    candidates = yaml.safe_load(shlex.split(sweep)[-1].partition("=")[2])
+    assert candidates == [{"vision": [candidates[0]["vision"][0]]}, {}], "the layer, and none"
+    assert compose(str(TINY), shlex.split(trained)[1:]).method.targets == candidates[0]
+    with pytest.raises(SystemExit):
+        place.main([*words, "trainer.max_epoch=3"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "trainer.max_epoch" in line, "and nothing about targets"
+
+
 def test_what_cannot_be_proposed_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in (
         (["recipe=mantis"], "method: zoo.methods.mantis.Mantis names no layers by method.targets; choose method=lora"),

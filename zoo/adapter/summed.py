@@ -164,8 +164,10 @@ def load(
     pairing.notes = list(dict.fromkeys(line for part in parts for line in part.notes))
     caveats = dict.fromkeys(line for part in parts for line in part.caveats)
     heads = f", the logits of their {len(names)} heads averaged" if averaged else ""
+    own = [name for part, name in zip(parts, names, strict=True) if part.method.owns_probabilities]
     pairing.caveats = [
         f"sum of {', '.join(names)}: their updates are added{heads}; no card has a number of it",
+        *([f"of {', '.join(own)} the trained weights alone (MAP) count, and no posterior"] if own else []),
         *caveats,
     ]
     pairing.eval()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from zoo.adapter.one_backbone import give, share
+from zoo.adapter.places import SUM
 from zoo.api.loading import load
 from zoo.api.model import Model
 from zoo.backbones.base import Backbone
@@ -46,7 +47,8 @@ class Models:
 
     def __getitem__(self, name: str) -> Model:
         if name not in self._models:
-            raise SettingError(f"{name!r} is not attached; there are {', '.join(self._models) or 'none'}")
+            hint = "; a sum is attached as one more adapter, attach('A+B')" if SUM in name else ""
+            raise SettingError(f"{name!r} is not attached; there are {', '.join(self._models) or 'none'}{hint}")
         return self._models[name]
 
     def __len__(self) -> int:

@@ -1,26 +1,22 @@
 """The page of a matrix: tables and rankings in Markdown between two marks, and a picture a pairing beside it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.cells import pareto
-from zoo.errors import UserError
+from zoo.cells import marks, pareto
 from zoo.files import write_json, write_whole
 from zoo.metrics.names import named
 from zoo.records import calibration
 from zoo.records.over_runs import plus_minus
 
-BEGIN, END = "<!-- matrix:begin -->", "<!-- matrix:end -->"
-"""What lies between is generated; what stands around it is written by hand: what the numbers say."""
-
-COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "trained": ("trained numbers", lambda value: f"{value:,.0f}"),
-    "peak_mib": ("peak memory, MiB", lambda value: f"{value:,.0f}"),
-    "step_ms": ("step, ms", lambda value: f"{value:,.0f}"),
-    "bytes": ("checkpoint, KiB", lambda value: f"{value / 1024:,.0f}"),
+COSTS: dict[str, tuple[str, float]] = {
+    "trained": ("trained numbers", 1),
+    "peak_mib": ("peak memory, MiB", 1),
+    "step_ms": ("step, ms", 1),
+    "bytes": ("checkpoint, KiB", 1024),
 }
-"""Costs by key of a row: what each is called, and how it is shown."""
+"""Costs by key of a row: what each is called, and the unit that it is shown in, in units of the record."""
 
 LEGEND = (
     "Methods have the size that comes nearest to a budget, a share of the backbone's weights, or the one they have. "
@@ -43,18 +39,15 @@ def write(path: Path, record: Mapping[str, Any], command: str) -> None:
         command: that made it.
 
     Raises:
-        UserError: the page exists, and has no marks.
+        RecipeError: the page exists, and has no marks.
     """
-    text = path.read_text(encoding="utf-8") if path.exists() else f"# Methods beside one another\n\n{BEGIN}\n{END}\n"
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f"{path}: expected the marks {BEGIN} and {END}, between which tables are written")
+    head, tail = marks.require(path)
     record = {"command": command, **record}
     for name, pairing in record["pairings"].items():
-        pareto.draw(picture(path, name), pairing, {key: words for key, (words, _) in COSTS.items()})
+        if pairing["rows"]:
+            pareto.draw(picture(path, name), pairing, COSTS)
     write_json(path.with_suffix(".json"), record)
-    write_whole(path, head + BEGIN + generated(path, record) + END + tail)
+    write_whole(path, head + marks.BEGIN + generated(path, record) + marks.END + tail)
 
 
 def picture(path: Path, pairing: str) -> Path:
@@ -66,27 +59,36 @@ def generated(path: Path, record: Mapping[str, Any]) -> str:
     """What stands between the marks of a page."""
     lines = ["", f"`{record['command']}`", "", LEGEND.format(against=record["plan"]["against"]), ""]
     for name, pairing in record["pairings"].items():
-        lines += [*section(pairing, record["plan"]), "", f"![{pairing['title']}]({picture(path, name).name})", ""]
+        lines += [*section(pairing, record["plan"]), ""]
+        lines += [f"![{pairing['title']}]({picture(path, name).name})", ""] if pairing["rows"] else []
     return "\n".join([*lines, ""])
 
 
 def section(pairing: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
-    """One pairing in Markdown: what was measured, the table, rankings by every cost, and what does not go."""
+    """One pairing in Markdown: what was measured, the table, rankings by every cost, and what is missing."""
+    head, missing = (
+        [f"## {pairing['title']}", ""],
+        [
+            *(f"- {method} does not go here: {why}" for method, why in sorted(pairing["refused"].items())),
+            *(f"- {training} ended with an error: {why}" for training, why in sorted(pairing["failed"].items())),
+        ],
+    )
     rows = sorted(pairing["rows"], key=lambda row: -row["mean"])
+    if not rows:
+        return [*head, "No method was trained with every seed.", "", *missing]
     about = f"{pairing['dataset']}{', a synthetic set' * pairing['synthetic']}, n = {pairing['n']}, seeds "
     about += f"{list(plan['seeds'])}, selected on validation; {pairing['weights']:,} weights; commit "
     about += f"{', '.join(pairing['commits'])}, {', '.join(pairing['hardware'])}, {pairing['dates'][-1]}."
     if pairing["trivial"] is not None:
         about += f" Best trivial predictor: {pairing['trivial']:.2f} %."
     return [
-        f"## {pairing['title']}",
-        "",
+        *head,
         about,
         "",
         *table(rows, pairing, plan["against"]),
         "",
         *rankings(rows),
-        *(f"- {method} does not go here: {why}" for method, why in sorted(pairing["refused"].items())),
+        *missing,
     ]
 
 
@@ -112,7 +114,7 @@ def _cells(row: Mapping[str, Any], pairing: Mapping[str, Any]) -> list[str]:
         f"{100 * of:.2g}",
         *(f"*{cell}*" if level and cell else cell for cell in main),
         f"{row['rate']:g}",
-        *(shown(row[key]) for key, (_, shown) in COSTS.items()),
+        *(f"{row[key] / unit:,.0f}" for key, (_, unit) in COSTS.items()),
         plus_minus(raw.get("nll"), 3),
         plus_minus(raw.get("ece_15"), 3),
         plus_minus(tempered.get("ece_15"), 3),
@@ -127,10 +129,10 @@ def rankings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line a cost, the cheapest method first: they are different rankings."""
     several = {row["method"] for row in rows if row["budget"] != "own"}
     lines = []
-    for key, (words, shown) in COSTS.items():
+    for key, (words, unit) in COSTS.items():
         ordered = sorted(rows, key=lambda row: row[key])
         parts = [
-            f"{row['method']}{_at(row) if row['method'] in several else ''} ({shown(row[key])})" for row in ordered
+            f"{row['method']}{_at(row) if row['method'] in several else ''} ({row[key] / unit:,.0f})" for row in ordered
         ]
         lines.append(f"- By {words}: {', '.join(parts)}.")
     return lines

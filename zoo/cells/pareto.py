@@ -6,6 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+DECADE = 10
+
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the points (cost, worth) that no other beats: none is as cheap and worth more, or cheaper and worth
@@ -17,26 +19,30 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     return found
 
 
-def draw(path: Path, pairing: Mapping[str, Any], costs: Mapping[str, str]) -> None:
+def draw(path: Path, pairing: Mapping[str, Any], costs: Mapping[str, tuple[str, float]]) -> None:
     """A panel a cost; bars are deviations over seeds.
 
     Args:
         path: of the picture.
         pairing: of the record.
-        costs: what is on the axes below, by key of a row.
+        costs: what is on the axes below, and its unit, by key of a row.
     """
     rows = pairing["rows"]
     figure = Figure(figsize=(11, 8), layout="constrained")
     panels = figure.subplots(2, (len(costs) + 1) // 2, squeeze=False, sharey=True)
-    for panel, (key, words) in zip(panels.flat, costs.items(), strict=False):
-        points = [(max(row[key], 1), row["mean"]) for row in rows]
+    for panel, (key, (words, unit)) in zip(panels.flat, costs.items(), strict=False):
+        values = [row[key] / unit for row in rows]
+        # Over less than a decade a logarithmic axis has labels that overlap; on a longer one zero stands at one.
+        long = max(values) > DECADE * max(min(values), 1)
+        points = [(max(value, 1) if long else value, row["mean"]) for value, row in zip(values, rows, strict=True)]
         best = front(points)
         for i, (row, (x, y)) in enumerate(zip(rows, points, strict=True)):
             color = "tab:blue" if i in best else "tab:gray"
             panel.errorbar(x, y, yerr=row["std"] or 0, fmt="o", color=color, markersize=4, elinewidth=0.8)
             panel.annotate(row["method"], (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7, color=color)
         panel.step([points[i][0] for i in best], [points[i][1] for i in best], where="post", color="tab:blue", lw=0.8)
-        panel.set_xscale("log")
+        panel.set_xscale("log" if long else "linear")
+        panel.margins(x=0.15)  # for names at the right
         panel.set_xlabel(words)
     for line in panels:
         line[0].set_ylabel(f"{pairing['metric'].replace('_', ' ')}, %")

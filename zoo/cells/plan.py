@@ -18,7 +18,8 @@ methods:
   bitfit: {method: bitfit}                                without `size`: it has one size, its own
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,29 @@ KEYS = {
     "pairings": ("title", "recipe", "stream", "places", "foreign", "changes"),
     "methods": ("method", "size", "step"),
 }
+
+LISTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "seeds": ("whole numbers", lambda one: type(one) is int and one >= 0),
+    "rates": ("numbers above 0", lambda one: type(one) in (int, float) and one > 0),
+    "budgets": ("shares above 0 and up to 1", lambda one: type(one) in (int, float) and 0 < one <= 1),
+}
+"""What the lists of a plan hold."""
+
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "places": ("a mapping of settings to values", lambda one: isinstance(one, dict)),
+    "foreign": ("a block of data", lambda one: isinstance(one, dict | str)),
+    "changes": (
+        "a mapping of methods to settings",
+        lambda one: isinstance(one, dict) and all(isinstance(inner, dict) for inner in one.values()),
+    ),
+    "method": ("a name, or a block", lambda one: isinstance(one, dict | str)),
+    "size": (
+        "a setting of the method, or a list of them",
+        lambda one: isinstance(one, str) or (isinstance(one, list) and all(isinstance(key, str) for key in one)),
+    ),
+    "step": ("a whole number above 0", lambda one: type(one) is int and one > 0),
+}
+"""What the keys of a pairing and of a method hold, where that is not any text."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +156,11 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> Plan:
     if problems:
         raise RecipeError(problems)
     words = dict(overrides or {})
-    settings = tuple(_setting(name, block, path.parent, words) for name, block in values["pairings"].items())
+    settings = tuple(
+        _setting(str(name), block, path.parent, words, problems) for name, block in values["pairings"].items()
+    )
     problems += [f"'{key}={value}': the plan has no such pairing" for key, value in words.items()]
-    contenders = tuple(_contender(name, block, problems) for name, block in values["methods"].items())
+    contenders = tuple(_contender(str(name), block, problems) for name, block in values["methods"].items())
     plan = Plan(
         path.stem, tuple(values["seeds"]), tuple(values["rates"]), tuple(values["budgets"]), values["against"],
         settings, contenders,
@@ -145,7 +171,7 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> Plan:
         problems += [
             f"{path}: pairings.{setting.name}.changes.{name}: there is no such method"
             for name in setting.changes
-            if name not in values["methods"]
+            if str(name) not in (one.name for one in contenders)
         ]
     if problems:
         raise RecipeError(problems)
@@ -159,10 +185,10 @@ def _keys(values: Any, path: Path) -> list[str]:
     missing = [key for key in KEYS["plan"] if not values.get(key)]
     problems = [f"{path}: '{key}' is missing" for key in missing]
     problems += _unknown(values, KEYS["plan"], f"{path}: ")
-    for key, kind in {"seeds": int, "rates": int | float, "budgets": int | float}.items():
+    for key, (words, fits) in LISTS.items():
         told = values.get(key)
-        if told and not (isinstance(told, list) and all(isinstance(one, kind) and one >= 0 for one in told)):
-            problems.append(f"{path}: {key}: expected a list of numbers, got {told!r}")
+        if told and not (isinstance(told, list) and all(map(fits, told)) and len(set(told)) == len(told)):
+            problems.append(f"{path}: {key}: expected a list of {words}, each once, got {told!r}")
     for room in ("pairings", "methods"):
         blocks = values.get(room) or {}
         if not isinstance(blocks, dict) or not all(isinstance(block, dict) for block in blocks.values()):
@@ -172,6 +198,13 @@ def _keys(values: Any, path: Path) -> list[str]:
             problems += _unknown(block, KEYS[room], f"{path}: {room}.{name}: ")
             needed = ("title", "recipe", "stream") if room == "pairings" else ("method",)
             problems += [f"{path}: {room}.{name}: '{key}' is missing" for key in needed if not block.get(key)]
+            problems += [
+                f"{path}: {room}.{name}.{key}: expected {words}, got {block[key]!r}"
+                for key, (words, fits) in KINDS.items()
+                if key in KEYS[room] and block.get(key) is not None and not fits(block[key])
+            ]
+            if not re.fullmatch(r"[\w-]+", str(name)):  # it is the name of a folder, and begins keys of the command
+                problems.append(f"{path}: {room}: a name has letters, digits, '_' and '-', got {name!r}")
     return problems
 
 
@@ -179,23 +212,32 @@ def _unknown(block: Mapping[str, Any], known: tuple[str, ...], where: str) -> li
     return [f"{where}unknown key '{key}'.{nearest(str(key), known)}" for key in block if key not in known]
 
 
-def _setting(name: str, block: Mapping[str, Any], beside: Path, words: dict[str, str]) -> Setting:
+def _setting(name: str, block: Mapping[str, Any], beside: Path, words: dict[str, str], problems: list[str]) -> Setting:
     recipe = str(block["recipe"])
     file = beside / recipe
     own = [key for key in words if key.startswith(f"{name}.")]
     return Setting(
         name, block["title"], str(file) if file.is_file() else recipe, block["stream"], block.get("places") or {},
-        block.get("foreign"), block.get("changes") or {},
+        _spelled("data", block["foreign"], f"pairings.{name}.foreign", problems) if block.get("foreign") else None,
+        block.get("changes") or {},
         tuple(f"{key.removeprefix(f'{name}.')}={words.pop(key)}" for key in own),
     )  # fmt: skip
 
 
 def _contender(name: str, block: Mapping[str, Any], problems: list[str]) -> Contender:
-    unknown: list[str] = []
-    method = short_names.spelled({"method": block["method"]}, unknown)["method"]
-    problems += [f"methods.{name}: {line}" for line in unknown]
+    method = _spelled("method", block["method"], f"methods.{name}", problems)
+    if TARGET not in method:
+        problems.append(f"methods.{name}.method: expected a block with {TARGET}, got {block['method']!r}")
     size = block.get("size") or ()
     return Contender(name, method, (size,) if isinstance(size, str) else tuple(size), block.get("step") or 1)
+
+
+def _spelled(kind: str, block: Any, where: str, problems: list[str]) -> dict[str, Any]:
+    """A block, or the name of a class, with its dotted path."""
+    unknown: list[str] = []
+    found = short_names.spelled({kind: block}, unknown)[kind]
+    problems += [f"{where}: {line}" for line in unknown]
+    return {TARGET: found} if isinstance(found, str) else dict(found)
 
 
 def configuration(

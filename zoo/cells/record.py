@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from zoo.cells import after
-from zoo.cells.plan import Plan, Setting
-from zoo.cells.trainings import Cell, Trainings, failed
+from zoo.cells.plan import Plan
+from zoo.cells.trainings import Cell, Trainings
 from zoo.metrics.bootstrap import bootstrap_interval
 from zoo.records import calibration
 from zoo.records.comparison import per_sample, scale
@@ -37,9 +37,9 @@ def gather(
         of: weights of the pairings' backbones, by pairing.
 
     Returns:
-        `plan`, and by pairing its `title`, data and metric, `weights`, `rows` and `refused`. Numbers of the metric are
-        in per cent; `gap` is the 95 % paired bootstrap interval, over test samples, of a method minus that of
-        `plan.against`, the one of the nearest trained numbers.
+        `plan`, and by pairing its `title`, data and metric where it has rows, `weights`, `rows`, `refused` and
+        `failed`. Numbers of the metric are in per cent; `gap` is the 95 % paired bootstrap interval, over test samples,
+        of a method minus that of `plan.against`, the one of the nearest trained numbers.
     """
     found: Record = {
         "plan": {"name": plan.name, "seeds": plan.seeds, "rates": plan.rates, "budgets": plan.budgets}
@@ -50,18 +50,19 @@ def gather(
         own = [cell for cell in cells if cell.setting.name == setting.name]
         rows = [_row(cell, trainings, runs) for cell in own if (runs := _read(trainings.measured(cell)))]
         failures = {
-            cell.contender.name: why
+            f"{cell.contender.name}, {cell.budget}, {what}": why
             for cell in own
-            for folder in trainings.tried(cell).values()
-            if (why := failed(folder)) and not trainings.measured(cell)
+            for what, why in trainings.failures(cell).items()
         }
         told = {method: why for pairing, method, why in refused if pairing == setting.name}
-        if rows:
+        if rows or told or failures:
             found["pairings"][setting.name] = {
-                **_about(setting, rows),
+                "title": setting.title,
+                **(_about(rows) if rows else {}),
                 "weights": of[setting.name],
                 "rows": _compared(rows, plan.against),
-                "refused": told | failures,
+                "refused": told,
+                "failed": failures,
             }
     return found
 
@@ -110,11 +111,10 @@ def _largest(runs: Sequence[Record]) -> float | None:
     return max(changes, default=None)
 
 
-def _about(setting: Setting, rows: Sequence[Record]) -> Record:
+def _about(rows: Sequence[Record]) -> Record:
     run = rows[0]["runs"][0]
     manifests = [one["manifest"] for row in rows for one in row["runs"]]
     return {
-        "title": setting.title,
         "dataset": run["manifest"]["data"]["name"],
         "synthetic": run["manifest"]["data"]["synthetic"],
         "metric": run["monitor"],

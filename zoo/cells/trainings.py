@@ -13,7 +13,7 @@ from typing import Any
 from zoo.cells.budget import Size
 from zoo.cells.plan import Contender, Plan, Setting, configuration
 from zoo.files import write_whole
-from zoo.recipe import compose, data_roots
+from zoo.recipe import compose
 from zoo.search import record, trial
 from zoo.search.trial import AGAIN, CONFIG, KilledError, TrialError
 
@@ -54,7 +54,6 @@ class Trainings:
     def place(self, cell: Cell, rate: float, seed: int) -> Path:
         """Folder of one training, with its recipe in it."""
         config = configuration(cell.setting, cell.contender, size=cell.size["size"], rate=rate, seed=seed)
-        data_roots.require(config.data)
         text = compose.to_yaml(config)
         identity = hashlib.sha256(text.encode()).hexdigest()[:8]
         parts = (cell.setting.name, f"{cell.contender.name}-{cell.budget}", f"seed{seed}-lr{rate}-{identity}")
@@ -81,6 +80,13 @@ class Trainings:
         rate = self.chosen(cell)
         return [] if rate is None else [self.place(cell, rate, seed) for seed in self.plan.seeds]
 
+    def failures(self, cell: Cell) -> dict[str, str]:
+        """Why trainings of a cell ended with an error of their own, by the learning rate and the seed."""
+        folders = {f"lr {rate:g}, seed {self.plan.seeds[0]}": folder for rate, folder in self.tried(cell).items()}
+        for seed, folder in zip(self.plan.seeds, self.measured(cell), strict=False):
+            folders[f"lr {self.chosen(cell):g}, seed {seed}"] = folder
+        return {what: why for what, folder in folders.items() if (why := failed(folder))}
+
     def run(self, cell: Cell) -> Iterator[str]:
         """Train what is missing of a cell; a line for every training that has ended.
 
@@ -88,10 +94,14 @@ class Trainings:
             KilledError: a training was killed, again and again.
         """
         for rate, folder in self.tried(cell).items():
-            if not (folder / trial.FITTED).exists() and not failed(folder):
+            if why := failed(folder):
+                yield _kept(cell, f"lr {rate}", folder, why)
+            elif not (folder / trial.FITTED).exists():
                 yield self._attempt(folder, cell, f"lr {rate}", test=False)
         for seed, folder in zip(self.plan.seeds, self.measured(cell), strict=False):
-            if not (folder / trial.MEASURED).exists() and not failed(folder):
+            if (why := failed(folder)) and folder not in self.tried(cell).values():
+                yield _kept(cell, f"seed {seed}", folder, why)
+            elif not why and not (folder / trial.MEASURED).exists():
                 yield self._attempt(folder, cell, f"seed {seed}, test", test=True)
 
     def _attempt(self, folder: Path, cell: Cell, what: str, *, test: bool) -> str:
@@ -100,8 +110,9 @@ class Trainings:
                 trial.attempt(folder, _card(cell.setting.recipe), where=Path.cwd(), test=test)
                 break
             except TrialError as error:
-                write_whole(folder / FAILED, f"{error}\n")
-                return f"{cell.name}, {what}: {error}"
+                why = str(error).removeprefix("error: ")
+                write_whole(folder / FAILED, f"{why}\n")
+                return f"{cell.name}, {what}: ended with an error: {why} (log: {folder / trial.LOG})"
             except KilledError:
                 if not left:
                     raise
@@ -117,6 +128,10 @@ def failed(folder: Path) -> str:
     """Why a training ended; empty where it did not."""
     file = folder / FAILED
     return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+
+
+def _kept(cell: Cell, what: str, folder: Path, why: str) -> str:
+    return f"{cell.name}, {what}: ended before with an error: {why}; to try it again, delete {folder / FAILED}"
 
 
 def _card(recipe: str) -> str:

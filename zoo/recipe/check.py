@@ -61,6 +61,13 @@ def check(config: Mapping[str, Any], problems: list[str], name: str) -> DictConf
     return result
 
 
+def mistakes(block: Any, path: str) -> list[str]:
+    """A line for every mistake in one block that stands outside of a recipe, at `path` of its file."""
+    problems: list[str] = []
+    _Checker({}, problems, "").block(block, path)
+    return problems
+
+
 def unknown(config: Mapping[str, Any], key: str) -> str:
     """Message about an unknown top-level key of a recipe or of the command line."""
     top = key.partition(".")[0]

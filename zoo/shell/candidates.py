@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from zoo.adapter import places
 from zoo.command_line import Takes
 from zoo.recipe import compose, keys, short_names
@@ -22,6 +24,9 @@ MEASURED, AGAIN = ("data.",), ("data.", "trainer.", "cache.")
 
 SEARCH = "search."
 """What stands before a key of a sweep (`zoo.search.space`, which brings NumPy)."""
+
+OF_PLAN = ("pairings", "methods", "budgets")
+"""Keys of `zoo matrix` whose values stand in its plan."""
 
 Found = dict[str, str]
 """Candidates and their meanings, which may be empty."""
@@ -139,6 +144,8 @@ def _values(key: str, line: Line) -> Found:
     }
     if key in own and key in names:
         return names[key]()
+    if key in own and key in OF_PLAN:
+        return _of_plan(key, line)
     if kind := short_names.kind_of(key):
         folder = {"folder": "your own files"} if kind == "data" and line.takes.recipe else {}
         return folder | short_names.known(kind)
@@ -146,6 +153,15 @@ def _values(key: str, line: Line) -> Found:
         return _own_values(key, line.takes)
     parameter = _settings(line).get(key)
     return _typed(ast.parse(parameter.annotation, mode="eval").body) if parameter else {}
+
+
+def _of_plan(key: str, line: Line) -> Found:
+    """What the plan of a matrix, which the line names, has of a kind; nothing where it cannot be read."""
+    try:
+        plan = yaml.safe_load(Path(line.given.get("plan", "")).expanduser().read_text(encoding="utf-8"))
+        return dict.fromkeys(map(str, plan[key]), "")
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return {}
 
 
 def _own_values(key: str, taken: Takes) -> Found:
