@@ -41,7 +41,8 @@ RESULT = "matrix.json"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train what is missing, then write the record and the page; exit code 2 on a mistake in command or plan."""
+    """Train what is missing, write the record and the page; exit code 2 on a mistake in command or plan, 1 if no cell
+    is done."""
     arguments, free = parse_arguments(
         argv,
         f"{__doc__}\n{plans.__doc__}",
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         if "page" in arguments:
             page.write(Path(arguments["page"]), found, _told(arguments["plan"], free))
             print(f"written: {arguments['page']}")
-    return 0
+    return 0 if any(pairing["rows"] for pairing in found["pairings"].values()) else 1
 
 
 def _cells(
