@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 import yaml
 from adapter_files import copied, seal
+from omegaconf import OmegaConf
 
 from zoo import push
-from zoo.adapter import sharing
+from zoo.adapter import public, sharing
 from zoo.adapter.directory import FILES
 from zoo.adapter.leaks import leaks
 from zoo.adapter.public import ShareError
 from zoo.catalog import card
 from zoo.files import file_hash
+from zoo.recipe.compose import compose
 
 NAME = "zebulon"
 """Of a person; every secret holds it, so that one search finds what is left of any."""
@@ -236,3 +238,17 @@ def test_names_of_folders_with_foreign_files_stay_here(tmp_path: Path) -> None:
     assert NAME not in text
     assert "night shift" not in text
     assert "foreign set 2" in text
+
+
+@pytest.mark.parametrize("name", ["mantis", "esc10_open", "lite_medsam_isbi"])
+def test_a_copy_is_trained_again_by_the_same_recipe(name: str) -> None:
+    """A batch of another size is another training: no block of a recipe stays here."""
+    whole = OmegaConf.to_container(compose(name, ["data.root=DIR"] if name != "mantis" else []), resolve=True)
+    assert isinstance(whole, dict)
+    kept = {key: value for key, value in whole.items() if key not in ("include", "smoke", "variants")}
+    shared = public.settings({str(key): value for key, value in kept.items()}, [])
+    assert shared["loader"]["batch_size"] == whole["loader"]["batch_size"] != 8
+    assert shared.keys() == kept.keys()
+    assert {key: value for key, value in shared.items() if key not in ("data", "task")} == {
+        key: value for key, value in kept.items() if key not in ("data", "task")
+    }

@@ -22,7 +22,7 @@ from zoo.recipe.schema import TARGET, Parameter, SchemaError
 
 OWN, PLACE, TEXT, WEIGHTS = "own files", "DIR", "TEXT", "file:WEIGHTS"
 
-REPLACEABLE = ("data", "cache", "trainer", "optimizer")
+REPLACEABLE = ("data", "loader", "cache", "trainer", "optimizer")
 
 STRUCTURE = ("backbones", "method", "task")
 
