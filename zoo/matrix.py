@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 RESULT = "matrix.json"
 
+ROOMS = ("pairings", "methods", "budgets")
+"""Of what a command may name some alone."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Train what is missing, write the record and the page; exit code 2 on a mistake in command or plan, 1 if no cell
@@ -47,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         argv,
         f"{__doc__}\n{plans.__doc__}",
         required=("plan",),
-        optional=("pairings", "methods", "budgets", "runs", "page"),
+        optional=(*ROOMS, "runs", "page"),
         flags=("--print",),
         free=True,
     )
@@ -79,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         files.write_json(folder / RESULT, found)
         print(f"written: {folder / RESULT}")
         if "page" in arguments:
-            page.write(Path(arguments["page"]), found, _told(arguments["plan"], free))
+            page.write(Path(arguments["page"]), found, _told(arguments, free))
             print(f"written: {arguments['page']}")
     return 0 if any(pairing["rows"] for pairing in found["pairings"].values()) else 1
 
@@ -134,10 +137,11 @@ def _wanted(arguments: Mapping[str, str], room: str, known: Sequence[str]) -> li
     return words or list(known)
 
 
-def _told(plan: str, overrides: Sequence[str]) -> str:
+def _told(arguments: Mapping[str, str], overrides: Sequence[str]) -> str:
     """The command for a reader: folders of this machine are left out."""
-    words = [re.sub(r"^(\S+\.data\.\w*root)=.*", r"\1=DIR", word) for word in overrides]
-    return " ".join(["python -m zoo.matrix", f"plan={plan}", *words])
+    words = [f"{key}={arguments[key]}" for key in ("plan", *ROOMS) if key in arguments]
+    words += [re.sub(r"^(\S+\.data\.\w*root)=.*", r"\1=DIR", word) for word in overrides]
+    return " ".join(["python -m zoo.matrix", *words])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The plan of a matrix: what it says is checked at once, and becomes one recipe a training."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import yaml
 from matplotlib.figure import Figure
 from matrix_plan import PLAN, TINY
 
-from zoo.cells import budget, page, pareto
+from zoo.cells import budget, marks, page, pareto
 from zoo.cells.check import check
 from zoo.cells.plan import OWN, Contender, configuration, read
 from zoo.recipe.compose import RecipeError
@@ -188,3 +189,11 @@ def test_the_picture_shows_costs_in_their_units_and_labels_that_can_be_read(
     assert [panel.get_xscale() for panel in panels.values()] == ["log", "linear", "log", "linear"], "wide or narrow"
     assert panels["checkpoint, KiB"].get_xlim()[1] < 80
     assert panels["peak memory, MiB"].get_xlim()[0] > 900
+
+
+def test_the_page_of_the_site_is_what_its_record_makes_of_it() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    record = json.loads((docs / "matrix.json").read_text(encoding="utf-8"))
+    text = (docs / "matrix.md").read_text(encoding="utf-8")
+    assert page.generated(docs / "matrix.md", record) == text.partition(marks.BEGIN)[2].partition(marks.END)[0]
+    assert all(page.picture(docs / "matrix.md", name).is_file() for name in record["pairings"])

@@ -26,6 +26,8 @@ LEGEND = "share of the predictions that change, change of the metric, share lost
 
 SIGNAL_HEADER = ("control signal", "channels", "effective rank", "deviation over samples", "saturated, %")
 
+PARTS = ("replaced", "signals")
+
 SIGNALS = ("channels", "effective_rank", "spread", "saturated")
 
 
@@ -34,8 +36,14 @@ def of(records: Sequence[Mapping[str, Any]], split: str = "test") -> list[Mappin
     found = []
     for record in records:
         measured = [one[KEY] for one in (record, *record.get("evaluations", [])) if split in one.get(KEY, {})]
-        found += [measured[-1][split]] if measured else []
+        found += [_named(measured[-1][split])] if measured else []
     return found
+
+
+def _named(measured: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without what somebody wrote between the entries: a card is made of any metrics.json, before it is searched."""
+    parts = {part: {k: v for k, v in measured[part].items() if isinstance(v, Mapping)} for part in PARTS}
+    return {**measured, **parts}
 
 
 def mechanism(intervention: str) -> str:
