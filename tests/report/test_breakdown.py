@@ -18,7 +18,7 @@ from torch import Tensor
 from data_modules.kinds.picture_set import PictureRecord
 from data_modules.kinds.pictures import PictureDataModule
 from zoo import predict
-from zoo.adapter import directory
+from zoo.adapter import summed
 from zoo.backbones.timm_vit import TimmViT
 from zoo.backbones.vision_language import encode
 from zoo.batch import Batch, Picture, Question
@@ -190,9 +190,8 @@ def test_probes_stand_beneath_the_metric_that_they_question() -> None:
 def answer(monkeypatch: pytest.MonkeyPatch, data: Places, made: Pairing, *words: str) -> int:
     """Of the command, on an adapter already loaded."""
     config = SimpleNamespace(data=data, task=made.task)
-    monkeypatch.setattr(directory, "verify", lambda folder: None)
-    monkeypatch.setattr(directory, "require_packages", lambda folder, config: None)
-    monkeypatch.setattr(directory, "load", lambda folder, force, whole: (config, made))
+    monkeypatch.setattr(summed, "require", lambda folders: None)
+    monkeypatch.setattr(summed, "load", lambda folders, force, whole: (config, made))
     monkeypatch.setattr(predict, "compose", lambda *_: config)
     monkeypatch.setattr(predict, "instantiate", lambda block: block)
     path = data.root / "asked.png"

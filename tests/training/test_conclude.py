@@ -131,13 +131,13 @@ def test_a_task_without_use_for_them_is_refused() -> None:
 
 def test_the_prefix_of_several_passes_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[int] = []
-    through = Pairing._through
+    through = Pairing.through
 
     def count(pairing: Pairing, *words: object) -> list[Tensor]:
         computed.append(1)
         return through(pairing, *words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Pairing, "_through", count)
+    monkeypatch.setattr(Pairing, "through", count)
     pairing = point_tiny.pairing(Shares()).eval()
     pairing.predict(point_tiny.batch(0, 1))
     assert len(computed) == 1
