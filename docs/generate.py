@@ -31,7 +31,7 @@ API: dict[str, Sequence[str]] = {
     "Backbones": ("zoo/backbones/*.py",),
     "Training": (
         "zoo.prefix",
-        "zoo.look",
+        "zoo.training.look",
         "zoo.training.module",
         "zoo.training.loaders",
         "zoo.training.optimizer",

@@ -32,6 +32,7 @@ from zoo.command_line import parse_arguments, user_errors
 from zoo.errors import SettingError
 from zoo.quiet import quiet
 from zoo.recipe.compose import RecipeError
+from zoo.search.trial import ended_by_sigterm
 from zoo.wording import nearest
 
 if TYPE_CHECKING:
@@ -72,12 +73,13 @@ def main(argv: list[str] | None = None) -> int:
         if "--print" in arguments:
             return 0
         trainings = Trainings(plan, folder)
-        for number, cell in enumerate(cells, 1):
-            for line in trainings.run(cell):
-                print(f"{number} of {len(cells)}: {line}", flush=True)
-            for run in trainings.measured(cell)[:1]:
-                if (run / "adapter").exists():
-                    after.measure(cell.setting, run)
+        with ended_by_sigterm():
+            for number, cell in enumerate(cells, 1):
+                for line in trainings.run(cell):
+                    print(f"{number} of {len(cells)}: {line}", flush=True)
+                for run in trainings.measured(cell)[:1]:
+                    if (run / "adapter").exists():
+                        after.measure(cell.setting, run)
         found = record.gather(plan, trainings, cells, refused, weights)
         files.write_json(folder / RESULT, found)
         print(f"written: {folder / RESULT}")

@@ -84,8 +84,7 @@ class Pairing(nn.Module):
             self.fingerprints["text"] = text.fingerprint
         self.space = text.space if text is not None else ""
         self.ground = GroundScale()
-        self.forced: list[str] = []
-        """Differences under which it was loaded by force; part of every result."""
+        self.forced: list[str] = []  # differences under which it was loaded by force; part of every result
         self.prepare: Callable[[Any], Any] = _as_it_is  # turns a raw sample into one of the adapter's data
         self.preparation: str | None = None  # name of the preparation in training, once known
         self.notes: list[str] = []  # for every user of its predictions
@@ -144,8 +143,7 @@ class Pairing(nn.Module):
             start: how many blocks the tokens have behind them; None for inputs.
         """
         backbone, parts = self.backbones[name], segments.flatten(0, 1)
-        # A few at a time stay in a processor's caches, which is faster and takes less memory; an export is of any
-        # number.
+        # A few at a time stay in a processor's caches: faster, and in less memory; an export is of any number.
         few = segments.device.type == "cpu" and not torch.compiler.is_compiling()
         done: list[list[Tensor]] = [[] for _ in stops]
         # What is kept must not depend on a run's precision: runs share the cache.
@@ -201,8 +199,7 @@ class Pairing(nn.Module):
         return self.decide(self(batch), batch)
 
     def asked(self, batch: Batch) -> Batch:
-        """The batch as `decide` needs it: as the task asks, and with its prefix where a method that owns probabilities
-        passes through the rest several times."""
+        """The batch as `decide` needs it; with its prefix, where a method passes through the rest several times."""
         batch = self.task.asked(batch)
         return replace(batch, prefix=self.prefix(batch)) if self.method.owns_probabilities else batch
 

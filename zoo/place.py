@@ -1,9 +1,9 @@
 """`python -m zoo.place recipe=NAME [top=3] [key=value ...]`: propose layers to adapt, by their gradients.
 
 Trains the task's head on frozen features (`steps=`), takes the gradients of every linear layer for a few training
-samples (`samples=`; see `zoo.training.page`), and prints each layer's share, with two commands. The first is a sweep
-that compares on the validation split: each of the `top=` layers alone, all of them, the recipe's own targets, and none.
-Gradients only propose; that decides. The second trains one of them.
+samples (`samples=`; see `zoo.training.placement`), and prints each layer's share, with two commands. The first is a
+sweep that compares on the validation split: each of the `top=` layers alone, all of them, the recipe's own targets, and
+none. Gradients only propose; that decides. The second trains one of them.
 
 The recipe's method must be one that names layers by `method.targets`, as method=lora does; it need not name any.
 Nothing is written.
@@ -25,7 +25,7 @@ from zoo.recipe.request import Request
 from zoo.recipe.schema import TARGET
 
 if TYPE_CHECKING:
-    from zoo.training.page import Place
+    from zoo.training.placement import Place
 
 TARGETS, LAST = "method.targets", "method.last"
 
@@ -47,10 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         if not {"targets", "last"} <= schema.signature(str(config.method[TARGET])).keys():
             raise SettingError(f"method: {config.method[TARGET]} names no layers by {TARGETS}; choose method=lora")
         from zoo.report import tables
-        from zoo.training import page
+        from zoo.training import placement
 
-        shares, own = page.propose(config, samples=numbers["samples"], steps=numbers["steps"])
-        tables.show(page.table(request.recipe, shares))
+        shares, own = placement.propose(config, samples=numbers["samples"], steps=numbers["steps"])
+        tables.show(placement.table(request.recipe, shares))
         candidates = proposals([place for place, _ in shares[: numbers["top"]]], own)
         print("validation decides among them, the recipe's own targets, and none:")
         print(called(f"  {command(request, 'sweep', f'search.{TARGETS}={json.dumps(candidates)}')}"))

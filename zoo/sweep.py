@@ -20,13 +20,14 @@ from zoo.search import adaptive, plan
 from zoo.search.plan import EXTRA
 from zoo.search.ray_engine import check_ray, connected, run_trials, test_best
 from zoo.search.record import gather, start, table, tested
+from zoo.search.trial import ended_by_sigterm
 
 
 def main(argv: list[str] | None = None) -> int:
     """Sweep; exit code 2 on a mistake in the command, 1 where no point could be trained."""
     request = parse_recipe_command(argv, "zoo.sweep", extra=EXTRA)
     name = Path(request.recipe).stem
-    with user_errors():
+    with user_errors(), ended_by_sigterm():
         asked = plan.read(request)
         points = plan.points(request, asked)
         configs = plan.configurations(request, asked, points)

@@ -35,7 +35,7 @@ FLOORS: list[dict[str, list[str]]] = [  # from the ground up; a room's one purpo
         "data base": ["data_modules/base.py", "data_modules/check.py", "data_modules/__init__.py"],
     },
     {
-        "zoo pairing": ["zoo/look.py", "zoo/pairing.py", "zoo/prefix.py", "zoo/predictions.py"],
+        "zoo pairing": ["zoo/pairing.py", "zoo/prefix.py", "zoo/predictions.py"],
         "data kinds": ["data_modules/kinds/*"],
     },
     {

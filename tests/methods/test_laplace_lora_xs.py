@@ -13,7 +13,6 @@ from torch import Tensor
 from zoo.backbones.timm_encoder import TimmEncoder
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.look import Look
 from zoo.methods import laplace_lora_xs
 from zoo.methods.frozen import Frozen
 from zoo.methods.laplace_lora_xs import LaplaceLoRAXS
@@ -21,6 +20,7 @@ from zoo.methods.lora_xs import LoRAXS
 from zoo.ops import laplace
 from zoo.pairing import Pairing
 from zoo.tasks.classification import Classification
+from zoo.training.look import Look
 
 PLACE: dict[str, Any] = {"targets": {"vision": ["attn.proj", "mlp.fc2"]}, "last": {"vision": 2}, "rank": 2}
 EVERY = (0, 1, 2)

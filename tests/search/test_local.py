@@ -1,8 +1,12 @@
 """On one machine: Optuna proposes and prunes by what the records say, and a stopped sweep goes on as it was."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +176,26 @@ def test_without_optuna_one_line_says_what_to_install(
     assert line.startswith("error: sampler=tpe needs optuna")
     assert line.endswith("pip install 'multimodal-peft-zoo[sweep]'")
     assert not (tmp_path / "sweep").exists()
+
+
+def test_sigterm_ends_the_training_that_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would train on, unseen, and lock its folder against the next attempt."""
+    (tmp_path / "config.yaml").touch()
+
+    def sleeps(command: list[str], **settings: Any) -> Any:
+        told = "import os, time; open('child', 'w').write(str(os.getpid())); time.sleep(60)"
+        return RUN([sys.executable, "-S", "-c", told], **settings)
+
+    monkeypatch.setattr(trial.subprocess, "run", sleeps)
+
+    def end() -> None:
+        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end).start()
+    with pytest.raises(KeyboardInterrupt), trial.ended_by_sigterm():
+        trial.attempt(tmp_path, "tiny", where=tmp_path)
+    _, status = os.waitpid(int((tmp_path / "child").read_text()), 0)
+    assert os.WIFSIGNALED(status), "it slept to its end"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

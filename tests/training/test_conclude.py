@@ -12,7 +12,6 @@ from torch import Tensor
 
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.look import Look
 from zoo.methods.base import Backbones
 from zoo.methods.frozen import Frozen
 from zoo.pairing import Pairing
@@ -20,6 +19,7 @@ from zoo.tasks.classification import Classification
 from zoo.training.conclude import conclude
 from zoo.training.interventions import intervene
 from zoo.training.loaders import Loaders
+from zoo.training.look import Look
 from zoo.training.measure import measure, single_trainer
 from zoo.training.module import TrainingModule
 

@@ -26,8 +26,11 @@ LEGEND = (
     "time of a forward pass over the frozen model's, before merging; a method that merges costs nothing afterwards. "
     "`changed` is the largest ||Delta|| / ||W|| of a layer. `moved` is one minus the cosine between features of "
     "foreign data and the frozen ones, or, of a language model, the perplexity of English text as a ratio to the "
-    "frozen model's. ECE: 15 bins, as the probabilities are, and at a temperature fitted on validation."
+    "frozen model's; both are of the first seed. ECE: 15 bins, as the probabilities are, and at a temperature fitted "
+    "on validation. A rate with \u2020 is the smallest or largest that was tried: a better one may lie beyond."
 )
+
+EDGE = " \u2020"
 
 
 def write(path: Path, record: Mapping[str, Any], command: str) -> None:
@@ -113,7 +116,7 @@ def _cells(row: Mapping[str, Any], pairing: Mapping[str, Any]) -> list[str]:
         row["method"],
         f"{100 * of:.2g}",
         *(f"*{cell}*" if level and cell else cell for cell in main),
-        f"{row['rate']:g}",
+        f"{row['rate']:g}{EDGE * _at_edge(row)}",
         *(f"{row[key] / unit:,.0f}" for key, (_, unit) in COSTS.items()),
         plus_minus(raw.get("nll"), 3),
         plus_minus(raw.get("ece_15"), 3),
@@ -123,6 +126,12 @@ def _cells(row: Mapping[str, Any], pairing: Mapping[str, Any]) -> list[str]:
         f"{row['changes']:.3f}" if row["changes"] is not None else "",
         f"{moved:.3f}" if moved is not None else "",
     ]
+
+
+def _at_edge(row: Mapping[str, Any]) -> bool:
+    """Whether the best learning rate is the first or last of those that were tried."""
+    rates = sorted(map(float, row["validation"]))
+    return len(rates) > 1 and row["rate"] in (rates[0], rates[-1])
 
 
 def rankings(rows: Sequence[Mapping[str, Any]]) -> list[str]:

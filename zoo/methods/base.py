@@ -15,7 +15,7 @@ from zoo.methods.deltas import Delta
 from zoo.methods.signals import Controlled, Intervention
 
 if TYPE_CHECKING:
-    from zoo.look import Look
+    from zoo.training.look import Look
 
 Backbones = Mapping[str, Backbone]
 

@@ -26,7 +26,7 @@ from zoo.methods.lora_xs import NO_ROWS, Core, LoRAXS
 from zoo.ops import laplace
 
 if TYPE_CHECKING:
-    from zoo.look import Look
+    from zoo.training.look import Look
 
 Prediction = Literal["linearised", "draws", "map"]
 

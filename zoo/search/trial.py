@@ -9,8 +9,10 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,19 @@ def attempt(
                 raise TrialError(last_error(folder))
     read: dict[str, Any] = json.loads(outcome.read_text(encoding="utf-8"))
     return read
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Within, SIGTERM ends this process as Ctrl-C does, and with it the trainings that it waits for."""
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _watched(training: "subprocess.Popen[bytes]", watch: Callable[[], None]) -> int:

@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from zoo.batch import Batch
-from zoo.look import Look
 from zoo.training.loaders import Loaders
+from zoo.training.look import Look
 from zoo.training.progress import StepLines
 
 

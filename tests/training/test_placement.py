@@ -14,12 +14,12 @@ from torch import nn
 from zoo import place
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.look import Look
 from zoo.methods.lora import LoRA
 from zoo.recipe.compose import compose
 from zoo.train import main as train
-from zoo.training import page
-from zoo.training.page import Probe, energies, train_head
+from zoo.training import placement
+from zoo.training.look import Look
+from zoo.training.placement import Probe, energies, train_head
 
 TINY = Path(__file__).parents[1] / "helpers" / "tiny.yaml"
 WORDS = [
@@ -113,7 +113,7 @@ def test_proposals_are_the_same_at_every_call() -> None:
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        found.append(page.propose(config, samples=4, steps=5))
+        found.append(placement.propose(config, samples=4, steps=5))
     (one, own), (other, again) = found
     assert [(each.target, share) for each, share in one] == [(each.target, share) for each, share in other]
     assert {each.target for each, _ in one} == {"1@0", "1@1", "1@2"}
@@ -135,7 +135,7 @@ def test_the_words_that_it_prints_train_the_layer_that_it_names(
     assert none == {}
     words = shlex.split(trained)
     assert words[-1] == f'method.targets={{"vision": ["{first["vision"][0]}"]}}'
-    monkeypatch.setattr(page, "propose", lambda *_, **__: pytest.fail("asked again"))
+    monkeypatch.setattr(placement, "propose", lambda *_, **__: pytest.fail("asked again"))
     assert train([*words, f"into={tmp_path / 'run'}"]) == 0
     kept = yaml.safe_load((tmp_path / "run" / "adapter" / "recipe.yaml").read_text())
     assert kept["method"]["targets"] == first

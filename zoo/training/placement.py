@@ -25,7 +25,6 @@ from torch.utils.data import DataLoader
 
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.look import Look
 from zoo.methods.base import Backbones, Method
 from zoo.methods.sites import find
 from zoo.pairing import Pairing
@@ -34,6 +33,7 @@ from zoo.recipe.build import build_pairing
 from zoo.recipe.schema import TARGET
 from zoo.training.build import build_data, build_loaders
 from zoo.training.loaders import Loaders
+from zoo.training.look import Look
 from zoo.training.measure import single_trainer
 from zoo.training.progress import StepLines
 
