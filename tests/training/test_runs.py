@@ -33,7 +33,7 @@ KINDS = {  # what a recipe's predictions and pictures are; of one that is not li
     **dict.fromkeys(("tb_ava", "tb_ava_names", "tb_ava_grid", "tb_ava_ave"), "events"),
     **dict.fromkeys((name for name in NAMES if name.startswith("tb_ava_avs_")), "sounding"),
     "tb_ava_llp": "parsing",
-    "tb_ava_ovave": "events by name",
+    **dict.fromkeys(("tb_ava_open", "tb_ava_ovave"), "events by name"),
     "mantis_shapenetpart": "parts",
     **dict.fromkeys(("mamba3d_pretrain", "mamba3d_pretrain_shapenet55"), "reconstruction"),
     **dict.fromkeys(("scale_earth_rsscn7", "scale_earth_rsscn7_unseen", "scale_aware_eurosat"), "scene"),
