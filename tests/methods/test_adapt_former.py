@@ -172,7 +172,7 @@ class Answering(nn.Module):
 
 
 def test_modules_that_are_no_mlp_are_refused() -> None:
-    with pytest.raises(SettingError, match=r"block 2: 'fc1' matches no layer; it has \['attn', 'mlp'\]"):
+    with pytest.raises(SettingError, match=r"block 2: 'fc1' matches no layer; it has \['mlp'\]"):
         pairing(AdaptFormer(targets={"vision": ["fc1"]}, last={"vision": 2}), "vit")
     with pytest.raises(SettingError, match=r"targets.vision, block 0: 'mlp' matches no layer; it has \[\]"):
         tiny.pairing(AdaptFormer(targets={"vision": ["mlp"]}))

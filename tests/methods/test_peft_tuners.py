@@ -189,7 +189,7 @@ def test_convolutions_of_an_audio_encoder(name: Tuner) -> None:
 
 def test_ia3_scales_inputs_of_the_layers_that_are_named() -> None:
     model = pairing(tuner("ia3", feedforward_modules=["mlp.fc2"]))
-    layers = {path: site.block.get_submodule(path) for site in model.method.sites for path in site.layers}
+    layers = dict(zip((place.path for place in model.method.adapted), model.method.wrapped(), strict=True))
     assert {path: layer.is_feedforward for path, layer in layers.items()} == {"attn.proj": False, "mlp.fc2": True}
 
 

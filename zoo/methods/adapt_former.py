@@ -10,8 +10,9 @@ frozen norm, as in the equation; `norm` adds a layer norm of its own behind that
 after the MLP; where a block does (layer scale, as in DINOv2), what the bottleneck adds is scaled with the MLP's output.
 Left out: the released code's dropout of 0.1 between the two layers.
 
-The MLP is any module inside a block that holds linear layers and gives the width that it takes, so that the language
-tower of a vision-language model has them as well. It is called as it was; only what it returns is added to.
+The MLP is any module inside a block that holds linear layers, gives the width that it takes and is no attention, so
+that the language tower of a vision-language model has them as well. It is called as it was; only what it returns is
+added to.
 """
 
 import math
@@ -22,12 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Method
+from zoo.methods.base import Backbones
 from zoo.methods.bottleneck import silent
-from zoo.methods.sites import ahead, describe, find, first_blocks
+from zoo.methods.targeted import Targeted
 
 
-class AdaptFormer(Method):
+class AdaptFormer(Targeted):
     """Bottlenecks beside the MLPs of the last blocks of each backbone.
 
     Args:
@@ -38,7 +39,6 @@ class AdaptFormer(Method):
         norm: whether a trained layer norm stands before W_down.
     """
 
-    removable = True
     unmergeable = "its bottlenecks lie beside MLPs, with a nonlinearity of their own"
 
     def __init__(
@@ -50,8 +50,7 @@ class AdaptFormer(Method):
         scale: float = 0.1,
         norm: bool = False,
     ) -> None:
-        super().__init__()
-        self.targets, self.last = dict(targets), dict(last or {})
+        super().__init__(targets=targets, last=last)
         self.width, self.scale, self.norm = width, scale, norm
 
     def attach(self, backbones: Backbones) -> None:
@@ -61,17 +60,11 @@ class AdaptFormer(Method):
             SettingError: a tower without backbone, or a suffix that matches no MLP (those found are listed).
         """
         super().attach(backbones)
-        sites = find(backbones, self.targets, self.last, fits=is_mlp)
-        self.matched = describe(sites)
         self.adapters = nn.ModuleDict()
-        for site in sites:
-            for path, mlp in site.layers.items():
-                adapter = Parallel(_linears(mlp)[0].in_features, self.width, scale=self.scale, norm=self.norm)
-                self.adapters[f"{site.target}/{site.index:02d}/{path}".replace(".", "_")] = adapter
-                mlp.register_forward_hook(self._hook(adapter, f"{site.target}, block {site.index}: {path}"))
-        first = first_blocks(sites, backbones)
-        self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
-        self.ahead = ahead(first, backbones)
+        for place in self.places(backbones, fits=is_mlp):
+            adapter = Parallel(_linears(place.layer)[0].in_features, self.width, scale=self.scale, norm=self.norm)
+            self.adapters[place.key] = adapter
+            place.layer.register_forward_hook(self._hook(adapter, place.where))
 
     def describe(self) -> str:
         """Which MLPs are adapted."""
@@ -115,8 +108,10 @@ class Parallel(nn.Module):
 
 
 def is_mlp(module: nn.Module) -> bool:
-    """Whether a module is made of linear layers, two or more, and gives the width that it takes."""
+    """Whether a module is made of linear layers, two or more, gives the width that it takes, and is no attention."""
     linears = _linears(module)
+    if any("attention" in type(one).__name__.lower() for one in module.modules()):
+        return False
     return len(linears) > 1 and linears[0].in_features == linears[-1].out_features
 
 

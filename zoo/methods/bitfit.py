@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Method
+from zoo.methods.base import Backbones
 from zoo.methods.deltas import Delta, add_to
-from zoo.methods.sites import ahead, describe, find, first_blocks, has_channels
+from zoo.methods.sites import has_channels
+from zoo.methods.targeted import Targeted
 
 
-class BitFit(Method):
+class BitFit(Targeted):
     """Changes of biases inside the last blocks of each backbone.
 
     Args:
@@ -23,12 +24,6 @@ class BitFit(Method):
             `{vision: [norm1, attn.qkv, norm2, mlp.fc1]}`.
         last: only the last so many blocks by tower.
     """
-
-    removable = True
-
-    def __init__(self, *, targets: dict[str, list[str]], last: dict[str, int] | None = None) -> None:
-        super().__init__()
-        self.targets, self.last = dict(targets), dict(last or {})
 
     def attach(self, backbones: Backbones) -> None:
         """Parametrise the biases.
@@ -38,22 +33,15 @@ class BitFit(Method):
                 without bias.
         """
         super().attach(backbones)
-        sites = find(backbones, self.targets, self.last, fits=has_channels)
-        self.matched = describe(sites)
         self.changes = nn.ParameterDict()
         self.layers: dict[str, nn.Module] = {}
-        for site in sites:
-            for path, layer in site.layers.items():
-                bias = layer.bias
-                if not isinstance(bias, Tensor):
-                    raise SettingError(f"method.targets.{site.target}, block {site.index}: {path} has no bias")
-                place = f"{site.target}/{site.index:02d}/{path}".replace(".", "_")
-                self.changes[place] = change = nn.Parameter(torch.zeros_like(bias, dtype=torch.float32))
-                self.layers[place] = layer
-                self._add(layer, change)
-        first = first_blocks(sites, backbones)
-        self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
-        self.ahead = ahead(first, backbones)
+        for place in self.places(backbones, fits=has_channels):
+            bias = place.layer.bias
+            if not isinstance(bias, Tensor):
+                raise SettingError(f"method.targets.{place.where} has no bias")
+            self.changes[place.key] = change = nn.Parameter(torch.zeros_like(bias, dtype=torch.float32))
+            self.layers[place.key] = place.layer
+            self._add(place.layer, change)
 
     def _add(self, layer: nn.Module, change: Tensor) -> None:
         add_to(layer, "bias", lambda: change if self.acts else None)

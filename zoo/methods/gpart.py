@@ -25,15 +25,16 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Method
+from zoo.methods.base import Backbones
 from zoo.methods.deltas import Delta, add_to
-from zoo.methods.sites import ahead, describe, find, first_blocks, is_layer
+from zoo.methods.sites import is_layer
+from zoo.methods.targeted import Targeted
 
 STEP, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 """Of SplitMix64 (Steele, Lea and Flood 2014)."""
 
 
-class GPart(Method):
+class GPart(Targeted):
     """One vector for the weights of layers inside the last blocks of each backbone.
 
     Args:
@@ -44,8 +45,6 @@ class GPart(Method):
         seed: of the hash.
     """
 
-    removable = True
-
     def __init__(
         self,
         *,
@@ -54,8 +53,8 @@ class GPart(Method):
         last: dict[str, int] | None = None,
         seed: Annotated[int, ">= 0"] = 42,
     ) -> None:
-        super().__init__()
-        self.dim, self.targets, self.last, self.seed = dim, dict(targets), dict(last or {}), seed
+        super().__init__(targets=targets, last=last)
+        self.dim, self.seed = dim, seed
 
     def attach(self, backbones: Backbones) -> None:
         """Parametrise the targets.
@@ -65,9 +64,8 @@ class GPart(Method):
                 layer, or more groups than weights.
         """
         super().attach(backbones)
-        self.sites = sites = find(backbones, self.targets, self.last, fits=has_weight)
-        self.matched = describe(sites)
-        layers = {f"{site.target}/{site.index}/{path}": one for site in sites for path, one in site.layers.items()}
+        found = self.places(backbones, fits=has_weight)
+        layers = {f"{place.site.target}/{place.site.index}/{place.path}": place.layer for place in found}
         shapes = {place: _weight(layer).shape for place, layer in layers.items()}
         total = sum(shape.numel() for shape in shapes.values())
         if not total:
@@ -85,9 +83,6 @@ class GPart(Method):
             self.changes[layer] = change = self._change(start, shapes[place])
             add_to(layer, weight_name(layer), self._acting(change))
             start += shapes[place].numel()
-        first = first_blocks(sites, backbones)
-        self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
-        self.ahead = ahead(first, backbones)
 
     def _change(self, start: int, shape: torch.Size) -> Callable[[], Tensor]:
         """What makes the change of one weight, whose first number has this place among all."""

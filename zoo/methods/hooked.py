@@ -6,23 +6,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Method
-from zoo.methods.sites import Site, ahead, describe, find, first_blocks
+from zoo.methods.base import Backbones
+from zoo.methods.sites import Site
+from zoo.methods.targeted import Targeted
 
 
-class Hooked(Method):
+class Hooked(Targeted):
     """Updates of linear layers inside the last blocks of each backbone; subclasses say which with `update`.
 
     Args:
         targets: module-name suffixes by tower, e.g. `{vision: [attn.qkv, attn.proj]}`.
         last: only the last so many blocks by tower.
     """
-
-    removable = True
-
-    def __init__(self, *, targets: dict[str, list[str]], last: dict[str, int] | None = None) -> None:
-        super().__init__()
-        self.targets, self.last = dict(targets), dict(last or {})
 
     def attach(self, backbones: Backbones) -> None:
         """Hook the target layers.
@@ -32,23 +27,16 @@ class Hooked(Method):
                 that is not linear.
         """
         super().attach(backbones)
-        sites = find(backbones, self.targets, self.last)
-        self.matched = describe(sites)
         self.updates = nn.ModuleDict()
         self.layers: dict[str, nn.Linear] = {}
-        for site in sites:
-            self.require(site, backbones)
-            for path, layer in site.layers.items():
-                where = f"method.targets.{site.target}, block {site.index}: {path}"
-                if not isinstance(layer, nn.Linear):
-                    raise SettingError(f"{where} is no linear layer, but {layer}")
-                place = f"{site.target}/{site.index:02d}/{path}".replace(".", "_")
-                self.updates[place] = update = self.update(layer)
-                self.layers[place] = layer
-                layer.register_forward_hook(self._hook(update))
-        first = first_blocks(sites, backbones)
-        self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
-        self.ahead = ahead(first, backbones)
+        for place in self.places(backbones):
+            self.require(place.site, backbones)
+            layer = place.layer
+            if not isinstance(layer, nn.Linear):
+                raise SettingError(f"method.targets.{place.where} is no linear layer, but {layer}")
+            self.updates[place.key] = update = self.update(layer)
+            self.layers[place.key] = layer
+            layer.register_forward_hook(self._hook(update))
 
     def require(self, site: Site, backbones: Backbones) -> None:
         """Refuse a tower that the method cannot serve.

@@ -15,7 +15,6 @@ from zoo.methods.base import Backbones, Group
 from zoo.methods.deltas import Delta, low_rank
 from zoo.methods.peft import NAME, PEFT
 from zoo.methods.projector import Projectors
-from zoo.methods.sites import find
 
 
 class LoRA(PEFT):
@@ -51,13 +50,12 @@ class LoRA(PEFT):
         Raises:
             SettingError: as any tuner's; a layer that is no plain convolution; or no projector where one is to learn.
         """
-        for site in find(backbones, self.targets, self.last):
-            for path, layer in site.layers.items():
-                if reason := _unlike_its_weight(layer):
-                    raise SettingError(
-                        f"method.targets.{site.target}, block {site.index}: {path} {reason}, so that a low-rank update "
-                        "cannot be merged; choose plain convolutions or linear layers"
-                    )
+        for place in self.places(backbones):
+            if reason := _unlike_its_weight(place.layer):
+                raise SettingError(
+                    f"method.targets.{place.where} {reason}, so that a low-rank update cannot be merged; choose plain "
+                    "convolutions or linear layers"
+                )
         super().attach(backbones)
         self.projectors = Projectors(backbones) if self.projector_lr else None
         if self.projectors:

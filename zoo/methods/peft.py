@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Method
+from zoo.methods.base import Backbones
 from zoo.methods.deltas import Delta
-from zoo.methods.sites import Site, ahead, describe, find, first_blocks
+from zoo.methods.targeted import Targeted
 from zoo.wording import nearest
 
 NAME = "default"
@@ -55,7 +55,7 @@ EXACT = 1e-5
 """Largest change of a layer's output, as a share of its largest value, at which a tuner starts at the frozen model."""
 
 
-class PEFT(Method):
+class PEFT(Targeted):
     """Layers of the last blocks of each backbone, updated by a tuner of HF `peft`.
 
     Args:
@@ -66,8 +66,6 @@ class PEFT(Method):
         last: wrap only the last so many blocks by tower.
     """
 
-    removable = True
-
     def __init__(
         self,
         *,
@@ -76,9 +74,8 @@ class PEFT(Method):
         targets: dict[str, list[str]],
         last: dict[str, int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(targets=targets, last=last)
         self.tuner, self.settings = tuner, dict(settings or {})
-        self.targets, self.last = dict(targets), dict(last or {})
 
     def attach(self, backbones: Backbones) -> None:
         """Wrap the targets of every named tower.
@@ -90,29 +87,22 @@ class PEFT(Method):
         """
         super().attach(backbones)
         _config(self.tuner, self.settings)
-        self.sites = sites = find(backbones, self.targets, self.last)
+        self.adapted = self.places(backbones)
         self.start = 0.0
         for name, backbone in backbones.items():
-            own = [site for site in sites if site.backbone == name]
+            own = {place.layer: place.where for place in self.adapted if place.site.backbone == name}
             if own:
                 self.start = max(self.start, self._wrap(backbone, own))
-        self.matched = describe(sites)
-        first = first_blocks(sites, backbones)
-        self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
-        self.ahead = ahead(first, backbones)
 
     def config(self, paths: Sequence[str], **more: Any) -> Any:
         """The tuner's settings as peft holds them, for layers at these paths of a model; `more` goes in as it is."""
         return _config(self.tuner, self.settings)(target_modules=list(paths), **self._settings(paths), **more)
 
-    def _wrap(self, backbone: nn.Module, sites: list[Site]) -> float:
-        """Put the tuner on the layers of some sites; the largest change of what one of them gives."""
+    def _wrap(self, backbone: nn.Module, layers: Mapping[nn.Module, str]) -> float:
+        """Put the tuner on layers, which have names for a reader; the largest change of what one of them gives."""
         from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        layers = {
-            layer: f"{site.target}, block {site.index}: {path}" for site in sites for path, layer in site.layers.items()
-        }
         for layer, place in layers.items():
             if self.tuner == "oft" and isinstance(layer, nn.Conv1d | nn.Conv2d) and _mixes(layer):
                 raise SettingError(
@@ -177,7 +167,7 @@ class PEFT(Method):
 
     def wrapped(self) -> list[Any]:
         """The tuner's layers, which stand where the frozen ones stood."""
-        return [site.block.get_submodule(path) for site in self.sites for path in site.layers]
+        return [place.site.block.get_submodule(place.path) for place in self.adapted]
 
 
 def _mixes(layer: nn.Conv1d | nn.Conv2d) -> bool:

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import SettingError
-from zoo.methods.base import Backbones, Method
+from zoo.methods.base import Backbones
 from zoo.methods.deltas import Delta, frozen_tensor
-from zoo.methods.sites import ahead, describe, find, first_blocks, has_channels
+from zoo.methods.sites import has_channels
+from zoo.methods.targeted import Targeted
 
 
-class SSF(Method):
+class SSF(Targeted):
     """Scales and shifts after layers inside the last blocks of each backbone.
 
     Args:
@@ -28,12 +29,6 @@ class SSF(Method):
         last: only the last so many blocks by tower.
     """
 
-    removable = True
-
-    def __init__(self, *, targets: dict[str, list[str]], last: dict[str, int] | None = None) -> None:
-        super().__init__()
-        self.targets, self.last = dict(targets), dict(last or {})
-
     def attach(self, backbones: Backbones) -> None:
         """Hook the layers.
 
@@ -41,20 +36,13 @@ class SSF(Method):
             SettingError: a tower without backbone, or a suffix that matches no layer (those found are listed).
         """
         super().attach(backbones)
-        sites = find(backbones, self.targets, self.last, fits=has_channels)
-        self.matched = describe(sites)
         self.scales, self.shifts = nn.ParameterDict(), nn.ParameterDict()
         self.layers: dict[str, nn.Module] = {}
-        for site in sites:
-            for path, layer in site.layers.items():
-                place = f"{site.target}/{site.index:02d}/{path}".replace(".", "_")
-                channels = len(frozen_tensor(layer, "weight"))
-                self.scales[place], self.shifts[place] = torch.ones(channels), torch.zeros(channels)
-                self.layers[place] = layer
-                layer.register_forward_hook(self._hook(place))
-        first = first_blocks(sites, backbones)
-        self.depths = {name: backbone.prefix_depth(first[name]) for name, backbone in backbones.items()}
-        self.ahead = ahead(first, backbones)
+        for place in self.places(backbones, fits=has_channels):
+            channels = len(frozen_tensor(place.layer, "weight"))
+            self.scales[place.key], self.shifts[place.key] = torch.ones(channels), torch.zeros(channels)
+            self.layers[place.key] = place.layer
+            place.layer.register_forward_hook(self._hook(place.key))
 
     def _hook(self, place: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
         def modulate(layer: nn.Module, _: tuple[Any, ...], output: Tensor) -> Tensor | None:
