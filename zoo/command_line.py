@@ -71,12 +71,13 @@ def called(text: str) -> str:
     return re.sub(r"python -m zoo\.([a-z]\w*)", lambda found: f"{way} {found[1]}", text) if way else text
 
 
-def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Mapping[str, str]) -> Request:
+def parse_recipe_command(argv: Sequence[str] | None, command: str, doc: str, *, extra: Mapping[str, str]) -> Request:
     """Read `recipe=NAME key=value ... [--smoke]`; answer `--help`, `--list` and `--print`, and exit.
 
     Args:
         argv: arguments after the command; the program's own when None.
         command: its dotted name.
+        doc: what it does, which `--help` prints; it begins with the command in backquotes and a colon.
         extra: keys of the command itself, not of the recipe, and their meanings.
     """
     supplied = ["--help" if argument in HELP else argument for argument in (sys.argv[1:] if argv is None else argv)]
@@ -92,7 +93,7 @@ def parse_recipe_command(argv: Sequence[str] | None, command: str, *, extra: Map
         "--smoke" in flags,
     )
     if "--help" in flags and not request.recipe:
-        _tell(called(usage(command, extra)))
+        _tell(called(usage(command, doc, extra)))
     bare = [argument for argument in arguments if "=" not in argument]
     if unknown := sorted(flags - set(OPTIONS)):
         fail([f"unknown option '{f}'.{_meant(f, supplied, ['recipe', *extra], OPTIONS)}" for f in unknown])
@@ -172,14 +173,15 @@ def _meant(option: str, supplied: Sequence[str], keys: Collection[str], known: C
     return wording.nearest(option.partition("=")[0], known)
 
 
-def usage(command: str, extra: Mapping[str, str]) -> str:
+def usage(command: str, doc: str, extra: Mapping[str, str]) -> str:
     """Help of a command that takes a recipe."""
+    does = doc.strip().partition("`: ")[2]
     first = f"usage: python -m {command} recipe=NAME|FILE.yaml [key=value ...] [{'] ['.join(OPTIONS)}]"
     keys = [f"  {key + '=':13} {meaning}" for key, meaning in extra.items()]
     options = [f"  {option:13} {meaning}" for option, meaning in OPTIONS.items()]
     example = f"example: python -m {command} recipe=tb_ava trainer.max_epochs=3 method.rank=16"
     own = f"your own files: python -m {command} recipe=tb_ava data=folder data.root=DIR"
-    return "\n".join([first, "", *keys, *options, "", example, own])
+    return "\n".join([first, "", does[:1].upper() + does[1:], "", *keys, *options, "", example, own])
 
 
 def fail(problems: Sequence[str]) -> NoReturn:

@@ -41,7 +41,7 @@ EVERY = {"seeds": "[0]", "folds": "[]"}
 
 def main(argv: list[str] | None = None) -> int:
     """Train what is missing, then print and write the table."""
-    request = parse_recipe_command(argv, "zoo.compare", extra=EXTRA)
+    request = parse_recipe_command(argv, "zoo.compare", str(__doc__), extra=EXTRA)
     name = Path(request.recipe).stem
     try:
         seeds, folds = (

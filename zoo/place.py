@@ -40,7 +40,7 @@ DEFAULTS = {"top": 3, "samples": 32, "steps": 300}
 
 def main(argv: list[str] | None = None) -> int:
     """Propose; exit code 2 on a mistake in the command."""
-    request = parse_recipe_command(argv, "zoo.place", extra=EXTRA)
+    request = parse_recipe_command(argv, "zoo.place", str(__doc__), extra=EXTRA)
     with user_errors():
         numbers = {name: _number(request, name) for name in DEFAULTS}
         config = composed(request)

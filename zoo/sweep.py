@@ -25,7 +25,7 @@ from zoo.search.trial import ended_by_sigterm
 
 def main(argv: list[str] | None = None) -> int:
     """Sweep; exit code 2 on a mistake in the command, 1 where no point could be trained."""
-    request = parse_recipe_command(argv, "zoo.sweep", extra=EXTRA)
+    request = parse_recipe_command(argv, "zoo.sweep", str(__doc__), extra=EXTRA)
     name = Path(request.recipe).stem
     with user_errors(), ended_by_sigterm():
         asked = plan.read(request)

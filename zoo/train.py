@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train a recipe; exit code 2 on a mistake of the user's, 1 when training stops on an error."""
     with user_errors():
         arguments, init = starting_point(list(sys.argv[1:] if argv is None else argv))
-    request = parse_recipe_command(arguments, "zoo.train", extra=EXTRA)
+    request = parse_recipe_command(arguments, "zoo.train", str(__doc__), extra=EXTRA)
     name = recipe_name(request.recipe)
     with user_errors():
         config = compose(request.recipe, request.overrides, smoke=request.smoke)

@@ -159,6 +159,19 @@ def test_what_does_not_go_on_a_backbone_stands_below_the_table(tmp_path: Path, t
     assert "- bitfit does not go here: method.targets.vision" in (tmp_path / "matrix.md").read_text()
 
 
+def test_a_place_that_there_is_not_is_a_mistake_of_the_plan(
+    tmp_path: Path, trainings: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairings = {"clips": PLAN["pairings"]["clips"] | {"places": {"targets": {"vision": ["attn.qvk"]}}}}
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump(PLAN | {"pairings": pairings}))
+    with pytest.raises(SystemExit) as end:
+        matrix.main([f"plan={file}", f"runs={tmp_path}"])
+    assert end.value.code == 2
+    assert "pairings.clips.places: method.targets.vision, block 0: 'attn.qvk' matches no" in capsys.readouterr().err
+    assert not trainings
+
+
 def test_a_page_without_marks_is_not_written_over(tmp_path: Path) -> None:
     target = tmp_path / "page.md"
     target.write_text("# Another page\n")

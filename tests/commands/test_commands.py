@@ -59,6 +59,21 @@ def test_commands_about_data_answer_too(command: str) -> None:
     assert f"usage: python -m {command}" in out
 
 
+@pytest.mark.parametrize(
+    ("command", "does"),
+    {
+        "zoo.train": "Train, select on val",
+        "zoo.compare": "A recipe beside its controls",
+        "zoo.sweep": "Find good settings",
+        "zoo.place": "Propose layers to adapt",
+    }.items(),
+)
+def test_help_says_what_a_command_does(command: str, does: str) -> None:
+    code, out, err = told(command, "--help")
+    assert (code, err) == (0, "")
+    assert f"\n\n{does}" in out
+
+
 @pytest.mark.parametrize("word", ["-h", "--help"])
 def test_help_of_a_recipe_has_its_keys(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     from zoo.train import main

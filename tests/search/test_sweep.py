@@ -136,7 +136,8 @@ def test_a_wrong_command_ends_in_one_line(
 
 def test_what_a_recipe_must_have_may_stand_on_an_axis() -> None:
     words = [f"recipe={TINY}", "method={_target_: zoo.methods.lora.LoRA, rank: 2}", "sampler=tpe"]
-    request = parse_recipe_command([*words, "search.method.targets=[{vision: ['1@2']},{}]"], "zoo.sweep", extra=EXTRA)
+    axis = "search.method.targets=[{vision: ['1@2']},{}]"
+    request = parse_recipe_command([*words, axis], "zoo.sweep", "", extra=EXTRA)
     asked = plan.read(request)
     assert plan.trainer(request, asked)["max_epochs"] == 2
     with pytest.raises(RecipeError, match=r"missing value 'method\.targets'"):

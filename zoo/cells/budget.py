@@ -8,7 +8,9 @@ from omegaconf import DictConfig
 
 from zoo.cells.plan import OWN, Contender, Plan, Setting, configuration
 from zoo.errors import SettingError
+from zoo.methods.sites import find
 from zoo.recipe.build import build_pairing
+from zoo.recipe.compose import RecipeError
 from zoo.recipe.schema import TARGET
 
 LARGEST = 1 << 20
@@ -29,14 +31,19 @@ def weights(setting: Setting) -> int:
     """Weights of the backbone that a pairing's budgets are shares of.
 
     Raises:
-        SettingError: the recipe has no such stream.
+        RecipeError: the recipe has no such stream, or its backbones no such places.
     """
     config = configuration(setting, Contender("frozen", {TARGET: "zoo.methods.frozen.Frozen"}))
     backbones = build_pairing(config, ["one", "two"], cached=False).backbones
     if setting.stream not in backbones:
-        raise SettingError(
-            f"pairings.{setting.name}.stream: expected one of {', '.join(backbones)}, got {setting.stream!r}"
+        raise RecipeError(
+            [f"pairings.{setting.name}.stream: expected one of {', '.join(backbones)}, got {setting.stream!r}"]
         )
+    # Before methods meet them: a mistake here would read as if none of them went on this backbone.
+    try:
+        find(backbones, setting.places.get("targets") or {}, setting.places.get("last") or {}, fits=lambda _: True)
+    except SettingError as error:
+        raise RecipeError([f"pairings.{setting.name}.places: {error}"]) from error
     return sum(parameter.numel() for parameter in backbones[setting.stream].parameters())
 
 
