@@ -11,7 +11,7 @@ names, select here** and do not train, which is ours. TransUNet's own files (.np
 a picture; an interval is over volumes, each of another patient. Needs nibabel (extra `medical`).
 
 Published Dice here is of volumes and mostly by TransUNet's script: `volume_dice_transunet` of `zoo.metrics.volumes`,
-which says how it counts organs that are missing, and not the pooled Dice. Published HD95, in voxels, is not computed.
+which says how it counts organs that are missing, and not the pooled Dice. Published HD95 is `volume_hd95_transunet`.
 `python -m data_modules.synapse --check ROOT` says what is missing.
 """
 

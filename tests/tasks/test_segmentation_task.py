@@ -323,12 +323,13 @@ def test_slices_are_measured_as_the_volume_they_are_of_once_all_are_there() -> N
     predicted[1] = 0
     task = made()
     slices(task, predicted, truth, [2, 0, 3])
-    assert not [name for name in task.compute() if name.startswith("volume")]
+    assert not [name for name in task.compute() | task.quantities() if name.startswith("volume")]
     slices(task, predicted, truth, [1])
     found = task.compute()
     assert found["volume_dice"] == pytest.approx(2 * 2 / 5)  # of three equal slices two were found
     assert found["picture_dice"] == pytest.approx(2 / 3)
     assert found["volume_nsd"] < 1  # five millimetres are missed
+    assert task.quantities()["volume_hd95"] == 5.0
     assert task.stacks == {}
     task.reset()
     assert task.volumes == {}

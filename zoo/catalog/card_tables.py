@@ -142,7 +142,7 @@ def _compared(name: str, record: Mapping[str, Any]) -> str:
         f"{where}):\n\n" + _table(tuple(header), [tuple(row) for row in rows])
     ]
     for what, (header, rows) in (
-        ("The method's own numbers", comparison.method_cells(record)),
+        ("In units of their own", comparison.method_cells(record)),
         ("Branches of the method", comparison.branch_cells(record)),
         (f"Calibration ({calibration.LEGEND})", comparison.calibration_cells(record)),
         ("One part replaced at a time", comparison.part_cells(record)),

@@ -48,6 +48,9 @@ NAMES = {
     "volume_dice_transunet": "Dice, mean over volumes, empty ones as TransUNet's script counts them",
     "volume_neither": "cases of volumes left out: no such region in label or prediction",
     "volume_false": "regions claimed in volumes whose label has none",
+    "volume_missed": "regions missed altogether in volumes",
+    "volume_hd95": "HD95, mm, mean over volumes where label and prediction have the class",
+    "volume_hd95_transunet": "HD95, voxels, mean over volumes, empty ones as TransUNet's script counts them",
     "frame_iou": "IoU, mean over frames",
     "object_iou": "IoU, mean over frames with a sounding object",
     "object_f": "F at .5, mean over frames with a sounding object",
@@ -112,7 +115,7 @@ GOOD = {
     "neither": "neither way is better",
     "false_regions": LOWER,
     "volume_neither": "neither way is better",
-    "volume_false": LOWER,
+    **dict.fromkeys(("volume_false", "volume_missed", "volume_hd95", "volume_hd95_transunet"), LOWER),
     **dict.fromkeys(CALIBRATION, LOWER),
 }
 

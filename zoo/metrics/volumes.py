@@ -3,10 +3,14 @@
 Published Dice of CT and MRI is mostly that of a volume and a class, averaged over both. Papers differ where a class is
 missing: here a class that neither label nor prediction has is left out, and one that only either has counts 0. Those
 that use TransUNet's script (arXiv 2102.04306) count 1 where a class is predicted that the label lacks, and 0 where both
-lack it; that number is given beside ours. Their HD95 (medpy's, in voxels) is none of these.
+lack it; that number is given beside ours, and so is their HD95.
 
 Surface Dice (NSD; Nikolov et al., arXiv 1809.04430) is the share of both surfaces, in voxels on the border, that lie
 within a tolerance in millimetres of the other one. The ends of a volume are no surface.
+
+HD95 is a distance: there is none where either lacks the class. Here such cases are left out, and counted. TransUNet's
+script counts them 0, as if they were perfect, measures in voxels, and takes the ends of a volume for surface, as medpy
+does.
 """
 
 from collections.abc import Sequence
@@ -17,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.metrics.boundaries import surface_dice
+from zoo.metrics.boundaries import hausdorff_95, hausdorff_95_medpy, surface_dice
 from zoo.metrics.segmentation import FN, FP, TP, counts, dice
 
 TOLERANCE = 2.0
@@ -30,10 +34,14 @@ class VolumeScores(NamedTuple):
     Attributes:
         counts: int64 [K, 3], see `zoo.metrics.segmentation.counts`.
         surface: surface Dice by class, float64 [K]; NaN of classes that neither label nor prediction has.
+        hd95: in millimetres, by class, float64 [K]; NaN of classes that label or prediction lacks.
+        hd95_script: likewise in voxels, as `hausdorff_95_medpy`.
     """
 
     counts: Tensor
     surface: Tensor
+    hd95: Tensor
+    hd95_script: Tensor
 
 
 class Stack:
@@ -58,19 +66,22 @@ class Stack:
         predicted, truth = (np.stack(part) for part in parts)
         predicted[truth == ignore] = ignore  # nothing is known there
         counted = counts(torch.from_numpy(predicted), torch.from_numpy(truth), classes, ignore=ignore)
-        surface = torch.full((classes,), torch.nan, dtype=torch.double)
+        surface, hd95, script = torch.full((3, classes), torch.nan, dtype=torch.double)
         for index in range(1, classes):
-            if counted[index].any():
-                surface[index] = surface_dice(predicted == index, truth == index, TOLERANCE, self.spacing)
-        return VolumeScores(counted, surface)
+            own, right = predicted == index, truth == index
+            if own.any() or right.any():
+                surface[index] = surface_dice(own, right, TOLERANCE, self.spacing)
+            if own.any() and right.any():
+                hd95[index], script[index] = hausdorff_95(own, right, self.spacing), hausdorff_95_medpy(own, right)
+        return VolumeScores(counted, surface, hd95, script)
 
 
 def pooled(volumes: Sequence[VolumeScores]) -> dict[str, float]:
     """Means over volumes and classes but the first; nothing of no volume.
 
     Returns:
-        `volume_dice`, `volume_nsd`, `volume_dice_transunet`, and as shares of all cases `volume_neither` (left out) and
-        `volume_false` (predicted where the label has none).
+        `volume_dice`, `volume_nsd`, `volume_dice_transunet`, and as shares of all cases `volume_neither` (left out),
+        `volume_false` (predicted where the label has none) and `volume_missed` (the other way round).
     """
     if not volumes:
         return {}
@@ -85,4 +96,20 @@ def pooled(volumes: Sequence[VolumeScores]) -> dict[str, float]:
         "volume_dice_transunet": float(script.mean()),
         "volume_neither": float(((labelled == 0) & (claimed == 0)).double().mean()),
         "volume_false": float(((labelled == 0) & (claimed > 0)).double().mean()),
+        "volume_missed": float(((labelled > 0) & (claimed == 0)).double().mean()),
     }
+
+
+def far(volumes: Sequence[VolumeScores]) -> dict[str, float]:
+    """Mean HD95 over volumes and classes but the first; nothing of no volume.
+
+    Returns:
+        `volume_hd95` in millimetres, of the cases that label and prediction have, where there are any; and
+        `volume_hd95_transunet` in voxels, of all cases, those without a distance counted 0.
+    """
+    if not volumes:
+        return {}
+    found = torch.stack([volume.hd95 for volume in volumes])[:, 1:].nanmean()
+    script = torch.stack([volume.hd95_script for volume in volumes])[:, 1:].nan_to_num(0.0).mean()
+    own = {} if found.isnan() else {"volume_hd95": float(found)}
+    return {**own, "volume_hd95_transunet": float(script)}

@@ -88,8 +88,8 @@ def _row(name: str, group: Sequence[Mapping[str, Any]], own: Mapping[str, float]
 
 
 def _method(group: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The method's own numbers that every run has."""
-    own = [run.get("method", {}) for run in group]
+    """What every run has in units of its own, of the method and of the task."""
+    own = [run.get("method", {}) | run.get("quantities", {}) for run in group]
     return {name: spread([numbers[name] for numbers in own]) for name in own[0] if all(name in n for n in own)}
 
 
@@ -156,7 +156,7 @@ BRANCH = "branch_"
 
 
 def method_cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the methods' own numbers by variant, in words; no rows where none has any."""
+    """Header and rows of what has units of its own, by variant, in words; no rows where none has any."""
     rows = [row for row in record["rows"] if row.get("method")]
     names = list(dict.fromkeys(name for row in rows for name in row["method"] if not name.startswith(BRANCH)))
     cells = [[row["name"], *(plus_minus(row["method"].get(name)) for name in names)] for row in rows]

@@ -111,14 +111,14 @@ LONGEST = 12
 
 
 def _details(record: Mapping[str, Any]) -> list[Table]:
-    """The method's own numbers, its branches on the split and on its probes, and accuracy by group: what there is."""
+    """What has units of its own, branches on the split and on its probes, and accuracy by group: what there is."""
     unit, found = record["unit"], []
     shown = {record["split"]: record, **record["probes"]}
     # Of the split alone: a probe tells a wrong scale or none, and what is counted against that says nothing.
-    counted = record["method"] | record.get("concluded", {})
+    counted = record["method"] | record.get("quantities", {}) | record.get("concluded", {})
     own = [[directed(name), f"{value:.3g}"] for name, value in counted.items() if not name.startswith(BRANCH)]
     if own:
-        found.append(_grid("the method's own numbers", ["", record["split"]], own))
+        found.append(_grid("in units of their own", ["", record["split"]], own))
     taken = list(dict.fromkeys(branch for part in shown.values() for branch in part["branches"]))
     if taken:
         rows = []
@@ -241,7 +241,7 @@ def compared(record: Mapping[str, Any]) -> Group:
     details = [
         _grid(what, *cells)
         for what, cells in (
-            ("the methods' own numbers", comparison.method_cells(record)),
+            ("in units of their own", comparison.method_cells(record)),
             ("branches of the methods", comparison.branch_cells(record)),
             ("calibration", comparison.calibration_cells(record)),
             ("one part replaced at a time", comparison.part_cells(record)),

@@ -145,6 +145,10 @@ class Task(nn.Module):
         """Metrics over everything counted since `reset`."""
         raise NotImplementedError
 
+    def quantities(self) -> dict[str, float]:
+        """What was counted in units of its own, such as millimetres, where metrics share one; nothing of most tasks."""
+        return {}
+
     def scored(self) -> tuple[Tensor, Tensor]:
         """Probabilities [M, K], rows adding up to 1, and labels int64 [M] of everything counted since `reset`.
 

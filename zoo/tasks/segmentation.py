@@ -259,6 +259,10 @@ class Segmentation(Task):
             found["v_rand"] = float(joined.nanmean().nan_to_num(0.0))
         return found if self.stacks else found | volumes.pooled(list(self.volumes.values()))
 
+    def quantities(self) -> dict[str, float]:
+        """See `zoo.metrics.volumes.far`."""
+        return {} if self.stacks else volumes.far(list(self.volumes.values()))
+
     def names_counted(self) -> list[str]:
         """Names of the pictures."""
         return [one.name for one in self._all()]

@@ -110,9 +110,10 @@ def _measured(pairing: Pairing, predictions: Predictions) -> dict[str, Any]:
     """Metrics of a split or of an intervention on it."""
     observed, metrics = predictions.concatenated(predictions.observed), pairing.task.compute()
     return {
-        "n": len(predictions.ids if (counted := pairing.task.names_counted()) is None else counted),
+        "n": len(predictions.ids if (names := pairing.task.names_counted()) is None else names),
         "metrics": apart(metrics)[0] if pairing.task.gives_probabilities else metrics,
         "method": pairing.method.measure(observed),
+        **({"quantities": counted} if (counted := pairing.task.quantities()) else {}),
         "branches": branches(observed, pairing.method, pairing.task),
         **({"familiarity": fires(predictions.unlike)} if predictions.unlike else {}),
     }
