@@ -22,7 +22,8 @@ others. The segments of a clip divide the time from `start` to `end`, in seconds
                               predicts inputs again if their files have changed
     pictures=DIR              draw every prediction, DIR/<path below input>.png
     masks=DIR                 of a segmentation: write every mask, DIR/<path below input>.png with class numbers and a
-                              palette; .tif with the picture's grid for a GeoTIFF, .nii.gz for a volume
+                              palette; .tif with the picture's grid for a GeoTIFF, .nii.gz for a volume; of what sounds
+                              in a clip DIR/<path below input>_masks/1.png for its first segment, 255 on what sounds
     batch_size=8              inputs predicted together; smaller needs less memory, larger is faster
     questions=FILE.csv|jsonl  one row per question: path (below input=FOLDER), question, choices, gsd
     classes="one|two|three"   names to choose between, trained on or not: of an adapter of the task open_vocabulary
@@ -100,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     from rich.progress import Progress
 
     from zoo.adapter import summed
+    from zoo.inference import mask_files
     from zoo.inference.job import (
         SOME_FAILED,
         STOPPED,
@@ -107,7 +109,6 @@ def main(argv: list[str] | None = None) -> int:
         counted,
         is_done,
         open_output,
-        require_own_masks,
         run_through,
         summarise,
     )
@@ -126,13 +127,10 @@ def main(argv: list[str] | None = None) -> int:
         if sentence := inputs.passed_over(found):
             print(f"note: {sentence}", file=sys.stderr)
         pictures, masks = (_folder(arguments, key) for key in ("pictures", "masks"))
-        if masks is not None and data.sample is not None and data.sample.kind != "masks":
-            own = "this adapter predicts no masks, but " + task.kind
-            if "masks" in task.decided:
-                own = "masks of clips are not written to files; in Python they are model.predict(...).masks"
-            fail([f"masks={arguments['masks']}: {own}"])
         if masks is not None:
-            require_own_masks(found.items, masks)
+            if not {"mask", "masks"} & set(task.decided):
+                fail([f"masks={arguments['masks']}: this adapter predicts no masks, but {task.kind}"])
+            mask_files.require_own(found.items, masks)
         answers = held.enter_context(kept) if (kept := open_output(arguments, folders, settings)) else None
         pending = [item for item in found.items if not is_done(item, answers, pictures, masks)]
         if not pending:

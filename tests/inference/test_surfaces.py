@@ -143,6 +143,20 @@ def test_two_pictures_of_one_name_are_refused_before_one_mask_is_written_over_th
     assert not list((tmp_path / "masks").glob("*"))
 
 
+def test_a_mask_is_not_written_over_a_picture_that_is_asked_about(
+    tmp_path: Path, adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("x.png", "a/y.png"):
+        save(tmp_path / name, picture(blob((9, 20))))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    (tmp_path / "link").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path / "link"):
+        assert run(f"adapter={adapter}", f"input={tmp_path}", f"masks={folder}") == 1
+        assert "the mask of" in (told := capsys.readouterr().err.splitlines()[-1])
+        assert told.endswith("choose another folder")
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_masks_of_a_folder_lie_as_its_files_do_and_a_second_run_writes_what_is_missing(
     tmp_path: Path, adapter: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,8 +16,9 @@ from rich.progress import Progress
 from torch import Tensor
 
 from zoo.adapter import directory
-from zoo.errors import UserError
+from zoo.batch import Clip
 from zoo.files import json_text
+from zoo.inference import mask_files
 from zoo.inference.contents import Content, content
 from zoo.inference.inputs import Input, Inputs, Read, ahead
 from zoo.inference.output import PredictionsFile
@@ -112,13 +113,18 @@ class Run:
         if self.pictures is not None:
             draw(prediction, picture_of(one.item, self.pictures), self.data, self.pairing.task)
         if self.masks is not None:
-            self._write_mask(prediction, mask_of(one.item, self.masks))
+            self._write_mask(prediction, one.item, self.masks)
         return prediction.record | ({"notes": notes} if notes else {})
 
-    def _write_mask(self, prediction: Prediction, path: Path) -> None:
-        """A picture's mask; a volume's once all of its slices are there."""
+    def _write_mask(self, prediction: Prediction, item: Input, folder: Path) -> None:
+        """A picture's mask, those of a clip; a volume's once all of its slices are there."""
         from zoo.inference import surfaces
 
+        if isinstance(prediction.sample, Clip):
+            masks = prediction.output["masks"].cpu().numpy()
+            mask_files.write_clip(masks, prediction.sample, mask_files.masks_of(item, folder))
+            return
+        path = mask_files.mask_of(item, folder)
         surface, mask = prediction.sample, prediction.output["mask"].cpu().numpy()
         if surface.slice is None or surface.file is None:
             surfaces.write(mask, surface, path, len(self.pairing.classes))
@@ -153,24 +159,6 @@ def draw(prediction: Prediction, path: Path, data: "DataModule", task: "Task") -
     part.replace(path)
 
 
-def mask_of(item: Input, folder: Path) -> Path:
-    """Path of an input's mask, without suffix; one for all slices of a volume."""
-    name = item.name.name.removesuffix(item.path.name) + item.file.name
-    return folder / item.name.with_name(name.removesuffix(".gz").removesuffix(Path(name.removesuffix(".gz")).suffix))
-
-
-def require_own_masks(items: Sequence[Input], folder: Path) -> None:
-    """Refuse inputs of which one's mask would be written over another's: `a.jpg` and `a.png`.
-
-    Raises:
-        UserError: naming the first two.
-    """
-    files: dict[Path, Path] = {}
-    for item in items:
-        if (first := files.setdefault(mask_of(item, folder), item.file)) != item.file:
-            raise UserError(f"masks={folder}: {first} and {item.file} would have one mask; predict them apart")
-
-
 def picture_of(item: Input, folder: Path) -> Path:
     """Path of an input's drawing."""
     name, end = os.fsencode(item.name.name), ".png"
@@ -192,9 +180,6 @@ def _finite(record: Mapping[str, Any]) -> bool:
         return False
     return True
 
-
-MASKS = (".png", ".tif", ".nii.gz")
-"""Suffixes of mask files."""
 
 SOME_FAILED, STOPPED = 3, 130
 
@@ -223,7 +208,7 @@ def open_output(
 def is_done(item: Input, answers: PredictionsFile | None, pictures: Path | None, masks: Path | None) -> bool:
     """Whether an input has its prediction in the output and, where they are requested, its drawing and mask."""
     drawn = pictures is None or picture_of(item, pictures).exists()
-    written = masks is None or any(mask.exists() for end in MASKS for mask in [Path(f"{mask_of(item, masks)}{end}")])
+    written = masks is None or mask_files.is_written(item, masks)
     return answers is not None and drawn and written and answers.has(item.id, item.file)
 
 
