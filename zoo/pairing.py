@@ -25,7 +25,7 @@ from zoo.methods.ground import told_to
 from zoo.ops.familiarity import Familiarity
 from zoo.ops.tensors import mismatches
 from zoo.prefix import PrefixCache
-from zoo.tasks.base import Task
+from zoo.tasks.base import Task, require_use
 from zoo.tasks.base import attach as attach_task
 
 CHUNK = 10
@@ -59,11 +59,7 @@ class Pairing(nn.Module):
         method.maps = task.reads(encoders)
         if method.maps and not method.dense:
             raise SettingError(f"method {type(method).__name__} gives no maps, which task {task.kind} reads")
-        if method.owns_probabilities and not task.takes_probabilities:
-            raise SettingError(
-                f"method {type(method).__name__} gives probabilities of one class a sample, which task {task.kind} has "
-                "no use for; it goes with classification"
-            )
+        require_use(type(method), type(task))
         attach(method, encoders, text=text, classes=classes)
         attach_task(task, method.feature_dims, classes, text=text, encoders=encoders)
         self.backbones = cast(Mapping[str, Backbone], nn.ModuleDict(encoders))

@@ -129,6 +129,18 @@ def test_a_task_without_use_for_them_is_refused() -> None:
         tiny.pairing(Shares())
 
 
+def test_a_task_that_has_no_use_for_a_posterior_is_refused_before_weights_are_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from zoo.recipe import build
+    from zoo.recipe.compose import compose
+
+    monkeypatch.setattr(build, "instantiate", lambda block: pytest.fail("weights are fetched"))
+    words = ["data.root=/nowhere", "method={_target_: laplace_lora_xs, rank: 2, targets: {image: [attn.qkv]}}"]
+    with pytest.raises(SettingError, match="which task segmentation has no use for"):
+        build.build_pairing(compose("lite_medsam_isbi", words), ["one", "two"])
+
+
 def test_the_prefix_of_several_passes_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[int] = []
     through = Pairing.through

@@ -17,6 +17,7 @@ from zoo.recipe import packages, schema
 from zoo.recipe.instantiate import instantiate, located
 from zoo.recipe.memory import Bounded
 from zoo.recipe.schema import TARGET
+from zoo.tasks.base import require_use
 
 
 def build_pairing(
@@ -38,9 +39,11 @@ def build_pairing(
 
     Raises:
         MemoryError: it does not fit into this machine's memory.
+        SettingError: method and task, or they and the backbones, do not go together.
         UserError: packages that it needs are not installed.
     """
     packages.require(config)  # before weights are fetched
+    require_use(located(config.method) if method is None else type(method), located(config.task))
     with Bounded():
         encoders = {name: instantiate(block) for name, block in config.backbones.items() if block is not None}
         # After the encoders: how many random numbers they draw must not change the method's initialisation.
