@@ -1,6 +1,7 @@
 """A run folder is one run: it takes no other, tests and ships its own checkpoint, and survives a fault at any step."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from steps import at_step
 
 from zoo import compare, files
 from zoo.report import run_pictures
+from zoo.tasks.event_localization import EventLocalization
 from zoo.training.checkpoints import AtomicCheckpointIO
 from zoo.training.module import TrainingModule
 
@@ -60,6 +62,28 @@ def test_two_trainings_at_once_do_not_share_a_folder(tmp_path: Path, capsys: pyt
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert command(f"into={tmp_path / 'run'}") == 0  # the lock ended with its process
+
+
+def test_classes_that_the_chosen_checkpoint_never_predicted_on_validation_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = [["first"], ["second"], []]
+    reached = [0.5, 0.9, 0.1]
+    compute = EventLocalization.compute
+
+    def computed(task: Any) -> dict[str, float]:
+        return compute(task) | {task.monitor: reached[min(len(calls), 2)]}
+
+    def never(task: Any) -> list[str]:
+        calls.append(1)
+        return told[min(len(calls), 3) - 1]
+
+    calls: list[int] = []
+    monkeypatch.setattr(EventLocalization, "compute", computed)
+    monkeypatch.setattr(EventLocalization, "never_predicted", never)
+    assert command(f"into={tmp_path / 'run'}", "trainer.max_epochs=3", "test=false") == 0
+    assert "warning: never predicted on val, where labels have it: second\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "fit.json").read_text())["best"]["never_predicted"] == ["second"]
 
 
 def test_a_refused_command_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from zoo.errors import UserError
 from zoo.files import file_hash, write_whole
 from zoo.records.run_folder import BEST, LAST
 from zoo.training import length, processes
+from zoo.training.average import Average
 
 
 class CheckpointError(UserError):
@@ -131,7 +132,7 @@ class Best(ModelCheckpoint):
         if (found := self.sha256()) != state["sha256"]:
             if not found:
                 raise CheckpointError(f"{self.path} is missing: put it back, or begin a new run")
-            other = torch.load(self.path, weights_only=True, map_location="cpu")
+            other = load(self.path)
             # A kill between the two writes of a validation: this one is ahead, and its own record goes with it.
             if self._state(other, self.path)["score"] is None or _batches(other) <= _batches(checkpoint):
                 raise CheckpointError(
@@ -149,6 +150,19 @@ class Best(ModelCheckpoint):
         if state.get("run") != self.run:
             raise CheckpointError(f"{path} is a checkpoint of another run than {path.parents[1]}: begin a new run")
         return state
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint, on the CPU."""
+    checkpoint: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    return checkpoint
+
+
+def trained(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Trainable tensors of a checkpoint: their average, where the training keeps one."""
+    averaged = checkpoint["callbacks"].get(Average.state_key)
+    state: dict[str, Any] = averaged["average"] if averaged else checkpoint["state_dict"]
+    return state
 
 
 def _batches(checkpoint: dict[str, Any]) -> int:

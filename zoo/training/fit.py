@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from torch import distributed
@@ -27,13 +26,13 @@ from zoo.quiet import quiet
 from zoo.recipe import compose
 from zoo.recipe.build import build_pairing, refuse_unknown
 from zoo.records import calibration, provenance, run_folder
+from zoo.records.cautions import NEVER, cautions
 from zoo.records.run_folder import BEST, FITTED, LAST, RunFolder
 from zoo.report import run_pictures
 from zoo.training import familiarity, processes
-from zoo.training.average import Average
 from zoo.training.build import build_data, build_loaders, build_trained
 from zoo.training.callbacks import CostMonitor, MetricHistory
-from zoo.training.checkpoints import Best
+from zoo.training.checkpoints import Best, load, trained
 from zoo.training.conclude import conclude
 from zoo.training.initialise import initialise, summary
 from zoo.training.loaders import Loaders, lone
@@ -192,8 +191,10 @@ def fit(training: Training) -> dict[str, Any]:
     seconds, unit = time.perf_counter() - training.since, training.module.pairing.task.unit
     outcome = {"history": history, "cost": cost, "seconds": seconds, "unit": unit}
     if trainer.is_global_zero:
-        outcome["best"] = {"file": BEST, "sha256": best.sha256()}
+        outcome["best"] = {"file": BEST, "sha256": best.sha256(), NEVER: load(best.path).get(NEVER, [])}
         files.write_json(fitted, outcome)
+        for line in cautions({"split": "val", **outcome["best"]}):
+            print(f"warning: {line}")
     return outcome
 
 
@@ -222,7 +223,7 @@ def measure_best(training: Training, fitted: dict[str, Any]) -> tuple[dict[str, 
     """
     config, loaders, pairing = training.config, training.loaders, training.module.pairing
     best = training.run.best(fitted)
-    pairing.load_trainable(load_checkpoint(best), source=str(best))
+    pairing.load_trainable(trained(load(best)), source=str(best))
     alone = single_trainer(config.trainer.get("accelerator", "auto"), pairing)
     familiarity.learn(loaders, alone)
     concluded = conclude(loaders, alone.strategy.root_device)
@@ -290,11 +291,3 @@ def _again(loaders: Loaders) -> str:
         return "starts again: there is no checkpoint yet"
     total = sum(len(samples) for samples in known)
     return f"starts again: {cached:,} of {total:,} samples' features are cached, and it goes on from there"
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Trainable tensors of a checkpoint: their average, where the training keeps one."""
-    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    averaged = checkpoint["callbacks"].get(Average.state_key)
-    state: dict[str, Any] = averaged["average"] if averaged else checkpoint["state_dict"]
-    return state

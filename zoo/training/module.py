@@ -19,6 +19,7 @@ from zoo.errors import UserError
 from zoo.methods.base import Features
 from zoo.pairing import Pairing
 from zoo.predictions import Predictions
+from zoo.records.cautions import NEVER
 from zoo.training import length, processes
 from zoo.training.optimizer import Optimizer
 from zoo.training.processes import Counted
@@ -53,6 +54,7 @@ class TrainingModule(L.LightningModule):
         # differing numbers of batches (validation) could not answer.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
         self.predictions = Predictions()
+        self.never: list[str] = []  # classes that labels of the last validation have, and no prediction
         self._counted: list[Counted] = []
         self._losses: list[Tensor] = []
         self._means: dict[str, tuple[Tensor, Tensor]] = {}  # of an interrupted epoch, until it is gone on with
@@ -145,7 +147,7 @@ class TrainingModule(L.LightningModule):
                 task.update(prediction, batch)
             self._counted = []
         self._log_loss("val")
-        metrics = task.compute()
+        metrics, self.never = task.compute(), task.never_predicted()
         self.log_dict({f"val/{name}": value for name, value in metrics.items()}, prog_bar=False)
         self.log("val/selected", metrics[task.monitor], prog_bar=True)
 
@@ -188,7 +190,9 @@ class TrainingModule(L.LightningModule):
     # --- what is saved --------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep, of what the strategy gathered, the trainable tensors only; under `fsdp` one process has gathered."""
+        """Keep, of what the strategy gathered, the trainable tensors only; under `fsdp` one process has gathered. And
+        the classes that the last validation never predicted."""
+        checkpoint[NEVER] = self.never
         gathered = checkpoint["state_dict"]
         names = self.pairing.trainable if gathered else []
         checkpoint["state_dict"] = {name: gathered[OWN + name].cpu() for name in names}
