@@ -1,6 +1,7 @@
 """`python -m zoo.export adapter=NAME|DIR output=DIR format=merged|peft|torch|onnx [KEY=VALUE ...]`: for other programs.
 
-    merged   backbones with the adapter folded into their weights, and the head: what `source: file:` of a recipe loads
+    merged   backbones with the adapter folded into their weights, and the head: what `source: file:` of a recipe loads;
+             of a vision-language model a folder in transformers' layout, with its processor, for `from_pretrained`
     peft     the adapter in the layout of HF peft, a folder a backbone, and the head beside them
     torch    model.pt2 of torch.export: inputs after the transform to the task's output, any batch size; where a
              language model answers, a picture and a prompt's tokens to the next token

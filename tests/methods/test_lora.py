@@ -91,8 +91,6 @@ def test_the_projector_learns_beside_it_at_its_own_rate_and_is_taken_away_with_i
     with method.without():
         again = method({"scene": model}, inputs, batch)["scene"]
     torch.testing.assert_close(again, before, equal_nan=True, rtol=0, atol=0)
-    with pytest.raises(SettingError, match="its projector is trained whole, beside the updates"):
-        method.deltas()
 
 
 def test_a_projector_where_there_is_none_is_refused() -> None:

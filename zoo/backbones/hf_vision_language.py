@@ -62,6 +62,7 @@ class HFVisionLanguage(VisionLanguage):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self.source = source
         # The cheap first: what a source lacks is said before gigabytes are read.
         model, configuration = self.architecture()
         require_causal(configuration.model_type, (config or {}).get("text_config", {}), source)

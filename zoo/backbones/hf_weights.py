@@ -4,9 +4,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from zoo.backbones import hashes, hub, weights
 from zoo.backbones.draws import initialising
@@ -132,3 +134,27 @@ def load(
         # and a frozen model is never training.
         module.support_avx512bf16_for_cpu = False
     return net
+
+
+def save(net: Any, state: Mapping[str, Tensor], source: str, folder: Path) -> None:
+    """Write a model with other tensors than its own in transformers' layout, with the processor of its source.
+
+    Args:
+        net: as `load` gives it, whatever was attached to it since.
+        state: all of its tensors, by the names that they have where nothing is attached.
+        source: of the model.
+        folder: made here; a `file:` source.
+
+    Raises:
+        WeightsError: random weights, which have no processor.
+    """
+    processor = processor_of(source)
+    if processor is None:
+        raise WeightsError(f"{source} has no processor, without which transformers takes no folder")
+    with torch.device("meta"):
+        plain = type(net)(net.config)
+    plain.load_state_dict(state, assign=True)
+    plain.generation_config = net.generation_config
+    with without_bar():
+        plain.save_pretrained(folder)
+    processor.save_pretrained(folder)

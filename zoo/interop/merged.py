@@ -13,7 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from zoo.backbones import hf_weights
 from zoo.backbones.base import Backbone
+from zoo.backbones.hf_vision_language import HFVisionLanguage
 from zoo.interop.graph import ExportError
 from zoo.methods.deltas import Delta, by_place, plain_state
 from zoo.pairing import Pairing
@@ -29,20 +31,27 @@ def write(pairing: Pairing, folder: Path, *, gsd: float | None = None) -> dict[s
 
     Args:
         pairing: whose method is folded.
-        folder: takes `STREAM.safetensors` and `head.safetensors`.
+        folder: takes `STREAM.safetensors`, of a vision-language model a folder `STREAM` in transformers' layout, and
+            `head.safetensors`.
         gsd: see `Method.deltas`.
 
     Returns:
-        The written file of every adapted backbone.
+        The written file or folder of every adapted backbone.
 
     Raises:
         SettingError: the method is no set of changes of frozen layers.
+        WeightsError: a vision-language model with random weights.
         ExportError: a backbone has no file of plain tensors, or a layer is quantised.
     """
     by_backbone = by_place(pairing.backbones, pairing.method.deltas(gsd=gsd))
     written = {}
     for name, updates in by_backbone.items():
         backbone = pairing.backbones[name]
+        if isinstance(backbone, HFVisionLanguage):
+            state = {key.removeprefix("net."): tensor for key, tensor in folded(backbone, updates).items()}
+            hf_weights.save(backbone.net, state, backbone.source, folder / name)
+            written[name] = folder / name
+            continue
         if backbone.file_prefix is None:
             raise ExportError(
                 f"backbones.{name} loads no file of plain tensors, so that merged "

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo.errors import UserError
-from zoo.methods.deltas import Delta, Factors, by_place
+from zoo.methods.deltas import Delta, Factors, by_place, frozen
 from zoo.methods.peft import NAME, PEFT
 from zoo.pairing import Pairing
 from zoo.recipe import schema
@@ -80,7 +80,7 @@ def write_all(
             factors = {path: delta.factors for path, delta in own.items() if delta.factors}
             if len(factors) == len(own):
                 write(factors, place, base=base, revision=revision)
-            elif isinstance(pairing.method, PEFT):
+            elif isinstance(pairing.method, PEFT) and all(frozen(one.layer) is not one.layer for one in own.values()):
                 write_tuner(pairing.method, own, place, base=base, revision=revision)
             else:
                 raise PeftError(

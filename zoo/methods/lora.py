@@ -79,19 +79,12 @@ class LoRA(PEFT):
             self.projectors.enabled = enabled
 
     def deltas(self, *, gsd: float | None = None) -> list[Delta]:
-        """Every update; no side input matters.
-
-        Raises:
-            SettingError: a projector is trained as well, which is no change of a single layer.
-        """
-        if self.projectors:
-            raise SettingError(
-                "the method cannot be folded into frozen weights: its projector is trained whole, beside the updates"
-            )
-        return [
+        """Every update, and the changes of a projector that learns; no side input matters."""
+        updates = [
             low_rank(layer, layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layer.scaling[NAME])
             for layer in self.wrapped()
         ]
+        return [*updates, *(self.projectors.deltas() if self.projectors else ())]
 
 
 def _unlike_its_weight(layer: nn.Module) -> str:

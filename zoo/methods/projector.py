@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.errors import SettingError
 from zoo.methods.base import Backbones, Method
+from zoo.methods.deltas import Delta
 
 
 class Projector(Method):
@@ -57,11 +58,32 @@ class Projectors(nn.ModuleList):
                 f"{sorted(backbones)}"
             )
         super().__init__(copy.deepcopy(each).float().requires_grad_(True) for each in found)
+        self.frozen = found
         for frozen, made in zip(found, self, strict=True):
             frozen.register_forward_hook(partial(self._instead, made))
+
+    def deltas(self) -> list[Delta]:
+        """Of every layer with weights: the trained ones minus the frozen ones."""
+        return [
+            _moved(layer, made)
+            for frozen, copied in zip(self.frozen, self, strict=True)
+            for layer, made in zip(frozen.modules(), copied.modules(), strict=True)
+            if dict(layer.named_parameters(recurse=False))
+        ]
 
     def _instead(self, made: Callable[[Tensor], Tensor], _: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         if not self.enabled:
             return output
         (tokens,) = inputs
         return made(tokens.to(torch.float32)).to(output.dtype)
+
+
+def _moved(layer: nn.Module, made: nn.Module) -> Delta:
+    """The change of one layer to its trained copy."""
+
+    @torch.no_grad()
+    def dense() -> dict[str, Tensor]:
+        own = dict(made.named_parameters(recurse=False))
+        return {name: own[name].double() - value.double() for name, value in layer.named_parameters(recurse=False)}
+
+    return Delta(layer, dense)
