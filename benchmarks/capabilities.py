@@ -31,6 +31,7 @@ from zoo.methods.dual_adapter import DualAdapter
 from zoo.methods.frozen import Frozen
 from zoo.methods.gpart import GPart
 from zoo.methods.gse import GSE
+from zoo.methods.laplace_lora_xs import LaplaceLoRAXS
 from zoo.methods.lora_xs import LoRAXS
 from zoo.methods.matryoshka_lora import MatryoshkaLoRA
 from zoo.methods.olora import OLoRA
@@ -79,6 +80,10 @@ def methods() -> dict[str, Callable[[Column, Layers], Method]]:
         "pissa": lambda c, layers: PiSSA(rank=2, targets=dict(layers), last=last(c)),
         "olora": lambda c, layers: OLoRA(rank=2, targets=dict(layers), last=last(c)),
         "lora_xs": lambda c, layers: LoRAXS(rank=2, targets=dict(layers), last=last(c)),
+        # Its posterior is made after training: here its trained weights alone.
+        "laplace_lora_xs": lambda c, layers: LaplaceLoRAXS(
+            rank=2, prediction="map", targets=dict(layers), last=last(c)
+        ),
         "gse": lambda c, layers: GSE(rank=4, experts=4, targets=dict(layers), last=last(c)),
         "bitfit": lambda c, layers: BitFit(targets=dict(layers), last=last(c)),
         "ssf": lambda c, layers: SSF(targets=dict(layers), last=last(c)),
