@@ -20,12 +20,12 @@ from zoo.backbones.read_ahead import read_ahead
 from zoo.backbones.vision_language import VisionLanguage
 from zoo.batch import Batch, GroundScale, stack
 from zoo.errors import SettingError
-from zoo.methods.base import Method, attach
+from zoo.methods.base import Method, attach, require_use
 from zoo.methods.ground import told_to
 from zoo.ops.familiarity import Familiarity
 from zoo.ops.tensors import mismatches
 from zoo.prefix import PrefixCache
-from zoo.tasks.base import Task, require_use
+from zoo.tasks.base import Task
 from zoo.tasks.base import attach as attach_task
 
 CHUNK = 10
@@ -59,7 +59,7 @@ class Pairing(nn.Module):
         method.maps = task.reads(encoders)
         if method.maps and not method.dense:
             raise SettingError(f"method {type(method).__name__} gives no maps, which task {task.kind} reads")
-        require_use(type(method), type(task))
+        require_use(type(method), task.kind, taken=task.takes_probabilities)
         attach(method, encoders, text=text, classes=classes)
         attach_task(task, method.feature_dims, classes, text=text, encoders=encoders)
         self.backbones = cast(Mapping[str, Backbone], nn.ModuleDict(encoders))

@@ -249,6 +249,24 @@ class Method(nn.Module):
         return {}
 
 
+def require_use(method: type[Method], task: str, *, taken: bool) -> None:
+    """Refuse a method that owns class probabilities beside a task that has no use for them.
+
+    Args:
+        method: whose instances are meant.
+        task: its kind.
+        taken: whether it has.
+
+    Raises:
+        SettingError: naming both.
+    """
+    if method.owns_probabilities and not taken:
+        raise SettingError(
+            f"method {method.__name__} gives probabilities of one class a sample, which task {task} has no use for; it "
+            "goes with classification"
+        )
+
+
 def attach(method: Method, backbones: Backbones, *, text: TextEncoder | None, classes: Sequence[str]) -> None:
     """Attach a method, giving it the text tower and the class names where its `attach` names them."""
     offered = {"text": text, "classes": classes}

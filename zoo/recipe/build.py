@@ -10,14 +10,13 @@ from omegaconf import DictConfig
 from zoo.backbones.base import TextEncoder
 from zoo.batch import METRES, GroundScale
 from zoo.errors import SettingError, UserError
-from zoo.methods.base import Method
+from zoo.methods.base import Method, require_use
 from zoo.methods.ground import measure_in
 from zoo.pairing import Pairing
 from zoo.recipe import packages, schema
 from zoo.recipe.instantiate import instantiate, located
 from zoo.recipe.memory import Bounded
 from zoo.recipe.schema import TARGET
-from zoo.tasks.base import require_use
 
 
 def build_pairing(
@@ -43,7 +42,8 @@ def build_pairing(
         UserError: packages that it needs are not installed.
     """
     packages.require(config)  # before weights are fetched
-    require_use(located(config.method) if method is None else type(method), located(config.task))
+    task = located(config.task)
+    require_use(located(config.method) if method is None else type(method), task.kind, taken=task.takes_probabilities)
     with Bounded():
         encoders = {name: instantiate(block) for name, block in config.backbones.items() if block is not None}
         # After the encoders: how many random numbers they draw must not change the method's initialisation.

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from zoo.backbones.base import Backbone, TextEncoder
 from zoo.batch import Batch
 from zoo.errors import SettingError
-from zoo.methods.base import Method
 from zoo.metrics.bootstrap import mean_interval
 from zoo.tasks.results import Prediction
 
@@ -181,19 +180,6 @@ class Task(nn.Module):
     def baselines(self) -> dict[str, dict[str, float]]:
         """Metrics of trivial predictors on what was counted: {predictor: {metric: value}}."""
         return {}
-
-
-def require_use(method: type[Method], task: type[Task]) -> None:
-    """Refuse a method that owns class probabilities beside a task that has no use for them.
-
-    Raises:
-        SettingError: naming both.
-    """
-    if method.owns_probabilities and not task.takes_probabilities:
-        raise SettingError(
-            f"method {method.__name__} gives probabilities of one class a sample, which task {task.kind} has no use "
-            "for; it goes with classification"
-        )
 
 
 def attach(
