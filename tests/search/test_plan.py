@@ -37,7 +37,7 @@ def test_a_command_says_its_plan_before_the_first_training(
     monkeypatch.setattr(compare, "_train", lambda *_: 7)
     assert compare.main(["recipe=tb_ava", "seeds=[0,1,2]", f"runs={tmp_path}"]) == 7
     first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("tb_ava: 42 trainings (recipe, ")  # the recipe and thirteen variants, three seeds
+    assert first.startswith("tb_ava: 48 trainings (recipe, ")  # the recipe and fifteen variants, three seeds
     assert re.search(r"at \d+ min a training as on CPU", first)
     assert second == "--- recipe, seed0"
 
