@@ -267,3 +267,8 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 def test_classes_that_are_never_predicted_are_told_on() -> None:
     metrics = {"metrics": {}, "manifest": {"recipe": "mantis"}, "never_predicted": ["table", "my secret"]}
     assert public_record.record(metrics, classes=["table", "sofa"])["never_predicted"] == ["table"]
+
+
+def test_what_has_units_of_its_own_is_told_on() -> None:
+    metrics = {"metrics": {}, "manifest": {"recipe": "sam2_acdc"}, "quantities": {"volume_hd95": 3.5}}
+    assert public_record.record(metrics, classes=["heart"])["quantities"] == {"volume_hd95": 3.5}

@@ -157,6 +157,18 @@ def test_a_mask_is_not_written_over_a_picture_that_is_asked_about(
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_mask_is_not_written_over_the_label_of_its_picture(
+    tmp_path: Path, adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "images" / "train" / "x.tif", picture(blob((9, 20))))
+    save(tmp_path / "masks" / "train" / "x.png", blob((9, 20)))
+    before = (tmp_path / "masks" / "train" / "x.png").read_bytes()
+    assert run(f"adapter={adapter}", f"input={tmp_path / 'images'}", f"masks={tmp_path / 'masks'}") == 1
+    assert "would be written over" in capsys.readouterr().err
+    assert (tmp_path / "masks" / "train" / "x.png").read_bytes() == before
+    assert run(f"adapter={adapter}", f"input={tmp_path / 'images'}", f"masks={tmp_path / 'found'}") == 0
+
+
 def test_masks_of_a_folder_lie_as_its_files_do_and_a_second_run_writes_what_is_missing(
     tmp_path: Path, adapter: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

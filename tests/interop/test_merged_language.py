@@ -10,6 +10,7 @@ import vlm_files
 import vlm_tiny
 from omegaconf import DictConfig, OmegaConf
 
+from zoo.backbones import hf_weights
 from zoo.batch import Batch
 from zoo.interop import export, peft_layout
 from zoo.interop.graph import ExportError
@@ -85,6 +86,29 @@ def test_what_is_merged_answers_as_the_adapter_does_and_is_a_folder_of_transform
     ]
     files = [{path.name for path in (tmp_path / each).iterdir()} for each in ("out/vlm", "base")]
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("name", vlm_tiny.NAMES)
+def test_every_architecture_comes_back_from_its_folder_with_tied_words_and_without(
+    name: str, tied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Processor:
+        def save_pretrained(self, folder: Path) -> None:
+            (folder / "processor_config.json").write_text("{}")
+
+    monkeypatch.setattr(hf_weights, "processor_of", lambda source: Processor())
+    net = vlm_tiny.model(name).net
+    for config in (net.config, net.config.text_config):
+        config.tie_word_embeddings = tied
+    net = type(net)(net.config)
+    state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    hf_weights.save(net, state, "random:0", tmp_path / "out")
+    found, info = type(net).from_pretrained(tmp_path / "out", output_loading_info=True, dtype=torch.float32)
+    assert not info["missing_keys"]
+    own = found.state_dict()
+    assert own.keys() == state.keys()
+    assert all(torch.equal(own[key], tensor) for key, tensor in state.items())
 
 
 def test_bfloat16_weights_stay_so_and_the_difference_is_recorded(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from zoo.metrics.boundaries import border, distances, hausdorff_95_medpy, surface_dice
+from zoo.metrics.boundaries import border, boundary_f, distances, hausdorff_95_medpy, surface_dice
 from zoo.metrics.volumes import Stack, VolumeScores, far, pooled
 
 IGNORE = 255
@@ -62,6 +62,18 @@ def test_hd95_of_a_region_that_is_missing_is_none_here_and_0_in_the_script() -> 
     assert far([scored(np.zeros_like(truth), truth, 3)]) == {"volume_hd95_transunet": 0.0}
     with pytest.raises(ValueError, match="not defined where a region is empty"):
         hausdorff_95_medpy(truth == 3, truth == 1)
+
+
+def test_a_class_that_fills_all_there_is_has_no_border_and_is_right_where_it_should_fill_it() -> None:
+    whole, holed = np.ones((6, 20, 20), np.uint8), np.ones((6, 20, 20), np.uint8)
+    holed[2:4, 5:9, 5:9] = 0
+    right = scored(whole, whole)
+    assert pooled([right])["volume_nsd"] == 1.0
+    assert far([right])["volume_hd95"] == 0.0
+    assert set(far([scored(whole, holed)])) == {"volume_hd95_transunet"}, "no distance, and never infinite"
+    assert pooled([scored(whole, holed)])["volume_nsd"] == 0.0
+    assert boundary_f(whole[0] == 1, whole[0] == 1) == 1.0
+    assert boundary_f(whole[2] == 1, holed[2] == 1) == 0.0
 
 
 def test_hd95_as_medpy_has_it_takes_the_ends_for_border_and_both_directions_together() -> None:

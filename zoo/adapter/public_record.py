@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test")
 
 NUMBERS = (
     *("n", "metrics", "calibration", "intervals", "baselines", "probes", "interventions", "by", "method"),
-    *("branches", "concluded"),
+    *("branches", "concluded", "quantities"),
 )
 """Keys of metrics.json that hold nothing else."""
 

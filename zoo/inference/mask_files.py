@@ -1,6 +1,6 @@
 """Files of predicted masks: where each lies, and that none takes the place of a file of the user's."""
 
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_modules.folder import pairs
 from data_modules.folder_sounding_objects import MASKS, folder_of
 from zoo.batch import Clip
 from zoo.errors import UserError
+from zoo.files import write_whole
 from zoo.inference.inputs import Input
 
 SUFFIXES = (".png", ".tif", ".nii.gz")
@@ -39,21 +41,24 @@ def is_written(item: Input, folder: Path) -> bool:
 
 
 def require_own(items: Sequence[Input], folder: Path) -> None:
-    """Refuse a folder where a mask would be written over an input, over the labels beside it, or over another mask, as
-    that of `a.jpg` over that of `a.png`.
+    """Refuse a folder where a mask would be written over an input, over its label, or over another mask, as that of
+    `a.jpg` over that of `a.png`. Labels lie beside clips, and of pictures in `masks` beside `images`.
 
     Raises:
         UserError: naming the first one.
     """
     given = {item.file.resolve() for item in items}
     taken = given | {folder_of(file) / FIRST for file in given}
+    labels = {at.with_name(pairs.MASKS) for file in given for at in file.parents if at.name == pairs.IMAGES}
     files: dict[Path, Path] = {}
     for item in items:
         path = mask_of(item, folder)
         if (first := files.setdefault(path, item.file)) != item.file:
             raise UserError(f"masks={folder}: {first} and {item.file} would have one mask; predict them apart")
         for target in (*(Path(f"{path}{end}") for end in SUFFIXES), masks_of(item, folder) / FIRST):
-            if target.resolve() in taken:
+            lies = target.resolve()
+            labelled = lies.exists() and any(lies.is_relative_to(place) for place in labels)
+            if lies in taken or labelled:
                 raise UserError(
                     f"masks={folder}: the mask of {item.file} would be written over {target}; choose another folder"
                 )
@@ -77,6 +82,6 @@ def write_clip(masks: NDArray[np.uint8], clip: Clip, folder: Path) -> None:
         square = Image.fromarray(masks[number - 1] * np.uint8(255)).resize((side, side), Image.Resampling.NEAREST)
         whole = Image.new("L", (width, height))
         whole.paste(square, (left, top))
-        part = folder / f".{os.getpid()}-{number}.png"
-        whole.save(part, format="PNG")
-        os.replace(part, folder / f"{number}.png")
+        buffer = io.BytesIO()
+        whole.save(buffer, format="PNG")
+        write_whole(folder / f"{number}.png", buffer.getvalue())

@@ -35,8 +35,9 @@ def distances(
 
 
 def hausdorff_95(predicted: Mask, truth: Mask, spacing: Sequence[float] = (1.0, 1.0)) -> float:
-    """The larger of both directions' 95th percentile; 0 where both regions are empty, infinite where one is."""
-    if not predicted.any() and not truth.any():
+    """The larger of both directions' 95th percentile; 0 where both regions are the same, infinite where else one has no
+    border, as it is empty or all there is."""
+    if np.array_equal(predicted, truth):
         return 0.0
     there, back = distances(predicted, truth, spacing)
     return max(float(np.percentile(d, 95)) for d in (there, back)) if there.size else float("inf")
@@ -56,8 +57,9 @@ def hausdorff_95_medpy(predicted: Mask, truth: Mask) -> float:
 
 
 def boundary_f(predicted: Mask, truth: Mask, tolerance: float = 2.0, spacing: Sequence[float] = (1.0, 1.0)) -> float:
-    """F1 of border pixels that lie within `tolerance` of the other border; 1 where both regions are empty."""
-    if not predicted.any() and not truth.any():
+    """F1 of border pixels that lie within `tolerance` of the other border; 1 where both regions are the same, and 0
+    where else one has no border, as it is empty or all there is."""
+    if np.array_equal(predicted, truth):
         return 1.0
     there, back = distances(predicted, truth, spacing)
     if not there.size:
@@ -67,8 +69,9 @@ def boundary_f(predicted: Mask, truth: Mask, tolerance: float = 2.0, spacing: Se
 
 
 def surface_dice(predicted: Mask, truth: Mask, tolerance: float, spacing: Sequence[float] = (1.0, 1.0)) -> float:
-    """Normalised surface Dice: the share of both borders within `tolerance`; 1 where both regions are empty."""
-    if not predicted.any() and not truth.any():
+    """Normalised surface Dice: the share of both borders within `tolerance`; 1 where both regions are the same, and 0
+    where else one has no border, as it is empty or all there is."""
+    if np.array_equal(predicted, truth):
         return 1.0
     there, back = distances(predicted, truth, spacing)
     near = float((there <= tolerance).sum() + (back <= tolerance).sum())

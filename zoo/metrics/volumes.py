@@ -13,6 +13,7 @@ script counts them 0, as if they were perfect, measures in voxels, and takes the
 does.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,7 +35,8 @@ class VolumeScores(NamedTuple):
     Attributes:
         counts: int64 [K, 3], see `zoo.metrics.segmentation.counts`.
         surface: surface Dice by class, float64 [K]; NaN of classes that neither label nor prediction has.
-        hd95: in millimetres, by class, float64 [K]; NaN of classes that label or prediction lacks.
+        hd95: in millimetres, by class, float64 [K]; NaN of classes that label or prediction lacks, or of which one of
+            them fills the volume, so that it has no border.
         hd95_script: likewise in voxels, as `hausdorff_95_medpy`.
     """
 
@@ -72,7 +74,9 @@ class Stack:
             if own.any() or right.any():
                 surface[index] = surface_dice(own, right, TOLERANCE, self.spacing)
             if own.any() and right.any():
-                hd95[index], script[index] = hausdorff_95(own, right, self.spacing), hausdorff_95_medpy(own, right)
+                millimetres = hausdorff_95(own, right, self.spacing)
+                hd95[index] = millimetres if math.isfinite(millimetres) else torch.nan
+                script[index] = hausdorff_95_medpy(own, right)
         return VolumeScores(counted, surface, hd95, script)
 
 

@@ -191,7 +191,8 @@ def fit(training: Training) -> dict[str, Any]:
     seconds, unit = time.perf_counter() - training.since, training.module.pairing.task.unit
     outcome = {"history": history, "cost": cost, "seconds": seconds, "unit": unit}
     if trainer.is_global_zero:
-        outcome["best"] = {"file": BEST, "sha256": best.sha256(), NEVER: load(best.path).get(NEVER, [])}
+        never = load(best.path).get(NEVER, []) if best.path.exists() else []
+        outcome["best"] = {"file": BEST, "sha256": best.sha256(), NEVER: never}
         files.write_json(fitted, outcome)
         for line in cautions({"split": "val", **outcome["best"]}):
             print(f"warning: {line}")
